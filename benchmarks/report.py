@@ -1,0 +1,125 @@
+"""How large the page of a run is, how long it takes to build, and to open in a browser.
+
+    python benchmarks/report.py [--quick]
+
+Runs of 200 steps with 4 layers and of 10,000 and 100,000 steps with 15 (with --quick: not the
+last) become pages, each built by a process of its own that measures itself. Then Chromium opens
+each from its file, three times: until it is loaded, and until its picture is drawn and it
+answers a key. Without Playwright or Chromium only size and time of building are told.
+"""
+
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from gradmidi.render import render
+from gradmidi.runlog import End, Header, encode_end, encode_frame, encode_header
+from gradmidi.voices import Layer
+
+RUNS = ((200, 4), (10_000, 15), (100_000, 15))
+ROUNDS = 3
+ANSWERS = """async () => {
+  document.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+  await new Promise((next) => requestAnimationFrame(() => requestAnimationFrame(next)));
+  return document.getElementById("clock").textContent;
+}"""
+
+
+def write(path: Path, steps: int, layers: int) -> None:
+    """Write a run that gets better, with a spike in it."""
+    names = tuple(Layer(f"blocks.{index}.attn.qkv", 4096) for index in range(layers))
+    rng = np.random.default_rng(0)
+    with path.open("wb") as file:
+        file.write(encode_header(Header(names, model="long")))
+        for step in range(1, steps + 1):
+            norms = np.exp(rng.normal(0.0, 0.4, layers))
+            if step == steps // 2:
+                norms[layers // 2] = 1e4
+            loss = {"loss": 2.3 / step**0.2}
+            file.write(encode_frame(step, 0.05 * step, norms.tolist(), loss))
+        file.write(encode_end(End("closed", 0.05 * steps, steps)))
+
+
+def megabytes() -> float:
+    """Read the most memory that this process has had resident (0 where nobody says)."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def one(log: str) -> None:
+    """Build a page, in a process of its own."""
+    path = Path(log)
+    began = time.perf_counter()
+    render(path, path.with_suffix(".html"))
+    print(json.dumps([time.perf_counter() - began, megabytes()]))
+
+
+def opened(pages: list[Path]) -> list[tuple[float, float]]:
+    """Seconds until each page is loaded, and until it answers; none without a browser."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        path = None
+    if path is None:
+        return []
+    found = []
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        for page in pages:
+            times = []
+            for _ in range(ROUNDS):
+                context = browser.new_context(viewport={"width": 1600, "height": 900})
+                tab = context.new_page()
+                began = time.perf_counter()
+                tab.goto(page.as_uri())
+                loaded = time.perf_counter() - began
+                assert tab.evaluate(ANSWERS)
+                times.append((loaded, time.perf_counter() - began))
+                context.close()
+            loads, answers = zip(*times, strict=True)
+            found.append((statistics.median(loads), statistics.median(answers)))
+        browser.close()
+    return found
+
+
+def main(runs: tuple[tuple[int, int], ...]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        built, pages = [], []
+        for steps, layers in runs:
+            log = Path(folder) / str(steps) / "run.jsonl"
+            log.parent.mkdir()
+            write(log, steps, layers)
+            command = [sys.executable, __file__, "--one", str(log)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            built.append(json.loads(done.stdout))
+            pages.append(log.with_suffix(".html"))
+        times = opened(pages)
+        if not times:
+            print("Playwright or Chromium is not installed: no page was opened")
+        print(f"{'steps':>8}{'layers':>8}{'page MB':>9}{'built in s':>12}{'peak MB':>9}", end="")
+        print(f"{'loaded in s':>13}{'answers in s':>14}" if times else "")
+        for place, ((steps, layers), (took, peak)) in enumerate(zip(runs, built, strict=True)):
+            size = pages[place].stat().st_size / 1e6
+            print(f"{steps:8,}{layers:8}{size:9.2f}{took:12.2f}{peak:9.0f}", end="")
+            print("{:13.2f}{:14.2f}".format(*times[place]) if times else "")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        one(sys.argv[2])
+    else:
+        main(RUNS[:2] if "--quick" in sys.argv[1:] else RUNS)

@@ -1,0 +1,104 @@
+"""What a time-lapse of a long run takes: seconds, megabytes of log a second, peak memory.
+
+    python benchmarks/timelapse.py [--quick]
+
+A log of a million steps (with --quick: twenty thousand) with 8 and with 300 layers is written,
+with one spike and one nan in it, and a log a tenth as long. Each is rendered to a .mid and a
+.wav of eight seconds by a process of its own, which measures itself: wall time, and the largest
+resident memory (as Linux tells it). What must not be lost is then looked for in the .mid: the
+marker of either fault. Memory that does not grow with the run is a ratio near 1.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import mido
+import numpy as np
+
+from gradmidi.render import render
+from gradmidi.runlog import Header, encode_header
+from gradmidi.voices import Layer
+
+SECONDS = 8.0
+ROWS = 1000
+"""Different rows of norms; they come round again and again."""
+
+SPIKE = 1e4
+
+
+def write(path: Path, steps: int, layers: int) -> None:
+    """Write a run that goes well, but for a spike at a third and a nan at two thirds of it."""
+    names = tuple(Layer(f"blocks.{index}.mlp.fc", 4096) for index in range(layers))
+    rng = np.random.default_rng(0)
+    table = np.exp(rng.normal(0.0, 0.3, (ROWS, layers)))
+    rows = [", ".join(f"{norm:.7g}" for norm in row).encode() for row in table]
+    spiked = table[0].copy()
+    spiked[layers // 2] = SPIKE
+    odd = {
+        steps // 3: ", ".join(f"{norm:.7g}" for norm in spiked).encode(),
+        2 * steps // 3: b'"nan"' + rows[0][rows[0].index(b",") :],
+    }
+    with path.open("wb", buffering=1 << 20) as file:
+        file.write(encode_header(Header(names, model="long")))
+        for step in range(1, steps + 1):
+            row = odd.get(step) or rows[step % ROWS]
+            file.write(b'{"step": %d, "t": %.2f, "norms": [%b]}\n' % (step, 0.05 * step, row))
+        file.write(b'{"end": "closed", "t": %.2f, "steps": %d}\n' % (0.05 * steps, steps))
+
+
+def megabytes() -> float:
+    """Read the most memory that this process has had resident (0 where nobody says)."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def one(log: str) -> None:
+    """Render, in a process of its own."""
+    path = Path(log)
+    before = megabytes()
+    began = time.perf_counter()
+    render(path, path.with_suffix(".mid"), path.with_suffix(".wav"), length=SECONDS)
+    print(json.dumps([time.perf_counter() - began, before, megabytes()]))
+
+
+def faults(midi: Path) -> list[str]:
+    """Read the faults that a .mid marks."""
+    markers = [m.text for m in mido.MidiFile(midi).tracks[0] if m.type == "marker"]
+    return sorted(text.split(" ")[0] for text in markers)
+
+
+def main(steps: int) -> None:
+    print(f"{'layers':>6}{'steps':>11}{'log MB':>9}{'seconds':>9}{'MB/s':>8}{'peak MB':>9}  faults")
+    for layers in (8, 300):
+        peaks = []
+        for count in (steps // 10, steps):
+            with tempfile.TemporaryDirectory() as folder:
+                log = Path(folder) / "run.jsonl"
+                write(log, count, layers)
+                command = [sys.executable, __file__, "--one", str(log)]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                seconds, before, peak = json.loads(done.stdout)
+                size = log.stat().st_size / 1e6
+                kept = ", ".join(faults(log.with_suffix(".mid")))
+            peaks.append(peak)
+            print(
+                f"{layers:6}{count:11,}{size:9.1f}{seconds:9.2f}{size / seconds:8.1f}"
+                f"{peak:9.1f}  {kept}  ({before:.0f} MB before it began)"
+            )
+        print(f"{layers:6} layers: ten times the steps, {peaks[1] / peaks[0]:.2f} times the memory")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        one(sys.argv[2])
+    else:
+        main(20_000 if "--quick" in sys.argv[1:] else 1_000_000)

@@ -1,0 +1,124 @@
+"""Write the page of presets from the code: ``python docs/presets.py > docs/presets.md``."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gradmidi.preset import DOUBLINGS, Preset, load, names
+from gradmidi.scale import SCALES
+
+HEAD = """\
+# Presets: every key
+
+A preset is one TOML file that says how norms become music. It never names a port, a channel or a
+cable: those stand in a [rig](rig.md). Every key but `title` is optional; what is not given has the
+default below. An unknown key, a wrong type or a value out of range is refused with file, key, value
+and what is allowed.
+
+```toml
+# mine.toml
+title = "Slower, and in D"
+
+[time]
+tempo = 80
+
+[pitch]
+scale = "D minor pentatonic"
+```
+
+```sh
+gradmidi render runs/mine -o mine.wav --preset mine.toml
+gradmidi presets mine.toml
+```
+
+The second line tells what a listener gets: what a tenth more, a doubling and ten times as much in
+norm do to the pitch, and how far a voice can go. `gradmidi presets NAME` does so for a preset that
+ships.
+"""
+
+FOOT = "This page is written by `python docs/presets.py > docs/presets.md`, from the code.\n"
+
+
+def page() -> str:
+    """Write the page."""
+    return "\n".join((HEAD, *_shipped(), "", *_keys(), FOOT))
+
+
+def _shipped() -> Iterator[str]:
+    yield "## Those that ship"
+    yield ""
+    yield "| preset | what it is | its keys that differ from the defaults |"
+    yield "|---|---|---|"
+    for name in names():
+        preset = load(name)
+        changed = [
+            f"`{part.name}.{key.name}`"
+            for part, values in _parts(preset)
+            for key in dataclasses.fields(values)
+            if getattr(values, key.name) != key.default
+        ]
+        yield f"| `{name}` | {preset.title}. {preset.use} | {', '.join(changed)} |"
+
+
+def _keys() -> Iterator[str]:
+    yield "## Keys"
+    yield ""
+    yield "| key | default | allowed | meaning |"
+    yield "|---|---|---|---|"
+    yield "| `title` | | text | one line that says what the preset is |"
+    yield '| `use` | `""` | text | a line on when to use it |'
+    for part, values in _parts(Preset("", "")):
+        yield f"| **`[{part.name}]`** | | | |"
+        for key in dataclasses.fields(values):
+            cells = (f"`{key.name}`", f"`{_toml(key.default)}`", _allowed(key), key.metadata["doc"])
+            yield f"| {' | '.join(cells)} |"
+    yield ""
+    scales = ", ".join(f"`{scale}`" for scale in SCALES)
+    yield f"`pitch.scale` is a root, as `C`, `F#` or `Bb`, and one of: {scales}."
+    yield (
+        "Notes have a letter and an octave: `C4` is MIDI note 60. The homes must leave room for "
+        f"{DOUBLINGS} doublings"
+    )
+    yield "either way within `pitch.range`, else a preset with the law `log` is refused."
+    yield ""
+
+
+def _parts(preset: Preset) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
+    for part in dataclasses.fields(preset):
+        values = getattr(preset, part.name)
+        if dataclasses.is_dataclass(values):
+            yield part, values
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, str):
+        return f'"{value}"'
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _allowed(key: dataclasses.Field[Any]) -> str:
+    limits: Mapping[str, Any] = key.metadata
+    kind = str(key.type)
+    if "choices" in limits:
+        allowed = ", ".join(f"`{choice}`" for choice in limits["choices"])
+    elif "least" in limits or "most" in limits:
+        least, most = limits.get("least", -math.inf), limits.get("most", math.inf)
+        whole = "whole numbers, " if "int" in kind else ""
+        allowed = f"{whole}{_toml(least)} to {_toml(most)}"
+    elif "bool" in kind:
+        allowed = "`true`, `false`"
+    else:
+        allowed = "text or a number" if "float" in kind else "text"
+    if "tuple" in kind:
+        count = f"{limits['length']} of them" if "length" in limits else "any number of them"
+        return f"{allowed}; {count}"
+    return allowed
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,5 @@
+"""``python -m gradmidi``: the command line."""
+
+from gradmidi.cli import main
+
+main()

@@ -1,0 +1,38 @@
+"""What must stay out of `torch.compile`, which would trace it, or run it once and never again."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.compiler import is_dynamo_compiling
+
+__all__ = ["apart"]
+
+# Private to torch; without it every call goes the way that is safe.
+_compiling: Callable[[], Any] = getattr(
+    torch._C._dynamo.eval_frame, "get_eval_frame_callback", lambda: True
+)
+
+
+def apart(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep a function, and all it calls, out of `torch.compile`.
+
+    Where nothing is compiled the function is called as it is: the way around would add a tenth
+    to what a look costs.
+
+    Examples
+    --------
+    >>> apart(max)(1, 2)
+    2
+    """
+    disable: Any = torch.compiler.disable
+    kept: Callable[..., Any] = disable(function)
+
+    @functools.wraps(function)
+    def called(*args: Any) -> Any:
+        if is_dynamo_compiling() or _compiling() is not None:
+            return kept(*args)
+        return function(*args)
+
+    return called

@@ -1,0 +1,225 @@
+"""The command `demo`: the blog post's experiments, with progress and what to do next."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradmidi.cli.live import (
+    Audio,
+    BendRange,
+    Card,
+    Channels,
+    Clock,
+    ClockPort,
+    DinLimit,
+    FaultChannel,
+    Level,
+    Midi,
+    Osc,
+    Pan,
+    Plain,
+    Preset,
+    Programs,
+    RigFile,
+    Take,
+    await_enter,
+    cables,
+    check_take,
+    show_on,
+    watched,
+)
+from gradmidi.errors import GradmidiError, RunLogError
+from gradmidi.runlog import FILE_NAME
+
+if TYPE_CHECKING:
+    from gradmidi.live import Live
+
+__all__ = ["register"]
+
+Progress = Callable[[int, float], None]
+Going = Callable[[], bool]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(demo)
+
+
+def demo(
+    optimizer: Annotated[str, typer.Option(metavar="sgd|adam", help="Optimizer.")] = "sgd",
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.01,
+    momentum: Annotated[float, typer.Option(help="Momentum of SGD.")] = 0.5,
+    batch_size: Annotated[int, typer.Option(help="Digits a step.")] = 10,
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the weights and of the order.")] = 0,
+    preset: Preset = "pentatonic",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; by default a new one in runs.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A folder with the full MNIST, as torchvision lays it out.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All five settings of the blog post, one after another.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the run that is already in the folder.")
+    ] = False,
+    midi: Midi = None,
+    osc: Osc = None,
+    audio: Audio = False,
+    card: Card = None,
+    rig: RigFile = None,
+    channels: Channels = None,
+    fault_channel: FaultChannel = None,
+    programs: Programs = False,
+    pan: Pan = False,
+    bend_range: BendRange = None,
+    din_limit: DinLimit = None,
+    level: Level = 0.0,
+    clock: Clock = False,
+    clock_port: ClockPort = None,
+    take: Take = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Start on Enter, once all that listens is connected.")
+    ] = False,
+    plain: Plain = False,
+) -> None:
+    """Train a small network on handwritten digits and listen to it.
+
+    With --midi, --osc or --audio it is heard as it trains, a step a slot.
+    """
+    from gradmidi import demo as experiments
+    from gradmidi.cli.options import is_plain
+
+    try:
+        one = experiments.Experiment(optimizer, lr, momentum, batch_size, steps, seed)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    chosen = [one]
+    if every:
+        chosen = [replace(e, steps=steps, seed=seed) for e in experiments.EXPERIMENTS]
+    check_take(take)
+    if every and take is not None:
+        raise typer.BadParameter("--take keeps one run, and --all trains five")
+    studio = cables(
+        rig,
+        midi,
+        channels=channels,
+        fault_channel=fault_channel,
+        programs=programs,
+        pan=pan,
+        bend_range=bend_range,
+        din_limit=din_limit,
+        clock=clock,
+        clock_port=clock_port,
+    )
+    sound = card if card is not None else audio
+    is_live = bool(studio.ports or osc or take) or sound is not False
+    view = _Live(level, wait=wait, plain=is_plain(asked=plain)) if is_live else None
+    outcomes = []
+    for experiment in chosen:
+        folder = experiments.free_folder(experiment) if out is None else out
+        if every and out is not None:
+            folder = out / experiment.name
+        with ExitStack() as stack:
+            stack.enter_context(_room(folder, force=force))
+            step = None
+            if view is None:
+                plainly = is_plain(asked=plain)
+                step = stack.enter_context(_progress(experiment.name, steps, plain=plainly))
+            try:
+                outcome = experiments.run(
+                    experiment,
+                    folder,
+                    data=data,
+                    preset=preset,
+                    rig=studio,
+                    osc=osc,
+                    audio=sound,
+                    take=take,
+                    progress=step,
+                    show=view,
+                )
+            except ValueError as error:
+                if isinstance(error, GradmidiError):
+                    raise
+                raise typer.BadParameter(str(error)) from error
+        outcomes.append(outcome)
+        if view is not None and view.left:
+            break
+    for outcome in outcomes:
+        typer.echo(str(outcome))
+    for line in outcomes[-1].next_steps():
+        typer.echo(line)
+
+
+class _Live:
+    """Shows each training run that is heard as it happens; `left`: q was pressed."""
+
+    def __init__(self, level: float, *, wait: bool, plain: bool) -> None:
+        self.left = False
+        self._level = level
+        self._wait = wait
+        self._plain = plain
+
+    @contextmanager
+    def __call__(self, live: "Live") -> Iterator[Going]:
+        with show_on(plain=self._plain) as show:
+            if self._wait:
+                await_enter(show.say)
+            with watched(live, show, level=self._level) as going:
+                yield going
+                self.left = not going()
+
+
+@contextmanager
+def _room(folder: Path, *, force: bool) -> Iterator[None]:
+    """See to it that `folder` holds no run yet; one that it held is back if none took its place."""
+    log = folder / FILE_NAME
+    if not log.exists():
+        yield
+        return
+    if not force:
+        raise RunLogError(
+            f"{folder} already holds a run; give another --out, or --force to replace it"
+        )
+    aside = log.with_name(f"{FILE_NAME}.replaced")
+    log.replace(aside)
+    try:
+        yield
+    finally:
+        if log.exists():
+            aside.unlink()
+        else:
+            aside.replace(log)
+
+
+@contextmanager
+def _progress(name: str, steps: int, *, plain: bool) -> Iterator[Progress]:
+    """Show how far a training run is: a bar on a terminal, else a line every quarter."""
+    if plain:
+        quarter = max(1, steps // 4)
+
+        def tell(step: int, loss: float) -> None:
+            if step % quarter == 0 or step == steps:
+                typer.echo(f"{name}: step {step} of {steps}, loss {loss:.3g}", err=True)
+
+        yield tell
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.3g}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=steps, loss=float("nan"))
+        yield lambda step, loss: bar.update(task, completed=step, loss=loss)

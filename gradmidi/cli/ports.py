@@ -1,0 +1,106 @@
+"""The commands about MIDI ports: what there is, a check of the cables, and silence."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradmidi.cli.live import (
+    BendRange,
+    Channels,
+    DinLimit,
+    FaultChannel,
+    Pan,
+    Preset,
+    Programs,
+    RigFile,
+    cables,
+)
+
+__all__ = ["register"]
+
+Ports = Annotated[
+    list[str],
+    typer.Argument(metavar="PORT", help="A MIDI output's name or part of it (see: ports)."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    for command in (ports, check, panic):
+        app.command()(command)
+
+
+def ports() -> None:
+    """List the MIDI outputs that a run can play into."""
+    from gradmidi.ports import names
+
+    found = names()
+    for name in found:
+        typer.echo(name)
+    if not found:
+        typer.echo(
+            "no MIDI outputs yet: connect a synth or start a DAW; or play with "
+            "--midi virtual:gradmidi, a port of our own (not on Windows)",
+            err=True,
+        )
+
+
+def check(
+    port: Ports,
+    run: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Take the voices of this run.")
+    ] = None,
+    voices: Annotated[int, typer.Option(min=1, max=60, help="How many voices, without a run.")] = 4,
+    preset: Preset = "pentatonic",
+    rig: RigFile = None,
+    channels: Channels = None,
+    fault_channel: FaultChannel = None,
+    programs: Programs = False,
+    pan: Pan = False,
+    bend_range: BendRange = None,
+    din_limit: DinLimit = None,
+) -> None:
+    """Play each voice in turn, then the fault sounds, and list voices and channels."""
+    from gradmidi.live.check import cues, layout, perform
+    from gradmidi.preset import load as load_preset
+    from gradmidi.runlog import RunLog
+    from gradmidi.sinks.midiport import MidiPort
+    from gradmidi.voices import Voice, group
+
+    sound = load_preset(preset)
+    studio = cables(
+        rig,
+        port,
+        channels=channels,
+        fault_channel=fault_channel,
+        programs=programs,
+        pan=pan,
+        bend_range=bend_range,
+        din_limit=din_limit,
+    )
+    if run is None:
+        players = tuple(Voice(i, f"layer {i + 1}", (i,)) for i in range(voices))
+    else:
+        players = group(RunLog(run).header.layers, sound.voices.most)
+    sink = MidiPort(studio, sound, players)
+    try:
+        for line in layout(studio, [voice.name for voice in players]):
+            typer.echo(line)
+        perform(cues(sound, players), sink, typer.echo)
+    finally:
+        sink.close()
+
+
+def panic(port: Ports) -> None:
+    """End every note on every channel of a MIDI output, whoever began it."""
+    from gradmidi.ports import open_output
+    from gradmidi.ports import panic as silence
+
+    for name in port:
+        output = open_output(name)
+        try:
+            silence(output)
+        finally:
+            output.close()
+        typer.echo(f"{output.name}: silent")

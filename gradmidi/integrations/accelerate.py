@@ -1,0 +1,47 @@
+"""Accelerate: a loop of one's own over `Accelerator`, listened to.
+
+The norms are those before `Accelerator.clip_grad_norm_`, once an update, however many batches
+an update takes.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from gradmidi.integrations.framework import check_options, framework
+from gradmidi.listener import Listener
+from gradmidi.listener import listen as listen_to
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+    from torch.optim import Optimizer
+
+__all__ = ["listen"]
+
+
+def listen(accelerator: Any, model: "Module", optimizer: "Optimizer", **options: Any) -> Listener:
+    """Listen to a prepared model: ``with listen(accelerator, model, optimizer) as ears:``.
+
+    Of several processes only the first opens a run.
+
+    Parameters
+    ----------
+    accelerator : accelerate.Accelerator
+        Who prepared them; its processes are found without it.
+    model : Module
+        What is trained, as `prepare` gave it back.
+    optimizer : Optimizer
+        Who trains it, as `prepare` gave it back.
+    **options
+        Those of `gradmidi.listen`: ``out``, ``preset``, ``midi``, ``osc`` and so on.
+
+    Returns
+    -------
+    Listener
+
+    Raises
+    ------
+    CaptureError
+        If there is no such option, or no Accelerate of version 0.20 or newer.
+    """
+    framework("accelerate", "accelerate", "0.20")
+    check_options(options, listen_to)
+    return listen_to(model, optimizer, **options)

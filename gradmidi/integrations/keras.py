@@ -1,0 +1,223 @@
+"""Keras 3: a callback that listens while `Model.fit` trains, on whichever backend.
+
+Keras shows gradients to no callback. So the norms are taken inside the optimizer, as a part of
+the step that the backend compiles, before it clips and after it undoes a loss scale; they wait
+in a variable of their own until the batch has ended.
+"""
+
+import contextlib
+from typing import Any
+
+import numpy as np
+
+from gradmidi.integrations.framework import adapter, check_options, framework
+from gradmidi.listener import Listener, record
+from gradmidi.runlog import ABSENT
+from gradmidi.voices import Layer
+
+__all__ = ["GradMidi"]  # noqa: F822  made by __getattr__ when it is first asked for
+
+NEEDED = "3.3"
+
+
+class _Callback:
+    """Listen to what Keras trains: ``model.fit(x, y, callbacks=[GradMidi(out="runs/a")])``.
+
+    Epochs become marks, validation becomes a pause, and the loss that Keras shows (its mean
+    since the epoch began) stands beside each step's norms. With `steps_per_execution` above 1
+    only the last step of each execution is heard.
+
+    Parameters
+    ----------
+    **options
+        Those of `gradmidi.record` but for ``layers``: ``out``, ``preset``, ``midi`` and so on.
+
+    Attributes
+    ----------
+    ears : Listener or None
+        The run while it is open, for values and marks of your own.
+
+    Raises
+    ------
+    CaptureError
+        If there is no such option, or no Keras of version 3.3 or newer.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        check_options(options, record, besides=("layers",))
+        self.ears: Listener | None = None
+        self._options = options
+        self._probe: _Probe | None = None
+        self._pause = contextlib.ExitStack()
+        self._updates = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Open the run, and put the probe into the optimizer."""
+        self._leave()
+        model: Any = self.model  # type: ignore[attr-defined]
+        layers, members = _layers(model)
+        self.ears = record(layers=layers, **self._options)
+        self._probe = _Probe(model, members, len(layers))
+        self._updates = 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Record the norms of the update that this batch made, if it made one."""
+        if self.ears is None or self._probe is None:
+            return
+        try:
+            updates, row = self._probe.read()
+        except Exception as error:
+            self.ears.fail(error)
+            return
+        if updates == self._updates:
+            return
+        step = self.ears.step + updates - self._updates
+        self._updates = updates
+        self.ears.frame(row, loss=(logs or {}).get("loss"), step=step)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Mark the epoch."""
+        if self.ears is not None:
+            self.ears.mark(f"epoch {epoch + 1}")
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Tell that no step is to be expected."""
+        if self.ears is not None:
+            self._pause.enter_context(self.ears.pause("validation"))
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Tell that steps are to be expected again."""
+        self._pause.close()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Close the run, make its files, and leave the optimizer as it was."""
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._probe is not None:
+            self._probe.remove()
+        if self.ears is not None:
+            self.ears.close()
+        self.ears = self._probe = None
+
+
+class _Probe:
+    """Takes norms inside a compiled model's optimizer.
+
+    Parameters
+    ----------
+    model : keras.Model
+        What is trained.
+    members : ndarray of int, shape (variables,)
+        The layer of each trainable variable.
+    layers : int
+        How many layers there are.
+    """
+
+    def __init__(self, model: Any, members: np.ndarray, layers: int) -> None:
+        self._ops: Any = framework("keras.ops", "keras", NEEDED)
+        self._model = model
+        self._members = members
+        self._layers = layers
+        # A loss scale is undone before the optimizer inside is called.
+        self._optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        self._norms = self._optimizer.add_variable(
+            (len(members) + 1,), dtype="float32", name="gradmidi"
+        )
+        self._places: list[int] = []
+        own = ("_backend_apply_gradients", "_clip_gradients")
+        self._theirs = {name: getattr(self._optimizer, name) for name in own}
+        # On the object and not through its class, which a checkpoint names.
+        self._optimizer.__dict__.update(
+            _backend_apply_gradients=self._apply,
+            _clip_gradients=self._clip,
+            save_own_variables=self._save,
+            load_own_variables=self._load,
+        )
+        model.make_train_function(force=True)
+
+    def remove(self) -> None:
+        """Leave the optimizer as it was."""
+        for name in (*self._theirs, "save_own_variables", "load_own_variables"):
+            self._optimizer.__dict__.pop(name, None)
+        self._optimizer._untrack_variable(self._norms)
+        self._model.make_train_function(force=True)
+
+    def read(self) -> tuple[int, list[float | None]]:
+        """Read how many updates there were, and the last one's norms."""
+        found = np.asarray(self._ops.convert_to_numpy(self._value()), dtype=np.float64)
+        norms, present = found[:-1], found[:-1] != ABSENT
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.bincount(self._members[present], np.square(norms[present]), self._layers)
+        seen = np.bincount(self._members[present], minlength=self._layers)
+        row = [
+            float(norm) if count else None
+            for norm, count in zip(np.sqrt(squares), seen, strict=True)
+        ]
+        return int(found[-1]), row
+
+    def _value(self) -> Any:
+        state = getattr(self._model, "_jax_state", None)
+        if state is None:
+            return self._norms.value
+        # On JAX variables are empty until the epoch ends; what they hold is in the state.
+        variables = self._model.optimizer.variables
+        at = next(index for index, each in enumerate(variables) if each is self._norms)
+        return state["optimizer_variables"][at]
+
+    def _apply(self, gradients: Any, variables: Any) -> Any:
+        # Variables without a gradient have been left out here.
+        self._places = [self._optimizer._get_variable_index(v) for v in variables]
+        return self._theirs["_backend_apply_gradients"](gradients, variables)
+
+    def _clip(self, gradients: Any) -> Any:
+        norms: list[Any] = [self._ops.convert_to_tensor(ABSENT, "float32")] * len(self._members)
+        for place, gradient in zip(self._places, gradients, strict=True):
+            # Half types would overflow in their own squares.
+            values = self._ops.cast(self._ops.convert_to_tensor(gradient), "float32")
+            norms[place] = self._ops.sqrt(self._ops.sum(self._ops.square(values)))
+        updates = self._norms[-1] + 1.0
+        self._norms.assign(self._ops.stack([*norms, updates]))
+        return self._theirs["_clip_gradients"](gradients)
+
+    # A checkpoint holds what it would hold without us.
+
+    def _save(self, store: Any) -> None:
+        for index, variable in enumerate(self._kept()):
+            store[str(index)] = variable.numpy()
+
+    def _load(self, store: Any) -> None:
+        kept = self._kept()
+        if len(store.keys()) != len(kept):
+            type(self._optimizer).load_own_variables(self._optimizer, store)
+            return
+        for index, variable in enumerate(kept):
+            variable.assign(store[str(index)])
+
+    def _kept(self) -> list[Any]:
+        return [v for v in self._optimizer.variables if v is not self._norms]
+
+
+def _layers(model: Any) -> tuple[list[Layer], np.ndarray]:
+    """Find a model's layers: those that own trainable variables, by path."""
+    paths = [variable.path.split("/") for variable in model.trainable_variables]
+    if all(len(path) > 2 and path[0] == model.name for path in paths):
+        paths = [path[1:] for path in paths]
+    names = [".".join(path[:-1]) or path[0] for path in paths]
+    places = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    sizes = dict.fromkeys(places, 0)
+    for name, variable in zip(names, model.trainable_variables, strict=True):
+        sizes[name] += int(np.prod(variable.shape))
+    members = np.array([places[name] for name in names], dtype=np.intp)
+    return [Layer(name, size) for name, size in sizes.items()], members
+
+
+def __getattr__(name: str) -> Any:
+    if name != "GradMidi":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    base = framework("keras.callbacks", "keras", NEEDED).Callback
+    made = globals()[name] = adapter(_Callback, base, name)
+    return made

@@ -1,0 +1,339 @@
+"""A script as it is: its optimizers are found at their first step, and with them its model.
+
+Each training is a run of its own: what is stepped by optimizers that are there together. A
+further one, of another model, goes to ``out-2``; where an earlier one goes on, so does its run.
+"""
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradmidi.errors import GradmidiError
+from gradmidi.imported import when_imported
+from gradmidi.listener.ears import FEED_SECONDS, Listener
+from gradmidi.listener.opening import begin, check, dated
+from gradmidi.listener.wanted import Wanted, wanted
+from gradmidi.rig import Rig
+from gradmidi.runlog.place import check_out
+from gradmidi.troubles import say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from gradmidi.capture import Capture
+
+__all__ = ["Options", "Script", "is_first"]
+
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
+"""Where launchers tell a process which of several it is: torchrun's and Accelerate's first."""
+
+TURNS = 20
+"""So often trainings may take turns, each time at the price of a new segment."""
+
+
+def is_first(environment: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether this is the first, or the only one, of several processes.
+
+    Examples
+    --------
+    >>> is_first({}), is_first({"RANK": "0", "LOCAL_RANK": "0"}), is_first({"RANK": "3"})
+    (True, True, False)
+    """
+    return next((environment[name] for name in RANKS if environment.get(name)), "0") == "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `gradmidi.listen` takes beside a model and its optimizers; see there."""
+
+    out: Path | None = None
+    preset: str = "pentatonic"
+    rig: Rig | None = None
+    osc: tuple[str, ...] = ()
+    audio: bool | str = False
+    take: Path | None = None
+    layers: tuple[str, ...] | Mapping[str, str] | None = None
+    parameters: str = "all"
+    every: int = 1
+    budget: float | None = None
+    files: tuple[str, ...] = ("mid", "wav")
+    keep: str = "layers"
+    log_to: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def voices(self) -> dict[str, str]:
+        """The user's own voices."""
+        return dict(self.layers) if isinstance(self.layers, Mapping) else {}
+
+    def wanted(self) -> Wanted:
+        """Check what needs no model, and open what is live."""
+        return wanted(
+            self.preset,
+            self.files,
+            rig=self.rig,
+            midi=None,
+            osc=self.osc,
+            audio=self.audio,
+            take=self.take,
+            log_to=self.log_to,
+            patterns=self.voices if self.keep == "layers" else {},
+        )
+
+
+class _Training:
+    """Optimizers that are stepped together, and where their run is."""
+
+    def __init__(self, number: int, optimizers: Sequence["Optimizer"]) -> None:
+        self.number = number
+        self.folder: Path | None = None
+        self._optimizers = [weakref.ref(each) for each in optimizers]
+
+    @property
+    def optimizers(self) -> list["Optimizer"]:
+        """Those that are still there."""
+        return [each for ref in self._optimizers if (each := ref()) is not None]
+
+
+class Script:
+    """Listens to whatever this process trains; a `gradmidi.capture.watch.Watcher`.
+
+    Nothing of it imports torch: it begins once the script has, so that what a script sets
+    before that import has its effect.
+
+    Parameters
+    ----------
+    options : Options
+        Of `gradmidi.listen`. Live output is opened here.
+
+    Raises
+    ------
+    GradmidiError
+        If an option is not allowed, or a port is not there.
+    """
+
+    def __init__(self, options: Options) -> None:
+        check(every=options.every, budget=options.budget, keep=options.keep)
+        if options.out is not None:
+            check_out(options.out)
+        self._options = options
+        # The script may go elsewhere; its runs stay here.
+        self._home = Path.cwd()
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+        self._ears: Listener | None = None
+        self._capture: Capture | None = None
+        self._parameters: set[int] = set()
+        self._trainings: list[_Training] = []
+        self._training: _Training | None = None
+        self._unheard: list[weakref.ref[Optimizer]] = []
+        self._unclaimed: set[int] = set()
+        self._turns = 0
+        self._apart: Callable[..., None] = self._guard
+        self._wanted: Wanted | None = options.wanted()
+
+    def listen(self) -> None:
+        """Begin, now or as soon as the script has imported torch; tell at its end if in vain."""
+        # The first to be registered is the last to be called.
+        atexit.register(self._tell)
+        when_imported("torch", self._attach)
+
+    def _attach(self) -> None:
+        try:
+            from torch.compiler import is_dynamo_compiling
+            from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+            from gradmidi.capture.compiled import apart
+            from gradmidi.capture.watch import watch
+
+            # Whatever this is called from, it is not to be compiled with it.
+            self._apart = apart(self._guard)
+
+            def before_step(optimizer: "Optimizer", _args: Any, _kwargs: Any) -> None:
+                if is_dynamo_compiling() or not self._hears(optimizer):
+                    # What it meets here has its own hook called in this very step.
+                    self._apart(self._meet, optimizer)
+
+            register_optimizer_step_pre_hook(before_step)
+            watch(self)
+        except Exception as error:
+            say(f"this PyTorch cannot be listened to: {type(error).__name__}: {error}")
+
+    # -- what the script does -------------------------------------------------------------------
+
+    def _hears(self, optimizer: Any) -> bool:
+        return self._capture is not None and self._capture.hears(optimizer)
+
+    def clipping(self, parameters: Sequence["Tensor"]) -> None:
+        """Learn that gradients are about to be clipped, perhaps before any step was made."""
+        first = next((id(parameter) for parameter in parameters), None)
+        if first is None or first in self._parameters or first in self._unclaimed:
+            return
+        self._unclaimed.add(first)
+        self._apart(self._meet_holders, {id(parameter) for parameter in parameters})
+        if self._capture is not None and first in self._parameters:
+            self._capture.clipping(parameters)
+
+    def clipped(self, parameters: Sequence["Tensor"]) -> None:
+        """Learn that they were."""
+
+    def scaling(self, optimizer: Any) -> None:
+        """Learn that a scaler is about to have an optimizer step, or to throw the step away."""
+        hooked = "_optimizer_step_pre_hooks" in getattr(optimizer, "__dict__", ())
+        if self._hears(optimizer) or not hooked:
+            return
+        self._apart(self._meet, optimizer)
+        if self._capture is not None:
+            self._capture.scaling(optimizer)
+
+    def scaled(self, optimizer: Any) -> None:
+        """Learn that it did one of the two."""
+
+    # -- trainings ------------------------------------------------------------------------------
+
+    def _guard(self, action: Callable[[Any], None], given: Any) -> None:
+        """Do it here and now, alone; never raise."""
+        # What was forked from this process is another; its lock may never be let go of.
+        if os.getpid() != self._process:
+            return
+        with self._lock:
+            try:
+                action(given)
+            except Exception as error:
+                name = "" if isinstance(error, GradmidiError) else f"{type(error).__name__}: "
+                say(f"not listening: {name}{error}")
+
+    def _meet(self, optimizer: "Optimizer") -> None:
+        """Listen to an optimizer that may be new; if that fails, leave it at that."""
+        if self._hears(optimizer) or any(ref() is optimizer for ref in self._unheard):
+            return
+        try:
+            self._hear(optimizer)
+        except Exception:
+            self._unheard.append(weakref.ref(optimizer))
+            raise
+
+    def _meet_holders(self, parameters: set[int]) -> None:
+        from gradmidi.capture.owners import optimizers_alive
+        from gradmidi.capture.tap import held_by
+
+        for optimizer in optimizers_alive():
+            if parameters & held_by(optimizer).keys():
+                self._meet(optimizer)
+
+    def _hear(self, optimizer: "Optimizer") -> None:
+        from gradmidi.capture.owners import optimizers_alive
+        from gradmidi.capture.tap import held_by
+
+        if self._capture is not None and held_by(optimizer).keys() <= self._parameters:
+            self._leave_to_others([optimizer])
+            self._capture.add(optimizer)
+            return
+        earlier = next((each for each in self._trainings if optimizer in each.optimizers), None)
+        if earlier is None:
+            met = [each for training in self._trainings for each in training.optimizers]
+            new = [each for each in optimizers_alive() if all(each is not old for old in met)]
+            earlier = _Training(len(self._trainings) + 1, new)
+            self._trainings.append(earlier)
+        elif self._turns == TURNS:
+            raise GradmidiError(
+                f"trainings have taken turns {TURNS} times; what {type(optimizer).__name__} "
+                "trains is not heard from here on"
+            )
+        else:
+            self._turns += 1
+        self._open(earlier)
+
+    def _leave_to_others(self, optimizers: Sequence["Optimizer"]) -> None:
+        """See that the script does not listen to them by itself."""
+        from gradmidi.capture import StepHook
+
+        hooks = [hook for each in optimizers for hook in each._optimizer_step_pre_hooks.values()]
+        if any(isinstance(hook, StepHook) and hook.tap is not None for hook in hooks):
+            self._let_go()
+            raise GradmidiError("the script listens by itself, and its own run is the one")
+
+    def _open(self, training: _Training) -> None:
+        from gradmidi.capture import Capture
+        from gradmidi.capture.owners import owner, scopes
+        from gradmidi.capture.tap import held_by
+
+        optimizers = training.optimizers
+        self._leave_to_others(optimizers)
+        options = self._options
+        model = owner(optimizers, scopes())
+        parameters = {id(parameter) for parameter in model.parameters()}
+        owned = [each for each in optimizers if held_by(each).keys() & parameters]
+        voices = options.voices
+        capture = Capture(
+            model,
+            owned,
+            layers=None if voices else options.layers,
+            parameters=options.parameters,
+        )
+        if capture.spread:
+            raise GradmidiError(
+                f"{capture.model_name} is spread over processes, of which each sees but a part; "
+                "have the script itself call gradmidi.listen(), on every one of them"
+            )
+        if self._ears is not None:
+            self._ears.replace()
+        self._ears = self._capture = None
+        again = training.folder
+        ears = begin(
+            capture,
+            self._outputs(training),
+            self._place(training) if again is None else again,
+            keep=options.keep,
+            voices=voices,
+            config=options.config,
+            resume=again is not None or (training.number == 1 and options.out is not None),
+        )
+        training.folder = ears.folder.absolute()
+        capture.attach(ears, every=options.every, budget=options.budget)
+        self._ears, self._capture, self._training = ears, capture, training
+        self._parameters = parameters
+        self._unclaimed.clear()
+
+    def _outputs(self, training: _Training) -> Wanted:
+        """Take what was opened before the script began; for a further training, open it anew."""
+        outputs, self._wanted = self._wanted, None
+        if outputs is not None:
+            return outputs
+        options = self._options
+        if options.take is not None:
+            name = f"{options.take.stem}-{len(self._trainings) + self._turns}"
+            options = replace(options, take=options.take.with_stem(name))
+        try:
+            return options.wanted()
+        except GradmidiError as error:
+            say(f"{error}; training {training.number} makes no sound, all else goes on")
+            silent = replace(options, rig=None, osc=(), audio=False, take=None)
+            return silent.wanted()
+
+    def _place(self, training: _Training) -> Path:
+        out = dated() if self._options.out is None else self._options.out
+        return out if Path.cwd() == self._home else self._home / out
+
+    def _let_go(self) -> None:
+        """Close what was opened for a training that does not come."""
+        if self._wanted is not None:
+            for feed in self._wanted.feeds:
+                feed.close(FEED_SECONDS)
+
+    def _tell(self) -> None:
+        if os.getpid() != self._process:
+            return
+        self._let_go()
+        if not self._trainings:
+            say(
+                "no optimizer of PyTorch's made a step in this process: there was nothing to hear. "
+                "Processes that train together are heard by `torchrun --nproc-per-node N -m "
+                "gradmidi run SCRIPT`"
+            )

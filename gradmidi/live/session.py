@@ -1,0 +1,111 @@
+"""What a player is told at its start: one frozen value, sent as one line of JSON."""
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+
+import orjson
+
+from gradmidi.errors import GradmidiError
+from gradmidi.preset import Preset, parse
+from gradmidi.rig import Rig
+
+__all__ = ["Session"]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What is played, and where to.
+
+    Parameters
+    ----------
+    preset : Preset
+        How norms become music.
+    rig : Rig
+        MIDI ports and what the gear needs; without a port there is no MIDI.
+    osc : tuple of str
+        Where to send OSC: ``HOST:PORT`` each.
+    timetags : float or None
+        Send OSC bundles stamped so many seconds ahead.
+    audio : str or None
+        A sound card by name; "" is the system's own choice; None: no sound card.
+    take : str or None
+        A ``.mid`` file that keeps what was played, as it was played.
+    patterns : dict of str to str
+        The user's own voices.
+    time : {"wall", "step"}
+        The run's own timing, or one slot a step.
+    paced : bool
+        Whether the run is played from its start by its own time, and not as it happens.
+    history : bool
+        Whether the first lines are from before anyone listened.
+    delay : float
+        Seconds that everything sounds later, 0 to 600.
+    level : float
+        dB on every note, -60 to 12.
+    ledger : str or None
+        A file that keeps what sounds, see `gradmidi.live.ledger`.
+    parent : int
+        The process that the player ends with.
+
+    Raises
+    ------
+    GradmidiError
+        If `delay`, `level` or `timetags` is out of range.
+    """
+
+    preset: Preset
+    rig: Rig = field(default_factory=Rig)
+    osc: tuple[str, ...] = ()
+    timetags: float | None = None
+    audio: str | None = None
+    take: str | None = None
+    patterns: dict[str, str] = field(default_factory=dict)
+    time: str = "wall"
+    paced: bool = False
+    history: bool = False
+    delay: float = 0.0
+    level: float = 0.0
+    ledger: str | None = None
+    parent: int = field(default_factory=os.getpid)
+
+    def __post_init__(self) -> None:
+        _within("delay", self.delay, 0.0, 600.0, "seconds")
+        _within("level", self.level, -60.0, 12.0, "dB")
+        if self.timetags is not None:
+            _within("osc-timetags", self.timetags, 0.0, 60.0, "seconds")
+
+    @property
+    def sounds(self) -> bool:
+        """Whether anything is sent anywhere."""
+        return bool(self.rig.ports or self.osc or self.take) or self.audio is not None
+
+    def to_line(self) -> bytes:
+        r"""Write it as a line of JSON.
+
+        Examples
+        --------
+        >>> from gradmidi.preset import load
+        >>> session = Session(load("pentatonic"), osc=("127.0.0.1:57120",))
+        >>> Session.from_line(session.to_line()) == session
+        True
+        """
+        return orjson.dumps(dataclasses.asdict(self), option=orjson.OPT_APPEND_NEWLINE)
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "Session":
+        """Read what `to_line` wrote."""
+        fields = orjson.loads(line)
+        table = fields.pop("preset")
+        name = table.pop("name")
+        rig = fields.pop("rig")
+        return cls(
+            preset=parse(table, name, f"preset {name}"),
+            rig=Rig(**{**rig, "ports": tuple(rig["ports"])}),
+            **{**fields, "osc": tuple(fields["osc"])},
+        )
+
+
+def _within(name: str, value: float, least: float, most: float, unit: str) -> None:
+    if not least <= value <= most:
+        raise GradmidiError(f"{name} = {value:g}; allowed is {least:g} to {most:g} {unit}")

@@ -1,0 +1,370 @@
+"""MIDI outputs: listing, finding, opening and silencing them; only here is rtmidi touched.
+
+python-rtmidi is used without mido on top: mido's output sends on a closed port, which crashes
+the interpreter; its `client_name` silently makes a port of our own; and it makes two clients
+for each listing. What is left of rtmidi's own traps is met here:
+
+- a message after `delete` crashes: `Output` keeps its own state, under a lock;
+- its errors are of several unrelated kinds: each becomes a `PortError`;
+- ALSA's and JACK's libraries write to file descriptor 2: it is shut while they open and close;
+- once a JACK server has died, some 2,300 messages vanish, and the next one never returns and
+  holds the interpreter: before each message `_Lifeline` looks at the client's socket;
+- messages sent just before a port closes can be lost (rtmidi issues 161 and 235):
+  `Output.close` waits for them.
+"""
+
+import contextlib
+import itertools
+import os
+import re
+import select
+import socket
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from gradmidi.errors import PortError
+
+__all__ = ["VIRTUAL", "Output", "match", "names", "open_output", "panic"]
+
+VIRTUAL = "virtual:"
+"""Before a name: a port of our own, which others connect to."""
+
+CLIENT = "gradmidi"
+
+LAST_MESSAGES_SECONDS = 0.1
+"""What a port waits before it closes."""
+
+DIN_SECONDS = 0.001
+"""What a message of three bytes takes on a DIN cable (31,250 baud, MIDI 1.0)."""
+
+LOOPMIDI = "on Windows, install loopMIDI, make a port in it and give its name"
+"""Windows has no ports that a program opens for others to connect to."""
+
+NO_SYSTEM = {
+    "linux": "load ALSA's sequencer (modprobe snd-seq) or start JACK",
+    "darwin": "open Audio MIDI Setup once",
+    "win32": "connect a device, or install loopMIDI",
+}
+"""What to do where no MIDI system answers, by platform."""
+
+
+class Output:
+    """An open MIDI output, safe from several threads and after its end; see `open_output`.
+
+    Attributes
+    ----------
+    name : str
+        The system's own name of it.
+    """
+
+    def __init__(self, client: "_Client", name: str) -> None:
+        self.name = name
+        self._client: _Client | None = client
+        self._lock = threading.Lock()
+
+    def send(self, message: Sequence[int]) -> None:
+        """Send one message.
+
+        Parameters
+        ----------
+        message : sequence of int
+            Its bytes, status first.
+
+        Raises
+        ------
+        PortError
+            If it could not be sent. A device that was unplugged is not always noticed.
+        """
+        with self._lock:
+            client = self._client
+            if client is None:
+                raise PortError(f"MIDI output {self.name!r} is closed")
+            if client.lifeline.cut:
+                raise PortError(f"MIDI output {self.name!r} is gone: the JACK server has ended")
+            try:
+                client.native.send_message(message)
+            except Exception as error:
+                raise PortError(f"MIDI output {self.name!r} takes nothing: {error}") from error
+
+    def close(self) -> None:
+        """Let the last messages leave, then close. May be called twice."""
+        with self._lock:
+            client, self._client = self._client, None
+            if client is not None:
+                if not client.lifeline.cut:
+                    time.sleep(LAST_MESSAGES_SECONDS)
+                client.close()
+
+
+class _Lifeline:
+    """A second handle on the socket by which a JACK client speaks to its server.
+
+    When the server ends, however it does, that socket is hung up. Where there is none (another
+    system, another kind of server), the line counts as whole.
+    """
+
+    def __init__(self, descriptors: set[int]) -> None:
+        self._held: list[socket.socket] = []
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError):
+                held = socket.socket(fileno=os.dup(descriptor))
+                self._held.append(held)
+        self._poll = select.poll() if self._held else None
+        for held in self._held:
+            # No event is asked for: a hang-up is reported all the same.
+            self._poll.register(held, 0)  # type: ignore[union-attr]
+
+    @property
+    def cut(self) -> bool:
+        return self._poll is not None and bool(self._poll.poll(0))
+
+    def close(self) -> None:
+        self._poll = None
+        for held in self._held:
+            held.close()
+
+
+class _Client:
+    """A client of one MIDI system, with at most one open port."""
+
+    def __init__(self, rtmidi: Any, api: int) -> None:
+        self.system: str = rtmidi.get_api_display_name(api)
+        before = _server_sockets()
+        self.native = rtmidi.MidiOut(api, name=CLIENT)
+        self.lifeline = _Lifeline(_server_sockets() - before)
+
+    def close(self) -> None:
+        self.lifeline.close()
+        with _quiet():
+            self.native.delete()
+
+
+def names() -> tuple[str, ...]:
+    """List the MIDI outputs there are, of every MIDI system that answers.
+
+    Each call makes a client of each system: call it when asked to, not again and again.
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    PortError
+        If no MIDI system answers, or python-rtmidi is not installed.
+    """
+    with _clients() as clients:
+        return tuple(name for client in clients for name in client.native.get_ports())
+
+
+def match(wanted: str, systems: Sequence[Sequence[str]]) -> tuple[int, int]:
+    """Find the one output that is meant.
+
+    A name matches exactly, or but for the number that ALSA and Windows append; then so, but
+    with upper and lower case alike; then by a part that only one has. Where several systems
+    have one, the first counts.
+
+    Parameters
+    ----------
+    wanted : str
+        What the user gave.
+    systems : sequence of sequence of str
+        The names of each system's outputs.
+
+    Returns
+    -------
+    system, output : int
+        Indices into `systems`.
+
+    Raises
+    ------
+    PortError
+        If none matches, or several do; the message lists them.
+
+    Examples
+    --------
+    >>> match("Port 1", [["Port 10 0", "Port 1 1"], ["synth:midi"]])
+    (0, 1)
+    >>> match("SYNTH", [["Port 10 0", "Port 1 1"], ["synth:midi"]])
+    (1, 0)
+    """
+    for fits in _TIERS:
+        for system, outputs in enumerate(systems):
+            found = [index for index, name in enumerate(outputs) if fits(wanted, name)]
+            if len(found) > 1:
+                listed = _listed([outputs[index] for index in found])
+                raise PortError(
+                    f"{wanted!r} matches {len(found)} MIDI outputs: {listed}; "
+                    "give more of the name, or rename one of them"
+                )
+            if found:
+                return system, found[0]
+    there = [name for outputs in systems for name in outputs]
+    hint = LOOPMIDI if sys.platform == "win32" else f"{VIRTUAL}{CLIENT} opens one of our own"
+    raise PortError(
+        f"no MIDI output matches {wanted!r}; "
+        f"{f'there are: {_listed(there)}' if there else 'there is none'}; {hint}"
+    )
+
+
+def open_output(name: str) -> Output:
+    """Open a MIDI output by its name, or one of our own.
+
+    Parameters
+    ----------
+    name : str
+        As `match` takes it; or ``virtual:NAME``, a port that others connect to, as ALSA, JACK
+        and CoreMIDI have them and Windows has not.
+
+    Returns
+    -------
+    Output
+
+    Raises
+    ------
+    PortError
+        If no output matches or it cannot be opened, if no MIDI system answers, or if
+        python-rtmidi is not installed.
+    """
+    with _clients() as clients:
+        if name.startswith(VIRTUAL):
+            client, opened = _open_virtual(clients, name.removeprefix(VIRTUAL) or CLIENT)
+        else:
+            listed = [client.native.get_ports() for client in clients]
+            system, index = match(name, listed)
+            client, opened = clients[system], listed[system][index]
+            try:
+                client.native.open_port(index, "out")
+            except Exception as error:
+                raise PortError(f"MIDI output {opened!r} cannot be opened: {error}") from error
+        # The one that is kept; the others are closed behind it.
+        clients.remove(client)
+        return Output(client, opened)
+
+
+def panic(output: Output, sleep: Callable[[float], None] = time.sleep) -> None:
+    """End every note on every channel of an output, whoever began it; takes two seconds.
+
+    First Hold off, All Notes Off and All Sound Off (controllers 64, 123, 120) on all channels;
+    since receivers may ignore those (MIDI 1.0), then a note off for each key of each channel,
+    no faster than a DIN cable carries them.
+
+    Parameters
+    ----------
+    output : Output
+        Where to.
+    sleep : callable
+        Waits for so many seconds.
+
+    Raises
+    ------
+    PortError
+        If a message could not be sent.
+    """
+    for channel in range(16):
+        for controller in (64, 123, 120):
+            output.send((0xB0 | channel, controller, 0))
+    for channel, key in itertools.product(range(16), range(128)):
+        output.send((0x80 | channel, key, 64))
+        # Not one by one: a sleep is longer than it says.
+        if key % 8 == 7:
+            sleep(8 * DIN_SECONDS)
+
+
+def _open_virtual(clients: Sequence[_Client], name: str) -> tuple[_Client, str]:
+    for client in clients:
+        with contextlib.suppress(Exception):
+            client.native.open_virtual_port(name)
+            return client, f"{CLIENT}:{name}"
+    systems = " and ".join(client.system for client in clients)
+    raise PortError(f"{systems} has no ports of our own, such as {VIRTUAL}{name}; {LOOPMIDI}")
+
+
+@contextlib.contextmanager
+def _clients() -> Iterator[list[_Client]]:
+    """Make a client of each MIDI system that answers; close at the end those still listed."""
+    try:
+        import rtmidi
+    except ImportError as error:
+        raise PortError(
+            "live MIDI needs python-rtmidi, which is not here: pip install 'gradmidi[midi]' (above "
+            "Python 3.12 that takes a compiler); files, OSC and sound do without"
+        ) from error
+    clients: list[_Client] = []
+    apis = [api for api in rtmidi.get_compiled_api() if api != rtmidi.API_RTMIDI_DUMMY]
+    try:
+        for api in apis:
+            with _quiet(), contextlib.suppress(rtmidi.RtMidiError):
+                clients.append(_Client(rtmidi, api))
+        if not clients:
+            tried = ", ".join(rtmidi.get_api_display_name(api) for api in apis)
+            remedy = NO_SYSTEM.get(sys.platform, "start one")
+            raise PortError(
+                f"no MIDI system answers (tried: {tried or 'none is built in'}); {remedy}; "
+                "files, OSC and sound do without"
+            )
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Shut file descriptor 2 to what C libraries write there past Python."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
+def _server_sockets() -> set[int]:
+    """Find this process's sockets that lead to a JACK server."""
+    found = set()
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with contextlib.suppress(OSError):
+            for entry in os.listdir(folder):
+                with contextlib.suppress(OSError):
+                    if _leads_to_jack(int(entry)):
+                        found.add(int(entry))
+            break
+    return found
+
+
+def _leads_to_jack(descriptor: int) -> bool:
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return False
+    with socket.socket(fileno=os.dup(descriptor)) as held:
+        return held.family == socket.AF_UNIX and "/jack_" in str(held.getpeername())
+
+
+def _unnumbered(name: str) -> str:
+    """Drop the number that Windows appends (``Port 1 0``), or ALSA's client and port."""
+    return re.sub(r" \d+(:\d+)?$", "", name)
+
+
+_TIERS: tuple[Callable[[str, str], bool], ...] = (
+    lambda wanted, name: wanted == name,
+    lambda wanted, name: wanted == _unnumbered(name),
+    lambda wanted, name: wanted.casefold() in (name.casefold(), _unnumbered(name).casefold()),
+    lambda wanted, name: bool(wanted) and wanted.casefold() in name.casefold(),
+)
+
+
+def _listed(outputs: Sequence[str]) -> str:
+    return ", ".join(map(repr, outputs))

@@ -1,0 +1,156 @@
+// The player: one clock over two sources, the sound file and, for chosen voices, the synth.
+
+const CHUNK = 0.25;   // Seconds of sound computed at a time,
+const AHEAD = 2.5;    // and how far ahead: a tab in the background wakes once a second.
+const FADE = 0.015;
+
+// The sound file of the whole mix, in the page's own audio element.
+class Mix {
+  constructor(element, ended) {
+    this.element = element;
+    const [head, body] = element.getAttribute("src").split(",", 2);
+    const kind = head.slice(5).split(";", 1)[0];
+    // Seeking is exact in a blob everywhere, in a data address not in every browser.
+    element.src = URL.createObjectURL(new Blob([unpack(body, Uint8Array)], { type: kind }));
+    element.preload = "auto";
+    element.addEventListener("ended", ended);
+  }
+  get time() { return this.element.currentTime; }
+  start(time, speed) {
+    this.element.currentTime = time;
+    this.element.playbackRate = speed;
+    return this.element.play();
+  }
+  stop() { this.element.pause(); }
+}
+
+// Voices that are computed as they play, in chunks that follow each other without a gap.
+class Made {
+  constructor(ended, audible) {
+    this.ended = ended;
+    this.audible = audible;
+    this.context = null;
+    this.timer = 0;
+  }
+  async start(time, speed) {
+    if (this.context === null) {
+      this.context = new AudioContext();
+      this.synth = new Synth(this.context.sampleRate);
+    }
+    await this.context.resume();
+    this.gain = new GainNode(this.context, { gain: 0 });
+    this.gain.connect(this.context.destination);
+    this.gain.gain.setTargetAtTime(1, this.context.currentTime, FADE / 3);
+    this.anchor = time;
+    this.speed = speed;
+    this.done = 0;
+    this.from = this.context.currentTime + 0.06;
+    this.timer = setInterval(() => this.fill(), 50);
+    this.fill();
+  }
+  get time() {
+    const past = Math.max(0, this.context.currentTime - this.from);
+    return Math.min(run.duration, this.anchor + past * this.speed);
+  }
+  fill() {
+    const rate = this.context.sampleRate;
+    const frames = Math.round(CHUNK * rate);
+    const last = ((run.duration - this.anchor) / this.speed) * rate;
+    // One chunk a turn at the most, so that a slow machine still answers.
+    if (this.done < last && this.from + this.done / rate < this.context.currentTime + AHEAD) {
+      const [left, right] =
+        this.synth.render(this.anchor, this.speed, this.done, frames, this.audible);
+      const buffer = new AudioBuffer({ length: frames, numberOfChannels: 2, sampleRate: rate });
+      buffer.copyToChannel(left, 0);
+      buffer.copyToChannel(right, 1);
+      const source = new AudioBufferSourceNode(this.context, { buffer });
+      source.connect(this.gain);
+      source.start(this.from + this.done / rate);
+      this.done += frames;
+    }
+    if (this.time >= run.duration) this.ended();
+  }
+  stop() {
+    clearInterval(this.timer);
+    if (!this.gain) return;
+    const gain = this.gain, now = this.context.currentTime;
+    gain.gain.cancelScheduledValues(now);
+    gain.gain.setTargetAtTime(0, now, FADE / 3);
+    setTimeout(() => gain.disconnect(), 6 * FADE * 1000);
+    this.gain = null;
+  }
+}
+
+// Which voices and runs are heard: a solo silences the others, a mute its own.
+class Choice {
+  constructor() {
+    this.muted = new Set();
+    this.alone = new Set();
+  }
+  hears(kind, index) {
+    const key = kind + index;
+    const solos = [...this.alone].some((other) => other.startsWith(kind));
+    return solos ? this.alone.has(key) : !this.muted.has(key);
+  }
+  get whole() {
+    return this.muted.size === 0 && this.alone.size === 0;
+  }
+  switch(which, key) {
+    const set = this[which];
+    if (!set.delete(key)) set.add(key);
+    return set.has(key);
+  }
+}
+
+class Player {
+  constructor(element) {
+    this.choice = new Choice();
+    const ended = () => this.finish();
+    this.mix = new Mix(element, ended);
+    this.made = new Made(ended, (take, voice) =>
+      this.choice.hears("run", takes[take].run) && this.choice.hears("voice", voice));
+    this.source = this.mix;
+    this.playing = false;
+    this.speed = 1;
+    this.at = 0;
+    this.changed = () => {};
+  }
+  get time() {
+    return this.playing ? this.source.time : this.at;
+  }
+  async play() {
+    if (this.playing) return;
+    if (this.at >= run.duration - 0.01) this.at = 0;
+    this.source = this.choice.whole ? this.mix : this.made;
+    try {
+      await this.source.start(this.at, this.speed);
+      this.playing = true;
+    } finally {
+      this.changed();
+    }
+  }
+  pause() {
+    if (!this.playing) return;
+    this.at = this.source.time;
+    this.source.stop();
+    this.playing = false;
+    this.changed();
+  }
+  finish() {
+    if (!this.playing) return;
+    this.source.stop();
+    this.playing = false;
+    this.at = run.duration;
+    this.changed();
+  }
+  async seek(time) {
+    const playing = this.playing;
+    this.pause();
+    this.at = Math.min(Math.max(0, time), run.duration);
+    if (playing && this.at < run.duration) await this.play();
+    else this.changed();
+  }
+  async restart() {
+    await this.seek(this.time);
+  }
+}

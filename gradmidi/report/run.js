@@ -1,0 +1,141 @@
+// The run as the page carries it: numbers packed as text, unpacked to typed arrays here.
+
+const run = JSON.parse(document.getElementById("run").textContent);
+
+// What a code of a norm stands for; the numbers between lie evenly on a log scale.
+const ABSENT = 0, ZERO = 1, LEAST = 2, MOST = 65533, INF = 65534, NAN = 65535;
+
+function unpack(text, Kind) {
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+  return new Kind(bytes.buffer);
+}
+
+// The first index at which `values`, ascending, is above `x`.
+function after(values, x) {
+  let low = 0, high = values.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (values[middle] <= x) low = middle + 1; else high = middle;
+  }
+  return low;
+}
+
+// The number that a level from 1 to 65535 stands for; 0 stands for none.
+const leveled = (level, low, high) =>
+  level === 0 ? NaN : low + ((level - 1) / 65534) * (high - low);
+
+function losses(levels) {
+  const [low, high, logarithmic] = run.lossScale;
+  const loss = Float64Array.from(levels, (level) => leveled(level, low, high));
+  return logarithmic ? loss.map(Math.exp) : loss;
+}
+
+// One run as it is played: its slots, the bins its curves are drawn from, and its notes.
+class Take {
+  constructor(raw) {
+    this.name = raw.name;
+    this.run = raw.run;
+    this.side = raw.side;
+    this.start = raw.start;
+    this.end = raw.end;
+    this.slotSeconds = raw.slotSeconds;
+    this.slots = unpack(raw.slots, Int32Array);
+    this.heard = unpack(raw.heard, Uint16Array);
+    this.first = unpack(raw.first, Int32Array);
+    this.bins = raw.bins;
+    this.step = typeof raw.step === "string"
+      ? unpack(raw.step, Int32Array)
+      : Int32Array.from({ length: raw.bins }, (_, bin) => raw.step[0] + bin * raw.step[1]);
+    this.seconds = Float64Array.from(
+      unpack(raw.seconds, Uint16Array), (level) => leveled(level, 0, raw.last));
+    this.loss = raw.loss === null ? null : losses(unpack(raw.loss, Uint16Array));
+    this.high = unpack(raw.high, Uint16Array);
+    this.low = raw.low === null ? this.high : unpack(raw.low, Uint16Array);
+    this.begins = Float64Array.from(this.slots, (slot) => this.start + slot * this.slotSeconds);
+    this.at = new Float64Array(this.bins);
+    for (let slot = 0; slot < this.slots.length; slot++) {
+      const from = this.first[slot], to = this.first[slot + 1];
+      for (let bin = from; bin < to; bin++) {
+        this.at[bin] = this.begins[slot] + ((bin - from) / (to - from)) * this.slotSeconds;
+      }
+    }
+    const seconds = (ticks) => Float64Array.from(
+      unpack(ticks, Int32Array), (tick) => this.start + tick * raw.tickSeconds);
+    this.notes = {
+      start: seconds(raw.notes.start),
+      end: seconds(raw.notes.end),
+      voice: unpack(raw.notes.voice, Int16Array),
+      pitch: unpack(raw.notes.pitch, Float32Array),
+      velocity: unpack(raw.notes.velocity, Uint8Array),
+      sound: unpack(raw.notes.sound, Uint8Array),
+    };
+    this.turns = {
+      at: seconds(raw.turns.at),
+      voice: unpack(raw.turns.voice, Int16Array),
+      value: unpack(raw.turns.value, Uint8Array),
+    };
+  }
+
+  // The slot that sounds at a time of the piece, or -1 where this take does not.
+  slotAt(time) {
+    if (time < this.start || time > this.end) return -1;
+    return after(this.begins, time + 1e-6) - 1;
+  }
+
+  // The bin whose curve stands at a time of the piece, or -1.
+  binAt(time) {
+    if (time < this.start || time > this.end) return -1;
+    return after(this.at, time + 1e-6) - 1;
+  }
+
+  heardAt(slot, voice) {
+    return this.heard[voice * this.slots.length + slot];
+  }
+
+  lastBin(slot) {
+    return this.first[slot + 1] - 1;
+  }
+
+  lossAt(bin) {
+    return this.loss === null ? NaN : this.loss[bin];
+  }
+}
+
+const takes = run.takes.map((raw) => new Take(raw));
+run.takes = null;
+
+// How far up its lane a norm stands, 0 to 1, and the norm itself.
+const share = (code) => (code - LEAST) / (MOST - LEAST);
+function normOf(code, voice) {
+  if (code === ABSENT) return null;
+  if (code === ZERO) return 0;
+  if (code === INF) return Infinity;
+  if (code === NAN) return NaN;
+  const [low, high] = run.voices[voice].scale;
+  return Math.exp(low + share(code) * (high - low));
+}
+
+// A number as it is read: three digits, and a short exponent where it is far from 1.
+function digits(value) {
+  if (value === null) return "none";
+  if (Number.isNaN(value)) return "nan";
+  if (!Number.isFinite(value)) return "inf";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size >= 1e-3 && size < 1e5) return String(Number(value.toPrecision(3)));
+  return Number(value.toPrecision(3)).toExponential().replace("e+", "e");
+}
+
+const clock = (seconds) => {
+  if (run.duration < 60) return seconds.toFixed(1) + " s";
+  const whole = Math.floor(seconds + 0.05);
+  return Math.floor(whole / 60) + ":" + String(whole % 60).padStart(2, "0");
+};
+
+const LETTERS = ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B"];
+function noteName(pitch) {
+  const note = Math.round(pitch);
+  return LETTERS[((note % 12) + 12) % 12] + (Math.floor(note / 12) - 1);
+}

@@ -1,0 +1,261 @@
+"""The sink that speaks Open Sound Control over UDP: one datagram a message, sent at once.
+
+Every address, with its type tags, units and ranges, is in `docs/osc.md`.
+"""
+
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from gradmidi.errors import PortError
+from gradmidi.events import FAULT_VOICE, End, Event, Fault, Mark, Off, On, Step
+from gradmidi.rig import Rig
+from gradmidi.sinks.counters import Counters
+from gradmidi.sinks.oscmessage import (
+    bundle,
+    bundles,
+    fault_message,
+    mark_message,
+    note_message,
+    start_message,
+    step_messages,
+    stop_message,
+    voice_message,
+)
+from gradmidi.troubles import Troubles, say
+from gradmidi.voices import Voice
+
+__all__ = ["Address", "Osc", "resolve"]
+
+HOST = "127.0.0.1"
+"""Where no host is given: not `localhost`, which may mean IPv6 while receivers take IPv4."""
+
+Address = tuple[int, tuple[Any, ...]]
+"""A socket's family, and what such a socket takes without looking anything up."""
+
+ANNOUNCE_SECONDS = 5.0
+"""How often the voices are named again, for whoever came late."""
+
+
+class Osc:
+    """Sends the events it is given as OSC messages, at once.
+
+    Nothing raises from `send`, `silence` and `close`: a datagram that the system refuses is
+    counted, and told once. UDP does not tell whether anyone listens elsewhere; on this machine
+    it mostly does.
+
+    Parameters
+    ----------
+    target : str
+        ``HOST:PORT``, ``[IPV6]:PORT`` or ``PORT`` on this machine; looked up once.
+    rig : Rig
+        Gives the voices' MIDI channels.
+    run : str
+        The run's name.
+    voices : sequence of Voice
+        Who plays.
+    layers : int
+        How many layers the run has.
+    timetags : float, optional
+        Send bundles with a time tag so many seconds ahead; needs clocks that agree.
+    say : callable
+        Takes a line for the user the first time a datagram is refused.
+    clock : callable
+        Seconds that never go back.
+    wall : callable
+        Seconds since 1970, for time tags.
+    find : callable
+        Looks `target` up.
+
+    Attributes
+    ----------
+    counters : Counters
+
+    Raises
+    ------
+    PortError
+        If `target` is no address, or there is no such host.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        rig: Rig,
+        run: str,
+        voices: Sequence[Voice],
+        layers: int,
+        *,
+        timetags: float | None = None,
+        say: Callable[[str], None] = say,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        find: Callable[[str], Address] | None = None,
+    ) -> None:
+        family, self._address = (find or resolve)(target)
+        self.counters = Counters()
+        self._target = target
+        self._troubles = Troubles(say)
+        self._timetags = timetags
+        self._clock, self._wall = clock, wall
+        self._step, self._seconds = 0, 0.0
+        self._stopped = self._closed = self._connected = False
+        self._sounding: defaultdict[tuple[int, int], list[On]] = defaultdict(list)
+        self._takes: dict[type, Callable[[Any], Iterable[bytes]]] = {
+            Step: self._numbers,
+            On: self._on,
+            Off: self._off,
+            Fault: self._fault,
+            Mark: self._mark,
+            End: self._stop,
+        }
+        self._voices = tuple(voice_message(v, rig.place(v.index)[1]) for v in voices)
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._post([start_message(run, len(voices), layers), *self._voices])
+        self._announced = clock()
+
+    def send(self, events: Sequence[Event]) -> None:
+        """Send events now; after `close` they are dropped.
+
+        Parameters
+        ----------
+        events : sequence of Event
+            In order of ticks. Controllers, bends and the notes of fault sounds are not for
+            OSC: it has the norms and the faults themselves.
+        """
+        messages: list[bytes] = []
+        now = self._clock()
+        if now - self._announced >= ANNOUNCE_SECONDS:
+            self._announced = now
+            messages += self._voices
+        for event in events:
+            take = self._takes.get(type(event))
+            if take is not None:
+                messages += take(event)
+        self._post(messages)
+
+    def silence(self) -> None:
+        """End every note that sounds."""
+        notes = [note for held in self._sounding.values() for note in held]
+        self._sounding.clear()
+        self._post([note_message(note, 0) for note in notes])
+
+    def close(self) -> None:
+        """End every note, say that the run is over and close. May be called twice."""
+        if self._closed:
+            return
+        self.silence()
+        if not self._stopped:
+            self._post(self._stop(End(0, self._step, self._seconds)))
+        self._closed = True
+        self._socket.close()
+
+    # -- events to messages -------------------------------------------------------------------
+
+    def _numbers(self, step: Step) -> Iterable[bytes]:
+        self._step, self._seconds = step.step, step.seconds
+        return step_messages(step)
+
+    def _on(self, on: On) -> Iterable[bytes]:
+        if on.voice == FAULT_VOICE:
+            return ()
+        self._sounding[on.voice, on.note].append(on)
+        return (note_message(on, on.velocity),)
+
+    def _off(self, off: Off) -> Iterable[bytes]:
+        held = self._sounding[off.voice, off.note]
+        return (note_message(held.pop(0), 0),) if held else ()
+
+    def _fault(self, fault: Fault) -> Iterable[bytes]:
+        return (fault_message(fault),)
+
+    def _mark(self, mark: Mark) -> Iterable[bytes]:
+        return (mark_message(mark.text),) if mark.voice is None else ()
+
+    def _stop(self, end: End) -> tuple[bytes]:
+        self._stopped = True
+        return (stop_message(end),)
+
+    # -- messages to datagrams ----------------------------------------------------------------
+
+    def _post(self, messages: Sequence[bytes]) -> None:
+        if self._closed:
+            self.counters.dropped += len(messages)
+        elif self._timetags is None:
+            for message in messages:
+                self._put(message, 1)
+        else:
+            for held in bundles(messages):
+                self._put(bundle(held, self._wall() + self._timetags), len(held))
+
+    def _put(self, datagram: bytes, messages: int) -> None:
+        for _ in range(2):
+            try:
+                if not self._connected:
+                    # So that the system tells when nobody listens.
+                    self._socket.connect(self._address)
+                    self._connected = True
+                self._socket.send(datagram)
+            except BlockingIOError:
+                self.counters.dropped += messages
+                self._trouble("its buffer is full, messages are left out")
+                return
+            except (ConnectionRefusedError, ConnectionResetError):
+                # That was an earlier datagram's answer; this one has not been sent yet.
+                self.counters.errors += 1
+                self._trouble("nobody listens there yet")
+            except OSError as error:
+                self.counters.errors += 1
+                self._trouble(error.strerror or str(error))
+                return
+            else:
+                self.counters.sent += messages
+                return
+
+    def _trouble(self, what: str) -> None:
+        self._troubles.note(f"OSC to {self._target}", what, "all else goes on")
+
+
+def resolve(target: str) -> Address:
+    """Read an address as a person writes it, and look its host up, IPv4 before IPv6.
+
+    Parameters
+    ----------
+    target : str
+        ``HOST:PORT``, ``[IPV6]:PORT`` or ``PORT`` on this machine.
+
+    Returns
+    -------
+    family : int
+        The socket's.
+    address : tuple
+        Numeric: what a socket takes without looking anything up.
+
+    Raises
+    ------
+    PortError
+        If it is no address, or there is no such host.
+
+    Examples
+    --------
+    >>> resolve("127.0.0.1:57120")[1], resolve("9000")[1]
+    (('127.0.0.1', 57120), ('127.0.0.1', 9000))
+    """
+    host, _, port = target.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    digits = port.isascii() and port.isdigit() and len(port) <= 5
+    if not digits or not 1 <= int(port) <= 65535 or (":" in host and not bracketed):
+        raise PortError(
+            f"{target!r} is no OSC address; write HOST:PORT, as {HOST}:57120 or [::1]:57120, "
+            "with a port from 1 to 65535"
+        )
+    host = (host[1:-1] if bracketed else host) or HOST
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            found = socket.getaddrinfo(host, int(port), family, socket.SOCK_DGRAM)
+        except (OSError, UnicodeError):
+            continue
+        return family, found[0][4]
+    raise PortError(f"no host {host!r} was found for OSC; give its IP address, as {HOST}:{port}")

@@ -1,0 +1,179 @@
+"""Events as OSC messages: gradmidi's addresses, and values that every receiver takes.
+
+Only the tags i, f and s are used, floats are finite and strings ASCII, and a datagram fits one
+Ethernet frame, because receivers differ in what else they take (Pure Data drops other tags).
+
+The three tags are encoded here: python-osc takes some four times as long for a note, which a
+chord of fifteen voices would wait for (`benchmarks/osc.py`). Tests hold the bytes against it.
+
+Source: Open Sound Control 1.0 (opensoundcontrol.org/spec-1_0).
+"""
+
+import math
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from gradmidi.channels import ascii_text
+from gradmidi.events import End, Fault, On, Step
+from gradmidi.voices import Voice
+
+__all__ = [
+    "bundle",
+    "bundles",
+    "fault_message",
+    "mark_message",
+    "note_message",
+    "start_message",
+    "step_messages",
+    "stop_message",
+    "voice_message",
+]
+
+LARGEST_DATAGRAM = 1472
+"""Bytes that fit an Ethernet frame beside the headers of IPv4 and UDP."""
+
+LARGEST_INT = 2**31 - 1
+
+LARGEST_FLOAT = float.fromhex("0x1.fffffep+127")
+"""What a float of 32 bits holds at the most."""
+
+LONGEST_TEXT = 256
+
+MOST_FLOATS = 256
+"""In one message: larger vectors leave the frame, and Max cuts lists at 256."""
+
+UNIX_EPOCH = 2_208_988_800
+"""1970 in seconds since 1900 (RFC 868)."""
+
+BUNDLE_HEAD, BUNDLE_ITEM = 16, 4
+"""Bytes of a bundle, and of each message in it, beside the messages (OSC 1.0)."""
+
+
+def start_message(run: str, voices: int, layers: int) -> bytes:
+    """Say that a run begins: its name, how many voices and layers."""
+    return _message("/gradmidi/start", "sii", ascii_text(run, "run"), voices, layers)
+
+
+def voice_message(voice: Voice, channel: int) -> bytes:
+    """Say who a voice is: index, name, MIDI channel (1–16), layers in it."""
+    name = ascii_text(voice.name, f"voice {voice.index + 1}")
+    return _message("/gradmidi/voice", "isii", voice.index, name, channel, len(voice.layers))
+
+
+def step_messages(step: Step) -> Iterator[bytes]:
+    """Say the numbers of a slot: step and seconds, loss where there is one, norms, levels."""
+    yield _message("/gradmidi/step", "if", step.step, step.seconds)
+    if step.loss is not None and math.isfinite(step.loss):
+        yield _message("/gradmidi/loss", "f", step.loss)
+    for address, values in (("/gradmidi/norms", step.norms), ("/gradmidi/level", step.levels)):
+        sent = values[:MOST_FLOATS]
+        yield _message(address, "f" * len(sent), *sent)
+
+
+def note_message(on: On, velocity: int) -> bytes:
+    """Say that a note starts, or with velocity 0 that the note which `on` started ends.
+
+    Its seconds are 0, until its off: live does not know the future.
+    """
+    return _message("/gradmidi/note", "iffif", on.voice, on.pitch, 0.0, velocity, on.norm)
+
+
+def fault_message(fault: Fault) -> bytes:
+    """Say what is wrong: kind, layer, step and value."""
+    layer = ascii_text(fault.layer)
+    return _message("/gradmidi/fault", "ssif", fault.kind, layer, fault.step, fault.value)
+
+
+def mark_message(text: str) -> bytes:
+    """Say what the user marked."""
+    return _message("/gradmidi/mark", "s", ascii_text(text))
+
+
+def stop_message(end: End) -> bytes:
+    """Say that the run is over: steps and seconds."""
+    return _message("/gradmidi/stop", "if", end.steps, end.seconds)
+
+
+def bundles(messages: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Cut messages into runs that each fit a datagram as a bundle, in order.
+
+    Examples
+    --------
+    >>> [len(run) for run in bundles([mark_message("x" * 200)] * 10)]
+    [6, 4]
+    """
+    held: list[bytes] = []
+    room = 0
+    for message in messages:
+        size = BUNDLE_ITEM + len(message)
+        if held and size > room:
+            yield held
+            held = []
+        if not held:
+            room = LARGEST_DATAGRAM - BUNDLE_HEAD
+        held.append(message)
+        room -= size
+    if held:
+        yield held
+
+
+def bundle(messages: Sequence[bytes], seconds: float) -> bytes:
+    """Put messages in one datagram with a time tag.
+
+    Parameters
+    ----------
+    messages : sequence of bytes
+        As the functions above make them.
+    seconds : float
+        When they take effect, since 1970.
+
+    Examples
+    --------
+    >>> bundle([mark_message("x")], 0.5)[:16].hex(" ", 8)
+    '2362756e646c6500 83aa7e8080000000'
+    """
+    # A time tag counts from 1900 in 2^-32 s, and begins anew in 2036 (RFC 5905).
+    tag = int((seconds + UNIX_EPOCH) * 2**32) & (1 << 64) - 1
+    parts = [struct.pack(">8sQ", b"#bundle", tag)]
+    for message in messages:
+        parts += (struct.pack(">i", len(message)), message)
+    return b"".join(parts)
+
+
+def _message(address: str, tags: str, *values: float | str) -> bytes:
+    parts = [_head(address, tags)]
+    parts += [_ENCODED[tag](value) for tag, value in zip(tags, values, strict=True)]
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=64)
+def _head(address: str, tags: str) -> bytes:
+    return _string(address) + _string("," + tags)
+
+
+def _string(text: str) -> bytes:
+    """Encode ASCII, at least one zero after it, to a multiple of four bytes."""
+    data = text.encode("ascii")
+    return data + bytes(4 - len(data) % 4)
+
+
+def _text(value: Any) -> bytes:
+    return _string(value[:LONGEST_TEXT])
+
+
+def _int(value: Any) -> bytes:
+    return _INT(min(max(value, -LARGEST_INT - 1), LARGEST_INT))
+
+
+def _float(value: Any) -> bytes:
+    if not -LARGEST_FLOAT <= value <= LARGEST_FLOAT:
+        value = math.copysign(LARGEST_FLOAT, value) if math.isfinite(value) else 0.0
+    return _FLOAT(value)
+
+
+_INT, _FLOAT = struct.Struct(">i").pack, struct.Struct(">f").pack
+
+_ENCODED: dict[str, Callable[[Any], bytes]] = {"i": _int, "f": _float, "s": _text}
+"""Each type tag to its bytes, values being kept within what it holds."""

@@ -1,0 +1,100 @@
+"""The sink that keeps a live take: what was really sent, at its real ticks, as a MIDI file."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gradmidi.events import Event
+from gradmidi.preset import Preset
+from gradmidi.sinks.counters import Counters
+from gradmidi.sinks.midifile import MidiFile
+from gradmidi.troubles import Troubles, say
+from gradmidi.voices import Voice
+
+__all__ = ["Take"]
+
+
+class Take:
+    """Writes what it is sent as one MIDI file, at `close`.
+
+    Nothing raises from `send`, `silence` and `close`.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; its folder must be there.
+    preset : Preset
+        Gives tempo, programs and pan.
+    voices : sequence of Voice
+        A track each.
+    title : str
+        The name of the piece.
+    from_first : bool, default False
+        Whether the file begins with the first event, and not at tick 0.
+    say : callable
+        Takes a line for the user if the file cannot be written.
+
+    Attributes
+    ----------
+    counters : Counters
+
+    Raises
+    ------
+    OSError
+        If the folder is not there, or `path` is a folder.
+
+    Examples
+    --------
+    >>> import mido, tempfile
+    >>> from gradmidi.events import Off, On
+    >>> from gradmidi.preset import load
+    >>> path = Path(tempfile.mkdtemp()) / "live.mid"
+    >>> take = Take(path, load("pentatonic"), [Voice(0, "fc1", (0,))], "a", from_first=True)
+    >>> take.send([On(4800, 0, 60, 80, pitch=60.0), Off(4908, 0, 60)])
+    >>> take.close()
+    >>> [message.time for message in mido.MidiFile(path).tracks[1] if "note" in message.type]
+    [0, 108]
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        preset: Preset,
+        voices: Sequence[Voice],
+        title: str,
+        *,
+        from_first: bool = False,
+        say: Callable[[str], None] = say,
+    ) -> None:
+        self.counters = Counters()
+        self._file = MidiFile(path, preset, voices, title=title)
+        self._troubles = Troubles(say)
+        self._base: int | None = None if from_first else 0
+        self._closed = False
+
+    def send(self, events: Sequence[Event]) -> None:
+        """Keep the next events."""
+        for event in events:
+            if self._base is None:
+                self._base = event.tick
+            try:
+                self._file.send([replace(event, tick=event.tick - self._base)])
+            except ValueError as error:
+                self.counters.errors += 1
+                self._troubles.note(f"{self._file.path}", error, "the rest of the take is kept")
+            else:
+                self.counters.sent += 1
+
+    def silence(self) -> None:
+        """Do nothing: a note that sounds ends with the file."""
+
+    def close(self) -> None:
+        """Write the file. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._file.close()
+        except OSError as error:
+            self.counters.errors += 1
+            self._troubles.note(f"{self._file.path}", error.strerror, "the take is lost")

@@ -1,0 +1,87 @@
+"""Tables of TOML as frozen, validated dataclasses: keys, their meaning, what each may hold."""
+
+import dataclasses
+import math
+import typing
+from dataclasses import field
+from types import UnionType
+from typing import Any
+
+from gradmidi.errors import PresetError
+
+__all__ = ["key", "section", "shown"]
+
+T = typing.TypeVar("T")
+
+
+def key(default: Any, doc: str, **limits: Any) -> Any:
+    """Declare one key of a table: its default, what it means, what is allowed."""
+    return field(default=default, metadata={"doc": doc, **limits})
+
+
+def section(kind: type[T], table: dict[str, Any], source: str) -> T:
+    """Read one table into a frozen dataclass whose fields were declared by `key`.
+
+    Parameters
+    ----------
+    kind : type
+        The dataclass.
+    table : dict
+        The keys and values, as TOML gives them.
+    source : str
+        File and section, for errors.
+
+    Raises
+    ------
+    PresetError
+        If a key is unknown, a type is wrong or a value is out of range.
+    """
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values = {}
+    for word, value in table.items():
+        if word not in fields:
+            raise PresetError(f"{source} unknown key {word!r}; there are: {', '.join(fields)}")
+        declared = fields[word]
+        values[word] = _checked(declared.type, value, declared.metadata, f"{source} {word}")
+    return kind(**values)
+
+
+_TYPE_NAMES = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
+
+
+def _checked(kind: Any, value: Any, limits: typing.Mapping[str, Any], where: str) -> Any:
+    if isinstance(kind, UnionType):
+        fitting = [k for k in typing.get_args(kind) if _fits(k, value)]
+        if not fitting:
+            allowed = " or ".join(_TYPE_NAMES[k] for k in typing.get_args(kind))
+            raise PresetError(f"{where} = {shown(value)}; allowed is {allowed}")
+        kind = fitting[0]
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        length = limits.get("length")
+        if not isinstance(value, list) or (length is not None and len(value) != length):
+            count = "a list" if length is None else f"a list of {length}"
+            raise PresetError(f"{where} = {shown(value)}; allowed is {count}")
+        return tuple(_checked(item, member, limits, where) for member in value)
+    if not _fits(kind, value):
+        raise PresetError(f"{where} = {shown(value)}; allowed is {_TYPE_NAMES[kind]}")
+    if "choices" in limits and value not in limits["choices"]:
+        raise PresetError(
+            f"{where} = {shown(value)}; allowed is one of: {', '.join(limits['choices'])}"
+        )
+    least, most = limits.get("least", -math.inf), limits.get("most", math.inf)
+    if kind in (int, float) and not least <= value <= most:
+        raise PresetError(f"{where} = {shown(value)}; allowed is {least} to {most}")
+    return float(value) if kind is float else value
+
+
+def _fits(kind: type, value: Any) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def shown(value: object) -> str:
+    """Write a value as a person would write it in the file, short enough for an error."""
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,58 @@
+"""What every test stands on."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure() -> None:
+    """Let processes that tests start be interrupted, whatever pytest was started by.
+
+    What runs in the background of a script ignores Ctrl-C, and so does all that it starts.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, by name, the examples in docstrings that need torch where it is not installed."""
+    if find_spec("torch") is not None:
+        return
+    for item in items:
+        examples = getattr(getattr(item, "dtest", None), "examples", ())
+        if any("torch" in example.source for example in examples):
+            item.add_marker(pytest.mark.skip(reason="could not import 'torch'"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _children_run_this_tree() -> Iterator[None]:
+    """Let each process a test starts import the package from here, as the test itself does."""
+    before = os.environ.get("PYTHONPATH")
+    paths = [str(ROOT), *([before] if before else [])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        yield
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let nothing be installed but packages of such versions, as pip tells of them."""
+
+    def only(**packages: str) -> None:
+        site = tmp_path / "site-packages"
+        site.mkdir()
+        for name, version in packages.items():
+            told = site / f"{name.replace('-', '_')}-{version}.dist-info"
+            told.mkdir()
+            text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+            (told / "METADATA").write_text(text, encoding="utf-8")
+        monkeypatch.setattr(sys, "path", [str(site)])
+
+    return only

@@ -1,0 +1,45 @@
+"""What meters say of a sound: how loud, how high its peaks are, what lies above 12 kHz."""
+
+import math
+
+import numpy as np
+import pytest
+
+signal = pytest.importorskip("scipy.signal")
+
+RATE = 48000
+"""Samples a second: the rate that BS.1770 gives its filters at."""
+
+_SHELF = (
+    [1.53512485958697, -2.69169618940638, 1.19839281085285],
+    [1.0, -1.69065929318241, 0.73248077421585],
+)
+_HIGH = [1.0, -2.0, 1.0], [1.0, -1.99004745483398, 0.99007225036621]
+
+
+def loudness(samples: np.ndarray, rate: int) -> float:
+    """Loudness in LUFS of samples of shape (frames, channels): ITU-R BS.1770-4, with its gates."""
+    if rate != RATE:
+        samples = signal.resample_poly(samples, RATE, rate, axis=0)
+    weighted = signal.lfilter(*_HIGH, signal.lfilter(*_SHELF, samples, axis=0), axis=0)
+    size, hop = round(0.4 * RATE), round(0.1 * RATE)
+    total = np.concatenate([[0.0], np.cumsum((weighted**2).sum(axis=1))])
+    starts = np.arange(0, max(1, len(weighted) - size + 1), hop)
+    power = (total[np.minimum(starts + size, len(weighted))] - total[starts]) / size
+    power = power[power > 10.0 ** ((-70.0 + 0.691) / 10.0)]
+    power = power[power > 0.1 * power.mean()]
+    return -0.691 + 10.0 * math.log10(power.mean())
+
+
+def true_peak(samples: np.ndarray) -> float:
+    """Decibels of full scale that the wave reaches between its samples."""
+    return 20.0 * math.log10(np.abs(signal.resample_poly(samples, 8, 1, axis=0)).max())
+
+
+def above(samples: np.ndarray, rate: int, hertz: float) -> float:
+    """Decibels of full scale that what lies above `hertz` reaches at its loudest moment.
+
+    A click is there at once: it has as much above as below.
+    """
+    high = signal.butter(10, hertz, "highpass", fs=rate, output="sos")
+    return 20.0 * math.log10(np.abs(signal.sosfilt(high, samples, axis=0)).max() + 1e-12)

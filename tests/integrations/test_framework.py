@@ -1,0 +1,76 @@
+"""A framework that is not installed or too old: each adapter says which version is needed."""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gradmidi.errors import CaptureError
+
+NEEDED = {
+    "keras": ("keras", "3.3", "2.15.0"),
+    "lightning": ("lightning", "2.0", "1.9.5"),
+    "transformers": ("transformers", "4.46", "4.9.2"),
+    "accelerate": ("accelerate", "0.20", "0.5.1"),
+}
+"""Each adapter's package, the oldest version that will do, and one that will not."""
+
+
+def asked_for(adapter: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Ask for an adapter, as a script does that imports it."""
+    module = import_module(f"gradmidi.integrations.{adapter}")
+    if adapter == "accelerate":
+        return module.listen(None, None, None)
+    # It is made once, and kept.
+    monkeypatch.delitem(vars(module), "GradMidi", raising=False)
+    return module.GradMidi
+
+
+@pytest.mark.parametrize("adapter", NEEDED)
+def test_one_that_is_not_installed(
+    adapter: str, installed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_module(f"gradmidi.integrations.{adapter}")
+    installed()
+    package, least, _ = NEEDED[adapter]
+    with pytest.raises(CaptureError) as told:
+        asked_for(adapter, monkeypatch)
+    assert str(told.value) == (
+        f"{package} {least} or newer is needed; it is not installed: "
+        f"pip install '{package}>={least}'"
+    )
+
+
+@pytest.mark.parametrize("adapter", NEEDED)
+def test_one_that_is_too_old(
+    adapter: str, installed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_module(f"gradmidi.integrations.{adapter}")
+    package, least, old = NEEDED[adapter]
+    installed(**{package: old})
+    with pytest.raises(CaptureError) as told:
+        asked_for(adapter, monkeypatch)
+    assert str(told.value) == (
+        f"{package} {least} or newer is needed; this is {old}: pip install '{package}>={least}'"
+    )
+
+
+def test_lightning_under_its_older_name(
+    installed: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_module("gradmidi.integrations.lightning")
+    for name in ("lightning", "lightning.pytorch"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    installed(**{"pytorch-lightning": "1.9.5"})
+    (tmp_path / "site-packages" / "pytorch_lightning.py").write_text("")
+    with pytest.raises(CaptureError, match=r"pytorch-lightning 2\.0 or newer .* this is 1\.9\.5"):
+        asked_for("lightning", monkeypatch)
+
+
+def test_a_name_that_no_adapter_has() -> None:
+    for adapter in ("keras", "lightning", "transformers"):
+        with pytest.raises(AttributeError, match="no attribute 'Gradmidi'"):
+            import_module(f"gradmidi.integrations.{adapter}").Gradmidi  # noqa: B018

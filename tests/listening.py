@@ -1,0 +1,151 @@
+"""A trainer in a process of its own, and whoever listens to it: for tests of what may go wrong."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+
+from pythonosc.osc_message import OscMessage
+
+PATIENCE = 20.0
+"""Seconds after which a test that waits for something gives up."""
+
+TRAINER = Path(__file__).with_name("trainer.py")
+
+
+def until(condition, what="it"):
+    """Wait until `condition` returns something true; return that."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+class Receiver:
+    """An OSC receiver on this machine: what came, when, and which notes sound."""
+
+    def __init__(self):
+        self.messages = []
+        self.sounding = Counter()
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.settimeout(0.1)
+        self.port = self._socket.getsockname()[1]
+        self.target = f"127.0.0.1:{self.port}"
+        self._open = True
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self):
+        while self._open:
+            try:
+                message = OscMessage(self._socket.recv(65536))
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+            now = time.monotonic()
+            if message.address == "/gradmidi/note":
+                voice, pitch, _, velocity, _ = message.params
+                note = (voice, round(pitch, 3))
+                self.sounding[note] += 1 if velocity else -1
+                if self.sounding[note] <= 0:
+                    del self.sounding[note]
+            self.messages.append((now, message.address, message.params))
+
+    def of(self, address):
+        return [params for _, each, params in list(self.messages) if each == address]
+
+    @property
+    def step(self):
+        steps = self.of("/gradmidi/step")
+        return steps[-1][0] if steps else 0
+
+    def silent(self):
+        """Wait for silence; return how long ago the last message was, then."""
+        until(lambda: not self.sounding, "silence")
+
+    def close(self):
+        self._open = False
+        self._socket.close()
+        self._thread.join(5.0)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Trainer:
+    """`trainer.py` at work; it and all that it started are ended with the block."""
+
+    def __init__(self, folder, mode="record", *, env=None, **options):
+        self.folder = Path(folder)
+        self._mark = f"GRADMIDI_TEST={uuid.uuid4()}"
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                str(TRAINER),
+                mode,
+                str(folder),
+                *(f"{key}={value}" for key, value in options.items()),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, **(env or {}), **dict([self._mark.split("=")])},
+        )
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def family(self):
+        """All processes there are of this trainer: pid to command line."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if self._mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                        line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                        if line:
+                            found[int(entry.name)] = line
+        return found
+
+    def player(self):
+        """The player's pid."""
+        return until(
+            lambda: next(
+                (p for p, line in self.family().items() if "gradmidi.live.process" in line), 0
+            ),
+            "the player",
+        )
+
+    def result(self):
+        """Wait for its end; return exit code, stdout and stderr."""
+        out, err = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, out, err
+
+    def gone(self):
+        """Wait until nothing of it is left."""
+        until(lambda: not self.family(), f"the end of {self.family()}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for pid in self.family():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
+        self.process.communicate(timeout=PATIENCE)

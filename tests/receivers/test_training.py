@@ -1,0 +1,131 @@
+"""Training that plays into a synth, and what may go wrong there; heard by another program."""
+
+import os
+import signal
+import sys
+
+import pytest
+from listening import Receiver, Trainer, until
+from studio import dumped, midi_dump, wait_until
+
+import gradmidi
+from gradmidi.live.clock import TICKS_A_QUARTER
+from gradmidi.preset import load
+
+pytest.importorskip("rtmidi", reason="python-rtmidi is not installed")
+
+pytestmark = [
+    pytest.mark.receivers,
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc"),
+]
+
+TICK, STOP = 0xF8, (0xFC,)
+FAULTS = 10 - 1
+
+
+@pytest.fixture
+def heard(own_jack, tmp_path):
+    """jack_midi_dump, as a synth would be, at `synth:input`."""
+    with midi_dump(own_jack, "synth", tmp_path / "synth.txt") as program:
+        yield program
+
+
+@pytest.fixture
+def receiver():
+    with Receiver() as receiver:
+        yield receiver
+
+
+def sounding(messages):
+    """The notes that are on after all messages, as channel and key."""
+    notes = set()
+    for status, *data in messages:
+        note = (status & 0x0F, data[0] if data else 0)
+        if status & 0xF0 == 0x90 and data[1]:
+            notes.add(note)
+        elif status & 0xF0 in (0x80, 0x90):
+            notes.discard(note)
+    return notes
+
+
+def starts(message):
+    return message[0] & 0xF0 == 0x90 and message[2] > 0
+
+
+def underway(program):
+    wait_until(lambda: len(sounding(dumped(program))) >= 3, "a chord")
+
+
+def came_to_its_end(trainer, steps):
+    code, out, err = trainer.result()
+    trainer.gone()
+    assert code == 0, err
+    assert out.startswith("result ")
+    assert gradmidi.read(trainer.folder).steps == steps
+    return err
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_the_jack_server_is_killed_in_the_middle(own_jack, heard, receiver, tmp_path, how):
+    with Trainer(
+        tmp_path / "a", midi="synth", osc=receiver.target, steps=400, env=own_jack.env
+    ) as trainer:
+        underway(heard)
+        own_jack.stop(how)
+        err = came_to_its_end(trainer, 400)
+    assert err.count("the JACK server has ended; all else goes on") == 1
+    # What cannot be promised is said, and the other output heard all of it.
+    assert "may still sound" in err
+    assert receiver.step == 400
+    assert not receiver.sounding
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_the_synth_is_killed_in_the_middle(own_jack, heard, receiver, tmp_path, how):
+    with Trainer(
+        tmp_path / "a", midi="synth", osc=receiver.target, steps=400, env=own_jack.env
+    ) as trainer:
+        underway(heard)
+        heard.stop(how)
+        err = came_to_its_end(trainer, 400)
+    assert "Traceback" not in err
+    assert receiver.step == 400
+    assert not receiver.sounding
+
+
+def test_the_player_is_killed_and_its_notes_at_a_synth_are_ended(own_jack, heard, tmp_path):
+    with Trainer(tmp_path / "a", midi="synth", steps=400, env=own_jack.env) as trainer:
+        underway(heard)
+        os.kill(trainer.player(), signal.SIGKILL)
+        until(lambda: not sounding(dumped(heard)), "silence")
+        err = came_to_its_end(trainer, 400)
+    assert err.count("the player has ended (signal 9)") == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_when_training_dies_the_synth_is_silent_within_a_second(own_jack, heard, tmp_path, how):
+    rig = tmp_path / "rig.toml"
+    rig.write_text("clock = true\n")
+    with Trainer(
+        tmp_path / "a", "changing", midi="synth", rig=rig, steps=10_000, env=own_jack.env
+    ) as trainer:
+        underway(heard)
+        os.kill(trainer.pid, how)
+        trainer.result()
+        trainer.gone()
+    messages = dumped(heard)
+    stop = messages.index(STOP)
+    assert not sounding(messages[:stop])
+    # Only what was moved goes back to rest then.
+    assert {message[0] & 0xF0 for message in messages[stop + 1 :]} <= {0xB0}
+    died = [m for m in messages if starts(m) and m[0] & 0x0F == FAULTS]
+    assert died
+    # The clock that came with it is the measure: ticks from the last chord, which may have begun
+    # a fifth of a second before the end, to where no voice sounds any more.
+    voiced = [m for m in messages if m[0] & 0x0F != FAULTS or m[0] == TICK]
+    last = max(index for index, message in enumerate(voiced) if starts(message))
+    silent = next(n for n in range(last, len(voiced)) if not sounding(voiced[: n + 1]))
+    ticks = sum(message[0] == TICK for message in voiced[last:silent])
+    a_second = load("hold").time.tempo / 60.0 * TICKS_A_QUARTER
+    assert ticks <= 1.2 * a_second

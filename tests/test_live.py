@@ -1,0 +1,123 @@
+"""The parent's side of live output, with a real player and a real receiver."""
+
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+from listening import Receiver, until
+
+from gradmidi.errors import GradmidiError, PortError
+from gradmidi.live import Live, merge
+from gradmidi.live.session import Session
+from gradmidi.preset import load
+from gradmidi.runlog import End, Frame, Header, row
+from gradmidi.voices import Layer
+
+HEADER = Header((Layer("fc1", 10), Layer("fc2", 20)))
+
+stops = pytest.mark.skipif(sys.platform == "win32", reason="Windows stops no process")
+
+
+@pytest.fixture
+def receiver():
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def live(receiver):
+    said = []
+    live = Live(Session(load("hold"), osc=(receiver.target,)), said.append)
+    live.said = said
+    try:
+        live.name("a")
+        live.send(HEADER)
+        yield live
+    finally:
+        live.close(0.1)
+
+
+def play(live, receiver, step=1):
+    live.send(Frame(step, 0.1, row([1.0, 2.0])))
+    until(lambda: receiver.sounding, "a note")
+
+
+def test_of_frames_that_are_merged_the_largest_norms_stay_and_what_is_no_number_wins():
+    older = Frame(1, 0.1, row([9.0, 1.0, None, float("nan"), float("inf")]), {"loss": 2.0})
+    newer = Frame(2, 0.2, row([3.0, None, 0.5, 7.0, float("nan")]), {"lr": 0.1})
+    both = merge(older, newer)
+    np.testing.assert_equal(both.norms, row([9.0, 1.0, 0.5, float("nan"), float("nan")]))
+    assert (both.step, both.t, both.extra) == (2, 0.2, {"loss": 2.0, "lr": 0.1})
+
+
+@stops
+def test_while_the_player_does_not_read_frames_are_merged_and_no_spike_is_lost(live, receiver):
+    play(live, receiver)
+    os.kill(live._process.pid, signal.SIGSTOP)
+    try:
+        for step in range(2, 30_002):
+            norm = 4096.0 if step == 20_000 else 1.0
+            live.send(Frame(step, 0.1 + step * 1e-5, row([norm, 2.0])))
+        # Flat in memory: what waits in the end is one frame, and the part of a line.
+        until(lambda: live.merged > 20_000 and live.backlog <= 2, "all to be merged")
+    finally:
+        os.kill(live._process.pid, signal.SIGCONT)
+    until(lambda: any(norms[0] == 4096.0 for norms in receiver.of("/gradmidi/norms")), "the spike")
+    live.send(End("closed", 1.0, 30_001))
+    live.close()
+    assert not receiver.sounding
+    assert live.counts["merged"] == live.merged
+    assert f"{live.merged} frames were merged into the next" in live.said[-1]
+
+
+@stops
+def test_a_player_that_is_stopped_is_ended_and_so_is_what_it_left_sounding(live, receiver):
+    play(live, receiver)
+    os.kill(live._process.pid, signal.SIGSTOP)
+    live.close(0.1)
+    assert not live.alive
+    receiver.silent()
+
+
+def test_a_run_can_be_closed_twice_and_then_takes_nothing(live, receiver):
+    play(live, receiver)
+    live.close()
+    live.close()
+    live.send(Frame(2, 0.2, row([1.0, 2.0])))
+    live.do("mute")
+    assert not live.alive
+    assert receiver.of("/gradmidi/stop")
+    assert not receiver.sounding
+    # Whoever it was fed by is gone without an end.
+    assert receiver.of("/gradmidi/fault")[-1][0] == "died"
+
+
+def test_it_tells_how_things_are_only_once_it_is_watched(live, receiver):
+    play(live, receiver)
+    assert live.status == {}
+    live.watch()
+    until(lambda: live.status.get("norms"), "a status")
+    assert live.voices == ["fc1", "fc2"]
+    assert live.status["norms"] == [1.0, 2.0]
+    assert all(live.status["notes"])
+
+
+@stops
+def test_what_sounds_is_kept_in_no_file_with_a_name(live, receiver):
+    play(live, receiver)
+    assert live._ledger.sounding()
+    assert not live._ledger.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"osc": ("nowhere",)}, PortError, "'nowhere' is no OSC address"),
+        ({"take": os.devnull + "/a.mid"}, GradmidiError, "cannot be written"),
+    ],
+)
+def test_what_is_wrong_is_raised_before_anything_is_played(options, kind, words):
+    with pytest.raises(kind, match=words):
+        Live(Session(load("hold"), **options), print)

@@ -1,0 +1,168 @@
+"""The package as it is installed: what a wheel holds, and what the README promises."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+from logs import write_log
+
+from gradmidi import preset
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def python(code: str, cwd: Path = ROOT) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (path,) = folder.glob("gradmidi-*.whl")
+    return zipfile.ZipFile(path)
+
+
+def test_the_wheel_holds_every_module_preset_and_digit(wheel: zipfile.ZipFile) -> None:
+    held = set(wheel.namelist())
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "gradmidi").rglob("*.py")}
+    presets = {f"gradmidi/presets/{path.name}" for path in (ROOT / "presets").glob("*.toml")}
+    assert modules <= held
+    assert len(presets) >= 2
+    assert presets <= held
+    for name in ("py.typed", "data/digits.npz", "data/NOTICE.md"):
+        assert wheel.read(f"gradmidi/{name}") == (ROOT / "gradmidi" / name).read_bytes()
+    assert not [name for name in held if not name.startswith(("gradmidi/", "gradmidi-"))]
+
+
+def test_the_wheel_alone_finds_its_presets_and_digits(
+    wheel: zipfile.ZipFile, tmp_path: Path
+) -> None:
+    wheel.extractall(tmp_path / "site")
+    said = python(
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
+        "import gradmidi\n"
+        "from gradmidi import preset\n"
+        "from gradmidi.data import digits\n"
+        "print(gradmidi.__file__, *preset.names(), len(digits()[0]))",
+        cwd=tmp_path,
+    )
+    assert said.split() == [
+        str(tmp_path / "site" / "gradmidi" / "__init__.py"),
+        *preset.names(),
+        "10000",
+    ]
+
+
+def test_metadata_names_both_licences(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = wheel.read(name).decode()
+    assert "License-Expression: MIT AND CC-BY-SA-3.0\n" in metadata
+    assert "torch" not in [
+        re.split(r"[^\w-]", line.removeprefix("Requires-Dist: "))[0]
+        for line in metadata.splitlines()
+        if line.startswith("Requires-Dist: ") and "extra ==" not in line
+    ]
+
+
+def test_versions_agree() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## (\S+)", changelog, re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == PROJECT["version"]
+    try:
+        installed = version("gradmidi")
+    except PackageNotFoundError:
+        pytest.skip("gradmidi is not installed here, so it has no version: pip install .")
+    assert installed == PROJECT["version"]
+
+
+def test_importing_gradmidi_imports_neither_torch_nor_what_opens_anything() -> None:
+    said = python(
+        "import sys, gradmidi\n"
+        "heavy = {'torch', 'rtmidi', 'matplotlib', 'soundfile', 'sounddevice', 'pythonosc',"
+        " 'typer', 'rich'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    assert said == "[]\n"
+
+
+def test_without_rtmidi_only_live_midi_is_missing(tmp_path: Path) -> None:
+    # As above Python 3.12, where it has no wheels.
+    words = [
+        "render",
+        str(write_log(tmp_path / "a", [[1.0] * 4] * 3)),
+        "-o",
+        "a.mid",
+        "-o",
+        "a.wav",
+    ]
+    code = (
+        "import sys; sys.modules['rtmidi'] = None\n"
+        "from gradmidi.cli import main\n"
+        "sys.argv[1:] = {words}\n"
+        "main()"
+    )
+    python(code.format(words=words), cwd=tmp_path)
+    assert (tmp_path / "a.wav").stat().st_size > 1000
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(words=["ports"])],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'gradmidi[midi]'" in done.stderr
+
+
+def test_the_readme_holds_the_two_commands() -> None:
+    commands = [line for block in blocks("sh") for line in block.splitlines()]
+    assert "pip install '.[demo]' && gradmidi demo" in commands
+    assert "pip install '.[test]' && pytest" in commands
+
+
+def test_every_file_the_readme_points_at_is_there() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert links
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_every_extra_the_readme_names_is_there() -> None:
+    named = set(re.findall(r"\.\[(\w+)\]", README))
+    assert named <= set(PROJECT["optional-dependencies"])
+
+
+def test_every_command_the_readme_names_is_there() -> None:
+    named = set(re.findall(r"\bgradmidi ([a-z]+)\b(?! is)", "\n".join(blocks("sh"))))
+    assert {"demo", "render", "describe", "presets"} <= named
+    for command in named:
+        done = subprocess.run(
+            [sys.executable, "-m", "gradmidi", command, "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stderr)

@@ -1,0 +1,154 @@
+import json
+import os
+
+import mido
+import numpy as np
+import pytest
+import soundfile
+from logs import write_log
+
+import gradmidi
+from gradmidi.errors import GradmidiError, RunLogError
+from gradmidi.render import ENDINGS, render
+
+ROWS = [[0.5 + 0.01 * i, 1.0, 2.0 - 0.005 * i, 0.3] for i in range(40)]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_log(tmp_path / "a", ROWS, marks={20: "epoch 2"})
+
+
+def test_every_ending_gives_a_file_of_its_kind(run, tmp_path):
+    starts = {
+        ".mid": b"MThd",
+        ".wav": b"RIFF",
+        ".flac": b"fLaC",
+        ".ogg": b"OggS",
+        ".png": b"\x89PNG",
+        ".svg": b"<?xml",
+        ".txt": b"run a: Net, 4 layers, 40 steps",
+    }
+    paths = [tmp_path / f"out{ending}" for ending in ENDINGS]
+    assert render(run, *paths) == tuple(paths)
+    for path in paths:
+        assert path.stat().st_size > 100
+        assert path.read_bytes().startswith(starts.get(path.suffix, b""))
+    assert soundfile.info(str(tmp_path / "out.mp3")).format == "MP3"
+    assert {p.name for p in tmp_path.iterdir()} == {"a", *(p.name for p in paths)}
+
+
+def test_the_same_run_gives_the_same_bytes(run, tmp_path):
+    for ending in (".mid", ".wav", ".flac", ".svg", ".png"):
+        one, two = tmp_path / f"one{ending}", tmp_path / f"two{ending}"
+        render(run, one)
+        render(run, two)
+        assert one.read_bytes() == two.read_bytes(), ending
+
+
+def test_the_midi_file_and_the_sound_are_the_same_piece(run, tmp_path):
+    render(run, tmp_path / "a.mid", tmp_path / "a.wav")
+    piece = mido.MidiFile(tmp_path / "a.mid")
+    sound = soundfile.info(str(tmp_path / "a.wav"))
+    assert sound.duration == pytest.approx(piece.length, abs=0.06)
+    names = [track.name for track in piece.tracks]
+    assert names[1:] == ["conv1", "conv2", "fc1", "fc2", "faults"]
+    markers = [m.text for m in piece.tracks[0] if m.type == "marker"]
+    assert markers == ["epoch 2"]
+    samples, _ = soundfile.read(tmp_path / "a.wav")
+    assert np.isfinite(samples).all()
+    assert 0.02 < np.abs(samples).max() < 1.0
+
+
+def test_classic_is_the_post_s_sound_sample_for_sample(run, tmp_path):
+    render(run, tmp_path / "a.wav", preset="classic")
+    info = soundfile.info(str(tmp_path / "a.wav"))
+    assert (info.subtype, info.samplerate, info.channels) == ("FLOAT", 44100, 1)
+    samples, rate = soundfile.read(tmp_path / "a.wav", dtype="float64")
+    logged = [
+        json.loads(line)["norms"]
+        for line in (run / "run.jsonl").read_text().splitlines()
+        if '"norms"' in line
+    ]
+    n = np.arange(441)
+    expected = np.concatenate(
+        [
+            part
+            for norms in logged
+            for part in (
+                *(0.1 * np.sin(2 * np.pi * n * (200 + 100 * norm) / rate) for norm in norms),
+                np.zeros(882),
+            )
+        ]
+    )
+    assert len(samples) == len(expected)
+    assert np.abs(samples - expected).max() < 1e-6
+
+
+def test_an_ending_nobody_writes_is_refused_with_those_there_are(run, tmp_path):
+    with pytest.raises(GradmidiError, match=r"nothing writes '\.doc'; .* may end in: \.mid \.wav"):
+        render(run, tmp_path / "a.doc")
+    assert not (tmp_path / "a.doc").exists()
+
+
+def test_a_folder_that_is_not_there_is_named_and_nothing_is_left(run, tmp_path):
+    with pytest.raises(GradmidiError, match="No such file or directory"):
+        render(run, tmp_path / "b.mid", tmp_path / "nowhere" / "a.wav")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_full_disk_leaves_no_stump(run, tmp_path):
+    """A child whose files may grow to 20 kB at most meets what a full disk gives."""
+    import subprocess
+    import sys
+
+    script = (
+        "import resource, signal, sys; from gradmidi.cli import main;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));"
+        f"sys.argv = ['gradmidi', 'render', {str(run)!r}, '-o', {str(tmp_path / 'a.wav')!r}];"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "could not be written" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(RunLogError, match=r"no run at .*nowhere"):
+        render(tmp_path / "nowhere", tmp_path / "a.mid")
+
+
+def test_a_run_shows_itself_in_a_notebook(run):
+    shown = gradmidi.read(run)
+    page = shown._repr_html_()
+    assert '<audio controls preload="metadata"' in page
+    assert "autoplay" not in page
+    assert "conv1, 10 numbers" in page
+    assert str(shown).splitlines()[0].startswith("run a: Net, 4 layers, 40 steps")
+
+
+def test_a_notebook_s_player_is_of_thirty_seconds_at_most_unless_asked(tmp_path):
+    import io
+
+    run = gradmidi.read(write_log(tmp_path / "long", ROWS * 20))
+    short = soundfile.info(io.BytesIO(run.audio().data))
+    assert short.duration < 30.5
+    longer = soundfile.info(io.BytesIO(run.audio(length="full").data))
+    assert longer.duration == pytest.approx(100.0, abs=1.0)
+
+
+def test_a_run_s_norms_come_as_one_array(tmp_path):
+    run = gradmidi.read(write_log(tmp_path / "b", [[1.0, None, 3.0, 4.0]] * 3))
+    norms = run.norms()
+    assert norms.shape == (3, 4)
+    assert np.isnan(norms[:, 1]).all()
+    assert norms[0, 3] == 4.0

@@ -217,7 +217,7 @@ class Faults:
     )
     young: float = key(
         3.0,
-        "how many times higher the limit of exploding is for a young layer",
+        "how many times higher the limit of exploding is for a young layer, or as the loss falls",
         least=1.0,
         most=1e6,
     )
@@ -232,6 +232,12 @@ class Faults:
         "and exploding at once: this many times above its first norm",
         least=2.0,
         most=1e30,
+    )
+    diverging: float = key(
+        2.0,
+        "exploding is a loss too this many times its largest of 64 frames, that stays there",
+        least=1.1,
+        most=1e6,
     )
     ceiling: float = key(
         1e8, "exploding whatever came before: a norm above this", least=1.0, most=1e38

@@ -1,6 +1,7 @@
 """Faults on norms that are written by hand; `test_watched_runs` judges real training runs."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -382,6 +383,106 @@ def test_a_run_that_was_killed_and_taken_up_again_died_once():
     items += frames(noise(100, 2, seed=1), first=81, t=400.0)
     items.append(End("closed", 500.0, 180))
     assert told(watch(items, 2)) == [("died", RUN, 100)]
+
+
+# -- the loss bears witness -----------------------------------------------------------------------
+
+
+def losing(losses, norms=None):
+    """What is found where these losses are logged, beside norms in which nothing is wrong."""
+    norms = noise(len(losses), 3) if norms is None else norms
+    items = [
+        replace(frame, extra={"loss": loss})
+        for frame, loss in zip(frames(norms), losses, strict=True)
+    ]
+    return told(watch(items))
+
+
+def falling(steps, *, last, seed=0):
+    """Losses of small batches, falling from 2.3."""
+    noisy = np.random.default_rng(seed).lognormal(0.0, 0.3, steps)
+    return 2.3 * (last / 2.3) ** (np.arange(steps) / steps) * noisy
+
+
+def test_a_loss_that_rises_and_stays_is_the_runs_explosion():
+    losses = falling(200, last=0.3)
+    losses[150:] = 5.0
+    assert losing(losses) == [("exploding", RUN, 154)]
+
+
+def test_a_loss_that_rises_for_three_steps_or_falls_is_none():
+    losses = falling(1000, last=1e-4)
+    losses[150:153] = 50.0
+    assert losing(losses) == []
+
+
+def test_a_loss_that_stays_up_is_told_again_every_thirty_seconds_and_then_is_what_is_usual():
+    losses = np.concatenate([falling(100, last=1.0), np.full(2000, 20.0)])
+    steps = [step for _, _, step in losing(losses)]
+    assert steps == [104, 404, 704, 1004]
+
+
+def test_a_loss_that_comes_back_ends_it():
+    losses = falling(400, last=1.0)
+    losses[150:170] = 20.0
+    losses[300:] = 20.0
+    assert losing(losses) == [("exploding", RUN, 154), ("exploding", RUN, 304)]
+
+
+def test_losses_that_are_negative_or_no_number_bear_no_witness():
+    assert losing([-1.0] * 100 + [-100.0] * 50 + [90.0] * 50) == []
+    assert losing([1.0] * 100 + [NAN] * 50 + [INF] * 50) == []
+
+
+def test_a_loss_that_is_logged_too_late_for_its_frame_counts_once():
+    norms = noise(120, 3)
+    items = []
+    for frame, loss in zip(frames(norms), [1.0] * 100 + [9.0] * 20, strict=True):
+        items += [frame, replace(frame, extra={"loss": loss})]
+    # What is known of step 104 is judged with the frame that comes next.
+    assert told(watch(items)) == [("exploding", RUN, 105)]
+    twice = [item for item in items if item.loss is not None for _ in range(2)]
+    assert told(watch(twice)) == [("exploding", RUN, 104)]
+
+
+def test_a_run_taken_up_again_keeps_the_loss_it_had():
+    items = frames(noise(100, 2), loss=1.0)
+    items += [End("closed", 10.1, 100), Header(layers(2), resumed=True)]
+    items += frames(noise(50, 2, seed=1), first=101, t=20.0, loss=1.9)
+    assert watch(items, 2) == []
+    items += frames(noise(50, 2, seed=2), first=151, t=26.0, loss=30.0)
+    assert told(watch(items, 2)) == [("exploding", RUN, 154)]
+
+
+def test_what_is_wrong_now_holds_a_loss_that_is_up():
+    ears = Watch(layers(2), Faults())
+    for item in frames(noise(100, 2), loss=1.0) + frames(noise(10, 2), first=101, t=10.0, loss=9.0):
+        ears.add(item)
+    assert ears.lasting == (("exploding", RUN),)
+    for item in frames(noise(10, 2), first=111, t=11.0, loss=1.0):
+        ears.add(item)
+    assert ears.lasting == ()
+
+
+def test_norms_that_rise_as_the_loss_falls_may_rise_further():
+    norms = noise(200, 3, spread=0.2)
+    norms[120:, 0] *= 15.0
+    level = [2.3] * 200
+    learns = [2.3] * 110 + [0.8] * 90
+    spike, exploding = ("spike", 0, 121), ("exploding", 0, 124)
+    assert losing(level, norms) == [spike, exploding]
+    assert losing(learns, norms) == [spike]
+    norms[120:, 0] *= 10.0
+    assert losing(learns, norms) == [spike, exploding]
+
+
+def test_layers_left_behind_in_the_first_frames_vanish():
+    norms = noise(200, 4, spread=0.2)
+    norms[3:, :2] *= 0.01
+    assert ("vanishing", 1) in {(kind, layer) for kind, layer, _ in told(watch(norms))}
+    together = noise(200, 4, spread=0.2)
+    together[3:] *= 0.01
+    assert watch(together) == []
 
 
 # -- bad input ----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gradmidi.faults.loss import LossPast
 from gradmidi.faults.pace import Pace
 from gradmidi.faults.past import BLOCK, NONE, Past, logarithms
 from gradmidi.preset import Faults
@@ -78,6 +79,7 @@ class Watch:
     -----
     A spike is a frame above all of the recent past; exploding is one that stays. Vanishing is
     a fall that not every layer shares: where all norms fall together the loss has fallen.
+    A loss that is logged, and rises far above what it was, is exploding too: the whole run's.
     Comparing a norm with its own recent distribution is what ZClip does (A. Kumar et al.,
     2025, arXiv:2504.02507); order statistics of logarithms stand here for its mean and
     variance, since norms of small batches are far from normal.
@@ -96,6 +98,7 @@ class Watch:
         count = len(layers)
         self._past = Past(count, limits)
         self._pace = Pace(limits)
+        self._loss = LossPast(limits)
         self._above = np.zeros(count, np.int64)
         self._below = np.zeros(count, np.int64)
         self._zeros = np.zeros(count, np.int64)
@@ -110,6 +113,8 @@ class Watch:
         self._told_at = np.full((_SKIPPED + 1, count + 1), -np.inf)
         self._on = [False] * len(_LASTING)
         self._busy = self._rising = self._falling = self._still = False
+        self._diverging, self._diverging_told = False, -math.inf
+        self._lossless = False
         self._there = np.ones(count, np.bool_)
         self._frames = 0
         self._step = 0
@@ -124,6 +129,8 @@ class Watch:
         found: list[tuple[str, int]] = []
         for kind, active in zip(_LASTING, self._active, strict=True):
             found += [(kind, layer) for layer in _who(active, self._there)]
+            if kind == _LASTING[_EXPLODING] and self._diverging and (kind, RUN) not in found:
+                found.append((kind, RUN))
         return tuple(found)
 
     @property
@@ -178,6 +185,8 @@ class Watch:
 
     def _forget(self) -> None:
         self._past.restart()
+        self._loss.restart()
+        self._diverging = False
         self._above[:] = self._below[:] = self._zeros[:] = 0
         self._rising = self._falling = self._still = False
 
@@ -185,7 +194,10 @@ class Watch:
 
     def _frame(self, frame: Frame) -> tuple[Finding, ...]:
         if frame.step == self._step:
-            return ()  # Written again, with what was logged too late for its line.
+            # Written again, with what was logged too late for its line.
+            if self._lossless:
+                self._take_loss(frame)
+            return ()
         late = self.overdue(frame.t)
         if frame.step < self._step:
             self._forget()
@@ -194,6 +206,7 @@ class Watch:
         self._frames += 1
         if frame.extra.get("skipped"):
             return late + self._tell(_SKIPPED, [RUN], frame)
+        self._take_loss(frame)
         logs = logarithms(frame.norms)
         past = self._past
         past.meet(logs)
@@ -202,7 +215,7 @@ class Watch:
         low = past.any_faint or bool((logs < past.low).any())
         zero = not frame.norms.all()
         found: tuple[Finding, ...] = ()
-        if odd or high or low or zero or self._busy:
+        if odd or high or low or zero or self._busy or self._loss.diverges:
             found = self._judge(frame, logs, odd, high, low, zero)
         self._there = frame.norms != ABSENT
         if past.add(logs):
@@ -224,18 +237,21 @@ class Watch:
             found += self._last(_INF, frame, inf, inf, inf)
         if high or self._rising or on[_EXPLODING]:
             found += self._explodes(frame, logs, number)
+        if self._loss.diverges or self._diverging:
+            found += self._diverges(frame)
         if zero or self._still or on[_DEAD]:
             found += self._dies(frame)
         if low or self._falling or on[_VANISHING]:
             found += self._vanishes(frame, logs, number)
         if high:
             found += self._spikes(frame, logs, number)
-        self._busy = any(on) or self._rising or self._falling or self._still
+        self._busy = any(on) or self._diverging or self._rising or self._falling or self._still
         return found[: self._limits.most]
 
     def _explodes(self, frame: Frame, logs: Floats, number: Bools) -> tuple[Finding, ...]:
         limits, past = self._limits, self._past
-        high = number & (logs > past.high)
+        limit = past.high + math.log(limits.young) if self._loss.falls else past.high
+        high = number & (logs > limit)
         self._above = np.clip(self._above + np.where(high, 1, -1), 0, 2 * limits.sustain)
         self._rising = bool(self._above.any())
         # What has risen by many decades in its first frames may not live through `sustain`.
@@ -247,6 +263,19 @@ class Watch:
             leapt | high & (2 * self._above >= limits.sustain),
             number & (logs > past.high - 0.5 * math.log(limits.exploding)),
         )
+
+    def _take_loss(self, frame: Frame) -> None:
+        self._lossless = frame.loss is None
+        self._loss.add(frame.loss)
+
+    def _diverges(self, frame: Frame) -> tuple[Finding, ...]:
+        was, self._diverging = self._diverging, self._loss.diverges
+        if not self._diverging:
+            return ()
+        if was and frame.t - self._diverging_told < self._limits.remind:
+            return ()
+        self._diverging_told = frame.t
+        return self._tell(_EXPLODING, [RUN], frame)
 
     def _dies(self, frame: Frame) -> tuple[Finding, ...]:
         limits = self._limits

@@ -70,7 +70,8 @@ class Past:
     middle : ndarray of float64, shape (layers,)
         The median of its window.
     faint : ndarray of bool, shape (layers,)
-        Whether it was hardly there beside the largest layer for two blocks of frames.
+        Whether for two blocks of frames it was hardly there beside the largest layer, or had
+        lost touch, while young, with the layer that fell least since its first norm.
     any_faint : bool
         Whether any was.
     floor : float
@@ -99,6 +100,7 @@ class Past:
         self._at = 0
         self._age = np.zeros(layers, np.int64)
         self._met = np.zeros(layers, np.bool_)
+        self._first = np.full(layers, np.nan)
         self._all_met = False
         self._dim = np.zeros(layers, np.bool_)
         self.high = np.full(layers, np.inf)
@@ -119,7 +121,7 @@ class Past:
             self.high[new] = np.minimum(logs[new] + self._log_early, self._ceiling)
             self.leap[new] = logs[new] + self._log_leap
             self.low[new] = np.maximum(logs[new] - self._log_early, self.floor)
-            self.middle[new] = logs[new]
+            self.middle[new] = self._first[new] = logs[new]
             np.minimum(self.high, self.spike, out=self.trigger)
             self._met |= new
             self._all_met = bool(self._met.all())
@@ -186,12 +188,21 @@ class Past:
         np.copyto(self.middle, middle, where=known)
         np.minimum(self.high, self.spike, out=self.trigger)
 
+    def _left_behind(self, block: NDArray[np.float32], usual: Bools) -> Bools:
+        """Find the layers that fell much further since their first norm than the steadiest."""
+        fall = np.subtract(self._first, block, where=usual, out=np.full(self._layers, -np.inf))
+        least = max(0.0, float(fall.min(initial=np.inf, where=usual)))
+        left: Bools = fall >= least + self._log_low
+        return left
+
     def _find_faint(self, block: NDArray[np.float32], held: Bools | None) -> None:
         there = np.isfinite(block) & (block > np.float32(NONE) + 1.0)
         # Beside a layer that explodes the others are not faint.
         usual = there if held is None else there & ~held
         largest = block[usual].max(initial=-np.inf)
         dim = there & (block < largest + self._log_faint)
+        young = self._age < self._limits.growing
+        dim |= usual & self._left_behind(block, usual) & (self.faint | young)
         self.faint = dim & self._dim
         self.any_faint = bool(self.faint.any())
         self._dim = dim

@@ -29,7 +29,16 @@ from gradmidi.events import (
 )
 from gradmidi.faults import Finding
 from gradmidi.faults.alarms import Alarms
-from gradmidi.pitch import Tone, euclid, steps_above, tone
+from gradmidi.pitch import (
+    DRUM_GRID,
+    DRUM_HOME,
+    Tone,
+    euclid,
+    reach,
+    steps_above,
+    struck,
+    tone,
+)
 from gradmidi.preset import Preset
 from gradmidi.runlog import ABSENT
 from gradmidi.scale import hz_to_pitch
@@ -41,9 +50,6 @@ __all__ = ["Composer", "combine"]
 HIGHEST_HZ = 20_000.0
 RESTRIKE_BARS = 8
 LEGEND_DOUBLINGS = (0, 1, 3)
-DRUM_GRID = 32
-DRUM_HOME = 9
-"""Strokes a slot of a drum at home, of the 17 (every other place and one) that it has at most."""
 SILENCE_SECONDS = 10.0
 
 _RANK: dict[type, int] = {
@@ -122,9 +128,11 @@ class Composer:
         self.slot_ticks = preset.time.slot_ticks(len(voices))
         self._layers = tuple(layers)
         self._frames_per_slot = frames_per_slot
-        self._notes = preset.notes
         homes = preset.home_notes(len(voices))
-        self._homes = tuple(self._notes.index(note) for note in homes)
+        notes, style = preset.notes, preset.time.style
+        self._drums = style == "drums"
+        self._reach = tuple(reach(style, notes, notes.index(home)) for home in homes)
+        self._keys = struck(preset, homes)
         self._members = np.array([i for v in voices for i in v.layers], dtype=np.intp)
         self._starts = np.cumsum([0, *(len(v.layers) for v in voices)][:-1], dtype=np.intp)
         given = preset.pitch.reference
@@ -145,6 +153,7 @@ class Composer:
         self._agenda: list[tuple[int, int, int, Event]] = []
         self._count = 0
         self._step, self._seconds = 0, 0.0
+        self._steps: list[list[int]] = []
         self._stagger = min(
             round(preset.time.stagger / 1000.0 / preset.time.tick_seconds),
             self.slot_ticks // 2 // len(voices),
@@ -181,6 +190,7 @@ class Composer:
         norms = self._combined(slot.norms)
         self._quiet(start)
         self._step, self._seconds = slot.step, slot.seconds
+        _follow(self._steps, slot.index, slot.step)
         for text in slot.marks:
             self._add(Mark(start, text))
         self._alarm(start, slot.findings)
@@ -225,6 +235,7 @@ class Composer:
             slots = {"slots": (now - self._origin) // self.slot_ticks}
             self._add(Mark(now, "gradmidi " + json.dumps(slots), voice))
             self._release(now, voice)
+        self._add(Mark(now, "gradmidi " + json.dumps({"steps": self._steps}), 0))
         if closed:
             self._add(*self._alarms.end(now))
         events = self.until(1 << 62)
@@ -261,16 +272,15 @@ class Composer:
         """Move a note that tells who off the place where that voice's norms are struck."""
         if not isinstance(event, On) or event.voice == FAULT_VOICE:
             return event
-        grid = self.slot_ticks
-        if self.preset.time.style == "drums":
-            grid //= DRUM_GRID
-        at = (event.tick - self._origin) % grid
+        at = (event.tick - self._origin) % self.slot_ticks
+        if self._drums:
+            at %= self.slot_ticks // DRUM_GRID
         return replace(event, tick=event.tick + (at == self._offset(event.voice)))
 
     def _gives_way(self, voice: int, note: int, start: int, end: int) -> bool:
         """Tell whether a voice's own note would cut short the one that tells who is at fault."""
-        home = self._notes[self._homes[voice]]
-        return note == home and any(a < end and start < b for a, b in self._telling[voice])
+        spans = self._telling[voice]
+        return note == self._keys[voice] and any(a < end and start < b for a, b in spans)
 
     # -- one voice in one slot ----------------------------------------------------------------
 
@@ -288,6 +298,8 @@ class Composer:
         end = tick + self.slot_ticks
         if found is None or self._gives_way(voice, found.note, tick, end):
             self._release(tick, voice)
+            if found is not None:
+                self._withhold(tick, voice, norm)
             return
         held = self._held[voice]
         bars = RESTRIKE_BARS * 4 * PPQ // self.slot_ticks
@@ -298,26 +310,33 @@ class Composer:
         self._on(tick, voice, norm, found)
         self._held[voice] = (found.note, index)
 
-    def _drums(self, _index: int, start: int, voice: int, norm: float) -> None:
+    def _drummed(self, _index: int, start: int, voice: int, norm: float) -> None:
         found = self._tone(voice, norm)
-        if found is None:
-            return
-        keys = self.preset.voices.keys
-        key = keys[voice * len(keys) // len(self.voices)]
-        found = Tone(key, found.pitch, found.residue, found.steps)
-        grid = self.slot_ticks // DRUM_GRID
+        if found is not None:
+            self._roll(start, voice, norm, found)
+
+    def _roll(self, start: int, voice: int, norm: float, found: Tone) -> None:
+        grid, key, whole = self.slot_ticks // DRUM_GRID, self._keys[voice], True
         for place in euclid(DRUM_HOME + found.steps, DRUM_GRID, 3 * voice):
             tick = start + place * grid
-            end = tick + round(self.preset.time.gate * grid)
-            if not self._gives_way(voice, key, tick, end):
-                self._on(tick, voice, norm, found)
-                self._add(Off(end, voice, key))
+            end = tick + max(1, round(self.preset.time.gate * grid))
+            if self._gives_way(voice, key, tick, end):
+                whole = False
+                continue
+            self._on(tick, voice, norm, found)
+            self._add(Off(end, voice, key))
+        if not whole:
+            self._withhold(start, voice, norm)
 
     def _strike(self, tick: int, end: int, voice: int, norm: float) -> None:
         found = self._tone(voice, norm)
-        if found is not None and not self._gives_way(voice, found.note, tick, end):
-            self._on(tick, voice, norm, found)
-            self._add(Off(end, voice, found.note))
+        if found is None:
+            return
+        if self._gives_way(voice, found.note, tick, end):
+            self._withhold(tick, voice, norm)
+            return
+        self._on(tick, voice, norm, found)
+        self._add(Off(end, voice, found.note))
 
     def _on(self, tick: int, voice: int, norm: float, found: Tone) -> None:
         self._shape(tick, voice, found)
@@ -327,7 +346,8 @@ class Composer:
         velocity = min(max(velocity, low), high)
         if any(start <= tick < end for start, end in self._alarmed):
             velocity = max(1, round(velocity * self.preset.faults.duck))
-        self._add(On(tick, voice, found.note, velocity, found.pitch, norm))
+        key = self._keys[voice] if self._drums else found.note
+        self._add(On(tick, voice, key, velocity, found.pitch, norm))
 
     def _shape(self, tick: int, voice: int, found: Tone) -> None:
         residue = self.preset.pitch.residue
@@ -359,9 +379,7 @@ class Composer:
         if math.isnan(reference):
             return None
         steps = steps_above(self.preset, norm, reference)
-        if self.preset.time.style == "drums":
-            steps = min(max(steps, 0.5 - DRUM_HOME), DRUM_HOME - 0.5)
-        return tone(self.preset, self._notes, self._homes[voice], steps)
+        return tone(self.preset, *self._reach[voice], steps)
 
     # -- what stands around the notes ---------------------------------------------------------
 
@@ -379,7 +397,6 @@ class Composer:
         return voice * spacing.get(self.preset.time.style, 0)
 
     def _levels(self) -> tuple[float, ...]:
-        top = len(self._notes) - 1
         levels = []
         for voice, norm in enumerate(self._last):
             reference = self._references[voice]
@@ -387,7 +404,8 @@ class Composer:
                 levels.append(0.0)
                 continue
             steps = steps_above(self.preset, norm, reference)
-            levels.append(min(max((self._homes[voice] + steps) / top, 0.0), 1.0))
+            notes, home = self._reach[voice]
+            levels.append(min(max((home + steps) / (len(notes) - 1), 0.0), 1.0))
         return tuple(levels)
 
     def _describe(self, tick: int, voice: int, *, final: bool = False) -> None:
@@ -397,12 +415,13 @@ class Composer:
         if self._told[voice] or (math.isnan(reference) and pitch.law == "log" and not final):
             return
         self._told[voice] = True
+        notes, home = self._reach[voice]
         mapping = {
             "voice": voice,
             "layers": [self._layers[i].name for i in self.voices[voice].layers],
             "preset": self.preset.name,
             "law": pitch.law,
-            "home": self._notes[self._homes[voice]],
+            "home": notes[home],
             "reference": None if math.isnan(reference) else reference,
             "step": pitch.step,
             "scale": pitch.scale,
@@ -417,14 +436,27 @@ class Composer:
         }
         self._add(Mark(tick, "gradmidi " + json.dumps(mapping), voice))
 
+    def _withhold(self, tick: int, voice: int, norm: float) -> None:
+        """Write beside a voice's notes a norm whose note gave way: it is not lost to the eye."""
+        slot = (tick - self._origin) // self.slot_ticks
+        text = json.dumps({"slot": slot, "norm": float(f"{norm:.7g}")})
+        self._add(Mark(tick, f"gradmidi {text}", voice))
+
     def _legend(self) -> int:
-        """Play the key to the run, a bar a voice; return the tick at which it is over."""
-        bar = 4 * PPQ
+        """Play the key to the run; return the tick at which it is over.
+
+        A voice takes a bar of quarter notes, or a slot of strokes for each number of doublings.
+        """
+        beat = self.slot_ticks if self._drums else PPQ
+        bar = beat * (len(LEGEND_DOUBLINGS) if self._drums else 4)
         for voice in range(len(self.voices)):
-            for beat, doublings in enumerate(LEGEND_DOUBLINGS):
+            for index, doublings in enumerate(LEGEND_DOUBLINGS):
                 steps = doublings * math.log(2.0) / math.log(self.preset.pitch.step)
-                found = tone(self.preset, self._notes, self._homes[voice], steps)
-                tick = voice * bar + beat * PPQ
+                found = tone(self.preset, *self._reach[voice], steps)
+                tick = voice * bar + index * beat
+                if self._drums:
+                    self._roll(tick, voice, 0.0, found)
+                    continue
                 self._on(tick, voice, 0.0, found)
                 self._add(Off(tick + round(0.9 * PPQ), voice, found.note))
         return len(self.voices) * bar
@@ -442,9 +474,28 @@ class Composer:
             heapq.heappush(self._agenda, (event.tick, _RANK[type(event)], self._count, event))
 
 
+def _follow(rows: list[list[int]], slot: int, step: int) -> None:
+    """Add the last step of a slot to rows of slot, step, step from slot to slot, and slots.
+
+    Examples
+    --------
+    >>> rows: list[list[int]] = []
+    >>> for slot, step in enumerate((1, 11, 21, 22, 23)):
+    ...     _follow(rows, slot, step)
+    >>> rows
+    [[0, 1, 10, 3], [3, 22, 1, 2]]
+    """
+    if rows:
+        first, begin, apart, count = rows[-1]
+        if slot == first + count and (count == 1 or step == begin + apart * count):
+            rows[-1] = [first, begin, step - begin if count == 1 else apart, count + 1]
+            return
+    rows.append([slot, step, 0, 1])
+
+
 _STYLES = {
     "chord": Composer._chord,
     "arpeggio": Composer._arpeggio,
     "hold": Composer._hold,
-    "drums": Composer._drums,
+    "drums": Composer._drummed,
 }

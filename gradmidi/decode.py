@@ -1,7 +1,8 @@
 """Norms back out of a MIDI file, from the file alone.
 
-The text events say how norms became notes; the notes and controllers hold the values. One
-row a slot: a number, ``"<=x"``-like texts at the rails (with ≤ and ≥), None for a rest.
+The text events say how norms became notes; the notes and controllers hold the values, but for
+a norm whose note gave way to one that tells who is at fault: that one is a text too. One row a
+slot: a number, ``"<=x"``-like texts at the rails (with ≤ and ≥), None for a rest.
 """
 
 import json
@@ -13,10 +14,9 @@ from typing import Any
 import mido
 
 from gradmidi.channels import BEND_RANGE
-from gradmidi.compose import DRUM_GRID, DRUM_HOME
 from gradmidi.errors import GradmidiError
 from gradmidi.events import BRIGHTNESS
-from gradmidi.pitch import rail
+from gradmidi.pitch import DRUM_GRID, DRUM_HOME, rail, reach
 from gradmidi.scale import note_number, pitch_to_hz, scale_notes
 
 __all__ = ["Decoded", "Value", "decode"]
@@ -54,6 +54,8 @@ class Decoded:
         Length of a slot.
     rows : tuple of tuple of Value or None
         A row a slot, a value a voice; None where the voice rests.
+    steps : tuple of int or None
+        The last step of each slot; None where no step fell into it, or the file was cut short.
     """
 
     voices: tuple[str, ...]
@@ -61,6 +63,7 @@ class Decoded:
     frames_per_slot: int
     seconds: float
     rows: tuple[tuple[Value | None, ...], ...]
+    steps: tuple[int | None, ...]
 
     def lines(self) -> Iterator[str]:
         """Write it as JSON lines: a header, then a row a slot."""
@@ -73,10 +76,9 @@ class Decoded:
             },
             ensure_ascii=False,
         )
-        for index, row in enumerate(self.rows):
+        for index, (step, row) in enumerate(zip(self.steps, self.rows, strict=True)):
             norms = [None if value is None else value.written() for value in row]
-            last = (index + 1) * self.frames_per_slot
-            yield json.dumps({"slot": index, "step": last, "norms": norms}, ensure_ascii=False)
+            yield json.dumps({"slot": index, "step": step, "norms": norms}, ensure_ascii=False)
 
 
 @dataclass(slots=True)
@@ -84,6 +86,7 @@ class _Track:
     name: str
     mapping: dict[str, Any]
     messages: list[tuple[int, mido.Message]]
+    withheld: dict[int, float]
 
 
 def decode(path: str | Path) -> Decoded:
@@ -121,28 +124,43 @@ def decode(path: str | Path) -> Decoded:
     tracks.sort(key=lambda track: int(track.mapping["voice"]))
     ticks = int(tracks[0].mapping["slot_ticks"])
     slots = _slots(tracks, ticks)
-    columns = [_READERS[track.mapping["style"]](track, slots) for track in tracks]
+    columns = [_column(track, slots) for track in tracks]
     return Decoded(
         tuple(track.name for track in tracks),
         tuple(tuple(track.mapping["layers"]) for track in tracks),
         int(tracks[0].mapping["frames_per_slot"]),
         mido.tick2second(ticks, file.ticks_per_beat, tempo),
         tuple(zip(*columns, strict=True)),
+        _steps(tracks[0].mapping.get("steps", ()), slots),
     )
 
 
 def _read(track: mido.MidiTrack) -> _Track:
     tick, name = 0, ""
     mapping: dict[str, Any] = {}
+    withheld: dict[int, float] = {}
     messages = []
     for message in track:
         tick += message.time
         if message.type == "track_name":
             name = message.name
         elif message.type == "text" and message.text.startswith(_PREFIX):
-            mapping |= json.loads(message.text.removeprefix(_PREFIX))
+            text = json.loads(message.text.removeprefix(_PREFIX))
+            if "norm" in text:
+                withheld[int(text["slot"])] = float(text["norm"])
+            else:
+                mapping |= text
         messages.append((tick, message))
-    return _Track(name, mapping, messages)
+    return _Track(name, mapping, messages, withheld)
+
+
+def _column(track: _Track, slots: int) -> list[Value | None]:
+    """Read a voice's values: from its notes, and from a text where a note gave way."""
+    values = _READERS[track.mapping["style"]](track, slots)
+    for slot, norm in track.withheld.items():
+        if slot < slots:
+            values[slot] = Value(norm)
+    return values
 
 
 def _slots(tracks: Sequence[_Track], ticks: int) -> int:
@@ -153,6 +171,15 @@ def _slots(tracks: Sequence[_Track], ticks: int) -> int:
     return max(notes, default=-1) // ticks + 1
 
 
+def _steps(rows: Sequence[Sequence[int]], slots: int) -> tuple[int | None, ...]:
+    """Unroll rows of first slot, its step, steps from slot to slot, and how many slots."""
+    steps: list[int | None] = [None] * slots
+    for first, begin, apart, count in rows:
+        for index in range(count):
+            steps[first + index] = begin + apart * index
+    return tuple(steps)
+
+
 def _own(track: _Track, slots: int) -> Iterator[tuple[int, mido.Message]]:
     """Go through a voice's messages with the slot of each, notes that tell a fault left out.
 
@@ -161,13 +188,12 @@ def _own(track: _Track, slots: int) -> Iterator[tuple[int, mido.Message]]:
     """
     mapping = track.mapping
     ticks, origin, offset = (int(mapping[key]) for key in ("slot_ticks", "origin", "offset"))
-    grid = ticks // DRUM_GRID if mapping["style"] == "drums" else ticks
     for tick, message in track.messages:
         slot, place = divmod(tick - origin, ticks)
         if message.type not in ("note_on", "note_off"):
             yield max(slot, 0), message
         elif 0 <= slot < slots and (
-            place % grid == offset or (message.type == "note_off" and mapping["style"] != "hold")
+            place == offset or (message.type == "note_off" and mapping["style"] != "hold")
         ):
             yield slot, message
 
@@ -211,25 +237,40 @@ def _held(track: _Track, slots: int) -> list[Value | None]:
 
 def _drummed(track: _Track, slots: int) -> list[Value | None]:
     """Read the style in which the number of strokes in a slot is what is heard."""
+    mapping = track.mapping
+    ticks, origin = int(mapping["slot_ticks"]), int(mapping["origin"])
     brightness = 64
     hits, shades = [0] * slots, [64] * slots
-    for slot, message in _own(track, slots):
+    for tick, message in track.messages:
+        slot, place = divmod(tick - origin, ticks)
         if message.type == "control_change" and message.control == BRIGHTNESS:
             brightness = message.value
-        elif message.type == "note_on" and message.velocity:
+        # Beside the grid who is at fault is told.
+        elif (
+            message.type == "note_on"
+            and message.velocity
+            and 0 <= slot < slots
+            and place % (ticks // DRUM_GRID) == 0
+        ):
             hits[slot] += 1
             shades[slot] = brightness
-    reference = track.mapping["reference"]
-    values: list[Value | None] = []
-    for count, shade in zip(hits, shades, strict=True):
-        steps = count - DRUM_HOME + shade / 127.0 - 0.5
-        bound = (shade == 127 and count == 2 * DRUM_HOME - 1) - (shade == 0 and count == 1)
-        norm = None if not count else reference * track.mapping["step"] ** steps
-        values.append(None if norm is None else Value(norm, bound))
-    return values
+    notes, home = _reach(mapping)
+    # As many strokes as there are steps from below the voice's lowest note.
+    of_strokes = (None, *notes[max(0, home - DRUM_HOME + 1) :])
+    return [
+        _value(mapping, of_strokes[count] if count < len(of_strokes) else None, shade, 0.0)
+        for count, shade in zip(hits, shades, strict=True)
+    ]
 
 
 _READERS = {"chord": _struck, "arpeggio": _struck, "hold": _held, "drums": _drummed}
+
+
+def _reach(mapping: Mapping[str, Any]) -> tuple[Sequence[int], int]:
+    """Tell the notes that a voice moves over, and the index of its home in them."""
+    low, high = (note_number(name) for name in mapping["range"])
+    notes = scale_notes(mapping["scale"], low, high)
+    return reach(mapping["style"], notes, notes.index(mapping["home"]))
 
 
 def _value(
@@ -242,8 +283,7 @@ def _value(
         return Value((pitch_to_hz(note + bend) - base) / factor)
     if mapping["reference"] is None:
         return None
-    low, high = (note_number(name) for name in mapping["range"])
-    notes = scale_notes(mapping["scale"], low, high)
+    notes, home = _reach(mapping)
     if note not in notes:
         return None
     index = notes.index(note)
@@ -254,7 +294,7 @@ def _value(
         beside = min(max(index + (1 if bend > 0 else -1), 0), len(notes) - 1)
         gap = abs(notes[beside] - note) or 1
         residue = bend / gap
-    steps = index - notes.index(mapping["home"]) + residue
+    steps = index - home + residue
     edge = rail(mapping["residue"])
     bound = 0
     if index == 0 and residue <= -edge:

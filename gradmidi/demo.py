@@ -33,7 +33,7 @@ __all__ = ["EXPERIMENTS", "Experiment", "Outcome", "free_folder", "network", "ru
 Bytes = npt.NDArray[np.uint8]
 Going = Callable[[], bool]
 
-FILES = ("mid", "wav", "png")
+FILES = ("mid", "wav", "png", "txt")
 """What `run` leaves beside the run log."""
 
 INK_MEAN, INK_SPREAD = 0.1307, 0.3081
@@ -116,7 +116,7 @@ class Outcome:
     experiment : Experiment
         The setting.
     folder : Path
-        Holds `run.jsonl`, `run.mid`, `run.wav` and `run.png`.
+        Holds `run.jsonl`, `run.mid`, `run.wav`, `run.png` and `run.txt`.
     losses : tuple of float
         One a step, as it was; may be nan or inf.
     """

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradmidi.faults import Finding, Watch
-from gradmidi.preset import load
+from gradmidi.preset import Faults
 from gradmidi.runlog import End, Frame, RunLog
 
 __all__ = ["describe", "describe_now", "fault_line"]
@@ -61,13 +61,15 @@ class _Layer:
             self.largest, self.largest_step = norm, step
 
 
-def describe(log: RunLog) -> Iterator[str]:
+def describe(log: RunLog, limits: Faults | None = None) -> Iterator[str]:
     """Tell a run in lines: what it was, then each layer's numbers, then what was wrong.
 
     Parameters
     ----------
     log : RunLog
         A finished or a still growing run.
+    limits : Faults, optional
+        What is wrong: a preset's ``[faults]``; by default those that presets begin with.
 
     Yields
     ------
@@ -80,7 +82,7 @@ def describe(log: RunLog) -> Iterator[str]:
     losses: list[float] = []
     steps, seconds, ending = 0, 0.0, "not closed: still running, or killed"
     clipping = log.header.clipping
-    watch = Watch(log.layers, load("pentatonic").faults)
+    watch = Watch(log.layers, limits or Faults())
     found: list[Finding] = []
     for item in log.items():
         found += watch.add(item)
@@ -135,7 +137,9 @@ def describe(log: RunLog) -> Iterator[str]:
     yield from _faults(log, [*found, *watch.finish()])
 
 
-def describe_now(log: RunLog, now: float | None = None) -> Iterator[str]:
+def describe_now(
+    log: RunLog, now: float | None = None, limits: Faults | None = None
+) -> Iterator[str]:
     """Tell where a run stands: its last step, each layer's norm, and what is wrong with it.
 
     Parameters
@@ -144,6 +148,8 @@ def describe_now(log: RunLog, now: float | None = None) -> Iterator[str]:
         A run that goes on, or one that is over.
     now : float, optional
         Seconds since the epoch, to tell how long ago the log was written; by default the clock.
+    limits : Faults, optional
+        As of `describe`.
 
     Yields
     ------
@@ -151,7 +157,7 @@ def describe_now(log: RunLog, now: float | None = None) -> Iterator[str]:
         One line each, with no markup, that makes sense on its own.
     """
     age = max(0.0, (time.time() if now is None else now) - log.path.stat().st_mtime)
-    watch = Watch(log.layers, load("pentatonic").faults)
+    watch = Watch(log.layers, limits or Faults())
     last: Frame | None = None
     recent: deque[np.ndarray] = deque(maxlen=RECENT)
     losses: list[float] = []

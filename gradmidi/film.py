@@ -39,7 +39,7 @@ class Film:
     score : Score
         What the events come from.
     log : RunLog
-        The run; its name stands above the picture.
+        The run, for the picture.
 
     Raises
     ------
@@ -61,7 +61,7 @@ class Film:
         self._seconds = 0.0
         try:
             self._still = self._folder / "picture.png"
-            self._picture = Picture(self._still, score.preset, score.voices, title=log.name)
+            self._picture = Picture(self._still, score, log)
             self._sound = AudioFile(self._folder / "sound.wav", score.preset, len(score.voices))
         except BaseException:
             self._clean()

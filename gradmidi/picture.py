@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gradmidi.errors import GradmidiError
 from gradmidi.events import FAULT_VOICE, End, Event, Fault, Mark, Off, On, Step
-from gradmidi.preset import Preset
+from gradmidi.report.curves import heard, trace
+from gradmidi.runlog import RunLog
 from gradmidi.scale import note_name
-from gradmidi.voices import Voice
+from gradmidi.score import Score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,12 +38,10 @@ class Picture:
     ----------
     path : Path
         The file; its ending is the format.
-    preset : Preset
-        What the events were composed with.
-    voices : sequence of Voice
-        Their names stand beside the lines.
-    title : str
-        Stands above.
+    score : Score
+        What the events come from.
+    log : RunLog
+        The run; its name stands above, and it is read again for the norms, at `draw`.
 
     Raises
     ------
@@ -48,7 +49,7 @@ class Picture:
         If Matplotlib is not installed.
     """
 
-    def __init__(self, path: Path, preset: Preset, voices: Sequence[Voice], *, title: str) -> None:
+    def __init__(self, path: Path, score: Score, log: RunLog) -> None:
         try:
             import matplotlib  # noqa: F401
         except ImportError as error:
@@ -56,11 +57,11 @@ class Picture:
                 f"{path.name} needs Matplotlib; install it with: pip install 'gradmidi[plot]'"
             ) from error
         self.path = path
-        self._preset = preset
-        self._voices = tuple(voices)
-        self._title = title
+        self._preset = score.preset
+        self._voices = score.voices
+        self._log = log
         self._steps: list[Step] = []
-        self._notes: list[list[tuple[float, float, float]]] = [[] for _ in voices]
+        self._notes: list[list[tuple[float, float, float]]] = [[] for _ in self._voices]
         self._sounding: dict[tuple[int, int], list[On]] = {}
         self._faults: list[Fault] = []
         self._marks: list[Mark] = []
@@ -142,20 +143,23 @@ class Picture:
                 axes.axvline(
                     self._seconds(tick.tick), color="#777777", linewidth=0.8, linestyle=":"
                 )
-        figure.suptitle(_plain(self._title, 80), fontsize=13)
+        figure.suptitle(_plain(self._log.name, 80), fontsize=13)
         return figure
 
     def _draw_norms(self, axes: "Axes", colours: Sequence[str]) -> None:
         seconds = [self._seconds(step.tick) for step in self._steps]
+        curves = trace(self._log.frames(), self._steps, self._voices, self._log.steps)
+        norms = heard(self._steps, curves)
+        norms[~(np.isfinite(norms) & (norms > 0.0))] = math.nan
         for voice, colour in zip(self._voices, colours, strict=True):
-            heard = {self._slot(start) for start, _, _ in self._notes[voice.index]}
-            line = [
-                step.norms[voice.index] if self._slot(step.tick) in heard else math.nan
-                for step in self._steps
-            ]
-            label = _plain(voice.name, LONGEST_LABEL)
             axes.plot(
-                seconds, line, color=colour, linewidth=1.4, marker=".", markersize=2, label=label
+                seconds,
+                norms[:, voice.index],
+                color=colour,
+                linewidth=1.4,
+                marker=".",
+                markersize=2,
+                label=_plain(voice.name, LONGEST_LABEL),
             )
         axes.set_yscale("log")
         axes.set_ylabel("gradient norm")
@@ -206,7 +210,7 @@ class Picture:
                 xycoords=("data", "axes fraction"),
                 rotation=90,
                 va="top",
-                ha="right",
+                ha="right" if tick else "left",
                 fontsize=7,
                 color=FAULT_COLOUR,
             )
@@ -216,9 +220,6 @@ class Picture:
 
     def _seconds(self, tick: float) -> float:
         return tick * self._preset.time.tick_seconds
-
-    def _slot(self, tick: float) -> int:
-        return int(tick // self._preset.time.slot_ticks(len(self._voices)))
 
 
 def _plain(text: str, longest: int) -> str:

@@ -9,7 +9,23 @@ from dataclasses import dataclass
 
 from gradmidi.preset import Preset
 
-__all__ = ["Tone", "euclid", "rail", "steps_above", "tone"]
+__all__ = [
+    "DRUM_GRID",
+    "DRUM_HOME",
+    "Tone",
+    "euclid",
+    "rail",
+    "reach",
+    "steps_above",
+    "struck",
+    "tone",
+]
+
+DRUM_GRID = 32
+"""Places in a slot that a drum may be struck at."""
+
+DRUM_HOME = 9
+"""Strokes a slot of a drum at home, of the 17 (every other place and one) that it has at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +58,37 @@ class Tone:
 def rail(residue: str) -> float:
     """Tell how far past its last note, in steps, a voice still follows its norm."""
     return 0.5 if residue == "brightness" else 0.0
+
+
+def reach(style: str, notes: Sequence[int], home: int) -> tuple[Sequence[int], int]:
+    """Tell which notes of the scale a voice moves over, and the index of its home in them.
+
+    Where rhythm carries the norm there are as many as there are numbers of strokes.
+
+    Examples
+    --------
+    >>> reach("drums", range(28, 106), 20)
+    (range(40, 57), 8)
+    """
+    if style != "drums":
+        return notes, home
+    low = max(0, home - (DRUM_HOME - 1))
+    return notes[low : home + DRUM_HOME], home - low
+
+
+def struck(preset: Preset, homes: Sequence[int]) -> tuple[int, ...]:
+    """Tell the MIDI note that each voice strikes at home: that home, or a drum's one key.
+
+    Examples
+    --------
+    >>> from gradmidi.preset import load
+    >>> struck(load("drums"), (48, 60, 72, 84))
+    (36, 45, 37, 42)
+    """
+    if preset.time.style != "drums":
+        return tuple(homes)
+    keys = preset.voices.keys
+    return tuple(keys[voice * len(keys) // len(homes)] for voice in range(len(homes)))
 
 
 def euclid(hits: int, places: int, turn: int = 0) -> tuple[int, ...]:

@@ -32,7 +32,7 @@ def _audio(path: Path, score: Score, _log: RunLog) -> FileSink:
 def _picture(path: Path, score: Score, log: RunLog) -> FileSink:
     from gradmidi.picture import Picture
 
-    return Picture(path, score.preset, score.voices, title=log.name)
+    return Picture(path, score, log)
 
 
 def _page(path: Path, score: Score, log: RunLog) -> FileSink:
@@ -47,10 +47,10 @@ def _film(path: Path, score: Score, log: RunLog) -> FileSink:
     return Film(path, score, log)
 
 
-def _text(path: Path, _score: Score, log: RunLog) -> FileSink:
+def _text(path: Path, score: Score, log: RunLog) -> FileSink:
     from gradmidi.sinks.textfile import TextFile
 
-    return TextFile(path, describe(log))
+    return TextFile(path, describe(log, score.preset.faults))
 
 
 ENDINGS: Mapping[str, Callable[[Path, Score, RunLog], FileSink]] = {

@@ -1,6 +1,7 @@
 """A trainer in a process of its own, and whoever listens to it: for tests of what may go wrong."""
 
 import contextlib
+import functools
 import os
 import socket
 import subprocess
@@ -13,8 +14,12 @@ from pathlib import Path
 
 from pythonosc.osc_message import OscMessage
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a test that waits for something gives up."""
+
+SOON_SECONDS = 1.0 + 3.0
+"""How long after its cause silence may come: the second that is promised, and what a machine
+may add that is busy with something else."""
 
 TRAINER = Path(__file__).with_name("trainer.py")
 
@@ -36,6 +41,7 @@ class Receiver:
     def __init__(self):
         self.messages = []
         self.sounding = Counter()
+        self._ended = 0.0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self._socket.settimeout(0.1)
@@ -60,6 +66,7 @@ class Receiver:
                 self.sounding[note] += 1 if velocity else -1
                 if self.sounding[note] <= 0:
                     del self.sounding[note]
+                    self._ended = now
             self.messages.append((now, message.address, message.params))
 
     def of(self, address):
@@ -70,9 +77,15 @@ class Receiver:
         steps = self.of("/gradmidi/step")
         return steps[-1][0] if steps else 0
 
-    def silent(self):
-        """Wait for silence; return how long ago the last message was, then."""
+    def silent(self, since=None):
+        """Wait for silence; return how many seconds after `since` the last note ended.
+
+        That is a time of the monotonic clock; without it, when the last step was heard.
+        """
         until(lambda: not self.sounding, "silence")
+        if since is None:
+            since = max(now for now, address, _ in self.messages if address == "/gradmidi/step")
+        return self._ended - since
 
     def close(self):
         self._open = False
@@ -149,3 +162,17 @@ class Trainer:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
         self.process.communicate(timeout=PATIENCE)
+
+
+def summed(steps):
+    """What `trainer.py record` prints at its end."""
+    return f"result {sum(3.0 + 3.0 + n % 7 + n % 3 for n in range(1, steps + 1))}\n"
+
+
+@functools.cache
+def alone(mode="model", steps=100):
+    """What training prints at its end where nobody listens."""
+    with Trainer("unused", mode, live="no", steps=steps) as trainer:
+        code, out, err = trainer.result()
+    assert code == 0, err
+    return out

@@ -68,8 +68,10 @@ def spread(model, kind, world):
         return model
     if kind == "ddp":
         return DistributedDataParallel(model, find_unused_parameters=True)
-    if kind == "fsdp1":
-        return FullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
+    if kind.startswith("fsdp1"):
+        cpu = torch.device("cpu")
+        wrapped = FullyShardedDataParallel(model, use_orig_params="flat" not in kind, device_id=cpu)
+        return model if "inner" in kind else wrapped
     if kind == "tensor parallel":
         mesh = init_device_mesh("cpu", (world,))
         return parallelize_module(model, mesh, {"up": ColwiseParallel(), "down": RowwiseParallel()})
@@ -106,7 +108,7 @@ def train(folder: Path, kind: str, fault: str) -> None:
             print(f"refused: {error}", flush=True)
             with contextlib.suppress(OSError):
                 (folder / "refused").write_text(str(error))
-    if kind == "fsdp1":
+    if kind.startswith("fsdp1"):
         return
     norms, calls = Plan.norms, []
 

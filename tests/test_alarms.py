@@ -105,6 +105,16 @@ def test_a_finding_is_told_then_pulses_then_its_voice_twice_at_home():
     assert who[0][1] < who[1][0]
 
 
+def test_a_drum_says_who_on_its_own_key_at_the_pitch_of_its_home():
+    layers = LAYERS[:4]
+    box = Alarms(load("drums"), layers, group(layers, 4), HOMES[:4])
+    who = [span for span in spans(box.add(0, [finding("nan", 1)])) if span[2].voice == 1]
+    assert [(on.note, on.pitch) for _, _, on in who] == [(45, 52.0)] * 2
+    everyone = ons(box.add(10 * SECOND, [finding("nan", RUN)]))
+    named = [on.note for on in everyone if on.voice != FAULT_VOICE]
+    assert named == [36, 45, 37, 42]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_note_that_begins_ends(kind):
     events = alarms().add(0, [finding(kind, RUN if kind in KINDS[6:] else 1)])

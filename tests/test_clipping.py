@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradmidi.describe import describe
 from gradmidi.listener.clipping import TIMES, Clipping
 from gradmidi.runlog import ABSENT, Frame
 
@@ -94,6 +95,31 @@ def test_norms_are_from_before_the_users_own_clipping(
         rows = train(model, optimizer, batches(STEPS), clip)
     assert heard(tmp_path / "a") == alike(rows)
     assert end_of(tmp_path / "a").clipping == "before"
+
+
+@pytest.mark.parametrize("mine", [True, False], ids=["ears", "torch"])
+def test_a_nan_that_clipping_spreads_over_all_layers_is_told_of_the_one_it_came_from(
+    tmp_path: Path, mine: bool
+) -> None:
+    model = small()
+    optimizer = torch.optim.SGD(model.parameters(), LR)
+    with ours(tmp_path / "a", model, optimizer) as ears:
+        for number, x in enumerate(batches(STEPS)):
+            optimizer.zero_grad()
+            loss_of(model, x).backward()
+            if number == STEPS - 1:
+                model[0].weight.grad[0, 0] = math.nan
+            if mine:
+                ears.clip_grad_norm_(LOW)
+            else:
+                clip_grad_norm_(model.parameters(), LOW)
+            optimizer.step()
+    # It did spread: of every gradient nothing else is left.
+    assert all(p.grad.isnan().all() for p in model.parameters())
+    assert list(describe(gradmidi.read(tmp_path / "a")))[-2:] == [
+        "faults: 1",
+        f"step {STEPS}: nan in 0, nan",
+    ]
 
 
 def test_what_was_looked_at_before_it_is_clipped_is_not_looked_at_again(tmp_path: Path) -> None:

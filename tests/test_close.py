@@ -92,6 +92,20 @@ def test_it_waits_for_the_files_and_names_them(tmp_path):
     assert any("50 steps in" in line and "bytes a step" in line for line in err.splitlines())
 
 
+def test_it_tells_what_was_wrong_and_leaves_it_in_words_beside_the_log(tmp_path, capsys):
+    for name, rows, last in (
+        ("a", [[1.0, 2.0]] * 4 + [[float("nan"), 2.0]], "faults: 1; the first: step 5: nan in fc1"),
+        ("b", [[1.0, 2.0]] * 5, None),
+    ):
+        with gradmidi.record(tmp_path / name, layers=["fc1", "fc2"]) as ears:
+            for row in rows:
+                ears.frame(row)
+        told = capsys.readouterr().err.splitlines()
+        assert told[-1].startswith(f"gradmidi: {last}" if last else "gradmidi: wrote ")
+        words = (tmp_path / name / "run.txt").read_text(encoding="utf-8").splitlines()
+        assert words[-1] == ("step 5: nan in fc1, nan" if last else "no faults")
+
+
 @pytest.mark.parametrize("presses", [1, 2])
 def test_ctrl_c_ends_the_waiting_and_leaves_everything_whole(tmp_path, presses):
     with closing(tmp_path / "a") as process:

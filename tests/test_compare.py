@@ -135,11 +135,11 @@ def slots_of(runs, by):
     return tuple(side.slots.filled[-1].index for side in sides)
 
 
-def logged(folder: Path, steps: int, batch: int, dt: float) -> Path:
+def logged(folder: Path, steps: int, batch: int, dt: float, *, first: int = 1) -> Path:
     folder.mkdir()
     with (folder / "run.jsonl").open("wb") as file:
         file.write(encode_header(header(("fc",), config={"batch_size": batch})))
-        for step in range(1, steps + 1):
+        for step in range(first, first + steps):
             file.write(encode_frame(step, (step - 0.5) * dt, [1.0]))
     return folder
 
@@ -232,6 +232,29 @@ def test_where_both_are_broken_alike_nothing_departs():
 def test_only_slots_that_both_filled_are_compared():
     sparse = [Filled(i, i, np.array([9.0])) for i in (10, 20)]
     assert departure(filled([1.0] * 6), sparse, ONE) is None
+
+
+@pytest.mark.parametrize(
+    ("by", "nothing"),
+    [("step", "step"), ("examples", "number of examples"), ("time", "time")],
+)
+def test_runs_that_never_meet_are_told_not_to_have_been_compared(tmp_path, by, nothing):
+    one = logged(tmp_path / "one", 20, batch=10, dt=0.1)
+    later = logged(tmp_path / "later", 20, batch=10, dt=0.1, first=101)
+    done = compare([one, later], tmp_path / "ab.wav", tmp_path / "ab.html", by=by)
+    told = f"later and one have no {nothing} in common: they were not compared"
+    assert done.lines[-1] == told
+    page = (tmp_path / "ab.html").read_text(encoding="utf-8")
+    assert f"<li>{told}.</li>" in page
+    assert "does not depart" not in page
+
+
+def test_a_page_of_runs_that_are_too_long_is_refused_at_once(tmp_path):
+    sizes = (("short", 20), ("long", 6200))
+    runs = [run_of(tmp_path / name, rows(steps, layers=1), names=("a",)) for name, steps in sizes]
+    with pytest.raises(GradmidiError, match=r"ab\.html would be too large: .* at most 12 minutes"):
+        compare(runs, tmp_path / "ab.wav", tmp_path / "ab.html", length="full")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["long", "short"]
 
 
 def test_a_shorter_run_is_no_departure_but_told(tmp_path):

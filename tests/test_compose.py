@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gradmidi.compose import Composer, combine
 from gradmidi.events import BRIGHTNESS, FAULT_VOICE, Bend, Control, End, Mark, Off, On, Step
+from gradmidi.faults import Finding
 from gradmidi.pitch import steps_above, tone
 from gradmidi.preset import load, names
 from gradmidi.runlog import ABSENT, row
@@ -171,6 +172,44 @@ def test_drums_strike_once_more_a_bar_for_each_doubling_on_a_key_of_their_own():
     assert first == [9, 9, 9, 9]
     assert second == [10, 8, 17, 1]
     assert [{e.note for e in ons(events, voice)} for voice in range(4)] == [{36}, {45}, {37}, {42}]
+
+
+@pytest.mark.parametrize("name", ["pentatonic", "drums"])
+def test_a_voice_s_own_notes_give_way_to_those_that_say_that_it_is_at_fault(name):
+    preset = load(name)
+    composer = Composer(preset, LAYERS, VOICES, references=[1.0] * 4)
+    norms = row([1.0] * 4)
+    found = (Finding("spike", 1, 1, 1.0),)
+    events = composer.slot(Slot(0, 1, 0.1, norms, findings=found))
+    for index in range(1, 8):
+        events += composer.slot(Slot(index, index + 1, 0.1, norms))
+    events += composer.finish()
+    own = [e for e in events if isinstance(e, (On, Off)) and e.voice == 1]
+    # Nothing is struck on a key that sounds: on and off take turns on the one key.
+    assert len({e.note for e in own}) == 1
+    assert [type(e) for e in own] == [On, Off] * (len(own) // 2)
+    pairs = zip(own[::2], own[1::2], strict=True)
+    who = [(on, off) for on, off in pairs if off.tick - on.tick > 130]
+    assert len(who) == 2
+    (first, _), (_, last) = who
+    assert sum(isinstance(e, On) and first.tick <= e.tick < last.tick for e in own) == 2
+    assert first.pitch == preset.home_notes(4)[1]
+    assert first.note == {"pentatonic": 60, "drums": 45}[name]
+
+
+def test_the_legend_of_drums_shows_a_doubling_by_strokes_on_the_voice_s_own_key():
+    composer = Composer(load("drums"), LAYERS, VOICES, references=[1.0] * 4, legend=True)
+    bar = 4 * 480
+    assert composer.start_of(0) == 4 * 3 * bar
+    events = composer.slot(Slot(0, 1, 0.1, row([1.0] * 4)))
+    key = [e for e in ons(events) if e.tick < composer.start_of(0)]
+    for voice, note in enumerate((36, 45, 37, 42)):
+        own = [e for e in key if e.voice == voice]
+        bars = [sum(e.tick // bar == 3 * voice + index for e in own) for index in range(3)]
+        assert bars == [9, 10, 12]
+        assert {e.note for e in own} == {note}
+        assert len({e.pitch for e in own}) == 3
+    assert len(key) == 4 * (9 + 10 + 12)
 
 
 def test_a_held_note_ends_ten_seconds_after_the_last_slot_of_a_gap():

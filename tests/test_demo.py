@@ -149,6 +149,7 @@ def test_a_run_leaves_every_file_whole(torch: ModuleType, tmp_path: Path) -> Non
         "run.jsonl",
         "run.mid",
         "run.png",
+        "run.txt",
         "run.wav",
     ]
     assert_whole(outcome.folder, steps=12)

@@ -5,6 +5,8 @@ from typer.testing import CliRunner
 
 from gradmidi.cli import app
 from gradmidi.describe import describe, describe_now
+from gradmidi.preset import load
+from gradmidi.render import render
 from gradmidi.runlog import RunLog
 
 
@@ -24,6 +26,24 @@ def test_a_run_is_told_in_numbers(tmp_path):
         "fc2, 40 numbers: first 4, median 4, last 2, largest 4 at step 1",
         "no faults",
     ]
+
+
+def test_what_is_wrong_is_what_the_preset_says(tmp_path):
+    rows = [[1.0] * 4] * 60
+    rows[40] = [1.0, 50.0, 1.0, 1.0]
+    run = write_log(tmp_path / "a", rows)
+    calm = tmp_path / "calm.toml"
+    calm.write_text('title = "calm"\n[faults]\nspike = 1000.0\n')
+    assert told(run)[-2:] == ["faults: 1", "step 41: spike in conv2, 50"]
+    assert list(describe(RunLog(run), load(calm).faults))[-1] == "no faults"
+    asked = CliRunner().invoke(app, ["describe", str(run), "--preset", str(calm)])
+    assert asked.stdout.splitlines()[-1] == "no faults"
+    # What a page or a text says in words is what its picture and its sound are made by.
+    for name, line in (("pentatonic", "spike in conv2"), (calm, "no faults")):
+        render(run, tmp_path / "a.txt", tmp_path / "a.html", preset=name)
+        assert line in (tmp_path / "a.txt").read_text()
+        page = (tmp_path / "a.html").read_text()
+        assert ("spike in conv2" in page) == (name == "pentatonic")
 
 
 def test_what_was_wrong_is_told_by_layer_and_step(tmp_path):

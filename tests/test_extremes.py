@@ -121,3 +121,23 @@ def test_two_thousand_layers_are_fifteen_voices_on_one_port(tmp_path):
     lines = list(describe(RunLog(run)))
     assert lines[0].startswith("run run: Net, 2,000 layers, 40 steps")
     assert f"step 31: nan in {layers[1234]}, nan" in lines
+
+
+@pytest.mark.slow
+def test_two_thousand_layers_are_heard_and_seen(tmp_path):
+    pytest.importorskip("matplotlib")
+    layers = [f"blocks.{i // 8}.{i % 8}" for i in range(2000)]
+    norms = np.exp(np.random.default_rng(0).normal(0.0, 0.3, (40, 2000)))
+    norms[30, 1234] = NAN
+    run = write_log(tmp_path / "run", norms.tolist(), names=layers)
+    paths = render(run, *(tmp_path / f"a{ending}" for ending in (".wav", ".html", ".png")))
+    sound, page, picture = paths
+    samples, _ = soundfile.read(sound)
+    assert np.isfinite(samples).all()
+    assert 0.02 < np.abs(samples).max() < 0.9
+    text = page.read_text(encoding="utf-8")
+    assert text.count('class="lane voice"') == 15
+    assert f"nan in {layers[1234]} at step 31" in text
+    assert [name for name in layers if name not in text] == []
+    assert page.stat().st_size < 3_000_000
+    assert picture.read_bytes().startswith(b"\x89PNG")

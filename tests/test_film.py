@@ -1,6 +1,7 @@
 """A film of a run: its size, its length, a cursor that moves, and what is said without ffmpeg."""
 
 import json
+import math
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import soundfile
 from logs import write_log
 
-from gradmidi.errors import GradmidiError
+from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.render import render
 
 pytest.importorskip("matplotlib")
@@ -28,6 +29,12 @@ def needs_ffmpeg():
         pytest.skip("no ffmpeg")
 
 
+def streams_of(film: Path):
+    command = ["ffprobe", "-v", "error", "-show_streams", "-of", "json", film]
+    probed = subprocess.run(command, check=True, capture_output=True, text=True)
+    return {each["codec_type"]: each for each in json.loads(probed.stdout)["streams"]}
+
+
 def picture(film: Path, second: float):
     """One picture of it, its grey levels."""
     command = ["ffmpeg", "-v", "error", "-ss", str(second), "-i", str(film), "-frames:v", "1"]
@@ -42,9 +49,7 @@ def test_a_film_of_a_run(tmp_path):
     names = ("$\\frac$", "x" * 300, "<script>", "fc2")
     run = write_log(tmp_path / "run", rows(24), names=names)
     render(run, tmp_path / "run.mp4", tmp_path / "run.wav")
-    command = ["ffprobe", "-v", "error", "-show_streams", "-of", "json", tmp_path / "run.mp4"]
-    probed = subprocess.run(command, check=True, capture_output=True, text=True)
-    streams = {each["codec_type"]: each for each in json.loads(probed.stdout)["streams"]}
+    streams = streams_of(tmp_path / "run.mp4")
     assert (streams["video"]["width"], streams["video"]["height"]) == (WIDTH, HEIGHT)
     assert streams["video"]["codec_name"] == "h264"
     assert streams["video"]["pix_fmt"] == "yuv420p"
@@ -67,6 +72,24 @@ def test_a_film_of_a_run(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "film.wav", "run", "run.mp4", "run.wav",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", [[[1.0, 2.0, 3.0, 4.0]], [[math.nan] * 4] * 8])
+def test_a_film_of_little_is_as_long_as_its_sound(tmp_path, values):
+    needs_ffmpeg()
+    run = write_log(tmp_path / "run", values)
+    render(run, tmp_path / "run.mp4", tmp_path / "run.wav")
+    meant = soundfile.info(tmp_path / "run.wav").duration
+    streams = streams_of(tmp_path / "run.mp4")
+    for kind in ("video", "audio"):
+        assert float(streams[kind]["duration"]) == pytest.approx(meant, abs=0.1)
+
+
+def test_a_run_without_a_step_makes_no_film(tmp_path):
+    run = write_log(tmp_path / "run", [])
+    with pytest.raises(RunLogError, match="holds no steps"):
+        render(run, tmp_path / "run.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_without_ffmpeg_one_line_names_it(tmp_path, monkeypatch):

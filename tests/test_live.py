@@ -3,13 +3,17 @@
 import os
 import signal
 import sys
+import time
 
 import numpy as np
 import pytest
-from listening import Receiver, until
+from listening import SOON_SECONDS, Receiver, until
 
 from gradmidi.errors import GradmidiError, PortError
+from gradmidi.events import Off, On
 from gradmidi.live import Live, merge
+from gradmidi.live.ledger import Ledger
+from gradmidi.live.outputs import Outputs
 from gradmidi.live.session import Session
 from gradmidi.preset import load
 from gradmidi.runlog import End, Frame, Header, row
@@ -76,9 +80,10 @@ def test_while_the_player_does_not_read_frames_are_merged_and_no_spike_is_lost(l
 def test_a_player_that_is_stopped_is_ended_and_so_is_what_it_left_sounding(live, receiver):
     play(live, receiver)
     os.kill(live._process.pid, signal.SIGSTOP)
+    began = time.monotonic()
     live.close(0.1)
     assert not live.alive
-    receiver.silent()
+    assert receiver.silent(began) < SOON_SECONDS
 
 
 def test_a_run_can_be_closed_twice_and_then_takes_nothing(live, receiver):
@@ -109,6 +114,21 @@ def test_what_sounds_is_kept_in_no_file_with_a_name(live, receiver):
     play(live, receiver)
     assert live._ledger.sounding()
     assert not live._ledger.path.exists()
+
+
+def test_a_key_let_go_of_and_struck_again_at_the_same_moment_is_known_to_sound():
+    ledger = Ledger()
+    outputs = Outputs(Session(load("hold"), ledger=str(ledger.path)), print)
+    try:
+        start, end = On(0, 1, 57, 80, pitch=57.0), Off(480, 1, 57)
+        outputs.send([start])
+        outputs.send([end, start])
+        assert [(on.voice, on.note) for on in ledger.sounding()] == [(1, 57)]
+        outputs.send([start, end])
+        assert not ledger.sounding()
+    finally:
+        outputs.close()
+        ledger.close()
 
 
 @pytest.mark.parametrize(

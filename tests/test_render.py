@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 
 import mido
 import numpy as np
@@ -29,7 +30,9 @@ def test_every_ending_gives_a_file_of_its_kind(run, tmp_path):
         ".svg": b"<?xml",
         ".txt": b"run a: Net, 4 layers, 40 steps",
     }
-    paths = [tmp_path / f"out{ending}" for ending in ENDINGS]
+    # What makes films is a program of its own.
+    made = [ending for ending in ENDINGS if ending != ".mp4" or shutil.which("ffmpeg")]
+    paths = [tmp_path / f"out{ending}" for ending in made]
     assert render(run, *paths) == tuple(paths)
     for path in paths:
         assert path.stat().st_size > 100

@@ -39,8 +39,11 @@ TRAININGS = {
         "alone": ("fsdp", "alone"),
         "budget": ("fsdp", "budget"),
         "fsdp1": ("fsdp1", "none"),
+        "fsdp1 inner": ("fsdp1 inner", "none"),
+        "fsdp1 inner flat": ("fsdp1 inner flat", "none"),
     },
     4: {
+        "ddp": ("ddp", "none"),
         "fsdp": ("fsdp", "none"),
         "hybrid": ("hybrid", "none"),
         "tensor parallel": ("tensor parallel", "none"),
@@ -131,6 +134,7 @@ def alike(weights: dict, others: dict) -> None:
     ("world", "kind"),
     [
         (2, "ddp"),
+        (4, "ddp"),
         (2, "fsdp"),
         (4, "fsdp"),
         (4, "hybrid"),
@@ -206,9 +210,12 @@ def test_the_ranks_look_at_the_same_steps(trained, alone, world, fault) -> None:
 
 
 @pytest.mark.slow
-def test_fsdp1_is_refused_with_what_to_do(trained) -> None:
-    several = trained(2, "fsdp1")
+@pytest.mark.parametrize("given", ["fsdp1", "fsdp1 inner", "fsdp1 inner flat"])
+def test_fsdp1_is_refused_with_what_to_do(trained, given: str) -> None:
+    """Also where `listen` gets the model inside the wrapper, whose class tells nothing."""
+    several = trained(2, given)
     assert "fully_shard" in (several.folder / "refused").read_text()
+    assert not (several.folder / "run").exists()
 
 
 def test_deepspeed_is_refused_with_what_to_do() -> None:
@@ -217,6 +224,22 @@ def test_deepspeed_is_refused_with_what_to_do() -> None:
 
     with pytest.raises(gradmidi.GradmidiError, match=r"DeepSpeed keeps .*record"):
         gradmidi.listen(DeepSpeedEngine(1, 1))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_optimizer_of_deepspeeds_is_refused_with_what_to_do(wrapped: bool) -> None:
+    class Partitioned(torch.optim.SGD):
+        pass
+
+    class Wrapper:
+        def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+            self.optimizer = optimizer
+
+    Partitioned.__module__ = "deepspeed.runtime.zero.stage_1_and_2"
+    model = torch.nn.Linear(1, 1)
+    given = Partitioned(model.parameters(), lr=0.1)
+    with pytest.raises(gradmidi.CaptureError, match=r"Partitioned .*DeepSpeed keeps .*record"):
+        gradmidi.listen(model, Wrapper(given) if wrapped else given)
 
 
 def test_a_process_that_was_launched_as_another_than_the_first_is_silent(

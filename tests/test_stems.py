@@ -10,7 +10,7 @@ from logs import write_log
 from typer.testing import CliRunner
 
 from gradmidi.cli import app
-from gradmidi.errors import GradmidiError
+from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.preset import load, names
 from gradmidi.render import render
 from gradmidi.sinks import stems as room
@@ -48,6 +48,30 @@ def test_they_sum_to_the_mix_before_the_limiter(tmp_path, name):
     assert np.abs(sum(part for part, _ in parts) - mix).max() < 1e-5
     assert all(np.abs(part).max() > 0.0 for part, _ in parts[:4])
     assert (np.abs(parts[4][0]).max() > 0.0) == preset.faults.sound
+
+
+@pytest.mark.parametrize(
+    ("values", "sounding"),
+    [
+        ([[1.0, 2.0, 3.0, 4.0]], [True] * 5),
+        ([[math.nan] * 4] * 16, [True] * 5),  # Each says that it is at fault.
+        ([[None, 1.0, 1.0, 1.0]] * 16, [False] + [True] * 4),
+    ],
+)
+def test_of_little_there_are_as_many(tmp_path, values, sounding):
+    run = write_log(tmp_path / "run", values)
+    mix, *paths = render(run, tmp_path / "mix.wav", stems=tmp_path / "stems")
+    length = len(soundfile.read(mix)[0])
+    parts = [soundfile.read(path)[0] for path in paths]
+    assert [len(part) for part in parts] == [length] * 5
+    assert [bool(np.abs(part).max() > 0.0) for part in parts] == sounding
+
+
+def test_a_run_without_a_step_has_no_stems(tmp_path):
+    run = write_log(tmp_path / "run", [])
+    with pytest.raises(RunLogError, match="holds no steps"):
+        render(run, stems=tmp_path / "stems")
+    assert not (tmp_path / "stems").exists()
 
 
 def test_blocks_do_not_show(tmp_path, monkeypatch):
@@ -98,3 +122,35 @@ def test_command(tmp_path):
     result = CliRunner().invoke(app, ["render", str(run)])
     assert result.exit_code == 2
     assert "-o FILE or --stems DIR" in result.output
+
+
+def _steps_heard(tones, rate, preset):
+    """The step of the scale whose fundamental and two partials hold the most of each tone."""
+    at = np.arange(tones.shape[1]) / rate
+    held = []
+    for note in preset.notes:
+        partials = 2.0 * math.pi * 440.0 * 2.0 ** ((note - 69) / 12) * np.arange(1, 4)
+        waves = np.exp(1j * np.outer(at, partials))
+        basis, _ = np.linalg.qr(np.concatenate([waves.real, waves.imag], axis=1))
+        held.append(np.square(tones @ basis).sum(axis=1))
+    return np.argmax(held, axis=0)
+
+
+def test_the_pitch_of_a_stem_gives_each_norm_to_the_step_of_the_scale(tmp_path):
+    preset = load("pentatonic")
+    # A voice that says its name is heard too: here each note is to be a norm's.
+    preset = replace(preset, faults=replace(preset.faults, sound=False))
+    values = np.exp(np.random.default_rng(6).normal(0.0, 1.2, (40, 4)))
+    paths = render(write_log(tmp_path / "run", values.tolist()), stems=tmp_path, preset=preset)
+    slot = preset.time.slot_ticks(4) * preset.time.tick_seconds
+    stagger = min(preset.time.stagger / 1000.0, slot / 8.0)
+    homes = [preset.notes.index(home) for home in preset.home_notes(4)]
+    meant = np.round(np.log(values / values[0]) / math.log(preset.pitch.step))
+    for voice, path in enumerate(paths[:4]):
+        samples, rate = soundfile.read(path, always_2d=True)
+        begins = np.arange(40) * slot + voice * stagger + 0.01
+        tones = np.stack(
+            [samples[round(t * rate) :, :].sum(axis=1)[: round(0.6 * slot * rate)] for t in begins]
+        )
+        heard = _steps_heard(tones, rate, preset) - homes[voice]
+        assert heard.tolist() == meant[:, voice].tolist(), path.name

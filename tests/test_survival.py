@@ -1,5 +1,6 @@
 """What a live run survives. After each: silence, a readable log, and no process left behind."""
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -7,9 +8,10 @@ import sys
 import time
 
 import pytest
-from listening import Receiver, Trainer, until
+from listening import SOON_SECONDS, Receiver, Trainer, alone, summed, until
 
 import gradmidi
+from gradmidi.live import CLOSE_SECONDS
 from gradmidi.live.player import WATCHDOG_SECONDS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
@@ -25,15 +27,26 @@ def underway(receiver, step=20):
     until(lambda: receiver.step >= step and receiver.sounding, f"step {step}")
 
 
-def ended_well(trainer, receiver, steps=None):
-    """Nothing sounds, the log can be read, nobody is left."""
-    receiver.silent()
+def strike(pid, how):
+    """Send a signal; return when."""
+    now = time.monotonic()
+    os.kill(pid, how)
+    return now
+
+
+def ended_well(trainer, receiver, steps=None, since=None, folder=None):
+    """Nothing sounds and soon did not, the log can be read, nobody is left."""
     trainer.gone()
+    assert receiver.silent(since) < SOON_SECONDS
     assert receiver.of("/gradmidi/stop")
-    assert not receiver.sounding
-    log = gradmidi.read(trainer.folder)
+    log = gradmidi.read(folder or trainer.folder)
     assert log.steps == steps if steps else log.steps >= 20
     return log
+
+
+def plays(trainer):
+    """Whether its player is still there."""
+    return any("gradmidi.live.process" in line for line in trainer.family().values())
 
 
 def reason(folder):
@@ -48,7 +61,7 @@ def test_a_run_that_ends_in_order(tmp_path, receiver):
         code, out, err = trainer.result()
         ended_well(trainer, receiver, steps=100)
     assert code == 0
-    assert out.startswith("result ")
+    assert out == summed(100)
     assert "live:" not in err
     assert not receiver.of("/gradmidi/fault")
     assert receiver.of("/gradmidi/start") == [["a", 3, 3]]
@@ -66,9 +79,10 @@ def test_the_trainer_raises(tmp_path, receiver):
 def test_ctrl_c_as_a_terminal_sends_it_to_everyone(tmp_path, receiver):
     with Trainer(tmp_path / "a", osc=receiver.target, steps=10_000) as trainer:
         underway(receiver)
+        struck = time.monotonic()
         os.killpg(trainer.pid, signal.SIGINT)
         code, _, err = trainer.result()
-        ended_well(trainer, receiver)
+        ended_well(trainer, receiver, since=struck)
     assert code == -signal.SIGINT
     assert "KeyboardInterrupt" in err
     assert reason(tmp_path / "a") == "exception: KeyboardInterrupt"
@@ -78,9 +92,9 @@ def test_ctrl_c_as_a_terminal_sends_it_to_everyone(tmp_path, receiver):
 def test_the_trainer_is_ended(tmp_path, receiver, how):
     with Trainer(tmp_path / "a", osc=receiver.target, steps=10_000) as trainer:
         underway(receiver)
-        os.kill(trainer.pid, how)
+        struck = strike(trainer.pid, how)
         code, _, _ = trainer.result()
-        ended_well(trainer, receiver)
+        ended_well(trainer, receiver, since=struck)
     assert code == -how
     assert [kind for kind, *_ in receiver.of("/gradmidi/fault")] == ["died"]
 
@@ -92,12 +106,9 @@ def test_the_trainer_is_killed_and_a_child_it_forked_lives_on(tmp_path, receiver
             lambda: [p for p, line in trainer.family().items() if "trainer.py" in line][1:],
             "the child",
         )
-        os.kill(trainer.pid, signal.SIGKILL)
-        receiver.silent()
-        until(
-            lambda: not any("player" in line for line in trainer.family().values()),
-            "the player's end",
-        )
+        struck = strike(trainer.pid, signal.SIGKILL)
+        until(lambda: not plays(trainer), "the player's end")
+        assert receiver.silent(struck) < SOON_SECONDS
         # The child is still there, so what ended the player was not its own end.
         assert set(child) & set(trainer.family())
     assert [kind for kind, *_ in receiver.of("/gradmidi/fault")] == ["died"]
@@ -113,12 +124,9 @@ def test_the_trainer_is_killed_and_its_data_loaders_live_on(tmp_path, receiver):
         for worker in set(workers) - {trainer.pid}:
             # As stuck ones are: they will not notice that their parent is gone.
             os.kill(worker, signal.SIGSTOP)
-        os.kill(trainer.pid, signal.SIGKILL)
-        receiver.silent()
-        until(
-            lambda: not any("player" in line for line in trainer.family().values()),
-            "the player's end",
-        )
+        struck = strike(trainer.pid, signal.SIGKILL)
+        until(lambda: not plays(trainer), "the player's end")
+        assert receiver.silent(struck) < SOON_SECONDS
         assert any("trainer.py" in line for line in trainer.family().values())
     assert gradmidi.read(tmp_path / "a").steps >= 20
 
@@ -126,17 +134,39 @@ def test_the_trainer_is_killed_and_its_data_loaders_live_on(tmp_path, receiver):
 def test_the_player_is_killed(tmp_path, receiver):
     with Trainer(tmp_path / "a", osc=receiver.target, steps=300) as trainer:
         underway(receiver)
-        os.kill(trainer.player(), signal.SIGKILL)
-        until(lambda: not receiver.sounding, "silence")
+        struck = strike(trainer.player(), signal.SIGKILL)
+        until(lambda: not receiver.sounding, "silence while training goes on")
         code, out, err = trainer.result()
         trainer.gone()
+    assert receiver.silent(struck) < SOON_SECONDS
     assert code == 0
-    assert out == f"result {sum(3.0 + 3.0 + n % 7 + n % 3 for n in range(1, 301))}\n"
+    assert out == summed(300)
     told = [line for line in err.splitlines() if "the player has ended" in line]
     assert told == [
         "gradmidi: the player has ended (signal 9): no sound from here on, all else goes on"
     ]
     assert gradmidi.read(tmp_path / "a").steps == 300
+
+
+AT_ONCE = """
+title = "Every key is let go of and struck again at the same moment"
+[time]
+gate = 1.0
+"""
+
+
+def test_the_player_is_killed_where_keys_are_struck_again_as_they_are_let_go_of(tmp_path, receiver):
+    preset = tmp_path / "at-once.toml"
+    preset.write_text(AT_ONCE)
+    with Trainer(tmp_path / "a", osc=receiver.target, preset=preset, steps=200) as trainer:
+        underway(receiver, 60)
+        struck = strike(trainer.player(), signal.SIGKILL)
+        until(lambda: not receiver.sounding, "silence while training goes on")
+        code, out, _ = trainer.result()
+        trainer.gone()
+    assert receiver.silent(struck) < SOON_SECONDS
+    assert code == 0
+    assert out == summed(200)
 
 
 STUCK = """
@@ -154,11 +184,13 @@ def test_the_player_is_stuck_in_a_native_call(tmp_path, receiver):
         tmp_path / "a", osc=receiver.target, steps=700, env={"PYTHONPATH": path}
     ) as trainer:
         underway(receiver)
-        os.kill(trainer.player(), signal.SIGUSR1)
-        until(lambda: not receiver.sounding, "silence")
-        code, _, err = trainer.result()
+        struck = strike(trainer.player(), signal.SIGUSR1)
+        until(lambda: not receiver.sounding, "silence while training goes on")
+        code, out, err = trainer.result()
         trainer.gone()
+    assert receiver.silent(struck) < WATCHDOG_SECONDS + SOON_SECONDS
     assert code == 0
+    assert out == summed(700)
     assert err.count("the player has ended") == 1
     assert gradmidi.read(tmp_path / "a").steps == 700
 
@@ -166,22 +198,58 @@ def test_the_player_is_stuck_in_a_native_call(tmp_path, receiver):
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["nothing", "kill", "stop"])
 def test_training_comes_to_the_same(tmp_path, receiver, what):
-    with Trainer(tmp_path / "a", "model", live="no") as plain:
-        _, expected, _ = plain.result()
-    with Trainer(tmp_path / "b", "model", osc=receiver.target) as trainer:
+    with Trainer(tmp_path / "a", "model", osc=receiver.target) as trainer:
         underway(receiver)
         if what == "kill":
             os.kill(trainer.player(), signal.SIGKILL)
         if what == "stop":
             # It is never continued: training ends with a player that does not move.
             os.kill(trainer.player(), signal.SIGSTOP)
-        code, out, _ = trainer.result()
-        receiver.silent()
+        code, out, err = trainer.result()
         trainer.gone()
-    assert code == 0
-    assert out == expected
-    assert out.startswith("result ")
-    assert not receiver.sounding
+    # A player that stands still is ended after the last step, with patience.
+    assert receiver.silent() < SOON_SECONDS + CLOSE_SECONDS * (what == "stop")
+    assert code == 0, err
+    assert out == alone()
+
+
+@pytest.mark.slow
+def test_training_comes_to_the_same_on_a_full_disk(tmp_path, receiver):
+    with Trainer(tmp_path / "a", "model", osc=receiver.target, disk="full") as trainer:
+        code, out, err = trainer.result()
+        trainer.gone()
+    assert receiver.silent() < SOON_SECONDS
+    assert code == 0, err
+    assert out == alone()
+    assert "gradmidi: run log: " in err
+    assert receiver.step == 100
+
+
+@pytest.mark.slow
+def test_training_comes_to_the_same_on_a_disk_that_hangs(tmp_path, receiver):
+    with (
+        hanging(tmp_path / "a"),
+        Trainer(tmp_path / "a", "model", osc=receiver.target, steps=200) as trainer,
+    ):
+        code, out, err = trainer.result()
+        trainer.gone()
+    assert receiver.silent() < SOON_SECONDS
+    assert code == 0, err
+    assert out == alone(steps=200)
+    assert "the disk does not keep up" in err
+    assert receiver.step == 200
+
+
+@pytest.mark.slow
+def test_training_comes_to_the_same_where_the_receiver_goes_away(tmp_path):
+    with Receiver() as receiver, Trainer(tmp_path / "a", "model", osc=receiver.target) as trainer:
+        underway(receiver)
+        receiver.close()
+        code, out, err = trainer.result()
+        trainer.gone()
+    assert code == 0, err
+    assert out == alone()
+    assert err.count("nobody listens there") == 1
 
 
 @pytest.mark.slow
@@ -199,7 +267,7 @@ def test_a_player_that_stood_still_for_long_plays_on(tmp_path, receiver):
         code, out, err = trainer.result()
         ended_well(trainer, receiver, steps=900)
     assert code == 0
-    assert out.startswith("result ")
+    assert out == summed(900)
     assert receiver.step == 900
     assert "has ended" not in err
 
@@ -208,9 +276,10 @@ def test_the_receiver_goes_away(tmp_path):
     with Receiver() as receiver, Trainer(tmp_path / "a", osc=receiver.target) as trainer:
         underway(receiver)
         receiver.close()
-        code, _, err = trainer.result()
+        code, out, err = trainer.result()
         trainer.gone()
     assert code == 0
+    assert out == summed(100)
     assert err.count("nobody listens there") == 1
     assert "messages were refused" in err
     assert gradmidi.read(tmp_path / "a").steps == 100
@@ -220,61 +289,85 @@ def test_one_receiver_was_never_there_and_the_other_hears_all(tmp_path, receiver
     with Receiver() as other:
         closed = other.target
     with Trainer(tmp_path / "a", osc=f"{closed},{receiver.target}") as trainer:
-        code, _, err = trainer.result()
+        code, out, err = trainer.result()
         ended_well(trainer, receiver, steps=100)
     assert code == 0
+    assert out == summed(100)
     assert err.count(f"OSC to {closed}: nobody listens there yet") == 1
     assert receiver.step == 100
 
 
 @pytest.mark.slow
-def test_two_runs_at_once(tmp_path):
+def test_two_models_are_listened_to_at_once_in_one_process(tmp_path):
     with Receiver() as one, Receiver() as other:
         osc = f"{one.target},{other.target}"
         with Trainer(tmp_path / "a", "two", osc=osc) as trainer:
-            code, _, _ = trainer.result()
+            code, out, err = trainer.result()
             trainer.gone()
-        for receiver, first in ((one, 1.0), (other, 4.0)):
-            assert not receiver.sounding
+        for receiver, name in ((one, "one"), (other, "two")):
+            ended_well(trainer, receiver, steps=100, folder=tmp_path / "a" / name)
             assert receiver.step == 100
-            assert {norms[0] for norms in receiver.of("/gradmidi/norms")} == {first}
-    assert code == 0
-    assert gradmidi.read(tmp_path / "a" / "one").steps == 100
-    assert gradmidi.read(tmp_path / "a" / "two").steps == 100
+            assert receiver.of("/gradmidi/start") == [[name, 2, 2]]
+        # Each heard its own model, and not the other's.
+        assert one.of("/gradmidi/norms")[-1] != other.of("/gradmidi/norms")[-1]
+    assert code == 0, err
+    assert out == alone("two")
+
+
+@pytest.mark.slow
+def test_two_processes_are_listened_to_at_once(tmp_path):
+    with (
+        Receiver() as one,
+        Receiver() as other,
+        Trainer(tmp_path / "a", "model", osc=one.target) as first,
+        Trainer(tmp_path / "b", "model", osc=other.target) as second,
+    ):
+        for trainer, receiver, name in ((first, one, "a"), (second, other, "b")):
+            code, out, err = trainer.result()
+            ended_well(trainer, receiver, steps=100)
+            assert receiver.step == 100
+            assert receiver.of("/gradmidi/start") == [[name, 2, 2]]
+            assert code == 0, err
+            assert out == alone()
 
 
 def test_the_disk_is_full_under_the_log(tmp_path, receiver):
-    with Trainer(tmp_path / "a", "full", osc=receiver.target, steps=200) as trainer:
+    with Trainer(tmp_path / "a", osc=receiver.target, steps=200, disk="full") as trainer:
         code, out, err = trainer.result()
-        receiver.silent()
         trainer.gone()
+    assert receiver.silent() < SOON_SECONDS
     assert code == 0
-    assert out.startswith("result ")
+    assert out == summed(200)
     assert receiver.step == 200
     assert err.count("gradmidi: run log: ") >= 1
     assert 20 < gradmidi.read(tmp_path / "a").steps < 100
 
 
-@pytest.mark.slow
-def test_the_disk_hangs_under_the_log(tmp_path, receiver):
-    folder = tmp_path / "a"
+@contextlib.contextmanager
+def hanging(folder):
+    """A disk that takes a page of the log, and keeps waiting whoever writes more."""
     folder.mkdir()
     os.mkfifo(folder / "run.jsonl")
-    # A pipe of one page that nobody reads: what is written to it waits.
     disk = os.open(folder / "run.jsonl", os.O_RDONLY | os.O_NONBLOCK)
     try:
         fcntl.fcntl(disk, fcntl.F_SETPIPE_SZ, 4096)
-        with Trainer(folder, osc=receiver.target, steps=300) as trainer:
+        yield disk
+    finally:
+        os.close(disk)
+
+
+@pytest.mark.slow
+def test_the_disk_hangs_under_the_log(tmp_path, receiver):
+    with hanging(tmp_path / "a") as disk:
+        with Trainer(tmp_path / "a", osc=receiver.target, steps=300) as trainer:
             # Far beyond what a page of the log holds.
             underway(receiver, 290)
             code, out, err = trainer.result()
-            receiver.silent()
             trainer.gone()
         held = os.read(disk, 1 << 20)
-    finally:
-        os.close(disk)
+    assert receiver.silent() < SOON_SECONDS
     assert code == 0
-    assert out.startswith("result ")
+    assert out == summed(300)
     assert receiver.step == 300
     assert "the disk does not keep up" in err
     assert held.count(b'"step"') < 100

@@ -48,8 +48,8 @@ def changing(options):
     print("result", step)
 
 
-def model(options):
-    """A model, with workers that load its data if there are to be any."""
+def model(options, names=("",)):
+    """Models, with workers that load their data if there are to be any."""
     import torch
     from torch.utils.data import DataLoader, Dataset
 
@@ -63,57 +63,56 @@ def model(options):
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    net = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    nets, optimizers = [], []
+    for _ in names:
+        layers = torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)
+        nets.append(torch.nn.Sequential(*layers))
+        optimizers.append(torch.optim.SGD(nets[-1].parameters(), lr=0.01))
     workers = int(options.get("workers", 0))
     loader = DataLoader(Noise(), 4, num_workers=workers, persistent_workers=workers > 0)
-    ears = None
+    listening = [None] * len(names)
     if options.get("live", "yes") == "yes":
-        ears = gradmidi.listen(
-            net,
-            optimizer,
-            out=options["folder"],
-            preset="hold",
-            osc=options.get("osc"),
-            midi=options.get("midi"),
-            files=(),
-        )
+        targets = options["osc"].split(",") if "osc" in options else listening
+        listening = [
+            gradmidi.listen(
+                net,
+                optimizer,
+                out=options["folder"] + name,
+                preset="hold",
+                osc=target,
+                midi=options.get("midi"),
+                audio="audio" in options,
+                files=(),
+            )
+            for net, optimizer, name, target in zip(nets, optimizers, names, targets, strict=True)
+        ]
     for step, batch in enumerate(loader, 1):
         time.sleep(STEP_SECONDS)
-        optimizer.zero_grad()
-        loss = (net(batch) - 3.0).square().mean()
-        loss.backward()
-        optimizer.step()
-        if ears is not None:
-            ears.log(loss=loss)
+        for net, optimizer, ears in zip(nets, optimizers, listening, strict=True):
+            optimizer.zero_grad()
+            loss = (net(batch) - 3.0).square().mean()
+            loss.backward()
+            optimizer.step()
+            if ears is not None:
+                ears.log(loss=loss)
         if step == int(options.get("steps", 100)):
             break
-    if ears is not None:
-        ears.close()
-    print("result", sum(p.double().sum().item() for p in net.parameters()))
+    for ears in listening:
+        if ears is not None:
+            ears.close()
+    print("result", *(sum(p.double().sum().item() for p in net.parameters()) for net in nets))
 
 
 def two(options):
-    """Two runs at once, each with a receiver of its own."""
-    first, second = options["osc"].split(",")
-    folder = options["folder"]
-    with (
-        opened({**options, "folder": folder + "/one", "osc": first}) as one,
-        opened({**options, "folder": folder + "/two", "osc": second}) as other,
-    ):
-        for step in range(1, 101):
-            time.sleep(STEP_SECONDS)
-            one.frame([1.0, 2.0, 3.0], loss=1.0 / step)
-            other.frame([4.0, 5.0, 6.0], loss=1.0 / step)
-    print("result", step)
+    """Two models at once, each with an optimizer, a run and a receiver of its own."""
+    model(options, ("/one", "/two"))
 
 
-def full(options):
-    """A disk that takes a few kilobytes more, and then nothing."""
+def fill_disk():
+    """Let the disk take a few kilobytes more, and then nothing."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-    numbers(options)
 
 
 def forked(options):
@@ -134,10 +133,12 @@ MODES = {
     "changing": changing,
     "model": model,
     "two": two,
-    "full": full,
     "forked": forked,
 }
 
 if __name__ == "__main__":
     mode, folder, *given = sys.argv[1:]
-    MODES[mode]({"folder": folder, **dict(each.split("=", 1) for each in given)})
+    options = dict(each.split("=", 1) for each in given)
+    if options.get("disk") == "full":
+        fill_disk()
+    MODES[mode]({"folder": folder, **options})

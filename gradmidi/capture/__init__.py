@@ -12,7 +12,15 @@ from gradmidi.capture.compiled import apart
 from gradmidi.capture.gathering import Gathering
 from gradmidi.capture.onepass import OnePass
 from gradmidi.capture.plan import Norms, Plan, Row
-from gradmidi.capture.sharded import Shards, is_sharded, meet, rank, refuse, share
+from gradmidi.capture.sharded import (
+    Shards,
+    is_sharded,
+    meet,
+    rank,
+    refuse,
+    refuse_optimizer,
+    share,
+)
 from gradmidi.capture.tap import StepHook, Taker, Tap, held_by
 from gradmidi.capture.watch import watch
 from gradmidi.errors import CaptureError
@@ -302,9 +310,11 @@ def _optimizers(given: Any) -> list[Optimizer]:
     found = []
     for each in several:
         inner = each
+        refuse_optimizer(inner)
         while isinstance(getattr(inner, "optimizer", None), Optimizer):
             # Accelerate and others wrap the optimizer; the hook belongs on the one inside.
             inner = inner.optimizer
+            refuse_optimizer(inner)
         if not isinstance(inner, Optimizer):
             raise CaptureError(
                 f"optimizer={type(each).__name__} is no torch.optim.Optimizer; give one, "

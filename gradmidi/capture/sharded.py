@@ -33,7 +33,7 @@ from gradmidi.troubles import say
 if TYPE_CHECKING:
     from gradmidi.capture.tap import Taker
 
-__all__ = ["Shards", "is_sharded", "local", "meet", "rank", "refuse", "share"]
+__all__ = ["Shards", "is_sharded", "local", "meet", "rank", "refuse", "refuse_optimizer", "share"]
 
 MEET_SECONDS = 60.0
 """How long the ranks wait for each other at the start."""
@@ -84,12 +84,33 @@ def refuse(model: nn.Module) -> None:
     Raises
     ------
     CaptureError
-        If it is, or holds, one.
+        If it is, or holds, one; or is held by one.
     """
     for module in model.modules():
         for base in type(module).__mro__:
             if base.__name__ in REFUSED:
                 raise CaptureError(f"{base.__name__} cannot be heard: {REFUSED[base.__name__]}")
+    # FSDP marks all that it wraps; FSDP2 does so too, and spreads their parameters.
+    managed = any(getattr(each, "_is_fsdp_managed_module", False) for each in model.modules())
+    if managed and not is_sharded(list(model.parameters())):
+        raise CaptureError(
+            f"{type(model).__name__} is wrapped in FullyShardedDataParallel and cannot be heard: "
+            f"{REFUSED['FullyShardedDataParallel']}"
+        )
+
+
+def refuse_optimizer(optimizer: object) -> None:
+    """Refuse an optimizer that never gets to see the gradients of a model's parameters.
+
+    Raises
+    ------
+    CaptureError
+        If it is one.
+    """
+    for base in type(optimizer).__mro__:
+        # What is in `deepspeed.ops` is as any other optimizer.
+        if base.__module__.startswith(("deepspeed.runtime", "accelerate.utils.deepspeed")):
+            raise CaptureError(f"{base.__name__} cannot be heard: {REFUSED['DeepSpeedEngine']}")
 
 
 def is_sharded(parameters: Sequence[Tensor]) -> bool:

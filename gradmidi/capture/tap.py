@@ -151,14 +151,19 @@ class Tap:
     def before_step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Look at the gradients; where a closure makes them, after its first evaluation."""
         self.stepped = True
-        if self._remote and capturing():
-            # Nothing is computed now, and what is recorded will not call this.
-            return None
         # The arguments begin with the optimizer itself.
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        try:
+            if self._remote and capturing():
+                # Nothing is computed now, and what is recorded will not call this.
+                return None
+            gathering = self._gathering if closure is None and in_backward() else None
+        except Exception as error:
+            self.taker.fail(error)
+            return None
         if closure is None:
-            if self._gathering is not None and in_backward():
-                self._gathering.add(self._read_later)
+            if gathering is not None:
+                gathering.add(self._read_later)
             else:
                 self.look()
             return None
@@ -193,9 +198,9 @@ class Tap:
         thrown_away : bool, default False
             Whether there will be no step: then it is always looked at.
         """
-        if self._remote and capturing():
-            return
         try:
+            if self._remote and capturing():
+                return
             begin = time.perf_counter()
             held = None if self._held is None else self._still_held()
             stride = self.stride

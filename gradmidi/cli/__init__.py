@@ -96,13 +96,16 @@ def describe(
     now: Annotated[
         bool, typer.Option("--now", help="Where it stands: the last step, and what is wrong now.")
     ] = False,
+    preset: Preset = "pentatonic",
 ) -> None:
-    """Tell a run in plain lines: its norms and what was wrong."""
+    """Tell a run in plain lines: its norms and what was wrong, by the preset's [faults]."""
     from gradmidi.describe import describe as tell
     from gradmidi.describe import describe_now
+    from gradmidi.preset import load
     from gradmidi.runlog import RunLog
 
-    for line in describe_now(RunLog(run)) if now else tell(RunLog(run)):
+    log, limits = RunLog(run), load(preset).faults
+    for line in describe_now(log, limits=limits) if now else tell(log, limits):
         typer.echo(line)
 
 

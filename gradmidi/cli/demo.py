@@ -1,6 +1,6 @@
 """The command `demo`: the blog post's experiments, with progress and what to do next."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +40,24 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+SETTINGS = ("optimizer", "lr", "momentum", "batch_size")
+"""Options that `--all` has its own values for."""
+
+CABLES = (
+    "rig",
+    "channels",
+    "fault_channel",
+    "programs",
+    "pan",
+    "bend_range",
+    "din_limit",
+    "level",
+    "clock",
+    "clock_port",
+    "wait",
+)
+"""Options that say nothing where nothing is played live."""
+
 Progress = Callable[[int, float], None]
 Going = Callable[[], bool]
 
@@ -50,6 +68,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
+    context: typer.Context,
     optimizer: Annotated[str, typer.Option(metavar="sgd|adam", help="Optimizer.")] = "sgd",
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.01,
     momentum: Annotated[float, typer.Option(help="Momentum of SGD.")] = 0.5,
@@ -106,6 +125,8 @@ def demo(
     check_take(take)
     if every and take is not None:
         raise typer.BadParameter("--take keeps one run, and --all trains five")
+    if every and (words := _given(context, SETTINGS)):
+        raise typer.BadParameter(f"--all trains the post's own settings: leave out {words}")
     studio = cables(
         rig,
         midi,
@@ -120,6 +141,11 @@ def demo(
     )
     sound = card if card is not None else audio
     is_live = bool(studio.ports or osc or take) or sound is not False
+    if not is_live and (words := _given(context, CABLES)):
+        raise typer.BadParameter(
+            f"nothing is played live, so leave out {words}, or add --midi PORT, --osc HOST:PORT "
+            "or --audio"
+        )
     view = _Live(level, wait=wait, plain=is_plain(asked=plain)) if is_live else None
     outcomes = []
     for experiment in chosen:
@@ -158,6 +184,17 @@ def demo(
         typer.echo(line)
 
 
+def _given(context: typer.Context, names: Sequence[str]) -> str:
+    """Tell which of some options stand on the command line, as they are written there."""
+    return " ".join(
+        option.opts[0]
+        for option in context.command.params
+        if option.name in names
+        and (source := context.get_parameter_source(option.name)) is not None
+        and source.name == "COMMANDLINE"
+    )
+
+
 class _Live:
     """Shows each training run that is heard as it happens; `left`: q was pressed."""
 
@@ -181,15 +218,23 @@ class _Live:
 def _room(folder: Path, *, force: bool) -> Iterator[None]:
     """See to it that `folder` holds no run yet; one that it held is back if none took its place."""
     log = folder / FILE_NAME
-    if not log.exists():
+    aside = log.with_name(f"{FILE_NAME}.replaced")
+    try:
+        held = log.exists()
+        if held and force:
+            log.replace(aside)
+    except OSError as error:
+        raise RunLogError(
+            f"{folder} cannot be used: {error.strerror}; give another --out, or see that it may "
+            "be written to"
+        ) from error
+    if not held:
         yield
         return
     if not force:
         raise RunLogError(
             f"{folder} already holds a run; give another --out, or --force to replace it"
         )
-    aside = log.with_name(f"{FILE_NAME}.replaced")
-    log.replace(aside)
     try:
         yield
     finally:

@@ -88,7 +88,7 @@ def run(
     files: Annotated[
         str,
         typer.Option(metavar="ENDINGS", help="Files to make at the end, as mid,wav,html; or none."),
-    ] = "mid,wav",
+    ] = "mid,wav,txt",
     keep: Annotated[
         str, typer.Option(metavar="layers|voices", help="What the run log holds.")
     ] = "layers",

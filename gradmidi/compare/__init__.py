@@ -17,6 +17,7 @@ from gradmidi.describe import describe
 from gradmidi.errors import GradmidiError
 from gradmidi.events import Mark
 from gradmidi.preset import Preset, load
+from gradmidi.report.sound import check_length
 from gradmidi.runlog import RunLog
 from gradmidi.sinks.recording import Recording
 
@@ -26,6 +27,8 @@ SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
 PICTURES = (".png", ".svg")
 ENDINGS = (*SOUNDS, ".html", *PICTURES)
 """What a comparison can be written as."""
+
+COMMON = {"step": "step", "examples": "number of examples", "time": "time"}
 
 Pair = tuple[Side, Side]
 
@@ -40,7 +43,8 @@ class Comparison:
         The files that were written.
     lines : tuple of str
         Who is heard when, which layers had no match, and last, where each run departs from the
-        first: one line each, that makes sense on its own.
+        first, or that they had nothing in common to compare: one line each, that makes sense on
+        its own.
     """
 
     paths: tuple[Path, ...]
@@ -84,7 +88,7 @@ def compare(
         If a run or the preset cannot be read, or a run holds nothing that the clock counts.
     GradmidiError
         If there are fewer than two runs, no layer has the same name in all of them, nothing
-        writes such an ending, or a file cannot be written.
+        writes such an ending, a page would be too long, or a file cannot be written.
 
     Examples
     --------
@@ -110,6 +114,9 @@ def compare(
         raise GradmidiError(f"by={by!r}; runs are compared by: {', '.join(CLOCKS)}")
     entries = enter([*runs, *([] if reference is None else [reference])], by)
     plan = lay_out(entries[: len(runs)], entries[len(runs) :], load(preset), length)
+    for path in targets:
+        if path.suffix.lower() == ".html":
+            check_length(path, plan.seconds)
     try:
         return Comparison(targets, tuple(_write(plan, targets, by)))
     except OSError as error:
@@ -169,11 +176,13 @@ def _lines(
             names = ", ".join(entry.left_out)
             yield f"not heard, for not every run has them: of {entry.name} {names}"
     for pair, departed in zip(pairs, found, strict=True):
-        yield _departs(plan, *pair, departed)
+        yield _departs(plan, *pair, departed, by)
 
 
-def _departs(plan: Plan, left: Side, right: Side, found: Departure | None) -> str:
+def _departs(plan: Plan, left: Side, right: Side, found: Departure | None, by: str) -> str:
     one, other = left.entry, right.entry
+    if {slot.index for slot in left.slots.filled}.isdisjoint(s.index for s in right.slots.filled):
+        return f"{other.name} and {one.name} have no {COMMON[by]} in common: they were not compared"
     ended = ""
     if right.slots.filled[-1].index < left.slots.filled[-1].index:
         ended = f"; {other.name} ends at step {other.last_step}"
@@ -221,7 +230,10 @@ def _page(
             frames, steps = side.entry.frames(), side.entry.log.steps
             takes.append((side.take, trace(frames, side.take.slots, plan.voices, steps)))
     names = [entry.name for entry in plan.entries]
-    told = [f"{entry.name}: {line}" for entry in plan.entries for line in describe(entry.log)]
+    limits = plan.preset.faults
+    told = [
+        f"{entry.name}: {line}" for entry in plan.entries for line in describe(entry.log, limits)
+    ]
     Page(
         f"{', '.join(names[:-1])} and {names[-1]}",
         plan.preset,

@@ -59,6 +59,7 @@ def departure(
     Returns
     -------
     Departure or None
+        None also where there is no slot that both filled.
 
     Examples
     --------

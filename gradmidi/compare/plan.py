@@ -42,6 +42,13 @@ class Plan:
     width: float
     slot_seconds: float
 
+    @property
+    def seconds(self) -> float:
+        """About how long all pairs take, one after another: what rings on is not counted."""
+        leads = sum(_lead(number, self.preset) for number in range(2, len(self.entries) + 1))
+        slots = _slots(self.entries, self.width)
+        return leads + (len(self.entries) - 1) * slots * self.slot_seconds
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
@@ -92,13 +99,11 @@ def lay_out(
     voices = group(entries[0].header.layers, preset.voices.most)
     slot_seconds = preset.time.slot_ticks(len(voices)) * preset.time.tick_seconds
     apart = min((entry.apart for entry in entries if entry.apart > 0.0), default=1.0)
-    slots = math.floor(max(entry.last for entry in entries) / apart + 1e-9) + 1
     room = length
     if length != "full":
         pairs = len(entries) - 1
-        lead = announcement(len(entries), LEFT, preset)[1] * preset.time.tick_seconds
         whole = LONGEST_SECONDS if length is None else float(length)
-        room = max(slot_seconds, whole / pairs - lead)
+        room = max(slot_seconds, whole / pairs - _lead(len(entries), preset))
     return Plan(
         tuple(entries),
         preset,
@@ -106,9 +111,18 @@ def lay_out(
         None
         if isinstance(preset.pitch.reference, float)
         else (*reference, entries[0])[0].references(voices),
-        apart * fit(slots, slot_seconds, room),
+        apart * fit(_slots(entries, apart), slot_seconds, room),
         slot_seconds,
     )
+
+
+def _slots(entries: Sequence[Entry], width: float) -> int:
+    return math.floor(max(entry.last for entry in entries) / width + 1e-9) + 1
+
+
+def _lead(number: int, preset: Preset) -> float:
+    """Tell how many seconds a run is announced for."""
+    return announcement(number, LEFT, preset)[1] * preset.time.tick_seconds
 
 
 def perform(plan: Plan, number: int, duet: Duet) -> tuple[Side, Side]:

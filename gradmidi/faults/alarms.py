@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from gradmidi.events import FAULT_VOICE, PPQ, Event, Fault, Off, On
 from gradmidi.faults import KINDS, RUN, Finding
+from gradmidi.pitch import struck
 from gradmidi.preset import Preset
 from gradmidi.voices import Layer, Voice
 
@@ -132,7 +133,7 @@ class Alarms:
     voices : sequence of Voice
         Which layers sound as one.
     homes : sequence of int
-        The MIDI note each voice is at home at.
+        The MIDI note each voice is at home at; a drum strikes its own key, at that pitch.
 
     Examples
     --------
@@ -160,6 +161,7 @@ class Alarms:
         self._tick_seconds = preset.time.tick_seconds
         self._names = tuple(layer.name for layer in layers)
         self._homes = tuple(homes)
+        self._keys = struck(preset, homes)
         self._voice_of = {layer: voice.index for voice in voices for layer in voice.layers}
         self._waiting: list[tuple[int, int, int]] = []  # gravity (0 is the gravest), tick, layer
         self._sounding: list[tuple[int, int]] = []  # gravity, and the tick it is over at
@@ -269,9 +271,9 @@ class Alarms:
         """Let a voice say its name, as soon as it has said it before; return when it is over."""
         start = max(tick, self._speaking[voice])
         over = start + max(1, self._ticks(length))
-        home = self._homes[voice]
-        events.append(On(start, voice, home, self._voice_velocity, float(home)))
-        events.append(Off(over, voice, home))
+        key = self._keys[voice]
+        events.append(On(start, voice, key, self._voice_velocity, float(self._homes[voice])))
+        events.append(Off(over, voice, key))
         self._speaking[voice] = over
         return over
 

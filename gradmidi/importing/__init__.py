@@ -121,9 +121,15 @@ def import_log(
 
 def _find(path: Path) -> Path:
     """Find the one log in a folder; event files in one folder are one log."""
-    if path.is_file():
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:
+        raise RunLogError(
+            f"{path} cannot be read: {error.strerror}; have it made readable, or give another"
+        ) from error
+    if is_file:
         return path
-    if not path.is_dir():
+    if not is_folder:
         raise RunLogError(f"no log at {str(path)!r}; give a file or a folder")
     found = sorted(
         {
@@ -199,7 +205,11 @@ def _utc(seconds: float) -> str:
 
 def _target(out: Path) -> Path:
     target = out if out.suffix == ".jsonl" else out / FILE_NAME
-    if target.exists():
+    try:
+        there = target.exists()
+    except OSError as error:
+        raise _unwritten(target, error) from error
+    if there:
         raise RunLogError(f"{target} is there already; give another -o, or remove it")
     return target
 
@@ -215,9 +225,11 @@ def _write(target: Path, lines: Sequence[bytes]) -> None:
         finally:
             whole.unlink(missing_ok=True)
     except OSError as error:
-        raise RunLogError(
-            f"cannot write {str(target)!r}: {error.strerror or error}; give another -o"
-        ) from error
+        raise _unwritten(target, error) from error
+
+
+def _unwritten(target: Path, error: OSError) -> RunLogError:
+    return RunLogError(f"cannot write {str(target)!r}: {error.strerror or error}; give another -o")
 
 
 def _told(chosen: Choice, steps: int, *, timed: bool) -> tuple[str, ...]:

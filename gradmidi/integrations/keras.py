@@ -6,18 +6,21 @@ in a variable of their own until the batch has ended.
 """
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from gradmidi.integrations.framework import adapter, check_options, framework
 from gradmidi.listener import Listener, record
+from gradmidi.listener.opening import check
 from gradmidi.runlog import ABSENT
 from gradmidi.voices import Layer
 
 __all__ = ["GradMidi"]  # noqa: F822  made by __getattr__ when it is first asked for
 
-NEEDED = "3.3"
+NEEDED = "3.5"
+"""Before it an optimizer clips before it says whose gradients they are."""
 
 
 class _Callback:
@@ -29,6 +32,8 @@ class _Callback:
 
     Parameters
     ----------
+    every : int, default 1
+        Read the norms after each nth batch; to read them is to wait for the batch.
     **options
         Those of `gradmidi.record` but for ``layers``: ``out``, ``preset``, ``midi`` and so on.
 
@@ -40,17 +45,19 @@ class _Callback:
     Raises
     ------
     CaptureError
-        If there is no such option, or no Keras of version 3.3 or newer.
+        If there is no such option, or no Keras of version 3.5 or newer.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, every: int = 1, **options: Any) -> None:
         super().__init__()
+        check(every=every, budget=None, keep="layers")
         check_options(options, record, besides=("layers",))
         self.ears: Listener | None = None
         self._options = options
         self._probe: _Probe | None = None
         self._pause = contextlib.ExitStack()
-        self._updates = 0
+        self._every = every
+        self._batches = self._updates = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Open the run, and put the probe into the optimizer."""
@@ -58,12 +65,15 @@ class _Callback:
         model: Any = self.model  # type: ignore[attr-defined]
         layers, members = _layers(model)
         self.ears = record(layers=layers, **self._options)
-        self._probe = _Probe(model, members, len(layers))
-        self._updates = 0
+        self._probe = _Probe(model, members, len(layers), self.ears.fail)
+        self._batches = self._updates = 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Record the norms of the update that this batch made, if it made one."""
         if self.ears is None or self._probe is None:
+            return
+        self._batches += 1
+        if self._batches % self._every != 1 % self._every:
             return
         try:
             updates, row = self._probe.read()
@@ -113,13 +123,18 @@ class _Probe:
         The layer of each trainable variable.
     layers : int
         How many layers there are.
+    fail : callable
+        Told what went wrong inside the optimizer, which goes on.
     """
 
-    def __init__(self, model: Any, members: np.ndarray, layers: int) -> None:
+    def __init__(
+        self, model: Any, members: np.ndarray, layers: int, fail: Callable[[Exception], None]
+    ) -> None:
         self._ops: Any = framework("keras.ops", "keras", NEEDED)
         self._model = model
         self._members = members
         self._layers = layers
+        self._fail = fail
         # A loss scale is undone before the optimizer inside is called.
         self._optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
         if not model.optimizer.built:
@@ -127,7 +142,7 @@ class _Probe:
         self._norms = self._optimizer.add_variable(
             (len(members) + 1,), dtype="float32", name="gradmidi"
         )
-        self._places: list[int] = []
+        self._places: list[int] | None = None
         own = ("_backend_apply_gradients", "_clip_gradients")
         self._theirs = {name: getattr(self._optimizer, name) for name in own}
         # On the object and not through its class, which a checkpoint names.
@@ -169,11 +184,27 @@ class _Probe:
         return state["optimizer_variables"][at]
 
     def _apply(self, gradients: Any, variables: Any) -> Any:
-        # Variables without a gradient have been left out here.
-        self._places = [self._optimizer._get_variable_index(v) for v in variables]
+        self._places = None
+        self._attempt(self._find, variables)
         return self._theirs["_backend_apply_gradients"](gradients, variables)
 
     def _clip(self, gradients: Any) -> Any:
+        self._attempt(self._take, gradients)
+        return self._theirs["_clip_gradients"](gradients)
+
+    def _attempt(self, action: Callable[[Any], None], given: Any) -> None:
+        try:
+            action(given)
+        except Exception as error:
+            self._fail(error)
+
+    def _find(self, variables: Any) -> None:
+        # Variables without a gradient have been left out here.
+        self._places = [self._optimizer._get_variable_index(v) for v in variables]
+
+    def _take(self, gradients: Any) -> None:
+        if self._places is None:
+            return
         norms: list[Any] = [self._ops.convert_to_tensor(ABSENT, "float32")] * len(self._members)
         for place, gradient in zip(self._places, gradients, strict=True):
             # Half types would overflow in their own squares.
@@ -181,7 +212,6 @@ class _Probe:
             norms[place] = self._ops.sqrt(self._ops.sum(self._ops.square(values)))
         updates = self._norms[-1] + 1.0
         self._norms.assign(self._ops.stack([*norms, updates]))
-        return self._theirs["_clip_gradients"](gradients)
 
     # A checkpoint holds what it would hold without us.
 

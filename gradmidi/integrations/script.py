@@ -62,7 +62,7 @@ class Options:
     parameters: str = "all"
     every: int = 1
     budget: float | None = None
-    files: tuple[str, ...] = ("mid", "wav")
+    files: tuple[str, ...] = ("mid", "wav", "txt")
     keep: str = "layers"
     log_to: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)

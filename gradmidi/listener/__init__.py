@@ -39,7 +39,7 @@ def record(
     osc: str | Sequence[str] | None = None,
     audio: bool | str | None = None,
     take: str | os.PathLike[str] | None = None,
-    files: Sequence[str] = ("mid", "wav"),
+    files: Sequence[str] = ("mid", "wav", "txt"),
     keep: str = "layers",
     log_to: str | Writer | None = None,
     config: Mapping[str, Any] | None = None,
@@ -57,7 +57,7 @@ def record(
         A shipped preset's name or a ``.toml`` file: how the run sounds.
     rig, midi, osc, audio, take
         Live output, see `listen`.
-    files : sequence of str, default ("mid", "wav")
+    files : sequence of str, default ("mid", "wav", "txt")
         What is made at the end, by ending: ``mid wav flac ogg mp3 png svg``; () for none.
     keep : {"layers", "voices"}, default "layers"
         What the run log holds; voices are fewer.
@@ -125,7 +125,7 @@ def listen(
     every: int = 1,
     budget: float | None = None,
     scaler: Any = None,
-    files: Sequence[str] = ("mid", "wav"),
+    files: Sequence[str] = ("mid", "wav", "txt"),
     keep: str = "layers",
     log_to: str | Writer | None = None,
     config: Mapping[str, Any] | None = None,
@@ -171,7 +171,7 @@ def listen(
     scaler : object, optional
         Who has the optimizer step, or throws a step away, by ``scaler.step(optimizer)``; needed
         only for a class of its own: torch's GradScaler is seen in any case.
-    files : sequence of str, default ("mid", "wav")
+    files : sequence of str, default ("mid", "wav", "txt")
         What is made at the end, by ending: ``mid wav flac ogg mp3 png svg``; () for none.
     keep : {"layers", "voices"}, default "layers"
         What the run log holds; voices are fewer.

@@ -53,8 +53,22 @@ class Files:
                 say(f"{files} could not be made: {error}; {self._again()}")
             else:
                 say(f"wrote {files}")
+                self._tell_faults()
         finally:
             rendering.leave()
+
+    def _tell_faults(self) -> None:
+        """Say how many faults there were and which came first, as the text beside the log has it.
+
+        The text is made by the process that was waited for: nobody looks for faults here.
+        """
+        text = self._absolute / "run.txt"
+        if ".txt" not in self._wanted.files or not text.is_file():
+            return
+        lines = text.read_text(encoding="utf-8").splitlines()
+        at = next((i for i, line in enumerate(lines) if line.startswith("faults: ")), None)
+        if at is not None:
+            say(f"{lines[at]}; the first: {lines[at + 1]}")
 
     def _in(self, folder: Path) -> list[Path]:
         return [folder / f"run{ending}" for ending in self._wanted.files]

@@ -125,6 +125,7 @@ class Live:
         self._queue: queue.SimpleQueue[Item | bytes | None] = queue.SimpleQueue()
         self._closing = False
         self._lost = False
+        self._ready = False
         self._waiting = 0
         self._answer: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._ledger: Ledger | None = None
@@ -282,6 +283,7 @@ class Live:
 
     def _take(self, answer: dict[str, Any]) -> None:
         if "ready" in answer or "error" in answer:
+            self._ready = "ready" in answer
             self._answer.put(answer)
         if "say" in answer:
             self._say(answer["say"])
@@ -320,12 +322,12 @@ class Live:
                 return
 
     def _rescue(self) -> None:
-        """End what a player that was killed has left sounding, by a process of its own."""
+        """End what a player that was killed has left going, by a process of its own."""
         rig = self._session.rig
         left = self._ledger.sounding() if self._ledger is not None else []
-        if not left:
+        if not left and not (self._ready and rig.clock):
             return
-        if any(port.startswith(VIRTUAL) for port in rig.ports):
+        if left and any(port.startswith(VIRTUAL) for port in rig.ports):
             self._say("its own MIDI port is gone with it: what a synth still plays, panic ends")
         notes = orjson.dumps([(note.voice, note.note, note.pitch) for note in left])
         with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ offered.
 
 import math
 
-__all__ = ["BEATS_A_BAR", "TICKS_A_QUARTER", "MidiClock"]
+__all__ = ["BEATS_A_BAR", "STOP", "TICKS_A_QUARTER", "MidiClock"]
 
 TICKS_A_QUARTER = 24
 BEATS_A_BAR = 4

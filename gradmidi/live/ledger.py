@@ -73,13 +73,12 @@ class Ledger:
 
     def enter(self, events: Iterable[Event]) -> None:
         """Write down the notes that start and end among the next events."""
-        table = self._table
-        for event in events:
-            if isinstance(event, On):
-                # Voices are -1 (faults) to 59.
-                table[(event.voice + 1) % VOICES * KEYS + event.note] = event.pitch + 1.0
-            elif isinstance(event, Off):
-                table[(event.voice + 1) % VOICES * KEYS + event.note] = 0.0
+        # Of each key the last alone: whoever reads meanwhile must not find it let go of.
+        last = {(e.voice, e.note): e for e in events if isinstance(e, (On, Off))}
+        for (voice, note), event in last.items():
+            # Voices are -1 (faults) to 59.
+            place = (voice + 1) % VOICES * KEYS + note
+            self._table[place] = event.pitch + 1.0 if isinstance(event, On) else 0.0
 
     def sounding(self) -> list[On]:
         """Tell what sounds: the notes, as far as an end needs them."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gradmidi.errors import GradmidiError, PortError
-from gradmidi.events import Event, Off, On
+from gradmidi.events import Event, On
 from gradmidi.live.ledger import Ledger
 from gradmidi.live.session import Session
 from gradmidi.sinks.counters import Counters
@@ -117,7 +117,8 @@ class Outputs:
             self._ledger.enter(event for event in events if isinstance(event, On))
         self._each(lambda sink: sink.send(events))
         if self._ledger is not None:
-            self._ledger.enter(event for event in events if isinstance(event, Off))
+            # Starts once more: a key may be let go of and struck again at the same moment.
+            self._ledger.enter(events)
 
     def tick(self, message: Sequence[int]) -> None:
         """Send a message of the MIDI clock."""

@@ -1,4 +1,4 @@
-"""Ends what a player that was killed has left sounding, from a process of its own.
+"""Ends what a player that was killed has left going, from a process of its own.
 
 ``python -m gradmidi.live.rescue`` reads a `Session` and then the notes, as two lines of JSON on
 stdin. A process of its own, since the MIDI system that held the player may hold this too.
@@ -14,11 +14,12 @@ import orjson
 
 from gradmidi.errors import GradmidiError, PortError
 from gradmidi.events import FAULT_VOICE, On
+from gradmidi.live.clock import STOP
 from gradmidi.live.session import Session
 from gradmidi.ports import VIRTUAL, open_output
 from gradmidi.rig import Rig
 
-__all__ = ["end_midi", "end_osc", "keys_by_port", "main"]
+__all__ = ["clock_port", "end_midi", "end_osc", "keys_by_port", "main"]
 
 NOTE_OFF, CONTROL = 0x80, 0xB0
 HOLD, ALL_NOTES_OFF = 64, 123
@@ -36,8 +37,8 @@ def end_osc(target: str, notes: Sequence[On]) -> None:
             sender.sendto(note_message(note, 0), address)
 
 
-def end_midi(name: str, keys: Sequence[tuple[int, int]]) -> None:
-    """Send a port the end of each note, as its channel from 1 and its key."""
+def end_midi(name: str, keys: Sequence[tuple[int, int]], *, stop: bool = False) -> None:
+    """Send a port the end of each note, as its channel from 1 and its key, and then Stop."""
     output = open_output(name)
     # A receiver on JACK hears a new port from the server's next cycle on.
     time.sleep(0.05)
@@ -46,6 +47,8 @@ def end_midi(name: str, keys: Sequence[tuple[int, int]]) -> None:
     for channel in sorted({channel for channel, _ in keys}):
         output.send((CONTROL | channel - 1, HOLD, 0))
         output.send((CONTROL | channel - 1, ALL_NOTES_OFF, 0))
+    if stop:
+        output.send(STOP)
     output.close()
 
 
@@ -69,6 +72,19 @@ def keys_by_port(rig: Rig, notes: Sequence[On]) -> dict[str, list[tuple[int, int
     return found
 
 
+def clock_port(rig: Rig) -> str | None:
+    """Find the port that followed the clock; None where there is none, or it was our own.
+
+    Examples
+    --------
+    >>> clock_port(Rig(ports=("synth",), clock=True))
+    'synth'
+    >>> clock_port(Rig(ports=("synth",), clock="virtual:beat"))
+    """
+    name = rig.clock if isinstance(rig.clock, str) else rig.ports[0] if rig.clock else ""
+    return name if name and not name.startswith(VIRTUAL) else None
+
+
 def main() -> int:
     """Be the process: the exit code is 0 if every output was reached."""
     session = Session.from_line(sys.stdin.buffer.readline())
@@ -82,9 +98,10 @@ def main() -> int:
             end_osc(target, [note for note in notes if note.voice != FAULT_VOICE])
         except (GradmidiError, OSError):
             missed += 1
-    for name, keys in keys_by_port(session.rig, notes).items():
+    keys, clock = keys_by_port(session.rig, notes), clock_port(session.rig)
+    for name in dict.fromkeys([*keys, *([clock] if clock else [])]):
         try:
-            end_midi(name, keys)
+            end_midi(name, keys.get(name, ()), stop=name == clock)
         except PortError:
             missed += 1
     return int(missed > 0)

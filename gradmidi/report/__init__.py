@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gradmidi.describe import describe
-from gradmidi.errors import GradmidiError
 from gradmidi.events import Event
 from gradmidi.report.curves import trace
 from gradmidi.report.page import Page
-from gradmidi.report.sound import MOST_SECONDS, mp3
+from gradmidi.report.sound import check_length, mp3
 from gradmidi.report.take import Take
 from gradmidi.runlog import RunLog
 from gradmidi.score import Score
@@ -55,11 +54,8 @@ class Report:
         GradmidiError
             If the piece is longer than a page holds.
         """
-        if events and self._take.seconds(events[-1].tick) > MOST_SECONDS:
-            raise GradmidiError(
-                f"{self.path.name} would be too large: a page holds at most "
-                f"{MOST_SECONDS // 60:.0f} minutes of sound; give a --length, or write a .wav"
-            )
+        if events:
+            check_length(self.path, self._take.seconds(events[-1].tick))
         self._take.send(events)
         self._sound.send(events)
 
@@ -75,7 +71,7 @@ class Report:
                 log.layers,
                 voices,
                 [(self._take, curves)],
-                tuple(describe(log)),
+                tuple(describe(log, self._score.preset.faults)),
                 mp3(self._sound.path, self._take.end),
                 self._take.end,
             ).write(self.path)

@@ -12,7 +12,7 @@ from gradmidi.events import Step
 from gradmidi.runlog import ABSENT, Frame
 from gradmidi.voices import Voice
 
-__all__ = ["Curves", "trace"]
+__all__ = ["Curves", "heard", "trace"]
 
 MOST_VALUES = 1_600_000
 """Norms a curve holds in all; a longer run is drawn in bins of several steps."""
@@ -99,6 +99,37 @@ def trace(
     while len(first) <= len(slots):
         first.append(bins.cut())
     return bins.curves(first)
+
+
+def heard(slots: Sequence[Step], curves: Curves) -> Floats:
+    """Tell what each slot sounds; a `Step` alone repeats a voice's last where it has none.
+
+    Parameters
+    ----------
+    slots : sequence of Step
+        What was played.
+    curves : Curves
+        As `trace` draws them through the same slots.
+
+    Returns
+    -------
+    ndarray of float64, shape (slots, voices)
+        A norm above zero, or what is no such number: nan, inf, zero or `ABSENT`.
+
+    Examples
+    --------
+    >>> from gradmidi.runlog import row
+    >>> frames = [Frame(1, 0.0, row([2.0])), Frame(2, 0.1, row([math.nan]))]
+    >>> slots = [Step(0, 1, 0.0, (2.0,), (0.5,)), Step(60, 2, 0.1, (2.0,), (0.5,))]
+    >>> heard(slots, trace(frames, slots, [Voice(0, "fc1", (0,))], 2)).ravel().tolist()
+    [2.0, nan]
+    """
+    norms = np.array([slot.norms for slot in slots]).reshape(len(slots), curves.high.shape[1])
+    high = np.full(norms.shape, ABSENT)
+    for index, (begin, end) in enumerate(zip(curves.first[:-1], curves.first[1:], strict=True)):
+        if end > begin:
+            high[index] = np.maximum.reduce(curves.high[begin:end])
+    return np.where(np.isfinite(high) & (high > 0.0), norms, high)
 
 
 class _Bins:

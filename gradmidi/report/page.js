@@ -20,12 +20,13 @@ let jumped = null;        // The fault that was last gone to, until another plac
 const active = (time) => takes.filter((take) => take.slotAt(time) >= 0);
 const several = run.runs.length > 1;
 
-// The last note of a voice that sounds in a slot.
+// The last note that tells a voice's norm in a slot.
 function noteIn(take, slot, voice) {
   const { start, end, voice: whose, pitch, sound } = take.notes;
   const from = take.begins[slot], to = from + take.slotSeconds - 1e-6;
   for (let note = after(start, to) - 1; note >= 0 && start[note] > from - 60; note--) {
-    if (whose[note] === voice && !sound[note] && end[note] > from) return noteName(pitch[note]);
+    if (whose[note] !== voice || sound[note] !== NORM || end[note] <= from) continue;
+    return noteName(pitch[note]);
   }
   return "";
 }
@@ -96,7 +97,7 @@ function show() {
   lanes.forEach((lane, voice) => {
     const now = lane.querySelector(".now");
     const words = numbers(voice, time).map(({ take, norm, note }) =>
-      (several ? take.name + " " : "") + norm + (note ? " " + note : ""));
+      (several ? take.name + "\u00a0" : "") + norm + (note ? "\u00a0" + note : ""));
     const line = words.join(" · ") || "–";
     if (now.textContent !== line) now.textContent = line;
   });

@@ -24,11 +24,11 @@ import numpy as np
 from markupsafe import Markup
 
 from gradmidi import synth, timbre
-from gradmidi.audibility import describe as heard
+from gradmidi.audibility import describe as audible
 from gradmidi.events import Fault
 from gradmidi.preset import Preset
 from gradmidi.report import pack
-from gradmidi.report.curves import Curves
+from gradmidi.report.curves import Curves, heard
 from gradmidi.report.landmarks import landmarks
 from gradmidi.report.take import Take
 from gradmidi.runlog import ABSENT
@@ -148,7 +148,7 @@ class Page:
             loss_label=self._loss_label() if loss else "",
             picture_text=self._picture_text(len(runs)),
             duration_text=self._clock(self.seconds),
-            listening=[f"{self.preset.title}. {self.preset.use}", *heard(self.preset)],
+            listening=[f"{self.preset.title}. {self.preset.use}", *audible(self.preset)],
             preset=self.preset.name,
             sound="data:audio/mpeg;base64," + base64.b64encode(self.sound).decode(),
             most_rows=MOST_ROWS,
@@ -208,7 +208,7 @@ class Page:
             "tickSeconds": self.preset.time.tick_seconds,
             "slotSeconds": slot_ticks * self.preset.time.tick_seconds,
             "slots": pack.text(np.array([s.tick // slot_ticks for s in take.slots], np.int32)),
-            "heard": coded(_heard(take, curves)),
+            "heard": coded(heard(take.slots, curves)),
             "first": pack.text(curves.first),
             "bins": len(curves.step),
             "step": _steps(curves.step),
@@ -351,19 +351,6 @@ class Page:
             return f"{seconds:.1f} s"
         whole = math.floor(seconds + 0.05)
         return f"{whole // 60}:{whole % 60:02d}"
-
-
-def _heard(take: Take, curves: Curves) -> np.ndarray:
-    """Tell what each slot sounds, with what is no number from the curves it was drawn from."""
-    count = curves.high.shape[1]
-    if not take.slots:
-        return np.empty((0, count))
-    norms = np.array([slot.norms for slot in take.slots])
-    high = np.full(norms.shape, ABSENT)
-    for index, (begin, end) in enumerate(zip(curves.first[:-1], curves.first[1:], strict=True)):
-        if end > begin:
-            high[index] = np.maximum.reduce(curves.high[begin:end])
-    return np.where(np.isfinite(high) & (high > 0.0), norms, high)
 
 
 def _steps(steps: np.ndarray) -> list[int] | str:

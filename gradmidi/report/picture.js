@@ -129,7 +129,7 @@ class Picture {
     const [low, high, logarithmic] = run.lossScale;
     const up = (value) => {
       const place = logarithmic ? Math.log(value) : value;
-      return height - 4 - ((place - low) / (high - low || 1)) * (height - 8);
+      return height - 8 - ((place - low) / (high - low || 1)) * (height - 16);
     };
     this.grid(pen, width, up, logarithmic, low, high);
     takes.forEach((take, index) => {

@@ -5,6 +5,9 @@ const run = JSON.parse(document.getElementById("run").textContent);
 // What a code of a norm stands for; the numbers between lie evenly on a log scale.
 const ABSENT = 0, ZERO = 1, LEAST = 2, MOST = 65533, INF = 65534, NAN = 65535;
 
+// What a note tells: a voice's norm, or a fault's kind; 2: only whose the fault is.
+const NORM = 0, PULSE = 1;
+
 function unpack(text, Kind) {
   const binary = atob(text);
   const bytes = new Uint8Array(binary.length);

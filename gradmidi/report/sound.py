@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gradmidi.errors import GradmidiError
 
-__all__ = ["MOST_SECONDS", "mp3"]
+__all__ = ["check_length", "mp3"]
 
 RATES = (112, 96, 64, 48)
 """Kilobits a second: the best is taken that fits."""
@@ -17,6 +17,28 @@ MOST_SECONDS = MOST_BYTES * 8 / (RATES[-1] * 1000)
 """The longest piece a page holds."""
 
 BLOCK = 1 << 16
+
+
+def check_length(path: Path, seconds: float) -> None:
+    """Refuse a piece that is longer than a page holds.
+
+    Parameters
+    ----------
+    path : Path
+        The page; its name is told.
+    seconds : float
+        How long the piece is, or at least.
+
+    Raises
+    ------
+    GradmidiError
+        If it is too long.
+    """
+    if seconds > MOST_SECONDS:
+        raise GradmidiError(
+            f"{path.name} would be too large: a page holds at most {MOST_SECONDS // 60:.0f} "
+            "minutes of sound; give a --length, or write a .wav"
+        )
 
 
 def mp3(wav: Path, seconds: float) -> bytes:

@@ -5,9 +5,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from gradmidi.events import BRIGHTNESS, Control, End, Event, Fault, Mark, Off, On, Step
+from gradmidi.events import BRIGHTNESS, FAULT_VOICE, Control, End, Event, Fault, Mark, Off, On, Step
 
 __all__ = ["Take"]
+
+NORM, PULSE, NAME = 0, 1, 2
+"""What a note tells: a voice's norm, a fault's kind, or only whose the fault is."""
 
 
 class Take:
@@ -108,7 +111,7 @@ class Take:
             on.voice,
             on.pitch,
             on.velocity,
-            on.sound != "" or on.voice < 0,
+            _kind(on),
         )
         for column, value in zip(self.notes.values(), values, strict=True):
             column.append(value)
@@ -117,3 +120,9 @@ class Take:
         for held in self._held.values():
             while held:
                 self.notes["end"][held.popleft()] = tick
+
+
+def _kind(on: On) -> int:
+    if on.sound or on.voice == FAULT_VOICE:
+        return PULSE
+    return NORM if on.norm else NAME

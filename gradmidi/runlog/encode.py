@@ -1,4 +1,7 @@
-"""Items of a run log to lines: seven significant digits, valid RFC 8259."""
+"""Items of a run log to lines: norms of seven significant digits, valid RFC 8259.
+
+Times have microseconds instead, after a month as at the start: live, they are the rhythm.
+"""
 
 import json
 import math
@@ -47,7 +50,7 @@ def encode_frame(
     norms: "Sequence[float] | np.ndarray",
     extra: Mapping[str, Scalar] | None = None,
 ) -> bytes:
-    r"""Write a frame as a line: seven significant digits, valid RFC 8259.
+    r"""Write a frame as a line: norms of seven significant digits, valid RFC 8259.
 
     Parameters
     ----------
@@ -74,25 +77,25 @@ def encode_frame(
             text = ", ".join(map(_number, norms))
     tail = ""
     if extra:
-        tail = "".join(f", {json.dumps(k)}: {_value(v)}" for k, v in extra.items())
-    return f'{{"step": {step}, "t": {t:.7g}, "norms": [{text}]{tail}}}\n'.encode()
+        tail = "".join(f", {json.dumps(_text(k))}: {_value(v)}" for k, v in extra.items())
+    return f'{{"step": {step}, "t": {_micro(t)}, "norms": [{text}]{tail}}}\n'.encode()
 
 
 def encode_mark(mark: Mark) -> bytes:
     """Write a mark as a line."""
-    return _line({"mark": _text(mark.text), "t": _digits(mark.t)})
+    return _line({"mark": _text(mark.text), "t": _micro(mark.t)})
 
 
 def encode_pause(pause: Pause) -> bytes:
     """Write the begin or the end of a pause as a line."""
-    return _line({"pause" if pause.begins else "resume": _text(pause.text), "t": _digits(pause.t)})
+    return _line({"pause" if pause.begins else "resume": _text(pause.text), "t": _micro(pause.t)})
 
 
 def encode_end(end: End) -> bytes:
     """Write the end as a line."""
     fields = {
         "end": _text(end.reason),
-        "t": _digits(end.t),
+        "t": _micro(end.t),
         "steps": end.steps,
         "dropped": end.dropped,
     }
@@ -101,8 +104,18 @@ def encode_end(end: End) -> bytes:
 
 def _line(fields: Mapping[str, Any]) -> bytes:
     # Once through orjson, which makes of whatever a user keeps beside the run what JSON has.
-    plain = orjson.loads(orjson.dumps(fields, default=str, option=_ANY))
+    default = lambda value: _text(str(value))  # noqa: E731
+    plain = orjson.loads(orjson.dumps(_safe(fields), default=default, option=_ANY))
     return (json.dumps(plain, ensure_ascii=False) + "\n").encode()
+
+
+def _safe(value: Any) -> Any:
+    """Make every text safe that a user keeps beside the run."""
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Mapping):
+        return {_safe(key): _safe(each) for key, each in value.items()}
+    return [_safe(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _text(text: str) -> str:
@@ -110,8 +123,8 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _digits(value: float) -> float:
-    return float(f"{value:.7g}")
+def _micro(seconds: float) -> float:
+    return round(float(seconds), 6)
 
 
 def _number(value: float) -> str:
@@ -146,4 +159,4 @@ def _value(value: Scalar) -> str:
         if math.isfinite(value):
             return f"{value:.7g}"
         return '"nan"' if math.isnan(value) else '"inf"' if value > 0 else '"-inf"'
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(_text(value) if isinstance(value, str) else value, ensure_ascii=False)

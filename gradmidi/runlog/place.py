@@ -92,7 +92,10 @@ def check_out(out: str | os.PathLike[str]) -> None:
         If it is a file, or cannot be created.
     """
     wanted = Path(out).absolute()
-    there = next(path for path in (wanted, *wanted.parents) if path.exists())
+    try:
+        there = next(path for path in (wanted, *wanted.parents) if path.exists())
+    except OSError as error:
+        raise _refusal(Path(out), error.strerror or str(error)) from error
     if not there.is_dir():
         raise _refusal(Path(out), f"{there} is a file")
     if not os.access(there, os.W_OK | os.X_OK):

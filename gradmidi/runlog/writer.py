@@ -430,6 +430,9 @@ def _scalar(name: str, value: Any) -> Scalar:
     if name in FRAME_KEYS:
         raise ValueError("a frame has its own")
     value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, int):
+        # One that no float holds would make the whole line unreadable.
+        float(value)
     if value is None or isinstance(value, (float, int, str)):
         return value
     raise TypeError(f"{type(value).__name__} is no number and no text")

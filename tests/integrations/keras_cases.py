@@ -4,6 +4,8 @@ Run as a program: ``keras_cases.py FOLDER``. Each case leaves a run of its name 
 the norms that it must hold, worked out in NumPy, are printed as JSON, beside other findings.
 """
 
+import contextlib
+import io
 import json
 import sys
 import warnings
@@ -88,7 +90,13 @@ def main(folder: Path) -> None:
             return x
 
     def train(
-        name: str, optimizer: Any, *, odd: Any = None, callbacks: Any = (), **fit: Any
+        name: str,
+        optimizer: Any,
+        *,
+        odd: Any = None,
+        callbacks: Any = (),
+        every: int = 1,
+        **fit: Any,
     ) -> Any:
         first = keras.layers.Dense(8, activation="tanh", name="fc1")
         second = keras.layers.Dense(1, name="fc2")
@@ -100,14 +108,14 @@ def main(folder: Path) -> None:
         second.set_weights([w2, b2])
         model.compile(optimizer, "mse")
         x, y = data()
-        ears = GradMidi(out=folder / name, files=())
+        ears = GradMidi(out=folder / name, files=(), every=every)
         options = {"batch_size": BATCH, "shuffle": False, "verbose": 0, **fit}
         model.fit(x, y, callbacks=[ears, *callbacks], **options)
         return model
 
     sgd = keras.optimizers.SGD
     told: dict[str, Any] = {"backend": keras.backend.backend()}
-    train("default", sgd(LR))
+    plain = train("default", sgd(LR))
     train("clipped", sgd(LR, global_clipnorm=1.0), validation_data=data())
     train("accumulated", sgd(LR, global_clipnorm=1.0, gradient_accumulation_steps=2))
     train("infinite", sgd(LR, global_clipnorm=1.0), odd=Root(name="root"))
@@ -117,6 +125,22 @@ def main(folder: Path) -> None:
         # Keras says so of the weight that nothing uses, which is what the case is about.
         warnings.filterwarnings("ignore", "Gradients do not exist for variables", UserWarning)
         train("idle", sgd(LR), odd=Idle(name="idle"))
+
+    train("every", sgd(LR), every=4)
+
+    class Odd(sgd):
+        """Keeps to itself whose gradients are whose."""
+
+        def _get_variable_index(self, variable: Any) -> int:
+            raise KeyError(variable.path)
+
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        failed = train("failed", Odd(LR))
+    told["said"] = said.getvalue().splitlines()
+    told["trained"] = all(
+        np.allclose(a, b, rtol=1e-4, atol=1e-6)
+        for a, b in zip(failed.get_weights(), plain.get_weights(), strict=True)
+    )
 
     path = folder / "saved.keras"
     saver = keras.callbacks.ModelCheckpoint(path)

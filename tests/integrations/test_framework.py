@@ -11,7 +11,7 @@ import pytest
 from gradmidi.errors import CaptureError
 
 NEEDED = {
-    "keras": ("keras", "3.3", "2.15.0"),
+    "keras": ("keras", "3.5", "3.4.1"),
     "lightning": ("lightning", "2.0", "1.9.5"),
     "transformers": ("transformers", "4.46", "4.9.2"),
     "accelerate": ("accelerate", "0.20", "0.5.1"),

@@ -71,6 +71,25 @@ def test_a_layer_without_a_gradient_rests(ran: Any) -> None:
 
 
 @pytest.mark.slow
+def test_each_nth_batch_alone_is_read(ran: Any) -> None:
+    folder, told = ran
+    steps = [frame.step for frame in gradmidi.read(folder / "every").frames()]
+    assert steps == [1, 5]
+    rows = told["by_hand"]["default"]
+    assert heard(folder / "every") == [pytest.approx(rows[step - 1], rel=1e-4) for step in steps]
+
+
+@pytest.mark.slow
+def test_what_fails_inside_the_optimizer_is_told_once_and_trains_on(ran: Any) -> None:
+    folder, told = ran
+    assert told["trained"]
+    assert heard(folder / "failed") == []
+    (line,) = [line for line in told["said"] if "KeyError" in line]
+    assert "capture: KeyError" in line
+    assert "training goes on" in line
+
+
+@pytest.mark.slow
 def test_the_optimizer_and_its_checkpoints_are_as_without_us(ran: Any) -> None:
     _, told = ran
     assert told["loaded"] == ADAM_VARIABLES

@@ -9,10 +9,12 @@ from logs import write_log
 
 from gradmidi.compare import compare
 from gradmidi.compose import BRIGHTNESS
-from gradmidi.events import Control
-from gradmidi.preset import parse
+from gradmidi.describe import describe
+from gradmidi.events import Control, On
+from gradmidi.preset import load, parse
 from gradmidi.render import render
 from gradmidi.runlog import RunLog
+from gradmidi.scale import note_name
 from gradmidi.score import compose
 from gradmidi.synth import Synth
 
@@ -173,6 +175,22 @@ def test_numbers_are_those_of_the_log(page, tmp_path):
     assert page.inner_text("#place").startswith("step 50, loss 0.04")
 
 
+def test_a_voice_that_names_itself_is_shown_with_the_note_of_its_norm(tmp_path, visit):
+    values = np.ones((60, 4))
+    values[1:, 1] = 16.0  # Four steps of the scale above its home, C4.
+    values[30, 1] = 1e7
+    run = write_log(tmp_path / "run", values.tolist())
+    preset = load("pentatonic")
+    names = [e for e in compose(RunLog(run)) if isinstance(e, On) and e.voice == 1 and not e.norm]
+    assert {note_name(event.note) for event in names} == {"C4"}
+    page = visit(render(run, tmp_path / "run.html")[0])
+    for event in names:
+        page.evaluate(f"player.seek({event.tick * preset.time.tick_seconds + 0.01})")
+        assert page.locator(".now").nth(1).inner_text().split() == ["16", "A4"]
+    page.keyboard.press("n")
+    assert "conv2 16, note A4." in said(page)
+
+
 def test_numbers_are_said_on_request(page):
     page.evaluate("player.seek(5)")
     assert page.inner_text("[role=status]") == ""
@@ -298,6 +316,7 @@ def test_page_synthesises_what_gradmidi_does(tmp_path, write_page, visit, change
     preset = parse({"title": "a variant", **change}, "variant", "variant")
     steps = 60
     slow = [[math.exp(math.sin(0.1 * step + v)) for v in range(4)] for step in range(steps)]
+    slow[20][2] = math.nan  # Pulses, then the voice that names itself.
     run = write_log(tmp_path / "run", slow)
     page = visit(write_page(run, preset=preset))
     events = list(compose(RunLog(run), preset))
@@ -433,6 +452,25 @@ def test_a_newcomer_finds_where_the_run_broke_by_mouse(broken_demo, visit):
 
 
 @pytest.mark.slow
+def test_the_table_of_faults_leads_to_where_the_run_broke(broken_demo, visit):
+    lines = "\n".join(describe(RunLog(broken_demo.parent)))
+    told = re.findall(r"^step (\d+): (\w+) in (.+), ", lines, re.MULTILINE)
+    assert {"exploding", "dead"} <= {kind for _, kind, _ in told}
+    page = visit(broken_demo)
+    rows = page.get_by_role("table").locator("tbody tr")
+    shown = [row.locator("td").all_inner_texts()[1:4] for row in rows.all()]
+    assert sorted((step, kind, layer) for kind, layer, step in shown) == sorted(told)
+    for kind in ("exploding", "dead"):
+        row = rows.filter(has_text=kind).first
+        step = int(row.locator("td").nth(3).inner_text())
+        row.get_by_role("link").click()
+        until(page, f"player.playing && element('said').textContent.startsWith({kind!r})")
+        page.keyboard.press("k")
+        start = max(0.0, (step - 1) * 0.125 - 2.0)
+        assert start <= time(page) < start + 1.0
+
+
+@pytest.mark.slow
 def test_a_newcomer_finds_where_the_run_broke_by_keyboard(broken_demo, visit):
     page = visit(broken_demo)
     for _ in range(20):
@@ -467,8 +505,9 @@ def test_a_newcomer_finds_where_the_run_broke_by_text(broken_demo, visit):
     assert re.search(r'img "Norm of conv1, .* largest .*, last 0"', text)
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1600])
-def test_a_comparison_fits_and_passes_axe(tmp_path, visit, axe, width):
+def test_a_comparison_fits_and_passes_axe(tmp_path, visit, axe, width, scheme):
     nasty = "<script>window.broken = 1</script>"
     names = (nasty, "x" * 300, "fc1", "fc2")
     other = [[4.0 * norm for norm in row] for row in rows()]
@@ -479,7 +518,9 @@ def test_a_comparison_fits_and_passes_axe(tmp_path, visit, axe, width):
         write_log(tmp_path / "runs" / "again", rows(150), names=names),
     ]
     compare(runs, tmp_path / "abc.html")
-    page = visit(tmp_path / "abc.html", viewport={"width": width, "height": 800})
+    page = visit(
+        tmp_path / "abc.html", viewport={"width": width, "height": 800}, color_scheme=scheme
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("window.broken") is None
     link = page.get_by_role("link", name="Play from").first

@@ -157,6 +157,12 @@ class Sound:
         least=0.0,
         most=60.0,
     )
+    contrast: float = key(
+        0.75,
+        "how hollow every second voice is, so that neighbours differ: what its even partials lose",
+        least=0.0,
+        most=1.0,
+    )
     brightness: float = key(
         0.6, "how far brightness moves the upper partials, 0 to 1", least=0.0, most=1.0
     )
@@ -324,6 +330,8 @@ class Preset:
             self._refuse("pitch.reference", self.pitch.reference, "'first' or a number above 0")
         if isinstance(self.pitch.reference, float) and not (0.0 < self.pitch.reference < math.inf):
             self._refuse("pitch.reference", self.pitch.reference, "'first' or a number above 0")
+        if self.time.style == "drums" and not self.voices.keys:
+            self._refuse("voices.keys", self.voices.keys, "one key at least, with the style drums")
         if self.pitch.law == "log":
             self._check_room(low, high, first, last)
 

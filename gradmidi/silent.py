@@ -107,6 +107,9 @@ class Silent(Listener):
     def see_clipping(self) -> None:
         """Do nothing."""
 
+    def miss_clipping(self) -> None:
+        """Do nothing."""
+
     def replace(self) -> None:
         """Make room for another listener on the same optimizer."""
         self.close()

@@ -8,6 +8,7 @@ give the same samples, bit for bit.
 import math
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -22,6 +23,7 @@ from gradmidi.timbre import (
     Spectrum,
     Timbre,
     balance,
+    hollow,
     ramp,
     spectrum,
     table,
@@ -129,12 +131,12 @@ class _Note:
 class Synth:
     """Turn events into samples, block by block, in memory that does not grow with the piece.
 
-    A note sounds at `On.pitch` (`Bend` is for MIDI) with the preset's partials; an `Off` ends
-    the oldest note of that voice and number that is still held, so that a key struck again
-    overlaps the one before; `End` lets go of every note. Brightness (controller 74, 64 is
-    neutral, and what holds before the first) moves a voice's upper partials at equal power. A
-    note on `FAULT_VOICE`, or that names a `sound`, is a pulse: ramps of 25 ms and a timbre of
-    its own.
+    A note sounds at `On.pitch` (`Bend` is for MIDI) with the preset's partials, hollow for every
+    second voice; an `Off` ends the oldest note of that voice and number that is still held, so
+    that a key struck again overlaps the one before; `End` lets go of every note. Brightness
+    (controller 74, 64 is neutral, and what holds before the first) moves a voice's upper
+    partials at equal power. A note on `FAULT_VOICE`, or that names a `sound`, is a pulse: ramps
+    of 25 ms and a timbre of its own.
 
     A note's amplitude is 0.1 · (velocity / 80)². Where voices sound together it is scaled by
     √(4 / voices), so that 2 voices are as loud as 15; where they sound one after another
@@ -177,13 +179,15 @@ class Synth:
         self._tick = preset.time.tick_seconds * rate
         self._channels = sound.channels
         self._limiter = sound.limiter
-        self._timbre = Timbre(
+        plain = Timbre(
             sound.partials,
             tuple(1.0 / (seconds * rate) if seconds else 0.0 for seconds in sound.decay),
             sound.brightness,
             ramp(sound.attack, rate),
             np.float32(1.0) - ramp(sound.release, rate),
         )
+        # Of every second voice.
+        self._timbres = (plain, replace(plain, partials=hollow(sound.partials, sound.contrast)))
         rise = ramp(PULSE_MS, rate)
         still = (0.0,) * len(PULSE_PARTIALS)
         self._pulse = Timbre(PULSE_PARTIALS, still, 0.0, rise, np.float32(1.0) - rise)
@@ -310,7 +314,8 @@ class Synth:
         return balance(spectrum, timbre.brightness * (self._bright[voice] - 64) / 64.0)
 
     def _strike(self, sample: int, on: On) -> None:
-        timbre = self._pulse if on.sound or on.voice == FAULT_VOICE else self._timbre
+        pulse = on.sound or on.voice == FAULT_VOICE
+        timbre = self._pulse if pulse else self._timbres[on.voice % 2]
         partials = self._spectra(timbre, on.pitch, self._rate)
         loudness = (on.velocity / VELOCITY) ** 2
         places = self._places[on.voice] * np.float32(loudness)

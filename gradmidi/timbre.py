@@ -20,6 +20,7 @@ __all__ = [
     "Spectrum",
     "Timbre",
     "balance",
+    "hollow",
     "ramp",
     "spectrum",
     "table",
@@ -112,6 +113,38 @@ def ramp(milliseconds: float, rate: int) -> Samples:
     """
     size = round(milliseconds / 1000.0 * rate)
     return (0.5 - 0.5 * np.cos(np.pi * np.arange(size) / max(1, size))).astype(np.float32)
+
+
+def hollow(partials: tuple[float, ...], contrast: float) -> tuple[float, ...]:
+    """Move power from the even partials to the odd ones above the fundamental.
+
+    A tone of odd partials is hollow, as a clarinet's is (Helmholtz, *On the Sensations of Tone*,
+    chapter V): beside the one with all of them it is known whatever note it plays.
+
+    Parameters
+    ----------
+    partials : tuple of float
+        Amplitude of each harmonic partial, from the fundamental.
+    contrast : float
+        Share that is taken from the amplitude of the even ones, 0 to 1.
+
+    Returns
+    -------
+    tuple of float
+        Of equal power; the partials as they are where there are no odd ones above.
+
+    Examples
+    --------
+    >>> [round(partial, 3) for partial in hollow((1.0, 0.4, 0.2), 0.75)]
+    [1.0, 0.1, 0.436]
+    """
+    left = tuple(p * (1.0 - contrast) if i % 2 else p for i, p in enumerate(partials))
+    odd = math.fsum(p * p for p in partials[2::2])
+    if not odd:
+        return partials
+    taken = math.fsum(p * p - q * q for p, q in zip(partials, left, strict=True))
+    more = math.sqrt(1.0 + taken / odd)
+    return tuple(p * more if i >= 2 and i % 2 == 0 else p for i, p in enumerate(left))
 
 
 def spectrum(timbre: Timbre, pitch: float, rate: int) -> Spectrum:

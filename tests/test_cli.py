@@ -1,18 +1,22 @@
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
 from logs import write_log
+from rights import bound
 
 from gradmidi.cli.options import is_plain, length_of
+from gradmidi.runlog import RunLog
 
 
-def gradmidi(*words, cwd=None, **environment):
+def gradmidi(*words, cwd=None, by=(), **environment):
     return subprocess.run(
-        [sys.executable, "-m", "gradmidi", *map(str, words)],
+        [*by, sys.executable, "-m", "gradmidi", *map(str, words)],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -72,6 +76,53 @@ def test_what_could_not_be_done_is_one_line_and_exit_code_1(tmp_path, words, lin
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("locked", ["the log", "the folder above"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["describe", "b/a"],
+        ["render", "b/a", "-o", "x.mid"],
+        ["play", "b/a", "--osc", "9"],
+        ["compare", "b/a", "a", "-o", "x.wav"],
+    ],
+)
+def test_a_run_that_may_not_be_read_is_one_line(run, tmp_path, words, locked):
+    above = tmp_path / "b"
+    path = write_log(above / "a", [[1.0, 2.0, 3.0, 4.0]] * 5) / "run.jsonl"
+    (path if locked == "the log" else above).chmod(0o000)
+    done = gradmidi(*words, cwd=tmp_path, by=bound())
+    above.chmod(0o700)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "cannot be read: Permission denied; have it made readable, or give an" in done.stderr
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("locked", ["the folder", "the folder above"])
+@pytest.mark.parametrize("words", [["demo", "--force"], ["import", "log.csv"], ["run", "own.py"]])
+def test_a_folder_that_may_not_be_written_to_is_one_line(tmp_path, words, locked):
+    command, *rest = words
+    if command == "run":
+        pytest.importorskip("torch")
+    (tmp_path / "log.csv").write_text("step,grad_norm/fc1\n1,0.5\n")
+    (tmp_path / "own.py").write_text("print('begun')\n")
+    above = tmp_path / "b"
+    folder = write_log(above / "a", [[1.0, 2.0, 3.0, 4.0]] * 5)
+    before = (folder / "run.jsonl").read_bytes()
+    folder.chmod(0o555)
+    above.chmod(0o000 if locked == "the folder above" else 0o755)
+    # An import goes to no folder where a run is.
+    out = ["-o", "b/a/new"] if command == "import" else ["--out", "b/a"]
+    done = gradmidi(command, *out, *rest, cwd=tmp_path, by=bound())
+    above.chmod(0o755)
+    folder.chmod(0o755)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "b/a" in done.stderr
+    assert "give another" in done.stderr or "out= must be a folder" in done.stderr
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("run.jsonl", before)]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -91,6 +142,47 @@ def test_wrong_usage_is_exit_code_2(tmp_path, words):
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--clock"], "leave out --clock, or add --midi PORT, --osc HOST:PORT or --audio"),
+        (["--clock-port", "X"], "leave out --clock-port, or add"),
+        (["--wait"], "leave out --wait, or add"),
+        (["--channels", "1-4", "--pan", "--level", "-6"], "leave out --channels --pan --level, or"),
+        (["--all", "--lr", "9"], "--all trains the post's own settings: leave out --lr"),
+        # The default, asked for by name, is not what all of them have either.
+        (["--all", "--optimizer", "sgd", "--momentum", "0.9"], "leave out --optimizer --momentum"),
+        (["--all", "--batch-size", "3", "--osc", "9"], "leave out --batch-size"),
+    ],
+)
+def test_what_the_demo_would_not_heed_is_refused(tmp_path, words, line):
+    done = gradmidi("demo", *words, cwd=tmp_path, COLUMNS="400")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert line in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("out", [[], ["--out", "mine"]])
+def test_the_demo_of_all_settings_ends_with_a_line_on_each(tmp_path, out):
+    pytest.importorskip("torch")
+    settings = ["sgd-0.01", "sgd-0.1", "sgd-1", "sgd-1-batch-256", "adam-0.01"]
+    done = gradmidi("demo", "--all", "--steps", 2, "--seed", 3, *out, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    for name, line in zip(settings, lines, strict=False):
+        assert re.match(rf"{re.escape(name)}: loss \d\S* to \d", line)
+    folders = [
+        Path("mine" if out else "runs", name if out else f"demo-{name}") for name in settings
+    ]
+    for folder in folders:
+        log = RunLog(tmp_path / folder)
+        assert (log.steps, log.header.config["seed"]) == (2, 3)
+        made = {path.name for path in (tmp_path / folder).iterdir()}
+        assert made >= {"run.jsonl", "run.mid", "run.wav", "run.png"}
+    assert lines[len(settings)] == f"Listen: {folders[-1] / 'run.wav'}"
 
 
 def test_a_reader_that_has_had_enough_is_no_error(run, tmp_path):

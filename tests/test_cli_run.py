@@ -116,6 +116,15 @@ def test_a_launcher_is_refused_by_the_line_that_works(
     assert err.rstrip().endswith(": " + line)
 
 
+@pytest.mark.parametrize("given", ["deepspeed train.py", "python -m deepspeed.launcher.runner t.py"])
+def test_deepspeed_is_refused_by_what_can_be_heard(tmp_path: Path, given: str) -> None:
+    code, out, err = gradmidi("--out", "a", *given.split(), cwd=tmp_path)
+    assert (code, out) == (2, "")
+    assert "DeepSpeed is not heard" in err
+    assert "gradmidi.record()" in err
+    assert "gradmidi run" not in err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -163,6 +172,27 @@ def test_without_torch_it_says_what_to_install(folder: Path) -> None:
     code, out, err = gradmidi("see.py", cwd=folder, PYTHONPATH=paths)
     assert (code, out) == (1, "")
     assert err == "gradmidi: run needs PyTorch: pip install 'gradmidi[train]'\n"
+
+
+def test_a_torch_that_is_too_old_is_told_with_the_one_that_is_needed(folder: Path) -> None:
+    told = folder / "site" / "torch-2.3.1.dist-info"
+    told.mkdir(parents=True)
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.3.1\n")
+    paths = os.pathsep.join([str(told.parent), os.environ["PYTHONPATH"]])
+    code, out, err = gradmidi("see.py", cwd=folder, PYTHONPATH=paths)
+    assert (code, out) == (1, "")
+    assert err == (
+        "gradmidi: torch 2.4 or newer is needed; this is 2.3.1: pip install 'torch>=2.4'\n"
+    )
+
+
+def test_a_task_of_slurm_that_is_silent_says_so(folder: Path) -> None:
+    code, _, err = gradmidi("see.py", cwd=folder, SLURM_PROCID="3")
+    assert code == 0
+    assert err.startswith("gradmidi: rank 3 of SLURM's is silent")
+    assert "unset SLURM_PROCID" in err
+    assert err.count("\n") == 1
+    assert gradmidi("see.py", cwd=folder, SLURM_PROCID="3", RANK="1")[2] == ""
 
 
 @pytest.mark.parametrize(

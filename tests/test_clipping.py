@@ -169,6 +169,86 @@ def test_clipping_each_of_several_batches_is_heard_before_the_last(tmp_path: Pat
     assert heard(tmp_path / "a") == alike([by_hand])
 
 
+# -- in compiled functions ------------------------------------------------------------------------
+
+
+def rows_by_hand(clip: Callable[[nn.Module], Any]) -> list[list[float]]:
+    model = small()
+    optimizer = torch.optim.SGD(model.parameters(), LR)
+    return train(model, optimizer, batches(STEPS), lambda: clip(model))
+
+
+def train_compiled(
+    folder: Path, clip: Callable[[nn.Module, Any], Any], *, before: bool = False, **options: Any
+) -> None:
+    """Train by a step that is compiled as a whole; first, if so asked, once unheard."""
+    torch._dynamo.reset()
+    model = small()
+    optimizer = torch.optim.SGD(model.parameters(), LR)
+    ears = None
+
+    @torch.compile(**options)
+    def step(x: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        loss_of(model, x).backward()
+        clip(model, ears)
+        optimizer.step()
+
+    if before:
+        untrained = copy.deepcopy(model.state_dict())
+        step(batches(1)[0])
+        model.load_state_dict(untrained)
+    with ours(folder, model, optimizer) as ears:
+        for x in batches(STEPS):
+            step(x)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["norm", "norm, looked up", "value", "by a total"])
+@pytest.mark.parametrize("before", [False, True], ids=["listen first", "compile first"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_clipping_inside_a_compiled_step_is_seen(tmp_path: Path, how: str, before: bool) -> None:
+    clip = BY_USERS[how]
+    train_compiled(tmp_path / "a", lambda model, _: clip(model), before=before, backend="eager")
+    assert heard(tmp_path / "a") == alike(rows_by_hand(clip))
+    assert end_of(tmp_path / "a").clipping == "before"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_clipping_by_us_inside_a_compiled_step(tmp_path: Path, backend: str) -> None:
+    by_hand = rows_by_hand(BY_USERS["norm"])
+    train_compiled(tmp_path / "a", lambda _, ears: ears.clip_grad_norm_(LOW), backend=backend)
+    assert heard(tmp_path / "a") == alike(by_hand)
+    assert end_of(tmp_path / "a").clipping == "before"
+
+
+@pytest.mark.parametrize("whose", ["torch's", "ours"])
+def test_clipping_that_has_to_be_in_a_graph_is_told_of_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], whose: str
+) -> None:
+    torch._dynamo.reset()
+    model = small()
+    optimizer = torch.optim.SGD(model.parameters(), LR)
+    with ours(tmp_path / "a", model, optimizer) as ears:
+
+        @torch.compile(backend="eager", fullgraph=True)
+        def clip() -> None:
+            if whose == "ours":
+                ears.clip_grad_norm_(LOW)
+            else:
+                clip_grad_norm_(model.parameters(), LOW)
+
+        after = []
+        train(model, optimizer, batches(STEPS), lambda: after.append(clip() or row_of(model)))
+    # It is compiled and clips, as without us; and nothing is claimed of it.
+    assert heard(tmp_path / "a") == alike(after)
+    assert np.linalg.norm(after, axis=1) == pytest.approx([LOW] * STEPS, rel=1e-5)
+    assert end_of(tmp_path / "a").clipping == "unknown"
+    assert capsys.readouterr().err.count("fullgraph=True is not seen") == 1
+
+
 # -- clipping by us -------------------------------------------------------------------------------
 
 
@@ -384,7 +464,7 @@ def test_gradients_that_look_clipped_are_told_once(
     optimizer = torch.optim.SGD(model.parameters(), LR)
     with ours(tmp_path / "a", model, optimizer):
         train(model, optimizer, batches(1) * 30, lambda: by_own_hand(model, 0.25))
-    assert capsys.readouterr().err.count("the gradients look clipped at 0.25") == 1
+    assert capsys.readouterr().err.count("the gradients together look clipped at 0.25") == 1
     assert end_of(tmp_path / "a").clipping == "after"
 
 

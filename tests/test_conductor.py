@@ -13,7 +13,17 @@ from gradmidi.events import End as EndEvent
 from gradmidi.events import Fault, Off, On, Step
 from gradmidi.live.conductor import LEAD_SECONDS, MARGIN_SECONDS, Conductor, Grid
 from gradmidi.preset import load
-from gradmidi.runlog import End, Frame, Header, Mark, Pause, row
+from gradmidi.runlog import (
+    Decoder,
+    End,
+    Frame,
+    Header,
+    Mark,
+    Pause,
+    encode_frame,
+    encode_header,
+    row,
+)
 from gradmidi.score import Score
 from gradmidi.voices import Layer
 
@@ -140,6 +150,33 @@ def test_a_late_frame_goes_to_the_next_slot_and_is_counted():
     steps = [(event.tick // 120, event.step) for _, event in heard if isinstance(event, Step)]
     assert steps == [(0, 1), (2, 2)]
     assert (conductor.counts.frames, conductor.counts.late) == (2, 1)
+
+
+def test_after_days_of_training_the_rhythm_is_as_at_the_start():
+    """As lines come from the pipe: at a million seconds they tell the time as finely as at 0."""
+    rng = np.random.default_rng(3)
+    gaps = np.cumsum(rng.uniform(0.04, 0.06, 400))
+    ways = rng.uniform(0.0, MARGIN_SECONDS - LEAD_SECONDS - 1e-3, 400)
+    heard = {}
+    for begin in (0.0, 1e6):
+        pipe = Decoder("the run")
+        pipe.decode(encode_header(HEADER))
+        frames = [frame(n + 1, begin + t) for n, t in enumerate(gaps.tolist())]
+        items = [pipe.decode(encode_frame(f.step, f.t, f.norms.tolist())) for f in frames]
+        # They come when they were sent, whatever time their lines tell; the first is the quickest.
+        lines = [
+            (item, sent.t - item.t + way)
+            for item, sent, way in zip(items, frames, [0.0, *ways.tolist()], strict=False)
+        ]
+        conductor = Conductor(PRESET, HEADER)
+        events = listen(conductor, lines, begin + 30.0)
+        heard[begin] = [(due - begin, e.step) for due, e in events if isinstance(e, Step)]
+        assert conductor.counts.late == 0
+        assert conductor.counts.shifts == 0
+        assert conductor.counts.frames == 400
+    assert len(heard[0.0]) > 150
+    assert [step for _, step in heard[1e6]] == [step for _, step in heard[0.0]]
+    assert [due for due, _ in heard[1e6]] == pytest.approx([due for due, _ in heard[0.0]], abs=1e-5)
 
 
 def test_a_burst_after_a_silence_keeps_its_largest_norm():

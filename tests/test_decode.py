@@ -48,14 +48,15 @@ def test_norms_come_back_within_one_percent(tmp_path, name):
 @settings(max_examples=25, deadline=None)
 def test_at_the_rails_only_a_bound_comes_back(tmp_path_factory, name, doublings):
     norm = 2.0**doublings
-    found = through(tmp_path_factory.mktemp("d"), [[1.0] * 4, [norm] * 4], name)
-    for value in found.rows[1]:
+    found = through(tmp_path_factory.mktemp("d"), [[1.0] * 4, *[[norm] * 4] * 4], name)
+    values = [value for row in found.rows[1:] for value in row]
+    for value in values:
         if value.bound:
             assert value.norm <= norm * 1.01 if value.bound > 0 else value.norm >= norm * 0.99
         else:
             assert value.norm == pytest.approx(norm, rel=0.01)
     # A note that gave way to who is at fault stands as a number, the others as bounds.
-    written = [value.written() for value in found.rows[1] if value.bound]
+    written = [value.written() for value in values if value.bound]
     if abs(doublings) > 40:
         assert written
         assert all(text.startswith("≥" if doublings > 0 else "≤") for text in written)

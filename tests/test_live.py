@@ -1,21 +1,26 @@
 """The parent's side of live output, with a real player and a real receiver."""
 
+import io
 import os
 import signal
 import sys
 import time
+from collections import defaultdict
 
 import numpy as np
+import orjson
 import pytest
 from listening import SOON_SECONDS, Receiver, until
 
+import gradmidi
 from gradmidi.errors import GradmidiError, PortError
 from gradmidi.events import Off, On
-from gradmidi.live import Live, merge
+from gradmidi.live import Live, merge, rescue
 from gradmidi.live.ledger import Ledger
 from gradmidi.live.outputs import Outputs
 from gradmidi.live.session import Session
 from gradmidi.preset import load
+from gradmidi.rig import Rig
 from gradmidi.runlog import End, Frame, Header, row
 from gradmidi.voices import Layer
 
@@ -129,6 +134,72 @@ def test_a_key_let_go_of_and_struck_again_at_the_same_moment_is_known_to_sound()
     finally:
         outputs.close()
         ledger.close()
+
+
+@stops
+def test_a_player_that_never_answers_is_told_once_and_left_behind(tmp_path, monkeypatch, capsys):
+    mute = tmp_path / "python"
+    mute.write_text('#!/bin/sh\necho $$ > "$0.pid"\nexec sleep 1000\n')
+    mute.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(mute))
+    monkeypatch.setattr("gradmidi.live.READY_SECONDS", 1.0)
+    with gradmidi.record(tmp_path / "a", layers=["fc1"], osc="127.0.0.1:9", files=()) as ears:
+        for step in range(1, 501):
+            ears.frame([1.0 + step % 3], loss=1.0 / step)
+    err = capsys.readouterr().err
+    assert err.count("the player did not answer in 1 s: no sound, all else goes on") == 1
+    assert "has ended" not in err
+    assert gradmidi.read(tmp_path / "a").steps == 500
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "python.pid").read_text()), 0)
+
+
+def test_without_a_sound_card_it_is_said_once_and_the_run_goes_on(tmp_path, receiver, capsys):
+    with gradmidi.record(
+        tmp_path / "a", layers=["fc1"], osc=receiver.target, audio="no such card", files=()
+    ) as ears:
+        for step in range(1, 101):
+            ears.frame([1.0 + step % 3])
+        until(lambda: receiver.step == 100, "the last step")
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "sound card" in line]
+    assert told.startswith("gradmidi: ")
+    assert told.endswith("; all else goes on without")
+    assert receiver.silent() < SOON_SECONDS
+    assert gradmidi.read(tmp_path / "a").steps == 100
+
+
+class Wire:
+    """A port that keeps what it is sent."""
+
+    def __init__(self):
+        self.messages = []
+        self.closed = False
+
+    def send(self, message):
+        self.messages.append(message)
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("clock", "ends"),
+    [
+        (False, {"synth": [(0x81, 60, 64), (0xB1, 64, 0), (0xB1, 123, 0)]}),
+        (True, {"synth": [(0x81, 60, 64), (0xB1, 64, 0), (0xB1, 123, 0), (0xFC,)]}),
+        ("drums", {"synth": [(0x81, 60, 64), (0xB1, 64, 0), (0xB1, 123, 0)], "drums": [(0xFC,)]}),
+        ("virtual:beat", {"synth": [(0x81, 60, 64), (0xB1, 64, 0), (0xB1, 123, 0)]}),
+    ],
+)
+def test_what_a_killed_player_has_left_going_is_ended(monkeypatch, clock, ends):
+    session = Session(load("hold"), Rig(ports=("synth",), clock=clock))
+    lines = session.to_line() + orjson.dumps([(1, 60, 60.0)]) + b"\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    wires = defaultdict(Wire)
+    monkeypatch.setattr(rescue, "open_output", wires.__getitem__)
+    assert rescue.main() == 0
+    assert {name: wire.messages for name, wire in wires.items()} == ends
+    assert all(wire.closed for wire in wires.values())
 
 
 @pytest.mark.parametrize(

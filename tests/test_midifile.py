@@ -11,7 +11,6 @@ import tempfile
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import pretty_midi
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rights import as_nobody
 
 from gradmidi.events import (
     BRIGHTNESS,
@@ -521,19 +521,6 @@ def test_folder_lost_on_the_way_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         sink.close()
     assert caught.value.filename == str(folder / "a.mid")
-
-
-@contextmanager
-def as_nobody():
-    """Be no root for a while, who may write into every folder."""
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if is_root:
-            os.seteuid(0)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")

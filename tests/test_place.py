@@ -1,15 +1,19 @@
 """Where a run goes: a new folder, an earlier run that goes on, or the next name."""
 
 import os
+import re
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from logs import header, write_log
+from rights import as_nobody
 
 import gradmidi
 from gradmidi.errors import RunLogError
 from gradmidi.runlog import FILE_NAME
-from gradmidi.runlog.place import place
+from gradmidi.runlog.place import check_out, place
 
 NORMS = [1.0, 2.0, 3.0, 4.0]
 
@@ -88,8 +92,29 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path, parts):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_folder_that_cannot_be_made_is_named():
-    # Root may write wherever it likes, but not here.
-    where = "/proc/gradmidi" if sys.platform == "linux" else "/dev/null/gradmidi"
-    with pytest.raises(RunLogError, match=r"cannot write a run to '.*gradmidi'.*must be a folder"):
-        placed(where)
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+@pytest.mark.parametrize("out", ["", "new", "new/below"])
+def test_a_folder_that_may_not_be_written_to_is_named(out):
+    # Not in pytest's own folder, which nobody else may look into.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o555)
+        wanted = re.escape(str(folder / out))
+        with (
+            as_nobody(),
+            pytest.raises(
+                RunLogError, match=f"cannot write a run to '{wanted}': Permission denied; out="
+            ),
+        ):
+            placed(folder / out)
+        assert os.listdir(folder) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+def test_a_folder_that_may_not_be_looked_into_is_named():
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o000)
+        with as_nobody():
+            for look in (placed, check_out):
+                with pytest.raises(RunLogError, match=r"Permission denied; out= must be a folder"):
+                    look(Path(name) / "a")

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from gradmidi.events import FAULT_VOICE, Fault, Off, On, Step
-from gradmidi.live import encode
+from gradmidi.live import READY_SECONDS, encode
 from gradmidi.live.clock import BEATS_A_BAR
 from gradmidi.live.lateness import Lateness
 from gradmidi.live.player import END_SECONDS, STALE_SECONDS, Player
@@ -299,6 +300,13 @@ def test_it_imports_nothing_heavy():
     heavy = "{'torch', 'typer', 'rich', 'rtmidi', 'sounddevice', 'soundfile', 'matplotlib', 'mido'}"
     code = f"import sys, gradmidi.live.process; print({heavy} & set(sys.modules))"
     assert child(code) == "set()"
+
+
+def test_it_answers_soon_enough_to_be_waited_for():
+    began = time.monotonic()
+    # A second is what it is meant to take; a busy machine adds to that.
+    with running(session(osc=("127.0.0.1:9",), parent=os.getpid()).to_line()):
+        assert time.monotonic() - began < READY_SECONDS
 
 
 def test_it_answers_ready_and_ends_with_its_input():

@@ -69,6 +69,7 @@ BAD = [
     ("[voices]\nhome = ['C6', 'C3']", "voices.home .* allowed is a low note, then a higher one"),
     ("[voices]\nhome = ['C2', 'C6']", "leave .* eight doublings need 8 either way: widen"),
     ("[loudness]\nrange = [90, 20]", "loudness.range .* allowed is a low velocity"),
+    ("[time]\nstyle = 'drums'\n[voices]\nkeys = []", "voices.keys .* allowed is one key at least"),
     ("[sound]\npartials = [1.0, 0.5]", "sound.decay .* allowed is one number a partial"),
     ("[sound]\nlimiter = 1", r"\[sound\] limiter = 1; allowed is true or false"),
     ("[time\n", "is no TOML"),

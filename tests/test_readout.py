@@ -122,25 +122,30 @@ def test_what_is_on_the_host_passes_through() -> None:
 def test_a_run_is_the_same_however_late_the_numbers_come(
     tmp_path: Path, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(name: str) -> list:
+    def run(name: str) -> tuple[list, list]:
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         ears = gradmidi.listen(model, optimizer, out=tmp_path / name, files=())
         for step in range(STEPS):
             optimizer.zero_grad()
-            model(torch.randn(5, 4)).square().mean().backward()
+            loss = model(torch.randn(5, 4)).square().mean()
+            loss.backward()
             optimizer.step()
+            ears.log(loss=loss)
             assert ears.step == step + 1, "training waits for nothing"
         asked = len(device.asked)
         device.work()
         ears.close()
-        assert asked == (STEPS if name == "late" else 0)
-        return [frame.norms.tolist() for frame in gradmidi.read(ears.folder).frames()]
+        assert asked == (2 * STEPS if name == "late" else 0), "the norms and the loss of each"
+        frames = list(gradmidi.read(ears.folder).frames())
+        return [frame.norms.tolist() for frame in frames], [frame.loss for frame in frames]
 
     at_once = run("at once")
-    monkeypatch.setattr(tap, "Readout", lambda: Readout({"cpu": device}))
+    for module in (tap, readout):
+        monkeypatch.setattr(module, "Readout", lambda: Readout({"cpu": device}))
     assert run("late") == at_once
+    assert None not in at_once[1]
 
 
 def test_a_device_that_is_far_behind_costs_steps_that_are_counted(

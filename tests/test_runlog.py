@@ -2,16 +2,20 @@
 
 import json
 import math
+import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradmidi.describe import describe
 from gradmidi.errors import RunLogError
+from gradmidi.render import render
 from gradmidi.runlog import (
     ABSENT,
     Decoder,
@@ -84,7 +88,7 @@ def test_a_frame_is_read_as_it_was_written(step: int, t: float, values: list[flo
     frame = decoder.decode(line)
     assert isinstance(frame, Frame)
     assert frame.step == step
-    assert frame.t == pytest.approx(t, rel=1e-6)
+    assert frame.t == pytest.approx(t, rel=1e-12, abs=0.51e-6)
     assert same(frame.norms, np.array(values))
     assert frame.loss == 2.5
 
@@ -102,7 +106,7 @@ def test_many_norms_have_as_few_digits_as_few_and_round_as_well(values: list[flo
 
 
 def test_a_line_has_seven_digits_and_words_for_what_is_no_number() -> None:
-    line = encode_frame(3, 1.23456789, [0.123456789, 0.0, ABSENT, math.nan, math.inf])
+    line = encode_frame(3, 1.2345678, [0.123456789, 0.0, ABSENT, math.nan, math.inf])
     assert line == (b'{"step": 3, "t": 1.234568, "norms": [0.1234568, 0, null, "nan", "inf"]}\n')
 
 
@@ -153,8 +157,42 @@ def test_marks_pauses_and_the_end_are_read_as_they_were_written(tmp_path: Path) 
     assert [i for i in RunLog(path).items() if not isinstance(i, (Header, Frame))] == [*items, end]
 
 
+@pytest.mark.parametrize("t", [0.0162, 1e6 + 1 / 3, 1e7 + 0.000001])
+def test_times_have_microseconds_however_late(t: float) -> None:
+    decoder = Decoder("test")
+    decoder.decode(encode_header(HEADER))
+    for line in (
+        encode_frame(1, t, [0.5, 0.25]),
+        encode_mark(Mark("epoch 2", t)),
+        encode_pause(Pause("eval", t, True)),
+        encode_end(End("closed", t, 1)),
+    ):
+        item = decoder.decode(line)
+        assert item is not None
+        assert not isinstance(item, Header)
+        assert abs(item.t - t) <= 0.5e-6 + 1e-9
+    assert encode_frame(2, 1e6 + 1 / 3, [0.5, 0.25]) == (
+        b'{"step": 2, "t": 1000000.333333, "norms": [0.5, 0.25]}\n'
+    )
+
+
+HALF = "a\udcff"
+"""Half a surrogate pair, as a file name that is no UTF-8 has it in Python."""
+
+
 def test_half_a_surrogate_pair_in_a_text_does_not_lose_the_line() -> None:
-    assert strict(encode_mark(Mark("a\udcff", 0.0)))["mark"] == "a?"
+    assert strict(encode_mark(Mark(HALF, 0.0)))["mark"] == "a?"
+    line = encode_frame(1, 0.1, [0.5, 0.25], {HALF: 2.0, "note": HALF})
+    assert strict(line) == {"step": 1, "t": 0.1, "norms": [0.5, 0.25], "a?": 2.0, "note": "a?"}
+    decoder = Decoder("test")
+    layers = (Layer("fc1", 1), Layer("fc2", 1))
+    config = {HALF: [HALF, (1, {HALF: Path(HALF)})]}
+    header = decoder.decode(encode_header(Header(layers, HALF, config=config)))
+    assert isinstance(header, Header)
+    assert (header.model, header.config) == ("a?", {"a?": ["a?", [1, {"a?": "a?"}]]})
+    frame = decoder.decode(line)
+    assert isinstance(frame, Frame)
+    assert frame.extra == {"a?": 2.0, "note": "a?"}
 
 
 # -- runs --------------------------------------------------------------------------------------
@@ -223,6 +261,135 @@ def test_a_frame_with_a_layer_missing_is_broken(tmp_path: Path) -> None:
     log = RunLog(path)
     assert [frame.step for frame in log.frames()] == [2]
     assert log.broken == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"step": 2, "t": 0.2, "norms": [[1, 2]]}',
+        '{"step": 2, "t": 0.2, "norms": [[1], [2]]}',
+        '{"step": 2, "t": 0.2, "norms": [1, 2, 3]}',
+        '{"step": 2, "t": 0.2, "norms": [1, "x"]}',
+        '{"step": 2, "t": 0.2, "norms": {"0": 1, "1": 2}}',
+        '{"step": 2, "t": 0.2, "norms": 2}',
+        '{"step": 2, "t": "nan", "norms": [1, 2]}',
+        '{"step": 2, "t": "inf", "norms": [1, 2]}',
+        '{"step": 2, "t": null, "norms": [1, 2]}',
+        '{"step": 2, "norms": [1, 2]}',
+        '{"step": "two", "t": 0.2, "norms": [1, 2]}',
+        '{"t": 0.2, "norms": [1, 2]}',
+        '{"mark": "epoch 2", "t": "nan"}',
+        '{"pause": "eval", "t": "-inf"}',
+        '{"resume": "eval", "t": "nan"}',
+        '{"end": "closed", "t": "inf", "steps": 3}',
+        '{"gradmidi": 1, "layers": 2}',
+        '{"gradmidi": 1, "model": "Ne',
+    ],
+)
+def test_a_line_that_holds_what_it_must_not_is_broken_and_the_rest_is_heard(
+    tmp_path: Path, line: str
+) -> None:
+    path = write(
+        tmp_path / "run.jsonl",
+        encode_header(HEADER),
+        *some([1]),
+        f"{line}\n".encode(),
+        *some([3, 4]),
+    )
+    log = RunLog(path)
+    assert steps(path) == [1, 3, 4]
+    assert log.steps == 3
+    assert log.seconds == pytest.approx(0.4)
+    assert "left out as unreadable: 1 line, the first is line 3" in list(describe(log))
+    for time in ("step", "wall"):
+        render(log, tmp_path / "a.mid", time=time)
+
+
+def test_of_one_layer_no_row_of_rows_is_read(tmp_path: Path) -> None:
+    """What numpy takes for one row of two columns."""
+    one = Header((Layer("fc", 1),))
+    line = b'{"step": 1, "t": 0.1, "norms": [[1, 2]]}\n'
+    path = write(tmp_path / "run.jsonl", encode_header(one), line, encode_frame(2, 0.2, [1.0]))
+    assert steps(path) == [2]
+    assert any("1 step in" in told for told in describe(RunLog(path)))
+
+
+def test_a_log_whose_every_frame_is_short_of_a_layer_has_no_steps(tmp_path: Path) -> None:
+    short = [encode_frame(step, step / 10, [0.5]) for step in range(1, 5)]
+    log = RunLog(write(tmp_path / "run.jsonl", encode_header(HEADER), *short))
+    assert (log.steps, log.seconds, list(log.frames())) == (0, 0.0, [])
+    with pytest.raises(RunLogError, match="holds no steps"):
+        render(log, tmp_path / "a.mid")
+
+
+RESUMED = encode_header(Header(LAYERS, resumed=True))
+step_numbers = st.integers(1, 6)
+lines = st.one_of(
+    st.builds(
+        lambda step, rows: encode_frame(step, step / 10, rows, {"loss": 1.5}),
+        step_numbers,
+        st.lists(norms, min_size=1, max_size=3),
+    ),
+    st.builds(
+        lambda step, word: b'{"step": %d, "t": 0.5, "norms": [%b]}\n' % (step, word),
+        step_numbers,
+        st.sampled_from([b"", b"[1, 2]", b"1, true", b'1, ""', b"null, null", b'"1, 2"', b"{}, 1"]),
+    ),
+    st.sampled_from(
+        [
+            RESUMED,
+            RESUMED[:30] + b"\n",
+            encode_mark(Mark("epoch 2", 0.3)),
+            b'{"step": 3, "t": "nan", "norms": [1, 2]}\n',
+            b'{"step": 3, "t": 1, "norms": [1, 2]}\n',
+            b'{"t": 0.1, "norms": [1, 2], "step": 4}\n',
+            b'{"step": 3, "t": 0.3, "norms": [1, 2]\n',
+            b'{"step": 3, "t": 0.3, "nor\n',
+            b"[1]\n",
+            b"\n",
+        ]
+    ),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(lines, max_size=12))
+def test_steps_and_seconds_are_those_of_the_frames_that_are_read(body: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder) / "run.jsonl", encode_header(HEADER), *body)
+        log = RunLog(path)
+        read = list(log.frames())
+    assert log.steps == len(read)
+    assert log.seconds == pytest.approx(read[-1].t if read else 0.0)
+
+
+def test_a_header_that_was_cut_short_begins_no_segment(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "run.jsonl",
+        encode_header(HEADER),
+        *some(range(1, 6)),
+        RESUMED[:30],
+        b"\n" + RESUMED,
+        *some([4, 5, 6]),
+    )
+    assert steps(path) == [1, 2, 3, 4, 5, 6]
+    assert RunLog(path).steps == 6
+
+
+def test_what_is_known_of_clipping_at_the_end_of_a_later_segment_is_kept(tmp_path: Path) -> None:
+    ends = [End("killed", 0.5, 1, clipping="none"), End("closed", 0.7, 2, 3, "before")]
+    path = write(
+        tmp_path / "run.jsonl",
+        encode_header(HEADER),
+        *some([5]),
+        encode_end(ends[0]),
+        RESUMED,
+        *some([6]),
+        encode_end(ends[1]),
+    )
+    found = [item for item in RunLog(path).items() if isinstance(item, End)]
+    assert found == [ends[0], replace(ends[1], t=pytest.approx(1.2))]
+    assert any("from before clipping" in line for line in describe(RunLog(path)))
 
 
 def test_in_a_later_segment_the_later_line_wins(tmp_path: Path) -> None:

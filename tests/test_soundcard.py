@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 import threading
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -156,6 +157,49 @@ def test_without_sounddevice_the_error_says_what_to_install(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(PortError, match=r"gradmidi\[audio\]"):
+        open_card("", 2)
+
+
+class Silent(types.ModuleType):
+    """sounddevice, where a device can be opened but not started."""
+
+    PortAudioError = type("PortAudioError", (Exception,), {})
+    closed = False
+
+    def OutputStream(self, **_options):  # noqa: N802
+        return self
+
+    def start(self):
+        raise self.PortAudioError("Unanticipated host error", -9999)
+
+    def abort(self):
+        raise self.PortAudioError("Stream is stopped", -9983)
+
+    def close(self):
+        self.closed = True
+
+    def query_devices(self):
+        return [{"name": "card", "max_output_channels": 2}]
+
+
+def test_a_card_that_cannot_be_started_is_an_error_as_well(monkeypatch):
+    module = Silent("sounddevice")
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    with pytest.raises(PortError, match=r"opened \(Unanticipated host error\); there is: 'card'"):
+        open_card("", 2)
+    assert module.closed
+
+
+def test_a_sound_system_that_does_not_begin_is_an_error_as_well(monkeypatch):
+    real = builtins.__import__
+
+    def failing(name, *args, **kwargs):
+        if name == "sounddevice":
+            raise Silent.PortAudioError("Error initializing PortAudio")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", failing)
+    with pytest.raises(PortError, match="no sound card can be opened"):
         open_card("", 2)
 
 

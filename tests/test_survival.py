@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -294,6 +295,30 @@ def test_one_receiver_was_never_there_and_the_other_hears_all(tmp_path, receiver
     assert code == 0
     assert out == summed(100)
     assert err.count(f"OSC to {closed}: nobody listens there yet") == 1
+    assert receiver.step == 100
+
+
+@pytest.mark.slow
+def test_a_model_is_listened_to_where_there_is_no_sound_card(tmp_path, receiver):
+    # No server that would stand in for a card.
+    env = {
+        "JACK_DEFAULT_SERVER": "none",
+        "JACK_NO_START_SERVER": "1",
+        "PULSE_SERVER": f"unix:{tmp_path}/none",
+    }
+    opens = "from gradmidi.sinks.soundcard import open_card; open_card('', 2)"
+    asked = subprocess.run(
+        [sys.executable, "-c", opens], env={**os.environ, **env}, capture_output=True, check=False
+    )
+    if asked.returncode == 0:
+        pytest.skip("this machine has a sound card")
+    with Trainer(tmp_path / "a", "model", osc=receiver.target, audio="yes", env=env) as trainer:
+        code, out, err = trainer.result()
+        ended_well(trainer, receiver, steps=100)
+    assert code == 0, err
+    assert out == alone()
+    (told,) = [line for line in err.splitlines() if "sound card" in line]
+    assert told.endswith("; all else goes on without")
     assert receiver.step == 100
 
 

@@ -137,6 +137,72 @@ def test_an_active_run_of_mlflow_gets_them(tmp_path: Path) -> None:
     assert (given / "run.txt").read_text().splitlines() == text
 
 
+TRAINER = """\
+import torch
+from transformers import Trainer, TrainingArguments
+from byhand import Net, data
+from gradmidi.integrations.transformers import GradMidi
+
+x, y = data()
+Trainer(
+    Net(),
+    TrainingArguments("out", num_train_epochs=1, save_strategy="no", report_to="mlflow",
+                      use_cpu=True, disable_tqdm=True),
+    train_dataset=[{"x": a, "labels": b} for a, b in zip(x, y)],
+    callbacks=[GradMidi(out="a", files=(), log_to="mlflow")],
+).train()
+"""
+
+BLOCK = """\
+import mlflow, torch
+from byhand import Net, data
+
+x, y = data()
+net = Net()
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+with mlflow.start_run():
+    net(x, y)["loss"].backward()
+    optimizer.step()
+"""
+
+ALONE = ("-m", "gradmidi", "run", "--out", "a", "--files", "none", "--log-to", "mlflow", "train.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(TRAINER, ("train.py",)), (BLOCK, ALONE)],
+    ids=["trainer", "script as it is"],
+)
+def test_a_run_of_mlflow_that_training_itself_ends_gets_them(
+    tmp_path: Path, code: str, words: tuple[str, ...]
+) -> None:
+    pytest.importorskip("mlflow")
+    pytest.importorskip("transformers" if code == TRAINER else "torch")
+    own = Path(__file__).parent
+    (tmp_path / "train.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, (own.parent, own, own / "integrations"))),
+            "MLFLOW_TRACKING_URI": (tmp_path / "store").as_uri(),
+            "MLFLOW_ALLOW_FILE_STORE": "true",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "gave sound, picture and faults to mlflow" in done.stderr
+    (given,) = tmp_path.glob("store/*/*/artifacts/gradmidi")
+    assert sorted(path.name for path in given.iterdir()) == ["run.png", "run.txt", "run.wav"]
+    # It was and stays ended, and no other was begun.
+    (meta,) = tmp_path.glob("store/*/*/meta.yaml")
+    assert "status: 3" in meta.read_text()
+
+
 # -- what goes wrong ------------------------------------------------------------------------------
 
 

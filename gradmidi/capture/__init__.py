@@ -8,7 +8,7 @@ from torch.compiler import is_dynamo_compiling
 from torch.nn import utils
 from torch.optim import Optimizer
 
-from gradmidi.capture.compiled import apart
+from gradmidi.capture.compiled import apart, may_break
 from gradmidi.capture.gathering import Gathering
 from gradmidi.capture.onepass import OnePass
 from gradmidi.capture.plan import Norms, Plan, Row
@@ -108,6 +108,7 @@ class Capture:
         self._shards: Shards | None = None
         self.look: Callable[[], None] = _look_at_nothing
         self._one_pass = OnePass(len(self.layers))
+        self._clip = apart(self._clip_here)
         self._taps: dict[int, Tap] = {}
         self._strides: list[Stride] = []
         self._hook: Callable[[Optimizer], None] | None = None
@@ -228,16 +229,13 @@ class Capture:
         if parameters is None:
             parameters = () if self._model is None else self._model.parameters()
         given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-        if is_dynamo_compiling():
+        if is_dynamo_compiling() and not may_break():
             return utils.clip_grad_norm_(given, max_norm, norm_type, error_if_nonfinite, foreach)
-        return self._one_pass.clip_grad_norm_(
-            given,
-            max_norm,
-            norm_type,
-            error_if_nonfinite,
-            foreach,
-            taps=tuple(self._touched(given)),
-        )
+        clip: Callable[..., Tensor] = self._clip
+        return clip(given, max_norm, norm_type, error_if_nonfinite, foreach)
+
+    def _clip_here(self, given: Sequence[Tensor], *how: Any) -> Tensor:
+        return self._one_pass.clip_grad_norm_(given, *how, taps=tuple(self._touched(given)))
 
     def detach(self) -> None:
         """Leave no hook and no function behind, and let go of the model."""
@@ -264,6 +262,11 @@ class Capture:
         """Learn that they were."""
         for tap in self._touched(parameters):
             tap.clipped()
+
+    def miss_clipping(self) -> None:
+        """Learn that clipping has become part of a graph."""
+        for tap in self._taps.values():
+            tap.taker.miss_clipping()
 
     def scaling(self, optimizer: Any) -> None:
         """Learn that a scaler is about to have an optimizer step."""

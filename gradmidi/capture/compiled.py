@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.compiler import is_dynamo_compiling
 
-__all__ = ["apart"]
+__all__ = ["apart", "may_break"]
 
 # Private to torch; without it every call goes the way that is safe.
 _compiling: Callable[[], Any] = getattr(
@@ -36,3 +36,21 @@ def apart(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args)
 
     return called
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def may_break() -> bool:
+    """Tell, of the function that is being compiled, whether it may call what is kept out of it.
+
+    It may not where it has to become one graph (``fullgraph=True``): it would not be compiled
+    at all. Only for what is traced; it is asked once for each graph.
+    """
+    try:
+        from torch._dynamo.symbolic_convert import InstructionTranslator
+
+        tracing: Any = InstructionTranslator.current_tx()
+        whole = tracing.one_graph or getattr(tracing, "error_on_graph_break", False)
+    except Exception:
+        # Private to torch; the way that is safe is to leave the graph whole.
+        return False
+    return not whole

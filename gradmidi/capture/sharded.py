@@ -385,6 +385,10 @@ class _Shard:
         """Learn that gradients are clipped after they were looked at."""
         self._inner.see_clipping()
 
+    def miss_clipping(self) -> None:
+        """Learn that some are clipped where nobody is told of it."""
+        self._inner.miss_clipping()
+
     def replace(self) -> None:
         """Learn that another listener takes over."""
         self._inner.replace()

@@ -40,6 +40,9 @@ class Taker(Protocol):
     def see_clipping(self) -> None:
         """Learn that gradients are about to be clipped, and are looked at before."""
 
+    def miss_clipping(self) -> None:
+        """Learn that some are clipped where nobody is told of it."""
+
     def replace(self) -> None:
         """Learn that another listener takes over."""
 

@@ -4,11 +4,15 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from torch import Tensor, compiler
+import torch
+from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
+from torch.compiler import is_dynamo_compiling
 from torch.nn import utils
 from torch.nn.utils import clip_grad
 from torch.optim import Optimizer
+
+from gradmidi.capture.compiled import apart, may_break
 
 __all__ = ["Watcher", "watch"]
 
@@ -27,6 +31,9 @@ class Watcher(Protocol):
     def clipped(self, parameters: Sequence[Tensor]) -> None:
         """Learn that they were."""
 
+    def miss_clipping(self) -> None:
+        """Learn that clipping has become part of a graph, where nobody is told of it."""
+
     def scaling(self, optimizer: Optimizer) -> None:
         """Learn that a scaler is about to have `optimizer` step, or to throw the step away."""
 
@@ -38,7 +45,7 @@ def watch(watcher: Watcher, scaler: Any = None) -> Callable[[], None]:
     """Have `watcher` told of clipping and of scalers' steps, whoever calls for them.
 
     It makes no difference how, or how early, a script imported torch's clipping functions.
-    Clipping inside a compiled function is not seen.
+    Inside a compiled function it is kept out of the graph, unless that has to be a single one.
 
     Parameters
     ----------
@@ -130,12 +137,7 @@ def _join(
 
 
 def _announced_clipping(original: Callable[..., Any], watchers: list[Watcher]) -> Any:
-    @functools.wraps(original)
-    def announced(parameters: Any, *args: Any, **kwargs: Any) -> Any:
-        if compiler.is_compiling():
-            return original(parameters, *args, **kwargs)
-        # They may be a generator, which can be gone through once.
-        given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    def told(given: list[Tensor], args: Any, kwargs: Any) -> Any:
         for watcher in tuple(watchers):
             watcher.clipping(given)
         result = original(given, *args, **kwargs)
@@ -143,17 +145,41 @@ def _announced_clipping(original: Callable[..., Any], watchers: list[Watcher]) -
             watcher.clipped(given)
         return result
 
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    def missed() -> None:
+        for watcher in tuple(watchers):
+            watcher.miss_clipping()
+
+    aside = apart(told)
+
+    @functools.wraps(original)
+    def announced(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+        # They may be a generator, which can be gone through once.
+        given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+        if is_dynamo_compiling() and not may_break():
+            missed()
+            return original(given, *args, **kwargs)
+        return aside(given, args, kwargs)
+
     return announced
 
 
 def _announced_step(original: Callable[..., Any], watchers: list[Watcher]) -> Any:
-    @functools.wraps(original)
-    def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+    def scaling(optimizer: Any) -> None:
         for watcher in tuple(watchers):
             watcher.scaling(optimizer)
-        result = original(self, optimizer, *args, **kwargs)
+
+    def scaled(optimizer: Any) -> None:
         for watcher in tuple(watchers):
             watcher.scaled(optimizer)
+
+    before, after = apart(scaling), apart(scaled)
+
+    @functools.wraps(original)
+    def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        before(optimizer)
+        result = original(self, optimizer, *args, **kwargs)
+        after(optimizer)
         return result
 
     return step

@@ -13,6 +13,7 @@ import typer
 from gradmidi.cli.live import Audio, Card, Midi, Osc, Preset, RigFile, Take, cables, check_take
 from gradmidi.errors import CaptureError
 from gradmidi.program import Program
+from gradmidi.troubles import say
 
 __all__ = ["Ready", "register"]
 
@@ -22,7 +23,6 @@ LAUNCHERS = {
     "torch.distributed.launch": ("torchrun", "-m"),
     "accelerate": ("accelerate launch", "-m"),
     "accelerate.commands.launch": ("accelerate launch", "-m"),
-    "deepspeed": ("deepspeed", "--module"),
 }
 """Programs that start a script in several processes, and how they are told to start a module."""
 
@@ -101,7 +101,8 @@ def run(
 
     Options of gradmidi stand before SCRIPT; all that follows it is the script's.
     """
-    from gradmidi.integrations.script import Options, Script, is_first
+    from gradmidi.integrations.framework import TORCH, check_version
+    from gradmidi.integrations.script import Options, Script, is_first, rank_of
 
     given = tuple(arguments or ())
     _refuse_launcher(Path(script).name, given, _before_script(given))
@@ -114,9 +115,17 @@ def run(
         raise typer.BadParameter(f"--keep {keep}; it is layers or voices")
     program = Program(script, given, module)
     if not is_first():
+        rank, name = rank_of()
+        if name == "SLURM_PROCID":
+            # Whoever asks for several tasks may mean trainings that know nothing of each other.
+            say(
+                f"rank {rank} of SLURM's is silent, as the first alone is heard; for trainings "
+                f"of their own unset {name}"
+            )
         raise Ready(program)
     if find_spec("torch") is None:
         raise CaptureError("run needs PyTorch: pip install 'gradmidi[train]'")
+    check_version("torch", TORCH)
     options = Options(
         out=out,
         preset=preset,
@@ -156,6 +165,11 @@ def _refuse_launcher(name: str, given: Sequence[str], ours: Sequence[str]) -> No
             _refuse_launcher(given[1], given[2:], ours)
         line = shlex.join(["gradmidi", "run", *ours, *(given or ["SCRIPT"])])
         raise typer.BadParameter(f"give the script itself: {line}")
+    if name.split(".")[0] == "deepspeed":
+        raise typer.BadParameter(
+            "DeepSpeed is not heard: it never shows gradients to an optimizer; train by torchrun "
+            "and torch's fully_shard, or log norms of your own by gradmidi.record()"
+        )
     if name not in LAUNCHERS:
         return
     start, flag = LAUNCHERS[name]

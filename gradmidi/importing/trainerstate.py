@@ -27,12 +27,18 @@ def read(path: Path) -> Iterator[Point]:
     history = state.get("log_history") if isinstance(state, dict) else None
     if not isinstance(history, list):
         raise RunLogError(f"{path} has no 'log_history': it is no trainer_state.json")
-    return _points(history)
+    return _points(history, path)
 
 
-def _points(history: list[dict[str, Any]]) -> Iterator[Point]:
-    for entry in history:
+def _points(history: list[Any], path: Path) -> Iterator[Point]:
+    for number, entry in enumerate(history, 1):
+        step = entry.get("step") if isinstance(entry, dict) else None
+        if type(step) is not int:
+            raise RunLogError(
+                f"{path}: entry {number} of 'log_history' has no whole number as its 'step': "
+                "it is not as a Trainer writes it"
+            )
         for name, value in entry.items():
             if name != "step" and (value is None or isinstance(value, (float, int, str))):
                 held = value if value is None or isinstance(value, str) else float(value)
-                yield Point(name, int(entry["step"]), None, held)
+                yield Point(name, step, None, held)

@@ -9,7 +9,10 @@ from typing import Any
 
 from gradmidi.errors import CaptureError
 
-__all__ = ["adapter", "check_options", "framework"]
+__all__ = ["TORCH", "adapter", "check_options", "check_version", "framework"]
+
+TORCH = "2.4"
+"""The oldest PyTorch that can be listened to."""
 
 
 def framework(module: str, packages: str | Sequence[str], least: str) -> ModuleType:
@@ -37,18 +40,48 @@ def framework(module: str, packages: str | Sequence[str], least: str) -> ModuleT
     Traceback (most recent call last):
     gradmidi.errors.CaptureError: numpy 99.1 or newer is needed; ...: pip install 'numpy>=99.1'
     """
-    packages = (packages,) if isinstance(packages, str) else packages
-    there = "it is not installed"
-    for package in packages:
+    if not check_version(packages, least):
+        raise CaptureError(_needed(packages, least, "it is not installed"))
+    return import_module(module)
+
+
+def check_version(packages: str | Sequence[str], least: str) -> bool:
+    """See to it that a package is new enough, if it is installed; it is not imported.
+
+    Parameters
+    ----------
+    packages : str or sequence of str
+        What pip calls it; of several any will do, the first is advised.
+    least : str
+        The oldest version that will do.
+
+    Returns
+    -------
+    bool
+        Whether it is installed.
+
+    Raises
+    ------
+    CaptureError
+        If it is too old.
+    """
+    too_old = ""
+    for package in (packages,) if isinstance(packages, str) else packages:
         try:
             found = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
         if _numbers(found) >= _numbers(least):
-            return import_module(module)
-        there = f"this is {found}"
-    name = packages[0]
-    raise CaptureError(f"{name} {least} or newer is needed; {there}: pip install '{name}>={least}'")
+            return True
+        too_old = found
+    if too_old:
+        raise CaptureError(_needed(packages, least, f"this is {too_old}"))
+    return False
+
+
+def _needed(packages: str | Sequence[str], least: str, there: str) -> str:
+    name = packages if isinstance(packages, str) else packages[0]
+    return f"{name} {least} or newer is needed; {there}: pip install '{name}>={least}'"
 
 
 def _numbers(version: str) -> tuple[int, ...]:

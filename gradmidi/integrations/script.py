@@ -28,13 +28,25 @@ if TYPE_CHECKING:
 
     from gradmidi.capture import Capture
 
-__all__ = ["Options", "Script", "is_first"]
+__all__ = ["Options", "Script", "is_first", "rank_of"]
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 """Where launchers tell a process which of several it is: torchrun's and Accelerate's first."""
 
 TURNS = 20
 """So often trainings may take turns, each time at the price of a new segment."""
+
+
+def rank_of(environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Tell which of several processes this is, and who says so; "0" for the only one.
+
+    Examples
+    --------
+    >>> rank_of({"RANK": "3", "LOCAL_RANK": "0"}), rank_of({})
+    (('3', 'RANK'), ('0', ''))
+    """
+    known = ((environment[name], name) for name in RANKS if environment.get(name))
+    return next(known, ("0", ""))
 
 
 def is_first(environment: Mapping[str, str] = os.environ) -> bool:
@@ -45,7 +57,7 @@ def is_first(environment: Mapping[str, str] = os.environ) -> bool:
     >>> is_first({}), is_first({"RANK": "0", "LOCAL_RANK": "0"}), is_first({"RANK": "3"})
     (True, True, False)
     """
-    return next((environment[name] for name in RANKS if environment.get(name)), "0") == "0"
+    return rank_of(environment)[0] == "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,15 @@ class Options:
     def voices(self) -> dict[str, str]:
         """The user's own voices."""
         return dict(self.layers) if isinstance(self.layers, Mapping) else {}
+
+    def from_here(self) -> "Options":
+        """Return the same, to be understood from any folder."""
+        own = Path(self.preset).suffix == ".toml"
+        return replace(
+            self,
+            preset=str(Path(self.preset).absolute()) if own else self.preset,
+            take=None if self.take is None else self.take.absolute(),
+        )
 
     def wanted(self) -> Wanted:
         """Check what needs no model, and open what is live."""
@@ -122,9 +143,9 @@ class Script:
         check(every=options.every, budget=options.budget, keep=options.keep)
         if options.out is not None:
             check_out(options.out)
-        self._options = options
         # The script may go elsewhere; its runs stay here.
         self._home = Path.cwd()
+        self._options = options = options.from_here()
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._ears: Listener | None = None
@@ -135,6 +156,7 @@ class Script:
         self._unheard: list[weakref.ref[Optimizer]] = []
         self._unclaimed: set[int] = set()
         self._turns = 0
+        self._missed = False
         self._apart: Callable[..., None] = self._guard
         self._wanted: Wanted | None = options.wanted()
 
@@ -182,6 +204,10 @@ class Script:
 
     def clipped(self, parameters: Sequence["Tensor"]) -> None:
         """Learn that they were."""
+
+    def miss_clipping(self) -> None:
+        """Learn that clipping has become part of a graph, perhaps before any step was made."""
+        self._missed = True
 
     def scaling(self, optimizer: Any) -> None:
         """Learn that a scaler is about to have an optimizer step, or to throw the step away."""
@@ -297,6 +323,8 @@ class Script:
         )
         training.folder = ears.folder.absolute()
         capture.attach(ears, every=options.every, budget=options.budget)
+        if self._missed:
+            ears.miss_clipping()
         self._ears, self._capture, self._training = ears, capture, training
         self._parameters = parameters
         self._unclaimed.clear()
@@ -334,6 +362,6 @@ class Script:
         if not self._trainings:
             say(
                 "no optimizer of PyTorch's made a step in this process: there was nothing to hear. "
-                "Processes that train together are heard by `torchrun --nproc-per-node N -m "
-                "gradmidi run SCRIPT`"
+                "In processes that a script starts itself (torch.multiprocessing.spawn) have what "
+                "they run call gradmidi.listen()"
             )

@@ -59,7 +59,8 @@ class _Callback:
         self._leave()
         for name in ("deepspeed", "fsdp"):
             if getattr(args, name, None):
-                say(f"{name} keeps each process's gradients to itself: this run is not heard")
+                if state.is_world_process_zero:
+                    say(f"{name} keeps each process's gradients to itself: this run is not heard")
                 return
         self.ears = self._run.enter_context(listen(model, optimizer, **self._options))
 

@@ -37,6 +37,8 @@ class Clipping:
     ----------
     seen : bool
         Whether clipping was seen before it was done; set by whoever sees it.
+    missed : bool
+        Whether there was clipping that nobody sees; set likewise.
 
     Examples
     --------
@@ -49,7 +51,7 @@ class Clipping:
     """
 
     def __init__(self, *, whole: bool, say: Callable[[str], None] = say) -> None:
-        self.seen = False
+        self.seen = self.missed = False
         self._whole = whole
         self._say = say
         self._restored = False
@@ -60,6 +62,8 @@ class Clipping:
     @property
     def word(self) -> str:
         """What a run log says of it, see `gradmidi.runlog.Header`."""
+        if self.missed and not self._restored:
+            return "unknown"
         if self.seen or self._restored:
             return "before"
         return "after" if self._told else "none"
@@ -94,9 +98,10 @@ class Clipping:
         if self._times >= TIMES and abs(self._ceiling - value) < ALIKE * value:
             self._told = True
             self._say(
-                f"the gradients look clipped at {value:g} before they are seen here; to hear them "
-                f"from before, clip by ears.clip_grad_norm_({value:g}), or log what your "
-                f"clipping returns: ears.log({TOTAL}=…)"
+                f"the gradients together look clipped at {value:g} before they are seen here; if "
+                "it is their common norm that your code clips, hear them from before by "
+                f"ears.clip_grad_norm_({value:g}) in its place, or log what it returns: "
+                f"ears.log({TOTAL}=…)"
             )
 
     def _judges(self, frame: Frame) -> bool:

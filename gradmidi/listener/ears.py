@@ -174,12 +174,15 @@ class Listener:
         """Read a number that is at hand; leave one that is on a device to the writer's thread."""
         if hasattr(value, "detach"):
             value = value.detach()
-        if getattr(value, "is_cuda", False):
+        # Only where torch is needed in any case; a tensor beside plain numbers is no reason.
+        if hasattr(value, "is_cuda") and (self._capture is not None or value.is_cuda):
             if self._readout is None:
                 from gradmidi.capture.readout import Readout
 
                 self._readout = Readout()
-            return self._readout.later(value)
+            later = self._readout.later(value)
+            if later is not value:
+                return later
         if hasattr(value, "item") and str(getattr(value, "device", "cpu")) == "cpu":
             return value.item()
         return value
@@ -292,6 +295,16 @@ class Listener:
         """Learn that the norms are from before clipping."""
         if self._clipping is not None:
             self._clipping.seen = True
+
+    def miss_clipping(self) -> None:
+        """Learn that gradients may be clipped before they are looked at, unseen: told once."""
+        if self._clipping is not None and not self._clipping.missed:
+            self._clipping.missed = True
+            say(
+                "clipping inside a function that is compiled with fullgraph=True is not seen: "
+                "norms may be those from after it; without fullgraph it is seen, and "
+                "ears.log(total_norm=…) restores them"
+            )
 
     def replace(self) -> None:
         """Make room for another listener on the same optimizer."""

@@ -1,5 +1,6 @@
 """What a tracker of experiments is given of a run, once, at its end: made and sent beside it."""
 
+import contextlib
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,21 +45,27 @@ class Giving:
         self._troubles = troubles
         self._error: Exception | None = None
         self._give: Give | None = None
+        if tracker.lasting:
+            # What trains may end its run before this one is closed, as Transformers' Trainer does.
+            with contextlib.suppress(Exception):
+                self._give = tracker.active()
         self._decided = threading.Event()
         # Started now: some Pythons start no thread any more once the program exits.
         self._thread = threading.Thread(target=self._work, name="gradmidi log_to", daemon=True)
         self._thread.start()
 
     def start(self) -> None:
-        """Begin, if the tracker has a run that is active."""
+        """Begin, if the tracker has a run that is active, or had one at first that lasts."""
         try:
             self._give = self._tracker.active()
         except Exception as error:
-            self._error = error
+            if self._give is None:
+                self._error = error
         self._decided.set()
 
     def leave(self, why: str) -> None:
         """Give nothing, and say why."""
+        self._give = None
         self._decided.set()
         say(f"log_to: nothing is given, as {why}")
 

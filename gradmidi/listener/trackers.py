@@ -61,10 +61,13 @@ class Tracker:
     active : callable
         Finds its active run, on the thread that made it, and returns what gives to it, which
         may be called on any thread. Both raise what went wrong.
+    lasting : bool, default False
+        Whether what it returns gives to a run that has ended since.
     """
 
     name: str
     active: Callable[[], Give]
+    lasting: bool = False
 
 
 def _wandb() -> Give:
@@ -132,16 +135,19 @@ class _Named:
         Those that have it, as pip calls them, the usual one first.
     least : str
         The oldest version that will do.
+    lasting : bool, default False
+        As of a `Tracker`.
     """
 
     active: Callable[[], Give]
     packages: tuple[str, ...]
     least: str
+    lasting: bool = False
 
 
 TRACKERS: Mapping[str, _Named] = {
     "wandb": _Named(_wandb, ("wandb",), "0.17"),
-    "mlflow": _Named(_mlflow, ("mlflow", "mlflow-skinny"), "2.0"),
+    "mlflow": _Named(_mlflow, ("mlflow", "mlflow-skinny"), "2.0", lasting=True),
 }
 
 WRITER = ("add_audio", "add_image", "add_text", "flush")
@@ -178,7 +184,7 @@ def tracker(log_to: "str | Writer | None") -> Tracker | None:
         return None
     if isinstance(log_to, str) and log_to in TRACKERS:
         _module(log_to)
-        found = Tracker(log_to, TRACKERS[log_to].active)
+        found = Tracker(log_to, TRACKERS[log_to].active, TRACKERS[log_to].lasting)
     elif not isinstance(log_to, str) and all(
         callable(getattr(log_to, name, None)) for name in WRITER
     ):

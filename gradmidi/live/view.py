@@ -41,6 +41,12 @@ COUNTS = {
 
 HELP = "space mute · + - level · 1-9 solo · n numbers · f last fault · q quit"
 
+KEYS = (
+    "keys: space mutes, + and - change the level, 1 to 9 solo a voice, "
+    "n says the numbers, f the last fault, q quits"
+)
+"""The same, to be read out."""
+
 Status = Mapping[str, Any]
 
 
@@ -84,22 +90,30 @@ def counts_line(status: Status) -> str:
     return ", ".join(f"{status[key]} {words}" for key, words in COUNTS.items() if status.get(key))
 
 
-def numbers_line(voices: Sequence[str], status: Status, before: Status | None = None) -> str:
-    """Tell the numbers in one line, and which way each went since `before`.
+def numbers_line(
+    voices: Sequence[str],
+    status: Status,
+    before: Status | None = None,
+    rate: float | None = None,
+) -> str:
+    """Tell the numbers in one line, which way each went since `before`, and its note.
 
     Examples
     --------
     >>> now = {"step": 9, "loss": 2.0, "norms": [0.5, 1.0], "notes": ["A3", ""]}
-    >>> numbers_line(["fc1", "fc2"], now, {"norms": [0.25, 1.0]})
-    'step 9, loss 2, fc1 norm 0.5 up, fc2 norm 1 silent'
+    >>> numbers_line(["fc1", "fc2"], now, {"norms": [0.25, 1.0]}, 8.0)
+    'step 9, 8 steps a second, loss 2, fc1 norm 0.5 up A3, fc2 norm 1 silent'
     """
     words = [f"step {status['step']}"]
+    if rate is not None:
+        words.append(f"{number(rate)} steps a second")
     if status.get("loss") is not None:
         words.append(f"loss {number(status['loss'])}")
     norms = status["norms"]
     earlier = before["norms"] if before and before.get("norms") else norms
     for name, norm, old, note in zip(voices, norms, earlier, status["notes"], strict=False):
-        words.append(f"{name} norm {number(norm)}{_way(old, norm) if note else ' silent'}")
+        heard = f"{_way(old, norm)} {note}" if note else " silent"
+        words.append(f"{name} norm {number(norm)}{heard}")
     return ", ".join(words)
 
 
@@ -111,17 +125,25 @@ def _way(old: float, new: float) -> str:
 
 @dataclass(slots=True)
 class Rate:
-    """How many steps a second there are, over the last few seconds of the run's own time."""
+    """How many steps a second there are, over the last few seconds of the run's own time.
+
+    Examples
+    --------
+    >>> rate = Rate()
+    >>> rate.add(1, 0.0), rate.add(2, 8.0)
+    (None, None)
+    >>> rate.steps
+    0.125
+    """
 
     _seen: list[tuple[int, float]] = field(default_factory=list)
 
     def add(self, step: int, seconds: float) -> None:
         """Take where the run is."""
         if not self._seen or seconds > self._seen[-1][1]:
-            self._seen = [
-                each for each in self._seen if seconds - each[1] < LINE_SECONDS and each[0] <= step
-            ]
-            self._seen.append((step, seconds))
+            before = [each for each in self._seen if each[0] <= step]
+            late = [each for each in before if seconds - each[1] < LINE_SECONDS]
+            self._seen = [*(late or before[-1:]), (step, seconds)]
 
     @property
     def steps(self) -> float | None:
@@ -172,6 +194,11 @@ class Keys:
             self._tty.close()
             self._tty = None
 
+    @property
+    def there(self) -> bool:
+        """Whether there is a terminal to press them at."""
+        return self._before is not None if os.name != "nt" else sys.stdin.isatty()
+
     def read(self, seconds: float) -> str:
         """Wait for a key, for at most `seconds`; return it, or "" where none came."""
         if sys.platform == "win32":
@@ -217,17 +244,23 @@ class PlainLines:
     ) -> None:
         self.say = write
         self._clock = clock
+        self.rate = Rate()
         self._next = -math.inf
         self._before: Status | None = None
         self._faults = 0
         self._mark = ""
         self._counts = ""
 
+    def begin(self) -> None:
+        """Tell the keys, which nothing else does here."""
+        self.say(KEYS)
+
     def show(self, live: Live, _state: str) -> None:
         """Write what is due."""
         status = live.status
         if not status.get("norms"):
             return
+        self.rate.add(status["step"], status["seconds"])
         new = min(status["fault_count"] - self._faults, len(status["faults"]))
         self._faults = status["fault_count"]
         for fault in status["faults"][len(status["faults"]) - new :]:
@@ -239,7 +272,7 @@ class PlainLines:
         if now < self._next:
             return
         if self._before is None or status["step"] != self._before["step"]:
-            self.say(numbers_line(live.voices, status, self._before))
+            self.say(numbers_line(live.voices, status, self._before, self.rate.steps))
         counts = counts_line(status)
         if counts != self._counts:
             self._counts = counts
@@ -261,9 +294,12 @@ class Picture:
         from rich.live import Live as Drawing
 
         self._console = console
-        self._rate = Rate()
+        self.rate = Rate()
         self._drawing = Drawing(console=console, auto_refresh=False, transient=False)
         self._drawing.start()
+
+    def begin(self) -> None:
+        """Nothing: the keys stand below the picture."""
 
     def say(self, text: str) -> None:
         """Write a line above the picture."""
@@ -272,9 +308,9 @@ class Picture:
     def show(self, live: Live, state: str) -> None:
         """Draw it."""
         if live.status.get("norms"):
-            self._rate.add(live.status["step"], live.status["seconds"])
+            self.rate.add(live.status["step"], live.status["seconds"])
             self._drawing.update(
-                picture(live.voices, live.status, state, self._rate.steps, self._console.width),
+                picture(live.voices, live.status, state, self.rate.steps, self._console.width),
                 refresh=True,
             )
 
@@ -368,6 +404,8 @@ def watch(
         Whether to go on.
     """
     desk = _Desk(level)
+    if keys.there:
+        show.begin()
     for _ in _while(going):
         key = keys.read(DRAW_SECONDS)
         if key in ("q", "Q"):
@@ -401,7 +439,7 @@ def _press(key: str, live: Live, show: "PlainLines | Picture", desk: _Desk) -> N
         live.do("solo", voice=voice)
         show.say("all voices" if desk.solo is None else f"{live.voices[voice]} alone")
     elif key in "nN" and status.get("norms"):
-        show.say(numbers_line(live.voices, status))
+        show.say(numbers_line(live.voices, status, rate=show.rate.steps))
     elif key in "fF":
         faults = status.get("faults")
         show.say(fault_line(faults[-1]) if faults else "no fault so far")

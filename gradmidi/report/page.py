@@ -392,7 +392,21 @@ def _settings(preset: Preset, voices: int) -> dict[str, Any]:
     """Tell the page's synth what gradmidi's own is built with."""
     sound = preset.sound
     together = 1.0 if preset.time.style == "arpeggio" else math.sqrt(synth.ALIKE / voices)
-    still = [0.0] * len(synth.PULSE_PARTIALS)
+    voice = {
+        "partials": sound.partials,
+        "damping": [1.0 / decay if decay else 0.0 for decay in sound.decay],
+        "brightness": sound.brightness,
+        "attack": sound.attack / 1000.0,
+        "release": sound.release / 1000.0,
+    }
+    pulse = {
+        "partials": synth.PULSE_PARTIALS,
+        "damping": [0.0] * len(synth.PULSE_PARTIALS),
+        "brightness": 0.0,
+        "attack": synth.PULSE_MS / 1000.0,
+        "release": synth.PULSE_MS / 1000.0,
+    }
+    hollow = timbre.hollow(sound.partials, sound.contrast)
     return {
         "gain": synth.AMPLITUDE * 10.0 ** (sound.gain / 20.0),
         "together": together,
@@ -408,20 +422,8 @@ def _settings(preset: Preset, voices: int) -> dict[str, Any]:
         "lowHz": timbre.LOW_HZ,
         "mostPartials": timbre.MOST_PARTIALS,
         "brightDb": timbre.BRIGHT_DB,
-        "voice": {
-            "partials": sound.partials,
-            "damping": [1.0 / decay if decay else 0.0 for decay in sound.decay],
-            "brightness": sound.brightness,
-            "attack": sound.attack / 1000.0,
-            "release": sound.release / 1000.0,
-        },
-        "pulse": {
-            "partials": synth.PULSE_PARTIALS,
-            "damping": still,
-            "brightness": 0.0,
-            "attack": synth.PULSE_MS / 1000.0,
-            "release": synth.PULSE_MS / 1000.0,
-        },
+        # Of voices, of every second one, and of pulses.
+        "timbres": [voice, {**voice, "partials": hollow}, pulse],
     }
 
 

@@ -128,12 +128,13 @@ class Synth {
 
   add(player, note, begin, off, sampleOf, first, frames, left, right) {
     const { voice, pitch, velocity, sound } = player.take.notes;
-    const timbre = sound[note] === PULSE ? settings.pulse : settings.voice;
+    const kind = sound[note] === PULSE ? 2 : voice[note] % 2;
+    const timbre = settings.timbres[kind];
     const attack = round(timbre.attack * this.rate);
     const release = round(timbre.release * this.rate);
     const from = Math.max(begin, first), to = Math.min(off + release, first + frames);
     if (from >= to) return;
-    const key = (sound[note] === PULSE ? 1000 : 0) + pitch[note];
+    const key = 1000 * kind + pitch[note];
     let found = this.spectra.get(key);
     if (!found) this.spectra.set(key, (found = spectrum(timbre, pitch[note])));
     const loud = (velocity[note] / settings.velocity) ** 2;

@@ -223,11 +223,12 @@ class RunLog:
             first = file.readline()
             if not first:
                 raise RunLogError(f"{self.path} is empty: nothing was logged")
-            header = Decoder(str(self.path)).decode(first)
+            decoder = Decoder(str(self.path))
+            header = decoder.decode(first)
             if not isinstance(header, Header):
                 raise RunLogError(f"{self.path} is no run log: its first line is no header")
             self.header = header
-            self.steps, self.seconds, self._cut = _scan(file, len(header.layers))
+            self.steps, self.seconds, self._cut = _scan(file, decoder, len(header.layers))
 
     @property
     def name(self) -> str:
@@ -296,7 +297,7 @@ def _latest(items: Iterable[Item]) -> Iterator[Item]:
     yield from held
 
 
-def _scan(file: BinaryIO, layers: int) -> tuple[int, float, list[float]]:
+def _scan(file: BinaryIO, decoder: Decoder, layers: int) -> tuple[int, float, list[float]]:
     """Count the frames that stand and their seconds; find where each segment is overtaken."""
     firsts: list[int | None] = [None]
     lasts = [b""]
@@ -311,7 +312,7 @@ def _scan(file: BinaryIO, layers: int) -> tuple[int, float, list[float]]:
             lasts[-1] = line
             if firsts[-1] is None:
                 firsts[-1] = step
-        elif _is_header(line):
+        elif _is_header(line, decoder):
             firsts.append(None)
             lasts.append(b"")
             before = None
@@ -331,7 +332,7 @@ def _scan(file: BinaryIO, layers: int) -> tuple[int, float, list[float]]:
                     steps += step != before
                     before = step
                     lasts[segment] = line
-            elif _is_header(line):
+            elif _is_header(line, decoder):
                 segment += 1
                 before = None
     return steps, sum(map(_seconds_of, lasts)), cut
@@ -353,8 +354,13 @@ def _step_of(line: bytes, layers: int) -> int | None:
     if match is not None and line.endswith(b"}\n"):
         first = match.end()
         end = line.find(b"]", first)
-        plain = end > first and line.find(b'"', first, end) < 0 > line.find(b"[", first, end)
-        if plain and line.count(b",", first, end) == layers - 1:
+        if (
+            end > first
+            and line.count(b",", first, end) == layers - 1
+            and line.find(b'"', first, end) < 0
+            and line.find(b"[", first, end) < 0
+            and line.find(b"{", first, end) < 0
+        ):
             return int(match[1])
     if b'"norms"' not in line:
         return None
@@ -365,12 +371,11 @@ def _step_of(line: bytes, layers: int) -> int | None:
     return None if frame is None else frame.step
 
 
-def _is_header(line: bytes) -> bool:
-    if not line.startswith(b'{"gradmidi"'):
+def _is_header(line: bytes, decoder: Decoder) -> bool:
+    if b'"gradmidi"' not in line:
         return False
     try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
-        # It was cut short: no segment begins here.
-        return False
-    return True
+        return isinstance(decoder.decode(line), Header)
+    except RunLogError:
+        # It is told when the log is read.
+        return True

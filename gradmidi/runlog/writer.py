@@ -19,12 +19,11 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from gradmidi.errors import RunLogError
-from gradmidi.listener.clipping import Clipping
 from gradmidi.runlog import (
     FILE_NAME,
     FRAME_KEYS,
@@ -44,6 +43,9 @@ from gradmidi.runlog import (
 from gradmidi.runlog.joiner import Joiner
 from gradmidi.runlog.place import Place
 from gradmidi.troubles import Troubles
+
+if TYPE_CHECKING:
+    from gradmidi.listener.clipping import Clipping
 
 __all__ = ["BEHIND_SECONDS", "FLUSH_SECONDS", "Feed", "LogWriter"]
 
@@ -117,7 +119,7 @@ class LogWriter:
         feeds: Sequence[Feed] = (),
         clock: Callable[[], float] = time.perf_counter,
         troubles: Troubles | None = None,
-        clipping: Clipping | None = None,
+        clipping: "Clipping | None" = None,
     ) -> None:
         self.path = place.folder / FILE_NAME
         self.steps = 0

@@ -120,6 +120,9 @@ def open_card(name: str, channels: int) -> Card:
             "playing through a sound card needs the library PortAudio, which is not here: "
             "on Debian and Ubuntu, apt install libportaudio2"
         ) from error
+    except Exception as error:
+        # It begins as it is imported, and its own error cannot be named before.
+        raise PortError(f"no sound card can be opened ({error})") from error
     card = Card(channels)
     try:
         stream = sounddevice.OutputStream(
@@ -130,7 +133,9 @@ def open_card(name: str, channels: int) -> Card:
             dtype="float32",
             callback=card.fill,
         )
+        card.play(stream)
     except (sounddevice.PortAudioError, ValueError) as error:
+        card.close()
         outputs = [
             device["name"]
             for device in sounddevice.query_devices()
@@ -141,7 +146,6 @@ def open_card(name: str, channels: int) -> Card:
         raise PortError(
             f"no {wanted} can be opened ({error.args[0]}); there is: {there}"
         ) from error
-    card.play(stream)
     return card
 
 

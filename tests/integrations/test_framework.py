@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import gradmidi
 from gradmidi.errors import CaptureError
 
 NEEDED = {
@@ -55,6 +56,17 @@ def test_one_that_is_too_old(
         asked_for(adapter, monkeypatch)
     assert str(told.value) == (
         f"{package} {least} or newer is needed; this is {old}: pip install '{package}>={least}'"
+    )
+
+
+def test_a_torch_that_is_too_old(installed: Callable[..., None], tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    model = torch.nn.Linear(2, 1)
+    installed(torch="2.3.1+cu121")
+    with pytest.raises(CaptureError) as told:
+        gradmidi.listen(model, out=tmp_path / "a")
+    assert str(told.value) == (
+        "torch 2.4 or newer is needed; this is 2.3.1+cu121: pip install 'torch>=2.4'"
     )
 
 

@@ -19,6 +19,7 @@ import gradmidi
 from gradmidi.runlog import ABSENT, End
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+PRESETS = Path(__file__).parents[2] / "presets"
 RUN = (sys.executable, "-m", "gradmidi", "run")
 
 pytestmark = pytest.mark.slow
@@ -280,15 +281,36 @@ def test_processes_that_it_spawns_find_its_main(tmp_path: Path) -> None:
     assert len(done.said) == 2
 
 
+@pytest.mark.parametrize("listens", [False, True])
+def test_ranks_that_it_spawns_are_heard_by_listen_alone(tmp_path: Path, listens: bool) -> None:
+    words = (SCRIPTS / "spawned.py", free_port(), *(["own"] if listens else []))
+    done = run("--out", "a", *words, cwd=tmp_path)
+    assert (done.code, done.out) == (0, "trained\n"), done.err
+    assert "there was nothing to hear" in done.said[-1]
+    assert done.said[-1].endswith("have what they run call gradmidi.listen()")
+    assert [path.name for path in tmp_path.iterdir()] == (["own"] if listens else [])
+    if listens:
+        same(tmp_path / "own", norms_by_hand(None))
+
+
 # -- a script that does not go as it might --------------------------------------------------------
 
 
 def test_a_script_that_moves_and_leaves_in_the_middle(tmp_path: Path) -> None:
-    done = run(SCRIPTS / "small.py", "move", "leave", cwd=tmp_path)
+    (tmp_path / "own.toml").write_text((PRESETS / "hold.toml").read_text())
+    receiver = Receiver()
+    live = ("--osc", receiver.target, "--take", "live.mid", "--preset", "own.toml")
+    try:
+        done = run(*live, SCRIPTS / "small.py", "move", "leave", cwd=tmp_path)
+    finally:
+        receiver.close()
     assert done.code == 3
+    assert "makes no sound" not in done.err
     rows = by_hand(done.out)
     # What it made where it went, and nothing of ours there.
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "runs"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "elsewhere", "live-2.mid", "live.mid", "own.toml", "runs",
+    ]  # fmt: skip
     assert [path.name for path in (tmp_path / "elsewhere").rglob("*")] == ["deeper"]
     first, second = sorted((tmp_path / "runs").iterdir())
     same(first, rows["move"])

@@ -93,6 +93,36 @@ def test_what_the_trainer_logs_stands_beside_the_norms(transformers: Any, tmp_pa
     assert '"end": "closed"' in lines
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(("name", "value"), [("deepspeed", "zero3.json"), ("fsdp", "full_shard")])
+def test_what_cannot_be_heard_is_told_by_the_first_process(
+    transformers: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
+    first: bool,
+) -> None:
+    import torch
+
+    from gradmidi.integrations.transformers import GradMidi
+
+    arguments = transformers.TrainingArguments(str(tmp_path / "out"), use_cpu=True)
+    # Given to it at once, either looks for processes and packages of its own.
+    setattr(arguments, name, value)
+    state = transformers.TrainerState(is_world_process_zero=first)
+    control, net = transformers.TrainerControl(), Net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=LR)
+    ears = GradMidi(out=tmp_path / "a")
+    ears.on_train_begin(arguments, state, control, model=net, optimizer=optimizer)
+    ears.on_log(arguments, state, control, {"loss": 1.0})
+    ears.on_train_end(arguments, state, control)
+    said = capsys.readouterr().err
+    assert (f"{name} keeps each process's gradients to itself" in said) is first
+    assert not (tmp_path / "a").exists()
+    assert not optimizer._optimizer_step_pre_hooks
+
+
 def test_nothing_is_left_behind(transformers: Any, tmp_path: Path) -> None:
     from torch.nn import utils
     from torch.nn.utils import clip_grad

@@ -15,6 +15,9 @@ import pytest
 
 SOUND_FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
 
+RECEIVERS = Path(__file__).parents[2] / "docs" / "receivers"
+"""The small receivers that docs/osc.md offers."""
+
 PATIENCE_SECONDS = 30.0
 """How long anything may take before a test gives up; nothing is expected to."""
 
@@ -230,6 +233,36 @@ def recording(jack: Jack, seconds: int, path: Path, *ports: str) -> Iterator[Non
         wait_until(lambda: any("jackrec" in port for port in jack.ports()), "jack_rec at JACK")
         yield
         program.process.wait(seconds + PATIENCE_SECONDS)
+
+
+@contextlib.contextmanager
+def sclang(jack: Jack, tmp_path: Path) -> Iterator[tuple[Program, int]]:
+    """Run the receiver that docs/osc.md has for SuperCollider; at which UDP port it listens."""
+    needs("sclang", "scsynth")
+    env = {
+        "QT_QPA_PLATFORM": "offscreen",
+        # Without these two sclang does not start for root.
+        "QTWEBENGINE_CHROMIUM_FLAGS": "--no-sandbox",
+        "QTWEBENGINE_DISABLE_SANDBOX": "1",
+        "XDG_RUNTIME_DIR": str(tmp_path),
+        "HOME": str(tmp_path),
+    }
+    # Its own way out: a client of JACK that is killed makes the graph stand still for seconds.
+    script = tmp_path / "loader.scd"
+    script.write_text(
+        f'"{RECEIVERS / "gradmidi.scd"}".load; '
+        "OSCdef(\\leave, { s.quit({ 0.exit }) }, '/leave');"
+    )
+    argv = ["sclang", str(script)]
+    with running(argv, tmp_path / "sclang.txt", {**jack.env, **env}) as program:
+        (line,) = program.wait_for(r"gradmidi: listening on \d+")
+        program.wait_for("gradmidi: ready to play")
+        jack.wait_for("SuperCollider:out_1")
+        port = int(line.split()[-1])
+        yield program, port
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as leave:
+            leave.sendto(b"/leave\0\0,\0\0\0", ("127.0.0.1", port))
+        program.stop(None)
 
 
 def free_port() -> int:

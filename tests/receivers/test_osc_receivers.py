@@ -2,16 +2,21 @@
 
 import re
 import shutil
-import socket
 import sys
 import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from studio import free_port, needs, recording, running, wait_for_listener
+from studio import (
+    RECEIVERS,
+    free_port,
+    needs,
+    recording,
+    running,
+    sclang,
+    wait_for_listener,
+)
 
 from gradmidi.events import End, Fault, Mark, Off, On, Step
 from gradmidi.rig import Rig
@@ -19,8 +24,6 @@ from gradmidi.sinks.osc import Osc
 from gradmidi.voices import Voice
 
 pytestmark = pytest.mark.receivers
-
-RECEIVERS = Path(__file__).parents[2] / "docs" / "receivers"
 
 VOICES = (Voice(0, "conv1", (0,)), Voice(1, "fc1", (1, 2, 3)))
 
@@ -94,35 +97,6 @@ def test_a_receiver_that_goes_and_comes_back_hears_the_rest(tmp_path):
             assert sink.counters.errors > 0
     finally:
         sink.close()
-
-
-@contextmanager
-def sclang(jack, tmp_path):
-    needs("sclang", "scsynth")
-    env = {
-        "QT_QPA_PLATFORM": "offscreen",
-        # Without these two sclang does not start for root.
-        "QTWEBENGINE_CHROMIUM_FLAGS": "--no-sandbox",
-        "QTWEBENGINE_DISABLE_SANDBOX": "1",
-        "XDG_RUNTIME_DIR": str(tmp_path),
-        "HOME": str(tmp_path),
-    }
-    # Its own way out: a client of JACK that is killed makes the graph stand still for seconds.
-    script = tmp_path / "loader.scd"
-    script.write_text(
-        f'"{RECEIVERS / "gradmidi.scd"}".load; '
-        "OSCdef(\\leave, { s.quit({ 0.exit }) }, '/leave');"
-    )
-    argv = ["sclang", str(script)]
-    with running(argv, tmp_path / "sclang.txt", {**jack.env, **env}) as program:
-        (line,) = program.wait_for(r"gradmidi: listening on \d+")
-        program.wait_for("gradmidi: ready to play")
-        jack.wait_for("SuperCollider:out_1")
-        port = int(line.split()[-1])
-        yield program, port
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as leave:
-            leave.sendto(b"/leave\0\0,\0\0\0", ("127.0.0.1", port))
-        program.stop(None)
 
 
 def test_supercollider_prints_what_was_sent_and_plays_it(jack, tmp_path):

@@ -3,9 +3,10 @@
 import os
 import signal
 import sys
+import time
 
 import pytest
-from listening import Receiver, Trainer, until
+from listening import SOON_SECONDS, Receiver, Trainer, alone, summed, until
 from studio import dumped, midi_dump, wait_until
 
 import gradmidi
@@ -53,15 +54,15 @@ def starts(message):
     return message[0] & 0xF0 == 0x90 and message[2] > 0
 
 
-def underway(program):
-    wait_until(lambda: len(sounding(dumped(program))) >= 3, "a chord")
+def underway(program, notes=3):
+    wait_until(lambda: len(sounding(dumped(program))) >= notes, "a chord")
 
 
-def came_to_its_end(trainer, steps):
+def came_to_its_end(trainer, steps, result):
     code, out, err = trainer.result()
     trainer.gone()
     assert code == 0, err
-    assert out.startswith("result ")
+    assert out == result
     assert gradmidi.read(trainer.folder).steps == steps
     return err
 
@@ -69,37 +70,42 @@ def came_to_its_end(trainer, steps):
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_the_jack_server_is_killed_in_the_middle(own_jack, heard, receiver, tmp_path, how):
     with Trainer(
-        tmp_path / "a", midi="synth", osc=receiver.target, steps=400, env=own_jack.env
+        tmp_path / "a", "model", midi="synth", osc=receiver.target, steps=400, env=own_jack.env
     ) as trainer:
-        underway(heard)
+        underway(heard, 2)
         own_jack.stop(how)
-        err = came_to_its_end(trainer, 400)
+        err = came_to_its_end(trainer, 400, alone(steps=400))
+    assert receiver.silent() < SOON_SECONDS
     assert err.count("the JACK server has ended; all else goes on") == 1
     # What cannot be promised is said, and the other output heard all of it.
     assert "may still sound" in err
     assert receiver.step == 400
-    assert not receiver.sounding
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_the_synth_is_killed_in_the_middle(own_jack, heard, receiver, tmp_path, how):
     with Trainer(
-        tmp_path / "a", midi="synth", osc=receiver.target, steps=400, env=own_jack.env
+        tmp_path / "a", "model", midi="synth", osc=receiver.target, steps=400, env=own_jack.env
     ) as trainer:
-        underway(heard)
+        underway(heard, 2)
         heard.stop(how)
-        err = came_to_its_end(trainer, 400)
+        err = came_to_its_end(trainer, 400, alone(steps=400))
+    assert receiver.silent() < SOON_SECONDS
     assert "Traceback" not in err
     assert receiver.step == 400
-    assert not receiver.sounding
 
 
 def test_the_player_is_killed_and_its_notes_at_a_synth_are_ended(own_jack, heard, tmp_path):
-    with Trainer(tmp_path / "a", midi="synth", steps=400, env=own_jack.env) as trainer:
+    rig = tmp_path / "rig.toml"
+    rig.write_text("clock = true\n")
+    with Trainer(tmp_path / "a", midi="synth", rig=rig, steps=600, env=own_jack.env) as trainer:
         underway(heard)
+        struck = time.monotonic()
         os.kill(trainer.player(), signal.SIGKILL)
         until(lambda: not sounding(dumped(heard)), "silence")
-        err = came_to_its_end(trainer, 400)
+        assert time.monotonic() - struck < SOON_SECONDS
+        until(lambda: STOP in dumped(heard), "the clock's Stop")
+        err = came_to_its_end(trainer, 600, summed(600))
     assert err.count("the player has ended (signal 9)") == 1
 
 

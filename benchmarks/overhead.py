@@ -4,9 +4,10 @@
 
 Prints Markdown. Each way of looking is called between `backward` and the optimizer's step, in an
 order that is shuffled each round, and timed by itself: differences between whole steps drown in
-noise. Figures are medians over the rounds of one run, each a ratio to `torch._foreach_norm` with
-one copy to the host, and a share of the bare step of the same run. Histograms are taken in every
-few rounds alone, as they take so long.
+noise. Of gradmidi that is the hook which an optimizer calls before it steps, and, in a row of its
+own, `ears.capture()`. Figures are medians over the rounds of one run, each a ratio to
+`torch._foreach_norm` with one copy to the host, and a share of the bare step of the same run.
+Histograms are taken in every few rounds alone, as they take so long.
 
 The last table is of 2,000 layers: how long a step keeps Python from anything else beyond
 `_foreach_norm`. The processor time of the log's thread is counted as if it held the interpreter
@@ -39,7 +40,7 @@ import gradmidi
 from gradmidi.listener import Listener
 
 FLOOR, BARE = "`_foreach_norm`", "bare step"
-LOOK = "**gradmidi**"
+LOOK, BY_HAND = "**gradmidi**", "`ears.capture()`, by hand"
 CLIP, EARS_CLIP = "`clip_grad_norm_`", "**`ears.clip_grad_norm_`**, norms too"
 HISTOGRAMS = ("`wandb.watch`-style histograms", "TensorBoard `add_histogram`")
 HISTOGRAM_EVERY = 5
@@ -137,18 +138,26 @@ TABLES = ("budget", "layers")
 Way = Callable[[], object]
 
 
-def ways(model: nn.Module, ears: Listener, folder: Path) -> dict[str, Way]:
-    """Make what is compared; each is called with gradients in place."""
+def ways(
+    model: nn.Module, ears: Listener, silent: torch.optim.Optimizer, folder: Path
+) -> dict[str, Way]:
+    """Make what is compared; each is called with gradients in place.
+
+    `silent` is an optimizer that is listened to and never steps: its hook can be called alone.
+    """
+    (hook,) = silent._optimizer_step_pre_hooks.values()
     parameters = list(model.parameters())
     # What is watched while a listener is open; these share the gradients and are not.
     twins = [nn.Parameter(parameter.detach()) for parameter in parameters]
     for twin, parameter in zip(twins, parameters, strict=True):
         twin.grad = parameter.grad
 
+    def step_hook() -> None:
+        hook(silent, (silent,), {})
+
     def clip_and_hand_over() -> None:
         ears.clip_grad_norm_(LARGE_NORM)
-        # An optimizer's step would do that.
-        ears.capture()
+        step_hook()
 
     def histograms() -> None:
         # As `wandb.watch` does for each parameter: the range, and counts in 64 bins.
@@ -159,7 +168,8 @@ def ways(model: nn.Module, ears: Listener, folder: Path) -> dict[str, Way]:
 
     found: dict[str, Way] = {
         FLOOR: lambda: torch.stack(torch._foreach_norm([p.grad for p in parameters])).tolist(),
-        LOOK: ears.capture,
+        LOOK: step_hook,
+        BY_HAND: ears.capture,
         "post's `.norm().item()` loop": lambda: [p.grad.norm().item() for p in parameters],
         CLIP: lambda: clip_grad_norm_(twins, LARGE_NORM),
         EARS_CLIP: clip_and_hand_over,
@@ -211,11 +221,12 @@ def measured(case: Case, rounds: int) -> dict[str, float]:
             times.setdefault(BARE, []).append(before - begin + end - after)
 
     step(None, None)
+    silent = torch.optim.SGD(model.parameters(), lr=0.0)
     with (
         tempfile.TemporaryDirectory() as folder,
-        gradmidi.listen(model, out=Path(folder) / "a", files=()) as ears,
+        gradmidi.listen(model, silent, out=Path(folder) / "a", files=()) as ears,
     ):
-        found = ways(model, ears, Path(folder))
+        found = ways(model, ears, silent, Path(folder))
         for name, way in found.items():
             if name not in HISTOGRAMS:
                 step(None, way)

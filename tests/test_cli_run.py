@@ -116,7 +116,9 @@ def test_a_launcher_is_refused_by_the_line_that_works(
     assert err.rstrip().endswith(": " + line)
 
 
-@pytest.mark.parametrize("given", ["deepspeed train.py", "python -m deepspeed.launcher.runner t.py"])
+@pytest.mark.parametrize(
+    "given", ["deepspeed train.py", "python -m deepspeed.launcher.runner t.py"]
+)
 def test_deepspeed_is_refused_by_what_can_be_heard(tmp_path: Path, given: str) -> None:
     code, out, err = gradmidi("--out", "a", *given.split(), cwd=tmp_path)
     assert (code, out) == (2, "")

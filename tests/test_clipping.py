@@ -185,10 +185,9 @@ def train_compiled(
     torch._dynamo.reset()
     model = small()
     optimizer = torch.optim.SGD(model.parameters(), LR)
-    ears = None
 
     @torch.compile(**options)
-    def step(x: torch.Tensor) -> None:
+    def step(x: torch.Tensor, ears: Any) -> None:
         optimizer.zero_grad()
         loss_of(model, x).backward()
         clip(model, ears)
@@ -196,11 +195,11 @@ def train_compiled(
 
     if before:
         untrained = copy.deepcopy(model.state_dict())
-        step(batches(1)[0])
+        step(batches(1)[0], None)
         model.load_state_dict(untrained)
     with ours(folder, model, optimizer) as ears:
         for x in batches(STEPS):
-            step(x)
+            step(x, ears)
 
 
 @pytest.mark.slow

@@ -61,6 +61,13 @@ def closing(folder: Path, ending: str = "close"):
         process.communicate()
 
 
+def rest(process) -> tuple[str, str]:
+    """What else it prints until its end; `communicate` would miss what was read ahead."""
+    found = process.stdout.read(), process.stderr.read()
+    process.wait(60.0)
+    return found
+
+
 def appears(path: Path) -> bool:
     end = time.monotonic() + 60.0
     while not path.exists() and time.monotonic() < end:
@@ -111,18 +118,117 @@ def test_ctrl_c_ends_the_waiting_and_leaves_everything_whole(tmp_path, presses):
     with closing(tmp_path / "a") as process:
         assert process.stdout.readline() == "closing\n"
         assert log_is_ended(tmp_path / "a")
-        for _ in range(presses):
-            # To all of them, as a terminal does.
+        # To all of them, as a terminal does.
+        os.killpg(process.pid, signal.SIGINT)
+        told = ""
+        while "still being made, by a process of its own" not in told:
+            line = process.stderr.readline()
+            assert line, told
+            told += line
+        if presses == 2:
+            # Not before: of two that come at once the second is none.
             os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60.0)
+        out, err = rest(process)
         assert process.returncode == -signal.SIGINT
         assert out == ""
-        assert "still being made, by a process of its own" in err
-        assert err.rstrip().endswith("KeyboardInterrupt")
+        if presses == 1:
+            assert err.rstrip().endswith("KeyboardInterrupt")
         assert reason(tmp_path / "a" / "run") == "closed"
         assert not (tmp_path / "a" / "run" / "run.mid").exists()
     # The renderer was not reached by Ctrl-C, and finishes alone.
     assert appears(tmp_path / "a" / "run" / "run.mid")
+
+
+HANGING = """
+import sys
+import gradmidi
+from gradmidi.listener import ears as listening
+from gradmidi.patience import Patience
+
+folder, listening.FLUSH_SECONDS = sys.argv[1], float(sys.argv[2])
+count, wait = Patience._count, Patience.wait
+
+def told(self, *given):
+    count(self, *given)
+    print("pressed", self.interrupts, flush=True)
+
+def waiting(self, *given):
+    print("waiting", flush=True)
+    return wait(self, *given)
+
+Patience._count, Patience.wait = told, waiting
+ears = gradmidi.record(folder, layers=["fc1", "fc2"], files=())
+for step in range(2000):
+    ears.frame([1.0 + step, 2.0])
+ears.close()
+print("closed", flush=True)
+"""
+
+
+@contextmanager
+def hanging(folder: Path, seconds: float):
+    """A run that is being closed, whose log is a pipe that is full; and that pipe."""
+    folder.mkdir()
+    os.mkfifo(folder / "run.jsonl")
+    disk = os.open(folder / "run.jsonl", os.O_RDONLY | os.O_NONBLOCK)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANGING, str(folder), str(seconds)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout.readline() == "waiting\n"
+        yield process, disk
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(disk)
+
+
+def press(process) -> None:
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def test_a_log_that_cannot_be_flushed_is_waited_for_no_longer_than_said(tmp_path):
+    with hanging(tmp_path / "a", 0.3) as (process, _):
+        out, err = rest(process)
+        assert (process.returncode, out) == (0, "closed\n")
+        assert "the disk does not keep up: the end of the run log may be missing" in err
+
+
+def test_a_second_ctrl_c_gives_up_a_log_that_cannot_be_flushed(tmp_path):
+    with hanging(tmp_path / "a", 1000.0) as (process, _):
+        press(process)
+        assert process.stdout.readline() == "pressed 1\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        press(process)
+        out, err = rest(process)
+        assert process.returncode == -signal.SIGINT
+        assert out == "pressed 2\n"
+        assert "the disk does not keep up: the end of the run log may be missing" in err
+        assert err.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_after_one_ctrl_c_a_slow_disk_still_gets_the_whole_log(tmp_path):
+    with hanging(tmp_path / "a", 1000.0) as (process, disk):
+        press(process)
+        assert process.stdout.readline() == "pressed 1\n"
+        os.set_blocking(disk, True)
+        held = b""
+        while chunk := os.read(disk, 65536):
+            held += chunk
+        out, err = rest(process)
+        assert (process.returncode, out) == (-signal.SIGINT, "")
+        assert "does not keep up" not in err
+        assert "2000 steps in" in err
+        assert err.rstrip().endswith("KeyboardInterrupt")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "run.jsonl").write_bytes(held)
+    log = gradmidi.read(tmp_path / "b")
+    assert (log.steps, reason(tmp_path / "b")) == (2000, "closed")
 
 
 def test_after_an_exception_it_does_not_wait(tmp_path):

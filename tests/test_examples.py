@@ -1,6 +1,8 @@
 """Every Python example of the README and the guides, run as it stands, as a newcomer would."""
 
+import os
 import re
+import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -66,3 +68,60 @@ def test_it_runs_as_it_stands(tmp_path: Path, example: str) -> None:
     assert (norms > 0.0).any(axis=1).all()
     for name in ("run.mid", "run.wav"):
         assert (folder / name).stat().st_size > 100
+
+
+SCRIPT = """\
+import argparse
+import os
+import torch
+from torch import distributed, nn
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float)
+rate = parser.parse_args().lr
+torch.manual_seed(0)
+model = nn.Linear(4, 1)
+if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    distributed.init_process_group("gloo")
+    model = nn.parallel.DistributedDataParallel(model)
+optimizer = torch.optim.SGD(model.parameters(), rate)
+for _ in range(4):
+    optimizer.zero_grad()
+    model(torch.randn(8, 4)).square().mean().backward()
+    optimizer.step()
+"""
+LINES = re.findall(r"^(?:gradmidi run|torchrun|accelerate launch) .*", PAGES[0].read_text(), re.M)
+
+
+def test_there_is_a_line_of_each_way_to_start_a_script() -> None:
+    assert [line.split()[0] for line in LINES] == ["gradmidi", "torchrun", "accelerate"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_that_starts_a_script_runs_as_it_stands(tmp_path: Path, line: str) -> None:
+    pytest.importorskip("torch")
+    if line.startswith("accelerate"):
+        pytest.importorskip("accelerate")
+    (tmp_path / "train.py").write_text(SCRIPT, encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    # Of this Python; torchrun's usual port may be another's.
+    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {"PATH": paths, "PET_MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        line,
+        shell=True,
+        cwd=tmp_path,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert len(gradmidi.read(folder).norms()) == 4
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "run.jsonl", "run.mid", "run.txt", "run.wav",
+    ]  # fmt: skip

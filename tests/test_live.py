@@ -136,6 +136,18 @@ def test_a_key_let_go_of_and_struck_again_at_the_same_moment_is_known_to_sound()
         ledger.close()
 
 
+def test_what_is_wrong_is_said_once_however_late_it_is_heard_of():
+    class Late(Live):
+        def _await(self):
+            self._reader.join(60.0)
+            super()._await()
+
+    said = []
+    with pytest.raises(PortError, match="'nowhere' is no OSC address"):
+        Late(Session(load("hold"), osc=("nowhere",)), said.append)
+    assert said == []
+
+
 @stops
 def test_a_player_that_never_answers_is_told_once_and_left_behind(tmp_path, monkeypatch, capsys):
     mute = tmp_path / "python"

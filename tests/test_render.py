@@ -1,12 +1,15 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import mido
 import numpy as np
 import pytest
 import soundfile
 from logs import write_log
+from rights import bound
 
 import gradmidi
 from gradmidi.errors import GradmidiError, RunLogError
@@ -102,9 +105,6 @@ def test_a_folder_that_is_not_there_is_named_and_nothing_is_left(run, tmp_path):
 
 def test_a_full_disk_leaves_no_stump(run, tmp_path):
     """A child whose files may grow to 20 kB at most meets what a full disk gives."""
-    import subprocess
-    import sys
-
     script = (
         "import resource, signal, sys; from gradmidi.cli import main;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
@@ -123,6 +123,54 @@ def test_a_full_disk_leaves_no_stump(run, tmp_path):
     assert done.stderr.count("\n") == 1
     assert "could not be written" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+EACH = """
+import sys
+from gradmidi.errors import GradmidiError
+from gradmidi.render import render
+
+run, out, endings, limit = sys.argv[1:]
+if limit:
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+for ending in endings.split():
+    try:
+        render(run, f"{out}/a{ending}")
+    except GradmidiError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither such rights nor such limits")
+@pytest.mark.parametrize(
+    ("rights", "limit", "reason"),
+    [(0o555, "", "Permission denied"), (0o755, "64", "File too large")],
+    ids=["read-only", "full"],
+)
+def test_whatever_cannot_be_written_is_told_and_leaves_nothing(
+    run, tmp_path, rights, limit, reason
+):
+    endings = [ending for ending in ENDINGS if ending != ".mp4"]
+    out = tmp_path / "out"
+    out.mkdir()
+    out.chmod(rights)
+    done = subprocess.run(
+        [*bound(), sys.executable, "-c", EACH, run, out, " ".join(endings), limit],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    for ending, line in zip(endings, lines, strict=True):
+        # A page's sound is a file of its own first, elsewhere.
+        assert (str(out) in line and ending in line) or (limit and ending == ".html")
+        assert "could not be written" in line
+        # libsndfile has words of its own for it.
+        assert reason in line or ending in (".wav", ".flac", ".ogg", ".mp3")
+    assert list(out.iterdir()) == []
 
 
 def test_a_run_that_is_not_there_is_named(tmp_path):

@@ -354,8 +354,8 @@ def test_what_is_no_tracker_is_refused_before_training(
 @pytest.mark.parametrize(
     ("name", "found", "says"),
     [
-        ("wandb", {}, "wandb 0.17 or newer is needed; it is not installed"),
-        ("wandb", {"wandb": "0.12.1"}, "wandb 0.17 or newer is needed; this is 0.12.1"),
+        ("wandb", {}, "wandb 0.18 or newer is needed; it is not installed"),
+        ("wandb", {"wandb": "0.12.1"}, "wandb 0.18 or newer is needed; this is 0.12.1"),
         ("mlflow", {"mlflow-skinny": "1.30.0"}, "mlflow 2.0 or newer is needed; this is 1.30.0"),
     ],
 )

@@ -121,6 +121,10 @@ class _Training:
         """Those that are still there."""
         return [each for ref in self._optimizers if (each := ref()) is not None]
 
+    def add(self, optimizer: "Optimizer") -> None:
+        """Take in one that has come later."""
+        self._optimizers.append(weakref.ref(optimizer))
+
 
 class Script:
     """Listens to whatever this process trains; a `gradmidi.capture.watch.Watcher`.
@@ -260,6 +264,9 @@ class Script:
         if self._capture is not None and held_by(optimizer).keys() <= self._parameters:
             self._leave_to_others([optimizer])
             self._capture.add(optimizer)
+            if self._training is not None:
+                # It may still be there when the next training begins, and is none of that.
+                self._training.add(optimizer)
             return
         earlier = next((each for each in self._trainings if optimizer in each.optimizers), None)
         if earlier is None:

@@ -351,14 +351,15 @@ class Listener:
     def _close(self, reason: str, *, wait: bool) -> None:
         if self._closed or not self._writer.is_open:
             return
-        self._closed = True
-        atexit.unregister(self._exit)
-        seconds = self._writer.now()
-        looking = 0.0
-        if self._capture is not None:
-            looking = self._capture.cost
-            self._capture.detach()
         with Patience() as patience:
+            # Only now: an interrupt before this leaves it to the end of the program.
+            self._closed = True
+            atexit.unregister(self._exit)
+            seconds = self._writer.now()
+            looking = 0.0
+            if self._capture is not None:
+                looking = self._capture.cost
+                self._capture.detach()
             self._writer.close(reason, 0.0)
             if not patience.wait(lambda s: self._writer.close(reason, s), FLUSH_SECONDS, 2):
                 say("the disk does not keep up: the end of the run log may be missing")

@@ -146,7 +146,7 @@ class _Named:
 
 
 TRACKERS: Mapping[str, _Named] = {
-    "wandb": _Named(_wandb, ("wandb",), "0.17"),
+    "wandb": _Named(_wandb, ("wandb",), "0.18"),
     "mlflow": _Named(_mlflow, ("mlflow", "mlflow-skinny"), "2.0", lasting=True),
 }
 

@@ -284,6 +284,8 @@ class Live:
     def _take(self, answer: dict[str, Any]) -> None:
         if "ready" in answer or "error" in answer:
             self._ready = "ready" in answer
+            # An error tells all: the player's end, which follows, is no news.
+            self._closing = self._closing or "error" in answer
             self._answer.put(answer)
         if "say" in answer:
             self._say(answer["say"])
@@ -305,7 +307,6 @@ class Live:
             self._end()
             return
         if "error" in answer:
-            self._closing = True
             self._end()
             self._reader.join(KILL_SECONDS)
             self._forget()

@@ -123,7 +123,10 @@ def test_the_mnist_example_prints_what_it_prints_without_us(tmp_path: Path) -> N
 
 # -- what is heard --------------------------------------------------------------------------------
 
-STYLES = ("clip", "plain", "gan", "closure", "in_backward", "scaler", "compiled", "again")
+STYLES = (
+    "clip", "plain", "gan", "closure", "in_backward", "scaler", "compiled", "again",
+    "compiled_clip",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +156,15 @@ def test_norms_are_those_by_hand(styles: tuple[Path, dict[str, list[Any]]], styl
         ]  # fmt: skip
     else:
         assert names(found) == ["fc1", "fc2"]
-    assert ending(found).clipping == ("before" if style == "clip" else "none")
+    assert ending(found).clipping == ("before" if "clip" in style else "none")
+
+
+def test_clipping_in_one_graph_before_the_first_step_is_told_of(tmp_path: Path) -> None:
+    done = run("--out", "a", SCRIPTS / "small.py", "one_graph", cwd=tmp_path)
+    assert (done.code, len(done.said)) == (0, 3), done.err
+    assert "fullgraph=True is not seen" in done.said[1]
+    same(tmp_path / "a", by_hand(done.out)["one_graph"])
+    assert ending(tmp_path / "a").clipping == "unknown"
 
 
 def test_a_training_that_goes_on_after_another_goes_on_in_its_own_run(tmp_path: Path) -> None:

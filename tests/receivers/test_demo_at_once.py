@@ -53,7 +53,7 @@ def test_the_demo_plays_into_fluidsynth_and_supercollider_at_once(jack, synth, t
             jack.connect("gradmidi:gradmidi", "fs:midi_00")
             with recording(jack, 2, heard, *ports):
                 synth.wait_for("event_post_noteon")
-            assert demo.process.wait(2 * PATIENCE_SECONDS) == 0, demo.text
+            assert demo.process.wait(4 * PATIENCE_SECONDS) == 0, demo.text
         supercollider.wait_for(f"^stop {STEPS} ")
         # The bell of the end rings for some seconds, at a synth of samples.
         with recording(jack, 6, rest, *ports):

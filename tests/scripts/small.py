@@ -208,6 +208,38 @@ def compiled():
         tell(net.fc1, net.fc2)
 
 
+def compiled_clip():
+    net = Net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    tell_apart = torch.compiler.disable(tell)
+
+    @torch.compile(backend="eager")
+    def step(x):
+        optimizer.zero_grad()
+        (100.0 * (net(x) - 3.0)).square().mean().backward()
+        tell_apart(net.fc1, net.fc2)
+        nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+        optimizer.step()
+
+    for _ in range(4):
+        step(torch.randn(16, 4))
+
+
+def one_graph():
+    net = Net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+
+    @torch.compile(backend="eager", fullgraph=True)
+    def clip():
+        nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+
+    for _ in range(4):
+        backward(net, 100.0)
+        clip()
+        tell(net.fc1, net.fc2)
+        optimizer.step()
+
+
 def raw():
     x = torch.ones(3, requires_grad=True)
     optimizer = torch.optim.SGD([x], lr=0.1)
@@ -237,7 +269,7 @@ def forked():
 
 MODES = (
     plain, never, leave, fail, move, endless, clip, scaler, closure, gan, in_backward,
-    folds, probe, again, compiled, raw, itself, forked,
+    folds, probe, again, compiled, compiled_clip, one_graph, raw, itself, forked,
 )  # fmt: skip
 
 if __name__ == "__main__":

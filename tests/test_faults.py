@@ -476,6 +476,19 @@ def test_norms_that_rise_as_the_loss_falls_may_rise_further():
     assert losing(learns, norms) == [spike, exploding]
 
 
+def test_what_exploded_is_usual_as_soon_as_the_run_has_learnt_since():
+    norms = noise(1000, 3, spread=0.2)
+    norms[120:, 0] *= 50.0
+    level = [2.3] * 1000
+    learns = [2.3] * 300 + [1.2] * 700
+    first = [("spike", 0, 121), ("exploding", 0, 124)]
+    assert losing(level, norms) == [*first, ("exploding", 0, 424), ("exploding", 0, 724)]
+    assert losing(learns, norms) == first
+    # What explodes after that is told as ever.
+    norms[700:, 1] *= 50.0
+    assert losing(learns, norms) == [*first, ("spike", 1, 701), ("exploding", 1, 704)]
+
+
 def test_layers_left_behind_in_the_first_frames_vanish():
     norms = noise(200, 4, spread=0.2)
     norms[3:, :2] *= 0.01

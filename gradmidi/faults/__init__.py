@@ -256,6 +256,8 @@ class Watch:
         self._rising = bool(self._above.any())
         # What has risen by many decades in its first frames may not live through `sustain`.
         leapt = high & (logs > past.leap)
+        if not self._on[_EXPLODING]:
+            self._loss.mark()
         return self._last(
             _EXPLODING,
             frame,
@@ -357,7 +359,8 @@ class Watch:
     def _held(self) -> Bools:
         """Find the layers whose limits must not follow them: those that are beyond them.
 
-        For so long, that is: in the end what lasts is what is usual.
+        For so long, that is: in the end what lasts is what is usual; of what exploded as soon as
+        the run has learnt since.
         """
         beyond = self._active[_EXPLODING] | self._active[_VANISHING]
         self._beyond = (self._beyond + BLOCK) * beyond
@@ -366,7 +369,7 @@ class Watch:
             # Later the median follows slowly, and must, of all layers alike.
             perhaps |= self._below > 0
         held: Bools = np.where(beyond, self._beyond <= self._limits.relearn, perhaps)
-        return held
+        return held & ~self._active[_EXPLODING] if self._loss.learns else held
 
     def _tell(self, kind: int, layers: list[int], frame: Frame) -> tuple[Finding, ...]:
         """Tell of layers, but for those that were told of too short a while ago."""

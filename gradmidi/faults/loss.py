@@ -53,6 +53,7 @@ class LossPast:
         self._recent: deque[float] = deque(maxlen=WINDOW + BLOCK)
         self._limit = math.inf
         self._seen = self._above = self._calm = self._lasted = 0
+        self._before = 0.0
         self.diverges = False
 
     def restart(self) -> None:
@@ -77,6 +78,17 @@ class LossPast:
         self._seen += 1
         if self._seen == 1 or self._seen % BLOCK == 0:
             self._draw()
+
+    def mark(self) -> None:
+        """Say that norms have risen: what the loss was before is what `learns` goes by."""
+        recent = self._recent
+        self._before = median(recent) if recent and min(recent) > 0.0 else 0.0
+
+    @property
+    def learns(self) -> bool:
+        """Whether the loss has fallen since `mark`: whatever rose then, the run is well with it."""
+        newest = list(self._recent)[-BLOCK:]
+        return bool(newest) and median(newest) < FALLEN * self._before
 
     @property
     def falls(self) -> bool:

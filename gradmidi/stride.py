@@ -10,6 +10,9 @@ __all__ = ["Stride"]
 
 REMEMBERED = 9
 
+STALL = 10.0
+"""A look that took this many times the usual was stopped, as by a closed lid: it cost no more."""
+
 
 class Stride:
     """Tells of each step whether to look at it; the first always is.
@@ -54,8 +57,10 @@ class Stride:
         self._clock = clock
         self._left = 1
         self._agreed: int | None = None
+        self._begin: float | None = None
         self._before: float | None = None
         self._spent_before = 0.0
+        self._owed = 0.0
         self._costs: deque[float] = deque(maxlen=REMEMBERED)
         self._steps: deque[float] = deque(maxlen=REMEMBERED)
 
@@ -65,14 +70,29 @@ class Stride:
             return True
         if self._budget is not None:
             now = self._clock()
+            if self._begin is None:
+                self._begin = now
             if self._before is not None:
                 self._steps.append(now - self._before - (self.seconds - self._spent_before))
             self._before, self._spent_before = now, self.seconds
         self._left -= 1
-        if self._left > 0:
+        if self._left > 0 or self._owes():
             return False
         self._left = self.wanted if self._agreed is None else self._agreed
         return True
+
+    def _owes(self) -> bool:
+        """Tell whether one more look would be more than the time so far pays for.
+
+        The stride goes by what looking usually costs; a look that was held up costs more.
+        Where ranks agreed on a stride all of them look at the same steps, and none waits.
+        """
+        if self._budget is None or self._agreed is not None or not self._costs:
+            return False
+        assert self._begin is not None
+        assert self._before is not None
+        elapsed = self._before - self._begin
+        return self._owed + median(self._costs) > self._budget * elapsed
 
     @property
     def wanted(self) -> int:
@@ -93,3 +113,4 @@ class Stride:
             self.seconds += seconds
             if self._budget is not None:
                 self._costs.append(seconds)
+                self._owed += min(seconds, STALL * median(self._costs))

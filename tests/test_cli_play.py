@@ -183,6 +183,7 @@ exec sh -c "$*"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a shell script")
 def test_a_run_on_another_machine_comes_by_ssh(run, tmp_path, receiver):
     bin_ = tmp_path / "bin"
@@ -225,6 +226,7 @@ def ticked(track):
         yield tick, message
 
 
+@pytest.mark.slow
 def test_the_take_of_a_run_played_again_is_the_file_of_its_own_timing(run, tmp_path, receiver):
     take, file = tmp_path / "takes" / "live.mid", tmp_path / "a.mid"
     done = gradmidi("play", run, "--osc", receiver.target, "--take", take)
@@ -456,6 +458,7 @@ def test_ctrl_c_ends_playing_and_every_note(tmp_path, receiver):
         assert "Traceback" not in terminal.text
 
 
+@pytest.mark.slow
 @terminals
 def test_wait_starts_on_enter(run, receiver):
     with Terminal("play", run, "--osc", receiver.target, "--wait") as terminal:
@@ -470,6 +473,7 @@ def test_wait_starts_on_enter(run, receiver):
 # -- the demo -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_demo_is_heard_step_by_step_and_its_take_kept(tmp_path, receiver):
     pytest.importorskip("torch")
     done = gradmidi(
@@ -493,6 +497,7 @@ def test_the_demo_is_heard_step_by_step_and_its_take_kept(tmp_path, receiver):
     assert {"run.jsonl", "run.mid", "run.wav"} <= {p.name for p in (tmp_path / "a").iterdir()}
 
 
+@pytest.mark.slow
 @terminals
 def test_the_demo_shows_what_play_shows_and_q_ends_it_in_order(tmp_path, receiver):
     pytest.importorskip("torch")
@@ -527,6 +532,7 @@ def test_the_demo_replaces_no_run_before_another_can_begin(run, words, line):
     assert (run / FILE_NAME).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_demo_replaces_a_run_where_it_is_told_to(run):
     pytest.importorskip("torch")
     done = gradmidi("demo", "--out", run.name, "--force", "--steps", 3, cwd=run.parent)

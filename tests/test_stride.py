@@ -43,6 +43,31 @@ def test_the_budget_holds_whatever_a_look_costs() -> None:
         assert 0.0025 < share < 0.005
 
 
+def test_the_budget_holds_where_some_looks_are_held_up() -> None:
+    clock, spent = Clock(), 0.0
+    stride = Stride(budget=0.005, clock=clock)
+    for _ in range(50_000):
+        if stride.due():
+            look = 0.005 if stride.looks % 5 == 4 else 0.001
+            clock.now += look
+            stride.spent(look)
+            spent += look
+        clock.now += 0.01
+    assert 0.0045 < spent / clock.now < 0.00501
+
+
+def test_one_look_that_stood_still_does_not_blind_the_rest() -> None:
+    clock = Clock()
+    stride = Stride(budget=0.01, clock=clock)
+    usual = looked_at(stride, clock, 5_000, step=0.01, look=0.001)[-1]
+    assert usual > 4_900
+    while not stride.due():
+        clock.now += 0.01
+    clock.now += 3600.0
+    stride.spent(3600.0)
+    assert len(looked_at(stride, clock, 500, step=0.01, look=0.001)) > 30
+
+
 def test_a_cheap_look_leaves_out_no_step() -> None:
     clock = Clock()
     stride = Stride(budget=0.01, clock=clock)

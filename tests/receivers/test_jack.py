@@ -173,6 +173,7 @@ def test_panic_silences_what_someone_else_left_sounding(jack, synth):
     assert len(synth.wait_for("event_post_noteoff", 2048)) == 2048
 
 
+@pytest.mark.slow
 def test_the_commands_list_check_and_silence(jack, dump):
     program = dump("desk")
     listed = gradmidi("ports")

@@ -99,6 +99,7 @@ def test_a_receiver_that_goes_and_comes_back_hears_the_rest(tmp_path):
         sink.close()
 
 
+@pytest.mark.slow
 def test_supercollider_prints_what_was_sent_and_plays_it(jack, tmp_path):
     path = tmp_path / "out.wav"
     with sclang(jack, tmp_path) as (program, port):

@@ -6,13 +6,13 @@ brightness or to the bend. Zero, none and what is not finite are rests.
 """
 
 import heapq
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from gradmidi import texts
 from gradmidi.events import (
     BRIGHTNESS,
     FAULT_VOICE,
@@ -190,7 +190,7 @@ class Composer:
         norms = self._combined(slot.norms)
         self._quiet(start)
         self._step, self._seconds = slot.step, slot.seconds
-        _follow(self._steps, slot.index, slot.step)
+        texts.follow(self._steps, slot.index, slot.step)
         for text in slot.marks:
             self._add(Mark(start, text))
         self._alarm(start, slot.findings)
@@ -233,9 +233,9 @@ class Composer:
         for voice in range(len(self.voices)):
             self._describe(now, voice, final=True)
             slots = {"slots": (now - self._origin) // self.slot_ticks}
-            self._add(Mark(now, "gradmidi " + json.dumps(slots), voice))
+            self._add(Mark(now, texts.write(slots), voice))
             self._release(now, voice)
-        self._add(Mark(now, "gradmidi " + json.dumps({"steps": self._steps}), 0))
+        self._add(Mark(now, texts.write({"steps": self._steps}), 0))
         if closed:
             self._add(*self._alarms.end(now))
         events = self.until(1 << 62)
@@ -434,13 +434,13 @@ class Composer:
             "slot_ticks": self.slot_ticks,
             "frames_per_slot": self._frames_per_slot,
         }
-        self._add(Mark(tick, "gradmidi " + json.dumps(mapping), voice))
+        self._add(Mark(tick, texts.write(mapping), voice))
 
     def _withhold(self, tick: int, voice: int, norm: float) -> None:
         """Write beside a voice's notes a norm whose note gave way: it is not lost to the eye."""
         slot = (tick - self._origin) // self.slot_ticks
-        text = json.dumps({"slot": slot, "norm": float(f"{norm:.7g}")})
-        self._add(Mark(tick, f"gradmidi {text}", voice))
+        text = texts.write({"slot": slot, "norm": float(f"{norm:.7g}")})
+        self._add(Mark(tick, text, voice))
 
     def _legend(self) -> int:
         """Play the key to the run; return the tick at which it is over.
@@ -472,25 +472,6 @@ class Composer:
         for event in events:
             self._count += 1
             heapq.heappush(self._agenda, (event.tick, _RANK[type(event)], self._count, event))
-
-
-def _follow(rows: list[list[int]], slot: int, step: int) -> None:
-    """Add the last step of a slot to rows of slot, step, step from slot to slot, and slots.
-
-    Examples
-    --------
-    >>> rows: list[list[int]] = []
-    >>> for slot, step in enumerate((1, 11, 21, 22, 23)):
-    ...     _follow(rows, slot, step)
-    >>> rows
-    [[0, 1, 10, 3], [3, 22, 1, 2]]
-    """
-    if rows:
-        first, begin, apart, count = rows[-1]
-        if slot == first + count and (count == 1 or step == begin + apart * count):
-            rows[-1] = [first, begin, step - begin if count == 1 else apart, count + 1]
-            return
-    rows.append([slot, step, 0, 1])
 
 
 _STYLES = {

@@ -13,6 +13,7 @@ from typing import Any
 
 import mido
 
+from gradmidi import texts
 from gradmidi.channels import BEND_RANGE
 from gradmidi.errors import GradmidiError
 from gradmidi.events import BRIGHTNESS
@@ -20,8 +21,6 @@ from gradmidi.pitch import DRUM_GRID, DRUM_HOME, rail, reach
 from gradmidi.scale import note_number, pitch_to_hz, scale_notes
 
 __all__ = ["Decoded", "Value", "decode"]
-
-_PREFIX = "gradmidi "
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ def decode(path: str | Path) -> Decoded:
         int(tracks[0].mapping["frames_per_slot"]),
         mido.tick2second(ticks, file.ticks_per_beat, tempo),
         tuple(zip(*columns, strict=True)),
-        _steps(tracks[0].mapping.get("steps", ()), slots),
+        texts.unroll(tracks[0].mapping.get("steps", ()), slots),
     )
 
 
@@ -144,8 +143,8 @@ def _read(track: mido.MidiTrack) -> _Track:
         tick += message.time
         if message.type == "track_name":
             name = message.name
-        elif message.type == "text" and message.text.startswith(_PREFIX):
-            text = json.loads(message.text.removeprefix(_PREFIX))
+        elif message.type == "text":
+            text = texts.read(message.text)
             if "norm" in text:
                 withheld[int(text["slot"])] = float(text["norm"])
             else:
@@ -169,15 +168,6 @@ def _slots(tracks: Sequence[_Track], ticks: int) -> int:
         return int(tracks[0].mapping["slots"])
     notes = (t for track in tracks for t, message in track.messages if message.type == "note_on")
     return max(notes, default=-1) // ticks + 1
-
-
-def _steps(rows: Sequence[Sequence[int]], slots: int) -> tuple[int | None, ...]:
-    """Unroll rows of first slot, its step, steps from slot to slot, and how many slots."""
-    steps: list[int | None] = [None] * slots
-    for first, begin, apart, count in rows:
-        for index in range(count):
-            steps[first + index] = begin + apart * index
-    return tuple(steps)
 
 
 def _own(track: _Track, slots: int) -> Iterator[tuple[int, mido.Message]]:

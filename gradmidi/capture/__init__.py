@@ -21,7 +21,8 @@ from gradmidi.capture.sharded import (
     refuse_optimizer,
     share,
 )
-from gradmidi.capture.tap import StepHook, Taker, Tap, held_by
+from gradmidi.capture.taker import Taker
+from gradmidi.capture.tap import StepHook, Tap, held_by
 from gradmidi.capture.watch import watch
 from gradmidi.errors import CaptureError
 from gradmidi.layers import LayerChoice, chosen, layers_of, unwrapped

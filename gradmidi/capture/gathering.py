@@ -4,17 +4,15 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from gradmidi.capture.plan import Norms, Row
+from gradmidi.capture.taker import Taker
 from gradmidi.runlog import ABSENT
 from gradmidi.stride import Stride
-
-if TYPE_CHECKING:
-    from gradmidi.capture.tap import Taker
 
 __all__ = ["Gathering", "in_backward"]
 
@@ -40,7 +38,7 @@ class Gathering:
         Which of the updates are looked at.
     """
 
-    def __init__(self, taker: "Taker", stride: Stride) -> None:
+    def __init__(self, taker: Taker, stride: Stride) -> None:
         self._taker = taker
         self._stride = stride
         self._task = NOT_IN_BACKWARD

@@ -19,19 +19,17 @@ from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
+from gradmidi.capture.taker import Taker
 from gradmidi.errors import CaptureError
 from gradmidi.runlog import ABSENT
 from gradmidi.stride import Stride
 from gradmidi.troubles import say
-
-if TYPE_CHECKING:
-    from gradmidi.capture.tap import Taker
 
 __all__ = ["Shards", "is_sharded", "local", "meet", "rank", "refuse", "refuse_optimizer", "share"]
 
@@ -229,7 +227,7 @@ class Shards:
         self._thread = threading.Thread(target=self._run, name="gradmidi ranks", daemon=True)
         self._thread.start()
 
-    def taker(self, inner: "Taker", stride: Stride) -> "Taker":
+    def taker(self, inner: Taker, stride: Stride) -> Taker:
         """Make what takes this rank's norms, and hands those of all of them to `inner`."""
         stride.agree(stride.wanted)
         return _Shard(self, inner, stride)
@@ -356,7 +354,7 @@ _Local = Callable[[], np.ndarray] | None
 class _Shard:
     """Takes this rank's norms: a `gradmidi.capture.tap.Taker`."""
 
-    def __init__(self, shards: Shards, inner: "Taker", stride: Stride) -> None:
+    def __init__(self, shards: Shards, inner: Taker, stride: Stride) -> None:
         self._shards = shards
         self._inner = inner
         self._stride = stride

@@ -8,7 +8,7 @@ never comes makes no frame.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,34 +17,10 @@ from gradmidi.capture.compiled import apart
 from gradmidi.capture.gathering import Gathering, in_backward
 from gradmidi.capture.plan import UNFIT, Norms, Plan, Row
 from gradmidi.capture.readout import Readout, capturing
+from gradmidi.capture.taker import Taker
 from gradmidi.stride import Stride
 
-__all__ = ["StepHook", "Taker", "Tap", "held_by"]
-
-
-class Taker(Protocol):
-    """Whoever wants the norms. None of these may raise."""
-
-    def take(self, norms: Any, row: Callable[[Any], Any], skipped: Any = None) -> None:
-        """Take a step's norms as they are, and what makes a row of them.
-
-        `skipped` is true where a scaler threw the step away; it may be a number on a device.
-        """
-
-    def skip(self) -> None:
-        """Learn of a step that was not looked at."""
-
-    def fail(self, error: Exception) -> None:
-        """Learn that a step could not be looked at."""
-
-    def see_clipping(self) -> None:
-        """Learn that gradients are about to be clipped, and are looked at before."""
-
-    def miss_clipping(self) -> None:
-        """Learn that some are clipped where nobody is told of it."""
-
-    def replace(self) -> None:
-        """Learn that another listener takes over."""
+__all__ = ["StepHook", "Tap", "held_by"]
 
 
 class StepHook:

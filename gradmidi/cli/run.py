@@ -101,7 +101,7 @@ def run(
 
     Options of gradmidi stand before SCRIPT; all that follows it is the script's.
     """
-    from gradmidi.integrations.framework import TORCH, check_version
+    from gradmidi.framework import TORCH, check_version
     from gradmidi.integrations.script import Options, Script, is_first, rank_of
 
     given = tuple(arguments or ())

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from gradmidi.errors import CaptureError, RunLogError
+from gradmidi.framework import framework
 from gradmidi.importing.points import Point
-from gradmidi.integrations.framework import framework
 
 __all__ = ["read"]
 

@@ -6,7 +6,7 @@ an update takes.
 
 from typing import TYPE_CHECKING, Any
 
-from gradmidi.integrations.framework import check_options, framework
+from gradmidi.framework import check_options, framework
 from gradmidi.listener import Listener
 from gradmidi.listener import listen as listen_to
 

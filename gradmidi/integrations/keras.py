@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradmidi.integrations.framework import adapter, check_options, framework
+from gradmidi.framework import adapter, check_options, framework
 from gradmidi.listener import Listener, record
 from gradmidi.listener.opening import check
 from gradmidi.runlog import ABSENT

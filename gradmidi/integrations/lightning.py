@@ -8,7 +8,7 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-from gradmidi.integrations.framework import adapter, check_options, framework
+from gradmidi.framework import adapter, check_options, framework
 from gradmidi.listener import Listener, listen
 
 __all__ = ["GradMidi"]  # noqa: F822  made by __getattr__ when it is first asked for

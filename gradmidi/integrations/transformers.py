@@ -6,7 +6,7 @@ The norms are those before the Trainer clips, which it does at 1.0 unless told o
 import contextlib
 from typing import Any
 
-from gradmidi.integrations.framework import adapter, check_options, framework
+from gradmidi.framework import adapter, check_options, framework
 from gradmidi.listener import Listener, listen
 from gradmidi.troubles import say
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradmidi.errors import CaptureError
-from gradmidi.integrations.framework import TORCH, check_version
+from gradmidi.framework import TORCH, check_version
 from gradmidi.listener.ears import Listener
 from gradmidi.listener.opening import begin, check, open_run
 from gradmidi.listener.trackers import Writer

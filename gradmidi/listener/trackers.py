@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gradmidi.errors import CaptureError, GradmidiError
-from gradmidi.integrations.framework import framework
+from gradmidi.framework import framework
 
 __all__ = ["Give", "Shown", "Tracker", "Writer", "tracker"]
 

@@ -158,7 +158,7 @@ class Sound:
         most=60.0,
     )
     contrast: float = key(
-        0.75,
+        0.35,
         "how hollow every second voice is, so that neighbours differ: what its even partials lose",
         least=0.0,
         most=1.0,

@@ -111,6 +111,7 @@ def test_a_run_that_is_over_is_played_from_its_start_to_its_end(run, receiver):
     assert not receiver.of("/gradmidi/fault")
 
 
+@pytest.mark.slow
 def test_a_fault_and_a_mark_are_told_in_lines_when_they_are_heard(tmp_path, receiver):
     rows = [[1.0, 2.0, 3.0, 4.0]] * 10 + [[1.0, float("nan"), 3.0, 4.0]] * 10
     run = write_log(tmp_path / "a", rows, marks={5: "epoch 2"})
@@ -121,6 +122,7 @@ def test_a_fault_and_a_mark_are_told_in_lines_when_they_are_heard(tmp_path, rece
     assert lines.index("mark: epoch 2") < lines.index("fault: nan in conv2 at step 11")
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_is_heard_from_now_on(tmp_path, receiver):
     with growing(tmp_path / "a") as run:
         until(lambda: (tmp_path / "a" / FILE_NAME).stat().st_size > 3000, "some steps")
@@ -147,6 +149,7 @@ def test_a_run_comes_by_a_pipe(tmp_path, receiver):
     assert not receiver.of("/gradmidi/fault")
 
 
+@pytest.mark.slow
 def test_a_pipe_that_breaks_off_has_died(tmp_path, receiver):
     read, write = os.pipe()
     with running("play", "-", "--osc", receiver.target, stdin=read) as player:
@@ -379,6 +382,7 @@ def _own(terminal):
 terminals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 
 
+@pytest.mark.slow
 @terminals
 def test_keys_steer_what_is_heard_though_the_run_comes_by_stdin(receiver):
     read, write = os.pipe()
@@ -420,6 +424,7 @@ def test_keys_steer_what_is_heard_though_the_run_comes_by_stdin(receiver):
         os.close(write)
 
 
+@pytest.mark.slow
 @terminals
 @pytest.mark.parametrize("how", ["option", "variable"])
 def test_on_a_terminal_plain_lines_come_when_they_are_asked_for(run, receiver, how, monkeypatch):
@@ -514,6 +519,7 @@ def test_the_demo_shows_what_play_shows_and_q_ends_it_in_order(tmp_path, receive
     assert b'{"end": "closed"' in (out / FILE_NAME).read_bytes().replace(b'":"', b'": "')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "line"),
     [

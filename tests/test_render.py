@@ -187,6 +187,7 @@ def test_a_run_shows_itself_in_a_notebook(run):
     assert str(shown).splitlines()[0].startswith("run a: Net, 4 layers, 40 steps")
 
 
+@pytest.mark.slow
 def test_a_notebook_s_player_is_of_thirty_seconds_at_most_unless_asked(tmp_path):
     import io
 

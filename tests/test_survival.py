@@ -100,6 +100,7 @@ def test_the_trainer_is_ended(tmp_path, receiver, how):
     assert [kind for kind, *_ in receiver.of("/gradmidi/fault")] == ["died"]
 
 
+@pytest.mark.slow
 def test_the_trainer_is_killed_and_a_child_it_forked_lives_on(tmp_path, receiver):
     with Trainer(tmp_path / "a", "forked", osc=receiver.target) as trainer:
         underway(receiver, 60)
@@ -286,6 +287,7 @@ def test_the_receiver_goes_away(tmp_path):
     assert gradmidi.read(tmp_path / "a").steps == 100
 
 
+@pytest.mark.slow
 def test_one_receiver_was_never_there_and_the_other_hears_all(tmp_path, receiver):
     with Receiver() as other:
         closed = other.target

@@ -84,6 +84,7 @@ def test_a_process_that_is_stuck_is_ended_though_no_thread_of_it_can_act(watched
     until(lambda: not is_there(watched.watcher), "the end of what watched")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("both", [False, True])
 def test_a_process_that_was_stopped_goes_on_when_it_is_continued(watched, both):
     with stopped(*[watched.watcher] * both, watched.pid):

@@ -303,6 +303,7 @@ def test_a_place_can_be_linked_to(tmp_path, write_page, visit):
     assert page.evaluate("player.playing") is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -381,6 +382,7 @@ def test_works_without_script(tmp_path, write_page, visit):
     assert page.get_by_role("button").count() == 0
 
 
+@pytest.mark.slow
 def test_calm_where_motion_is_not_wanted(tmp_path, write_page, visit):
     path = write_page(write_log(tmp_path / "a", rows(80)))
     moves = """async () => {
@@ -505,6 +507,7 @@ def test_a_newcomer_finds_where_the_run_broke_by_text(broken_demo, visit):
     assert re.search(r'img "Norm of conv1, .* largest .*, last 0"', text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1600])
 def test_a_comparison_fits_and_passes_axe(tmp_path, visit, axe, width, scheme):

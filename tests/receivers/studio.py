@@ -219,6 +219,8 @@ def fluidsynth(jack: Jack, name: str, log: Path) -> Iterator[Program]:
     with running([*argv, *options, str(SOUND_FONT)], log, jack.env) as program:
         jack.wait_for(f"{name}:midi_00")
         jack.wait_for(f"{name}:left")
+        # It has its ports before it is active: what comes in between is lost.
+        program.wait_for("Type 'help' for help topics")
         yield program
         program.write("quit\n")
         program.stop(None)

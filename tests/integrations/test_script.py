@@ -297,9 +297,9 @@ def test_ranks_that_it_spawns_are_heard_by_listen_alone(tmp_path: Path, listens:
     words = (SCRIPTS / "spawned.py", free_port(), *(["own"] if listens else []))
     done = run("--out", "a", *words, cwd=tmp_path)
     assert (done.code, done.out) == (0, "trained\n"), done.err
-    assert "there was nothing to hear" in done.said[-1]
-    assert done.said[-1].endswith("have what they run call gradmidi.listen()")
-    assert [path.name for path in tmp_path.iterdir()] == (["own"] if listens else [])
+    assert "there was nothing to hear" in done.said[-1], done.err
+    assert done.said[-1].endswith("have what they run call gradmidi.listen()"), done.err
+    assert [path.name for path in tmp_path.iterdir()] == (["own"] if listens else []), done.err
     if listens:
         same(tmp_path / "own", norms_by_hand(None))
 

@@ -33,6 +33,8 @@ def train(rank, port, out):
             optimizer.zero_grad()
             parallel(x[part], y[part])["loss"].backward()
             optimizer.step()
+    # The first keeps the store that both of them need until they are done.
+    distributed.barrier()
     distributed.destroy_process_group()
 
 

@@ -296,10 +296,12 @@ class Composer:
         found = self._tone(voice, norm)
         tick = start + self._offset(voice)
         end = tick + self.slot_ticks
-        if found is None or self._gives_way(voice, found.note, tick, end):
+        if found is None:
             self._release(tick, voice)
-            if found is not None:
-                self._withhold(tick, voice, norm)
+            return
+        if self._gives_way(voice, found.note, tick, end):
+            self._release(tick, voice)
+            self._withhold(tick, voice, norm)
             return
         held = self._held[voice]
         bars = RESTRIKE_BARS * 4 * PPQ // self.slot_ticks

@@ -6,7 +6,7 @@ slot: a number, ``"<=x"``-like texts at the rails (with ≤ and ≥), None for a
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,18 +178,20 @@ def _own(track: _Track, slots: int) -> Iterator[tuple[int, mido.Message]]:
     """
     mapping = track.mapping
     ticks, origin, offset = (int(mapping[key]) for key in ("slot_ticks", "origin", "offset"))
+    grid = ticks // DRUM_GRID if mapping["style"] == "drums" else ticks
     for tick, message in track.messages:
         slot, place = divmod(tick - origin, ticks)
         if message.type not in ("note_on", "note_off"):
             yield max(slot, 0), message
         elif 0 <= slot < slots and (
-            place == offset or (message.type == "note_off" and mapping["style"] != "hold")
+            place % grid == offset or (message.type == "note_off" and mapping["style"] != "hold")
         ):
             yield slot, message
 
 
 def _struck(track: _Track, slots: int) -> list[Value | None]:
     """Read the styles in which every slot strikes its notes anew."""
+    value = _reading(track.mapping)
     values: list[Value | None] = [None] * slots
     brightness, bend = 64, 0.0
     for slot, message in _own(track, slots):
@@ -198,19 +200,20 @@ def _struck(track: _Track, slots: int) -> list[Value | None]:
         elif message.type == "pitchwheel":
             bend = message.pitch / 8192.0 * BEND_RANGE
         elif message.type == "note_on" and message.velocity:
-            values[slot] = _value(track.mapping, message.note, brightness, bend)
+            values[slot] = value(message.note, brightness, bend)
     return values
 
 
 def _held(track: _Track, slots: int) -> list[Value | None]:
     """Read the style in which a note lasts until it changes."""
+    value = _reading(track.mapping)
     values: list[Value | None] = [None] * slots
     brightness, bend = 64, 0.0
     note: int | None = None
     filled = 0
     for slot, message in _own(track, slots):
         for index in range(filled, min(slot, slots)):
-            values[index] = _value(track.mapping, note, brightness, bend)
+            values[index] = value(note, brightness, bend)
         filled = max(filled, slot)
         if message.type == "control_change" and message.control == BRIGHTNESS:
             brightness = message.value
@@ -221,34 +224,26 @@ def _held(track: _Track, slots: int) -> list[Value | None]:
         elif message.type in ("note_on", "note_off") and message.note == note:
             note = None
     for index in range(filled, slots):
-        values[index] = _value(track.mapping, note, brightness, bend)
+        values[index] = value(note, brightness, bend)
     return values
 
 
 def _drummed(track: _Track, slots: int) -> list[Value | None]:
     """Read the style in which the number of strokes in a slot is what is heard."""
-    mapping = track.mapping
-    ticks, origin = int(mapping["slot_ticks"]), int(mapping["origin"])
     brightness = 64
     hits, shades = [0] * slots, [64] * slots
-    for tick, message in track.messages:
-        slot, place = divmod(tick - origin, ticks)
+    for slot, message in _own(track, slots):
         if message.type == "control_change" and message.control == BRIGHTNESS:
             brightness = message.value
-        # Beside the grid who is at fault is told.
-        elif (
-            message.type == "note_on"
-            and message.velocity
-            and 0 <= slot < slots
-            and place % (ticks // DRUM_GRID) == 0
-        ):
+        elif message.type == "note_on" and message.velocity:
             hits[slot] += 1
             shades[slot] = brightness
-    notes, home = _reach(mapping)
+    notes, home = _reach(track.mapping)
     # As many strokes as there are steps from below the voice's lowest note.
     of_strokes = (None, *notes[max(0, home - DRUM_HOME + 1) :])
+    value = _reading(track.mapping)
     return [
-        _value(mapping, of_strokes[count] if count < len(of_strokes) else None, shade, 0.0)
+        value(of_strokes[count] if count < len(of_strokes) else None, shade, 0.0)
         for count, shade in zip(hits, shades, strict=True)
     ]
 
@@ -263,32 +258,34 @@ def _reach(mapping: Mapping[str, Any]) -> tuple[Sequence[int], int]:
     return reach(mapping["style"], notes, notes.index(mapping["home"]))
 
 
-def _value(
-    mapping: Mapping[str, Any], note: int | None, brightness: int, bend: float
-) -> Value | None:
-    if note is None:
-        return None
+def _reading(mapping: Mapping[str, Any]) -> Callable[[int | None, int, float], Value | None]:
+    """Plan how a voice's note, brightness and bend become a norm."""
     if mapping["law"] == "hz":
         base, factor = mapping["hz"]
-        return Value((pitch_to_hz(note + bend) - base) / factor)
-    if mapping["reference"] is None:
-        return None
+        return lambda note, _brightness, bend: (
+            None if note is None else Value((pitch_to_hz(note + bend) - base) / factor)
+        )
     notes, home = _reach(mapping)
-    if note not in notes:
-        return None
-    index = notes.index(note)
-    residue = 0.0
-    if mapping["residue"] == "brightness":
-        residue = brightness / 127.0 - 0.5
-    elif mapping["residue"] == "bend" and bend:
-        beside = min(max(index + (1 if bend > 0 else -1), 0), len(notes) - 1)
-        gap = abs(notes[beside] - note) or 1
-        residue = bend / gap
-    steps = index - home + residue
-    edge = rail(mapping["residue"])
-    bound = 0
-    if index == 0 and residue <= -edge:
-        bound = -1
-    elif index == len(notes) - 1 and residue >= edge:
-        bound = 1
-    return Value(mapping["reference"] * mapping["step"] ** steps, bound)
+    places = {note: index for index, note in enumerate(notes)}
+    reference, step, residue_in = (mapping[key] for key in ("reference", "step", "residue"))
+    edge = rail(residue_in)
+
+    def value(note: int | None, brightness: int, bend: float) -> Value | None:
+        if note not in places or reference is None:
+            return None
+        index = places[note]
+        residue = 0.0
+        if residue_in == "brightness":
+            residue = brightness / 127.0 - 0.5
+        elif residue_in == "bend" and bend:
+            beside = min(max(index + (1 if bend > 0 else -1), 0), len(notes) - 1)
+            gap = abs(notes[beside] - note) or 1
+            residue = bend / gap
+        bound = 0
+        if index == 0 and residue <= -edge:
+            bound = -1
+        elif index == len(notes) - 1 and residue >= edge:
+            bound = 1
+        return Value(reference * step ** (index - home + residue), bound)
+
+    return value

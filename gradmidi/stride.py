@@ -57,7 +57,7 @@ class Stride:
         self._clock = clock
         self._left = 1
         self._agreed: int | None = None
-        self._begin: float | None = None
+        self._begin = 0.0
         self._before: float | None = None
         self._spent_before = 0.0
         self._owed = 0.0
@@ -70,9 +70,9 @@ class Stride:
             return True
         if self._budget is not None:
             now = self._clock()
-            if self._begin is None:
+            if self._before is None:
                 self._begin = now
-            if self._before is not None:
+            else:
                 self._steps.append(now - self._before - (self.seconds - self._spent_before))
             self._before, self._spent_before = now, self.seconds
         self._left -= 1
@@ -89,7 +89,6 @@ class Stride:
         """
         if self._budget is None or self._agreed is not None or not self._costs:
             return False
-        assert self._begin is not None
         assert self._before is not None
         elapsed = self._before - self._begin
         return self._owed + median(self._costs) > self._budget * elapsed

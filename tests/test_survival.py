@@ -133,16 +133,22 @@ def test_the_trainer_is_killed_and_its_data_loaders_live_on(tmp_path, receiver):
     assert gradmidi.read(tmp_path / "a").steps >= 20
 
 
+def outlives_its_player(trainer, receiver, steps):
+    """Kill the player while it plays; return what the trainer wrote, which trains to its end."""
+    struck = strike(trainer.player(), signal.SIGKILL)
+    until(lambda: not receiver.sounding, "silence while training goes on")
+    code, out, err = trainer.result()
+    trainer.gone()
+    assert receiver.silent(struck) < SOON_SECONDS
+    assert code == 0
+    assert out == summed(steps)
+    return err
+
+
 def test_the_player_is_killed(tmp_path, receiver):
     with Trainer(tmp_path / "a", osc=receiver.target, steps=300) as trainer:
         underway(receiver)
-        struck = strike(trainer.player(), signal.SIGKILL)
-        until(lambda: not receiver.sounding, "silence while training goes on")
-        code, out, err = trainer.result()
-        trainer.gone()
-    assert receiver.silent(struck) < SOON_SECONDS
-    assert code == 0
-    assert out == summed(300)
+        err = outlives_its_player(trainer, receiver, 300)
     told = [line for line in err.splitlines() if "the player has ended" in line]
     assert told == [
         "gradmidi: the player has ended (signal 9): no sound from here on, all else goes on"
@@ -162,13 +168,7 @@ def test_the_player_is_killed_where_keys_are_struck_again_as_they_are_let_go_of(
     preset.write_text(AT_ONCE)
     with Trainer(tmp_path / "a", osc=receiver.target, preset=preset, steps=200) as trainer:
         underway(receiver, 60)
-        struck = strike(trainer.player(), signal.SIGKILL)
-        until(lambda: not receiver.sounding, "silence while training goes on")
-        code, out, _ = trainer.result()
-        trainer.gone()
-    assert receiver.silent(struck) < SOON_SECONDS
-    assert code == 0
-    assert out == summed(200)
+        outlives_its_player(trainer, receiver, 200)
 
 
 STUCK = """

@@ -113,7 +113,7 @@ class Watch:
         self._told_at = np.full((_SKIPPED + 1, count + 1), -np.inf)
         self._on = [False] * len(_LASTING)
         self._busy = self._rising = self._falling = self._still = False
-        self._diverging, self._diverging_told = False, -math.inf
+        self._diverging_told = -math.inf
         self._lossless = False
         self._there = np.ones(count, np.bool_)
         self._frames = 0
@@ -129,7 +129,7 @@ class Watch:
         found: list[tuple[str, int]] = []
         for kind, active in zip(_LASTING, self._active, strict=True):
             found += [(kind, layer) for layer in _who(active, self._there)]
-            if kind == _LASTING[_EXPLODING] and self._diverging and (kind, RUN) not in found:
+            if kind == _LASTING[_EXPLODING] and self._loss.diverges and (kind, RUN) not in found:
                 found.append((kind, RUN))
         return tuple(found)
 
@@ -186,7 +186,7 @@ class Watch:
     def _forget(self) -> None:
         self._past.restart()
         self._loss.restart()
-        self._diverging = False
+        self._diverging_told = -math.inf
         self._above[:] = self._below[:] = self._zeros[:] = 0
         self._rising = self._falling = self._still = False
 
@@ -237,15 +237,15 @@ class Watch:
             found += self._last(_INF, frame, inf, inf, inf)
         if high or self._rising or on[_EXPLODING]:
             found += self._explodes(frame, logs, number)
-        if self._loss.diverges or self._diverging:
-            found += self._diverges(frame)
+        found += self._diverges(frame)
         if zero or self._still or on[_DEAD]:
             found += self._dies(frame)
         if low or self._falling or on[_VANISHING]:
             found += self._vanishes(frame, logs, number)
         if high:
             found += self._spikes(frame, logs, number)
-        self._busy = any(on) or self._diverging or self._rising or self._falling or self._still
+        lasts = any(on) or self._loss.diverges
+        self._busy = lasts or self._rising or self._falling or self._still
         return found[: self._limits.most]
 
     def _explodes(self, frame: Frame, logs: Floats, number: Bools) -> tuple[Finding, ...]:
@@ -271,10 +271,10 @@ class Watch:
         self._loss.add(frame.loss)
 
     def _diverges(self, frame: Frame) -> tuple[Finding, ...]:
-        was, self._diverging = self._diverging, self._loss.diverges
-        if not self._diverging:
+        if not self._loss.diverges:
+            self._diverging_told = -math.inf
             return ()
-        if was and frame.t - self._diverging_told < self._limits.remind:
+        if frame.t - self._diverging_told < self._limits.remind:
             return ()
         self._diverging_told = frame.t
         return self._tell(_EXPLODING, [RUN], frame)

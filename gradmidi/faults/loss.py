@@ -9,16 +9,14 @@ import math
 from collections import deque
 from statistics import median
 
+from gradmidi.faults.past import BLOCK
 from gradmidi.preset import Faults
 
 __all__ = ["LossPast"]
 
 WINDOW = 64
-"""Frames whose largest loss counts: fewer than of the norms, since a loss falls steadily."""
-
-BLOCK = 16
-"""The newest frames, which do not count: what rises must not raise its own limit."""
-
+"""Frames whose largest loss counts, but for the newest block: fewer than of the norms, since a
+loss falls steadily."""
 
 FALLEN = 0.8
 """The newest losses are this much lower than those before, where a run is learning fast."""

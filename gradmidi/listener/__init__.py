@@ -59,7 +59,8 @@ def record(
     rig, midi, osc, audio, take
         Live output, see `listen`.
     files : sequence of str, default ("mid", "wav", "txt")
-        What is made at the end, by ending: ``mid wav flac ogg mp3 png svg``; () for none.
+        What is made at the end, by ending: ``mid wav flac ogg mp3 png svg html mp4
+        txt``; () for none.
     keep : {"layers", "voices"}, default "layers"
         What the run log holds; voices are fewer.
     log_to : {"wandb", "mlflow"} or SummaryWriter, optional
@@ -173,7 +174,8 @@ def listen(
         Who has the optimizer step, or throws a step away, by ``scaler.step(optimizer)``; needed
         only for a class of its own: torch's GradScaler is seen in any case.
     files : sequence of str, default ("mid", "wav", "txt")
-        What is made at the end, by ending: ``mid wav flac ogg mp3 png svg``; () for none.
+        What is made at the end, by ending: ``mid wav flac ogg mp3 png svg html mp4
+        txt``; () for none.
     keep : {"layers", "voices"}, default "layers"
         What the run log holds; voices are fewer.
     log_to : {"wandb", "mlflow"} or SummaryWriter, optional

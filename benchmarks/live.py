@@ -31,15 +31,14 @@ from typing import Any
 
 import numpy as np
 
-from gradmidi.live import Live
-from gradmidi.live.clock import TICKS_A_QUARTER
-from gradmidi.live.outputs import Outputs
-from gradmidi.live.player import Player
+from gradmidi.live.feed import Live
 from gradmidi.live.session import Session
-from gradmidi.preset import Preset, load
-from gradmidi.rig import Rig
-from gradmidi.runlog import End, Frame, Header
-from gradmidi.voices import Layer
+from gradmidi.log import End, Frame, Header, Layer
+from gradmidi.midi.rig import Rig
+from gradmidi.music.preset import Preset, load
+from gradmidi.player.clock import TICKS_A_QUARTER
+from gradmidi.player.outputs import Outputs
+from gradmidi.player.player import Player
 
 VOICES = 15
 QUICK = "--quick" in sys.argv

@@ -18,10 +18,10 @@ from pathlib import Path
 import mido
 import pretty_midi
 
-from gradmidi.events import End, Event, Off, On
-from gradmidi.preset import load
+from gradmidi.music.events import End, Event, Off, On
+from gradmidi.music.preset import load
+from gradmidi.music.voices import Voice
 from gradmidi.sinks.midifile import MidiFile
-from gradmidi.voices import Voice
 
 VOICES = 4
 SLOT, LENGTH = 120, 108

@@ -15,11 +15,11 @@ from collections.abc import Callable
 
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from gradmidi.events import Event, Off, On, Step
-from gradmidi.rig import Rig
+from gradmidi.midi.rig import Rig
+from gradmidi.music.events import Event, Off, On, Step
+from gradmidi.music.voices import Voice
 from gradmidi.sinks.osc import Osc
 from gradmidi.sinks.oscmessage import note_message, step_messages
-from gradmidi.voices import Voice
 
 VOICES, SLOTS = 15, 8
 ROUNDS = 9

@@ -37,7 +37,7 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
 import gradmidi
-from gradmidi.listener import Listener
+from gradmidi.listener.listen import Listener
 
 FLOOR, BARE = "`_foreach_norm`", "bare step"
 LOOK, BY_HAND = "**gradmidi**", "`ears.capture()`, by hand"

@@ -20,9 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gradmidi.render import render
-from gradmidi.runlog import End, Header, encode_end, encode_frame, encode_header
-from gradmidi.voices import Layer
+from gradmidi._render import render
+from gradmidi.log import End, Header, Layer, encode_end, encode_frame, encode_header
 
 RUNS = ((200, 4), (10_000, 15), (100_000, 15))
 ROUNDS = 3

@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from gradmidi.runlog import End, Header, RunLog, encode_end, encode_frame, encode_header
-from gradmidi.voices import Layer
+from gradmidi.log import End, Header, Layer, RunLog, encode_end, encode_frame, encode_header
 
 ROUNDS = 5
 

@@ -26,10 +26,10 @@ from pathlib import Path
 
 import mido
 
-from gradmidi.events import BRIGHTNESS, Control, End, Event, Off, On
-from gradmidi.preset import load
-from gradmidi.sinks.audiofile import BLOCK, AudioFile
-from gradmidi.synth import Synth
+from gradmidi.music.events import BRIGHTNESS, Control, End, Event, Off, On
+from gradmidi.music.preset import load
+from gradmidi.sound.audiofile import BLOCK, AudioFile
+from gradmidi.sound.synth import Synth
 
 VOICES = 16
 SLOT = 0.16

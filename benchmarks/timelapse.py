@@ -20,9 +20,8 @@ from pathlib import Path
 import mido
 import numpy as np
 
-from gradmidi.render import render
-from gradmidi.runlog import Header, encode_header
-from gradmidi.voices import Layer
+from gradmidi._render import render
+from gradmidi.log import Header, Layer, encode_header
 
 SECONDS = 8.0
 ROWS = 1000

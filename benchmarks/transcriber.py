@@ -21,10 +21,10 @@ from pathlib import Path
 from basic_pitch import ICASSP_2022_MODEL_PATH
 from basic_pitch.inference import predict
 
-from gradmidi.events import On
-from gradmidi.preset import Preset, load
-from gradmidi.render import render
-from gradmidi.score import compose
+from gradmidi._render import render
+from gradmidi.music.events import On
+from gradmidi.music.preset import Preset, load
+from gradmidi.music.score import compose
 
 SOUNDS = (("pentatonic", None), ("pentatonic", 0.0), ("classic", None))
 NEAR_SECONDS, NEAR_SEMITONES = 0.05, 0.5

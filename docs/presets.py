@@ -5,8 +5,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gradmidi.preset import DOUBLINGS, Preset, load, names
-from gradmidi.scale import SCALES
+from gradmidi.music.preset import DOUBLINGS, Preset, load, names
+from gradmidi.music.scale import SCALES
 
 HEAD = """\
 # Presets: every key

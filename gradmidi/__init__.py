@@ -1,16 +1,14 @@
 """Hear neural networks train: gradient norms as MIDI, OSC and sound."""
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gradmidi.errors import CaptureError, GradmidiError, PortError, PresetError, RunLogError
 
 if TYPE_CHECKING:
-    from gradmidi.listener import listen, record
-    from gradmidi.render import render
+    from gradmidi._render import render
+    from gradmidi.listener.listen import listen, record
+    from gradmidi.music.score import compose
     from gradmidi.run import read
-    from gradmidi.score import compose
 
 __all__ = [
     "CaptureError",
@@ -25,12 +23,12 @@ __all__ = [
     "render",
 ]
 
-_ROOMS = {
-    "compose": "score",
-    "listen": "listener",
+_MODULES = {
+    "compose": "music.score",
+    "listen": "listener.listen",
     "read": "run",
-    "record": "listener",
-    "render": "render",
+    "record": "listener.listen",
+    "render": "_render",
 }
 
 
@@ -40,26 +38,13 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("gradmidi")
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module 'gradmidi' has no attribute {name!r}")
     from importlib import import_module
 
-    found = globals()[name] = getattr(import_module(f"gradmidi.{_ROOMS[name]}"), name)
+    found = globals()[name] = getattr(import_module(f"gradmidi.{_MODULES[name]}"), name)
     return found
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, "__version__"})
-
-
-class _Package(ModuleType):
-    """The package, some of whose functions are called as the module they live in is."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # The first import of `gradmidi.render`, from anywhere, would put that module here in
-        # the place of the function.
-        if not (name in _ROOMS and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -1,5 +1,5 @@
 """``python -m gradmidi``: the command line."""
 
-from gradmidi.cli import main
+from gradmidi.cli.app import main
 
 main()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gradmidi.describe import describe
-from gradmidi.preset import Preset
-from gradmidi.render import render
-from gradmidi.runlog import ABSENT, RunLog
+from gradmidi._render import render
+from gradmidi.log import ABSENT, RunLog
+from gradmidi.music.preset import Preset
+from gradmidi.text.describe import describe
 
 __all__ = ["Player", "Run", "read"]
 

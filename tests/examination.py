@@ -17,11 +17,11 @@ from families import FAMILIES
 from hearing import EVERYONE, Named
 from seeded import Made, make
 
-from gradmidi.faults import KINDS
-from gradmidi.preset import Preset, load
-from gradmidi.render import render
-from gradmidi.runlog import End, Frame, Header, RunLog, encode_end, encode_frame, encode_header
-from gradmidi.score import Score
+from gradmidi._render import render
+from gradmidi.detection.detector import KINDS
+from gradmidi.log import End, Frame, Header, RunLog, encode_end, encode_frame, encode_header
+from gradmidi.music.preset import Preset, load
+from gradmidi.music.score import Score
 
 NOTHING = "nothing"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from gradmidi.data import digits
+from gradmidi.demo.digits import digits
 
 torch = pytest.importorskip("torch")
 Tensor, nn = torch.Tensor, torch.nn
@@ -148,7 +148,7 @@ def _batchnorm() -> nn.Sequential:
 
 
 def _cnn() -> nn.Module:
-    from gradmidi.demo import network
+    from gradmidi.demo.experiments import network
 
     return network()
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradmidi.faults import KINDS
-from gradmidi.faults.alarms import ALL_MS, MOST_MS, PATTERNS, WHO_GAP_MS, WHO_MS
-from gradmidi.preset import Preset
+from gradmidi.detection.detector import KINDS
+from gradmidi.music.alarms import ALL_MS, MOST_MS, PATTERNS, WHO_GAP_MS, WHO_MS
+from gradmidi.music.preset import Preset
 
 EVERYONE = -1
 

@@ -19,9 +19,9 @@ from hearing import (
     slots_of,
 )
 
-from gradmidi.channels import BEND_RANGE, CHANNELS, FAULT_CHANNEL
-from gradmidi.faults.alarms import END, PATTERNS, TICK
-from gradmidi.preset import Preset
+from gradmidi.midi.channels import BEND_RANGE, CHANNELS, FAULT_CHANNEL
+from gradmidi.music.alarms import END, PATTERNS, TICK
+from gradmidi.music.preset import Preset
 
 CLOSE = 0.012
 """Seconds by which a note may be off and still be taken for the one that is waited for."""

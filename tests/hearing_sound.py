@@ -26,11 +26,11 @@ from hearing import (
 )
 from scipy import signal
 
-from gradmidi.events import FAULT_VOICE, PPQ, Off, On
-from gradmidi.faults.alarms import END, PATTERNS, TICK
-from gradmidi.preset import Preset
-from gradmidi.scale import hz_to_pitch, pitch_to_hz
-from gradmidi.synth import Synth
+from gradmidi.music.alarms import END, PATTERNS, TICK
+from gradmidi.music.events import FAULT_VOICE, PPQ, Off, On
+from gradmidi.music.preset import Preset
+from gradmidi.music.scale import hz_to_pitch, pitch_to_hz
+from gradmidi.sound.synth import Synth
 
 HOP = 0.01
 WINDOW = 0.06

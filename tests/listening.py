@@ -140,7 +140,7 @@ class Trainer:
         """The player's pid."""
         return until(
             lambda: next(
-                (p for p, line in self.family().items() if "gradmidi.live.process" in line), 0
+                (p for p, line in self.family().items() if "gradmidi.player.process" in line), 0
             ),
             "the player",
         )

@@ -3,9 +3,17 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from gradmidi.runlog import End, Header, Mark, encode_end, encode_frame, encode_header, encode_mark
-from gradmidi.runlog import row as norms_row
-from gradmidi.voices import Layer
+from gradmidi.log import (
+    End,
+    Header,
+    Layer,
+    Mark,
+    encode_end,
+    encode_frame,
+    encode_header,
+    encode_mark,
+)
+from gradmidi.log import row as norms_row
 
 NAMES = ("conv1", "conv2", "fc1", "fc2")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import gradmidi
-from gradmidi.runlog import ABSENT, End, Frame
+from gradmidi.log import ABSENT, End, Frame
 
 torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402

@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 from families import DEEP, FAMILIES, FAULTY, HEALTHY, Family
 
-from gradmidi.runlog import ABSENT, End, Frame, Header, Item
-from gradmidi.voices import Layer
+from gradmidi.log import ABSENT, End, Frame, Header, Item, Layer
 
 torch = pytest.importorskip("torch")
 Tensor, nn = torch.Tensor, torch.nn

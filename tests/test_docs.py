@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gradmidi.faults.alarms import END, PATTERNS, TICK
-from gradmidi.preset import names
+from gradmidi.music.alarms import END, PATTERNS, TICK
+from gradmidi.music.preset import names
 
 HOME = Path(__file__).parent.parent
 PAGES = [HOME / "README.md", HOME / "CHANGELOG.md", *sorted((HOME / "docs").glob("*.md"))]
@@ -60,7 +60,7 @@ def test_every_command_that_is_shown_is_one():
     """What stands in a shell block after `gradmidi` is a command with options it has."""
     from typer.main import get_command
 
-    from gradmidi.cli import app
+    from gradmidi.cli.app import app
 
     commands = get_command(app).commands
     shown = 0

@@ -28,12 +28,12 @@ from examination import (
 from families import HELD_OUT
 from seeded import FIRST_HELD_OUT, make
 
-from gradmidi import demo
-from gradmidi.describe import describe
-from gradmidi.preset import load
-from gradmidi.render import render
-from gradmidi.runlog import RunLog
-from gradmidi.score import Score
+from gradmidi._render import render
+from gradmidi.demo import experiments as demo
+from gradmidi.log import RunLog
+from gradmidi.music.preset import load
+from gradmidi.music.score import Score
+from gradmidi.text.describe import describe
 
 FLOOR = 0.90
 """Share of the faults whose kind and voice must be named. Of one seed there are some thirty:

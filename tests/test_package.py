@@ -13,7 +13,7 @@ import pytest
 from logs import write_log
 
 import gradmidi
-from gradmidi import preset
+from gradmidi.music import preset
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def test_the_wheel_holds_every_module_preset_and_digit(wheel: zipfile.ZipFile) -
     assert modules <= held
     assert len(presets) >= 2
     assert presets <= held
-    for name in ("py.typed", "data/digits.npz", "data/NOTICE.md"):
+    for name in ("py.typed", "demo/digits.npz", "demo/NOTICE.md"):
         assert wheel.read(f"gradmidi/{name}") == (ROOT / "gradmidi" / name).read_bytes()
     assert not [name for name in held if not name.startswith(("gradmidi/", "gradmidi-"))]
 
@@ -64,8 +64,8 @@ def test_the_wheel_alone_finds_its_presets_and_digits(
     said = python(
         f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
         "import gradmidi\n"
-        "from gradmidi import preset\n"
-        "from gradmidi.data import digits\n"
+        "from gradmidi.music import preset\n"
+        "from gradmidi.demo.digits import digits\n"
         "print(gradmidi.__file__, *preset.names(), len(digits()[0]))",
         cwd=tmp_path,
     )
@@ -181,7 +181,7 @@ def test_without_rtmidi_only_live_midi_is_missing(tmp_path: Path) -> None:
     ]
     code = (
         "import sys; sys.modules['rtmidi'] = None\n"
-        "from gradmidi.cli import main\n"
+        "from gradmidi.cli.app import main\n"
         "sys.argv[1:] = {words}\n"
         "main()"
     )

@@ -12,8 +12,9 @@ from logs import write_log
 from rights import bound
 
 import gradmidi
+from gradmidi._render import render
 from gradmidi.errors import GradmidiError, RunLogError
-from gradmidi.render import ENDINGS, render
+from gradmidi.sinks.endings import ENDINGS
 
 ROWS = [[0.5 + 0.01 * i, 1.0, 2.0 - 0.005 * i, 0.3] for i in range(40)]
 
@@ -106,7 +107,7 @@ def test_a_folder_that_is_not_there_is_named_and_nothing_is_left(run, tmp_path):
 def test_a_full_disk_leaves_no_stump(run, tmp_path):
     """A child whose files may grow to 20 kB at most meets what a full disk gives."""
     script = (
-        "import resource, signal, sys; from gradmidi.cli import main;"
+        "import resource, signal, sys; from gradmidi.cli.app import main;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));"
         f"sys.argv = ['gradmidi', 'render', {str(run)!r}, '-o', {str(tmp_path / 'a.wav')!r}];"
@@ -128,7 +129,7 @@ def test_a_full_disk_leaves_no_stump(run, tmp_path):
 EACH = """
 import sys
 from gradmidi.errors import GradmidiError
-from gradmidi.render import render
+from gradmidi._render import render
 
 run, out, endings, limit = sys.argv[1:]
 if limit:

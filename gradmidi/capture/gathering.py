@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from gradmidi.capture.plan import Norms, Row
+from gradmidi.capture.stride import Stride
 from gradmidi.capture.taker import Taker
-from gradmidi.runlog import ABSENT
-from gradmidi.stride import Stride
+from gradmidi.log import ABSENT
 
 __all__ = ["Gathering", "in_backward"]
 

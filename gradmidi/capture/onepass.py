@@ -13,7 +13,7 @@ from torch.nn import utils
 
 from gradmidi.capture.plan import UNFIT, Norms, Plan, Row
 from gradmidi.capture.tap import Tap
-from gradmidi.runlog import ABSENT
+from gradmidi.log import ABSENT
 
 __all__ = ["OnePass"]
 

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from torch import fx, nn
 from torch.optim import Optimizer
 
+from gradmidi.capture.layers import unwrapped
 from gradmidi.capture.tap import held_by
 from gradmidi.errors import CaptureError
-from gradmidi.layers import unwrapped
 
 __all__ = ["optimizers_alive", "owner"]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmidi.capture.sharded import local
-from gradmidi.runlog import ABSENT
+from gradmidi.log import ABSENT
 
 __all__ = ["UNFIT", "Norms", "Plan", "Row"]
 

@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
+from gradmidi.base.messages import say
+from gradmidi.capture.stride import Stride
 from gradmidi.capture.taker import Taker
 from gradmidi.errors import CaptureError
-from gradmidi.runlog import ABSENT
-from gradmidi.stride import Stride
-from gradmidi.troubles import say
+from gradmidi.log import ABSENT
 
 __all__ = ["Shards", "is_sharded", "local", "meet", "rank", "refuse", "refuse_optimizer", "share"]
 

@@ -17,8 +17,8 @@ from gradmidi.capture.compiled import apart
 from gradmidi.capture.gathering import Gathering, in_backward
 from gradmidi.capture.plan import UNFIT, Norms, Plan, Row
 from gradmidi.capture.readout import Readout, capturing
+from gradmidi.capture.stride import Stride
 from gradmidi.capture.taker import Taker
-from gradmidi.stride import Stride
 
 __all__ = ["StepHook", "Tap", "held_by"]
 
@@ -180,13 +180,13 @@ class Tap:
         try:
             if self._remote and capturing():
                 return
-            begin = time.perf_counter()
             held = None if self._held is None else self._still_held()
             stride = self.stride
             due = stride.always or stride.due() if held is None else held.seen is not None
             if not due and not thrown_away:
                 self.taker.skip()
                 return
+            begin = time.perf_counter()
             if held is None or held.seen is None:
                 (norms, row), before = self.read(), 0.0
             else:

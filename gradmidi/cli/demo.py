@@ -33,10 +33,10 @@ from gradmidi.cli.live import (
     watched,
 )
 from gradmidi.errors import GradmidiError, RunLogError
-from gradmidi.runlog import FILE_NAME
+from gradmidi.log import FILE_NAME
 
 if TYPE_CHECKING:
-    from gradmidi.live import Live
+    from gradmidi.live.feed import Live
 
 __all__ = ["register"]
 
@@ -112,8 +112,8 @@ def demo(
 
     With --midi, --osc or --audio it is heard as it trains, a step a slot.
     """
-    from gradmidi import demo as experiments
     from gradmidi.cli.options import is_plain
+    from gradmidi.demo import experiments
 
     try:
         one = experiments.Experiment(optimizer, lr, momentum, batch_size, steps, seed)

@@ -39,7 +39,7 @@ def import_(
     ] = None,
 ) -> None:
     """Read a log that another tool wrote into a run, to be rendered and played."""
-    from gradmidi.importing import import_log
+    from gradmidi.sources.importing import import_log
 
     done = import_log(log, output, columns=columns or (), step=step)
     for line in done.lines:

@@ -12,9 +12,9 @@ import typer
 from gradmidi.errors import GradmidiError
 
 if TYPE_CHECKING:
-    from gradmidi.live import Live
-    from gradmidi.live.view import Picture, PlainLines
-    from gradmidi.rig import Rig
+    from gradmidi.cli.view import Picture, PlainLines
+    from gradmidi.live.feed import Live
+    from gradmidi.midi.rig import Rig
 
 __all__ = [
     "Audio",
@@ -104,7 +104,7 @@ def cables(
     clock_port: str | None = None,
 ) -> "Rig":
     """Read the rig: the file's, and what options say over it."""
-    from gradmidi.rig import load
+    from gradmidi.midi.rig import load
 
     faults: Any = fault_channel
     if fault_channel is not None and fault_channel.isdecimal():
@@ -137,7 +137,7 @@ def show_on(*, plain: bool) -> "Iterator[PlainLines | Picture]":
     plain : bool
         Whether only lines that each stand alone may be written.
     """
-    from gradmidi.live.view import Picture, PlainLines
+    from gradmidi.cli.view import Picture, PlainLines
 
     if plain:
         yield PlainLines(lambda text: typer.echo(text, err=True))
@@ -171,7 +171,7 @@ def watched(
     callable
         Tells whether to go on: not once q was pressed.
     """
-    from gradmidi.live.view import Keys, watch
+    from gradmidi.cli.view import Keys, watch
 
     over, left = threading.Event(), threading.Event()
 

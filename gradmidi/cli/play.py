@@ -38,9 +38,9 @@ from gradmidi.errors import GradmidiError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gradmidi.live.follow import Line
+    from gradmidi.cli.view import Picture, PlainLines
     from gradmidi.live.session import Session
-    from gradmidi.live.view import Picture, PlainLines
+    from gradmidi.sources.follow import Line
 
 __all__ = ["register"]
 
@@ -105,7 +105,7 @@ def play(
     """Play a run into MIDI, OSC or the sound card: again, or as it happens."""
     from gradmidi.cli.options import is_plain
     from gradmidi.live.session import Session
-    from gradmidi.preset import load as load_preset
+    from gradmidi.music.preset import load as load_preset
 
     _one_of("--from", begin, (None, "start", "now"))
     _one_of("--time", timing, ("wall", "step"))
@@ -158,9 +158,9 @@ class _Source:
 
 def _source(run: str, begin: str | None, say: Say) -> _Source:
     """Find a run: on stdin, on another machine, or in a folder, over or still growing."""
-    from gradmidi.live import follow
-    from gradmidi.live.relay import finished_lines, is_over
-    from gradmidi.runlog import RunLog
+    from gradmidi.log import RunLog
+    from gradmidi.sources import follow
+    from gradmidi.sources.relay import finished_lines, is_over
 
     whole = begin == "start"
     stop = threading.Event()
@@ -181,9 +181,9 @@ def _source(run: str, begin: str | None, say: Say) -> _Source:
 
 
 def _play(source: _Source, session: "Session", show: "PlainLines | Picture", *, wait: bool) -> None:
-    from gradmidi.live import Live
-    from gradmidi.live.relay import Relay
-    from gradmidi.live.view import Keys, watch
+    from gradmidi.cli.view import Keys, watch
+    from gradmidi.live.feed import Live
+    from gradmidi.sources.relay import Relay
 
     live = Live(session, show.say)
     show.say(

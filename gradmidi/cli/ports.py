@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def ports() -> None:
     """List the MIDI outputs that a run can play into."""
-    from gradmidi.ports import names
+    from gradmidi.midi.ports import names
 
     found = names()
     for name in found:
@@ -62,11 +62,11 @@ def check(
     din_limit: DinLimit = None,
 ) -> None:
     """Play each voice in turn, then the fault sounds, and list voices and channels."""
-    from gradmidi.live.check import cues, layout, perform
-    from gradmidi.preset import load as load_preset
-    from gradmidi.runlog import RunLog
+    from gradmidi.cli.check import cues, layout, perform
+    from gradmidi.log import RunLog
+    from gradmidi.music.preset import load as load_preset
+    from gradmidi.music.voices import Voice, group
     from gradmidi.sinks.midiport import MidiPort
-    from gradmidi.voices import Voice, group
 
     sound = load_preset(preset)
     studio = cables(
@@ -94,8 +94,8 @@ def check(
 
 def panic(port: Ports) -> None:
     """End every note on every channel of a MIDI output, whoever began it."""
-    from gradmidi.ports import open_output
-    from gradmidi.ports import panic as silence
+    from gradmidi.midi.ports import open_output
+    from gradmidi.midi.ports import panic as silence
 
     for name in port:
         output = open_output(name)

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
+from gradmidi.base.messages import say
 from gradmidi.cli.live import Audio, Card, Midi, Osc, Preset, RigFile, Take, cables, check_take
 from gradmidi.errors import CaptureError
-from gradmidi.program import Program
-from gradmidi.troubles import say
+from gradmidi.integrations.program import Program
 
 __all__ = ["Ready", "register"]
 
@@ -101,7 +101,7 @@ def run(
 
     Options of gradmidi stand before SCRIPT; all that follows it is the script's.
     """
-    from gradmidi.framework import TORCH, check_version
+    from gradmidi.base.versions import TORCH, check_version
     from gradmidi.integrations.script import Options, Script, is_first, rank_of
 
     given = tuple(arguments or ())

@@ -6,9 +6,9 @@ an update takes.
 
 from typing import TYPE_CHECKING, Any
 
-from gradmidi.framework import check_options, framework
-from gradmidi.listener import Listener
-from gradmidi.listener import listen as listen_to
+from gradmidi.base.versions import check_options, framework
+from gradmidi.listener.listen import Listener
+from gradmidi.listener.listen import listen as listen_to
 
 if TYPE_CHECKING:
     from torch.nn import Module

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from gradmidi.framework import adapter, check_options, framework
-from gradmidi.listener import Listener, record
+from gradmidi.base.versions import adapter, check_options, framework
+from gradmidi.listener.listen import Listener, record
 from gradmidi.listener.opening import check
-from gradmidi.runlog import ABSENT
-from gradmidi.voices import Layer
+from gradmidi.log import ABSENT, Layer
 
 __all__ = ["GradMidi"]  # noqa: F822  made by __getattr__ when it is first asked for
 

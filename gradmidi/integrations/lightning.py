@@ -8,8 +8,8 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-from gradmidi.framework import adapter, check_options, framework
-from gradmidi.listener import Listener, listen
+from gradmidi.base.versions import adapter, check_options, framework
+from gradmidi.listener.listen import Listener, listen
 
 __all__ = ["GradMidi"]  # noqa: F822  made by __getattr__ when it is first asked for
 

@@ -13,20 +13,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradmidi.base.messages import say
 from gradmidi.errors import GradmidiError
-from gradmidi.imported import when_imported
-from gradmidi.listener.ears import FEED_SECONDS, Listener
+from gradmidi.integrations.importhook import when_imported
+from gradmidi.listener.listener import FEED_SECONDS, Listener
 from gradmidi.listener.opening import begin, check, dated
 from gradmidi.listener.wanted import Wanted, wanted
-from gradmidi.rig import Rig
-from gradmidi.runlog.place import check_out
-from gradmidi.troubles import say
+from gradmidi.log.folder import check_out
+from gradmidi.midi.rig import Rig
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-    from gradmidi.capture import Capture
+    from gradmidi.capture.capture import Capture
 
 __all__ = ["Options", "Script", "is_first", "rank_of"]
 
@@ -285,7 +285,7 @@ class Script:
 
     def _leave_to_others(self, optimizers: Sequence["Optimizer"]) -> None:
         """See that the script does not listen to them by itself."""
-        from gradmidi.capture import StepHook
+        from gradmidi.capture.capture import StepHook
 
         hooks = [hook for each in optimizers for hook in each._optimizer_step_pre_hooks.values()]
         if any(isinstance(hook, StepHook) and hook.tap is not None for hook in hooks):
@@ -293,7 +293,7 @@ class Script:
             raise GradmidiError("the script listens by itself, and its own run is the one")
 
     def _open(self, training: _Training) -> None:
-        from gradmidi.capture import Capture
+        from gradmidi.capture.capture import Capture
         from gradmidi.capture.owners import owner, scopes
         from gradmidi.capture.tap import held_by
 

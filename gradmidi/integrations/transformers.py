@@ -6,9 +6,9 @@ The norms are those before the Trainer clips, which it does at 1.0 unless told o
 import contextlib
 from typing import Any
 
-from gradmidi.framework import adapter, check_options, framework
-from gradmidi.listener import Listener, listen
-from gradmidi.troubles import say
+from gradmidi.base.messages import say
+from gradmidi.base.versions import adapter, check_options, framework
+from gradmidi.listener.listen import Listener, listen
 
 __all__ = ["GradMidi"]  # noqa: F822  made by __getattr__ when it is first asked for
 

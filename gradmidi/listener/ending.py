@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from gradmidi.base.messages import Troubles, say
+from gradmidi.listener.patience import Patience
 from gradmidi.listener.rendering import Rendering, command
 from gradmidi.listener.wanted import Wanted
-from gradmidi.patience import Patience
-from gradmidi.runlog import FILE_NAME
-from gradmidi.runlog.writer import LogWriter
-from gradmidi.troubles import Troubles, say
+from gradmidi.log import FILE_NAME
+from gradmidi.log.writer import LogWriter
 
 __all__ = ["Files", "tell"]
 

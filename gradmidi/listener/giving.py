@@ -5,11 +5,11 @@ import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from gradmidi.base.messages import Troubles, say
 from gradmidi.errors import GradmidiError
+from gradmidi.listener.patience import Patience
 from gradmidi.listener.rendering import Rendering, command
 from gradmidi.listener.trackers import Give, Shown, Tracker
-from gradmidi.patience import Patience
-from gradmidi.troubles import Troubles, say
 
 __all__ = ["Giving"]
 

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradmidi.compose import combine
+from gradmidi.base.messages import Troubles, say
 from gradmidi.errors import CaptureError, RunLogError
-from gradmidi.listener.clipping import Clipping
-from gradmidi.listener.ears import FEED_SECONDS, Listener, Row
+from gradmidi.listener.listener import FEED_SECONDS, Listener, Row
 from gradmidi.listener.wanted import Wanted
-from gradmidi.runlog import FILE_NAME, Header
-from gradmidi.runlog.place import place
-from gradmidi.runlog.writer import LogWriter
-from gradmidi.troubles import Troubles, say
-from gradmidi.voices import Layer, Voice, group
+from gradmidi.log import FILE_NAME, Header, Layer, combine
+from gradmidi.log.clipping import Clipping
+from gradmidi.log.folder import place
+from gradmidi.log.writer import LogWriter
+from gradmidi.music.voices import Voice, group
 
 if TYPE_CHECKING:
-    from gradmidi.capture import Capture
+    from gradmidi.capture.capture import Capture
 
 __all__ = ["begin", "check", "dated", "open_run"]
 

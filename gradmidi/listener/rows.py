@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from gradmidi.errors import CaptureError
-from gradmidi.runlog import ABSENT
-from gradmidi.voices import Layer
+from gradmidi.log import ABSENT, Layer
 
 __all__ = ["Norms", "Rows"]
 

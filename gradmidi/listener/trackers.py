@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from gradmidi.base.versions import framework
 from gradmidi.errors import CaptureError, GradmidiError
-from gradmidi.framework import framework
 
 __all__ = ["Give", "Shown", "Tracker", "Writer", "tracker"]
 

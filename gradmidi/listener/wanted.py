@@ -7,12 +7,12 @@ from pathlib import Path
 
 from gradmidi.errors import GradmidiError
 from gradmidi.listener.trackers import Tracker, Writer, tracker
-from gradmidi.live import Live
+from gradmidi.live.feed import Live
 from gradmidi.live.session import Session
-from gradmidi.preset import Preset, load
-from gradmidi.render import ENDINGS
-from gradmidi.rig import Rig
-from gradmidi.rig import load as load_rig
+from gradmidi.midi.rig import Rig
+from gradmidi.midi.rig import load as load_rig
+from gradmidi.music.preset import Preset, load
+from gradmidi.sinks.endings import ENDINGS
 
 __all__ = ["Wanted", "wanted"]
 

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from gradmidi.events import Event, Off, On
+from gradmidi.music.events import Event, Off, On
 
 __all__ = ["Ledger"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import orjson
 
 from gradmidi.errors import GradmidiError
-from gradmidi.preset import Preset, parse
-from gradmidi.rig import Rig
+from gradmidi.midi.rig import Rig
+from gradmidi.music.preset import Preset, parse
 
 __all__ = ["Session"]
 
@@ -85,7 +85,7 @@ class Session:
 
         Examples
         --------
-        >>> from gradmidi.preset import load
+        >>> from gradmidi.music.preset import load
         >>> session = Session(load("pentatonic"), osc=("127.0.0.1:57120",))
         >>> Session.from_line(session.to_line()) == session
         True

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmidi.compose import combine
-from gradmidi.events import Step
-from gradmidi.runlog import ABSENT, Frame
-from gradmidi.voices import Voice
+from gradmidi.log import ABSENT, Frame, combine
+from gradmidi.music.events import Step
+from gradmidi.music.voices import Voice
 
 __all__ = ["Curves", "heard", "trace"]
 
@@ -74,7 +73,7 @@ def trace(
 
     Examples
     --------
-    >>> from gradmidi.runlog import row
+    >>> from gradmidi.log import row
     >>> frames = [Frame(1, 0.0, row([3.0, 4.0])), Frame(2, 0.1, row([None, 2.0]))]
     >>> slots = [Step(0, 1, 0.0, (5.0,), (0.5,)), Step(60, 2, 0.1, (2.0,), (0.4,))]
     >>> trace(frames, slots, [Voice(0, "all", (0, 1))], 2).high.ravel().tolist()
@@ -118,7 +117,7 @@ def heard(slots: Sequence[Step], curves: Curves) -> Floats:
 
     Examples
     --------
-    >>> from gradmidi.runlog import row
+    >>> from gradmidi.log import row
     >>> frames = [Frame(1, 0.0, row([2.0])), Frame(2, 0.1, row([math.nan]))]
     >>> slots = [Step(0, 1, 0.0, (2.0,), (0.5,)), Step(60, 2, 0.1, (2.0,), (0.5,))]
     >>> heard(slots, trace(frames, slots, [Voice(0, "fc1", (0,))], 2)).ravel().tolist()

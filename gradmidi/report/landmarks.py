@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gradmidi.music.voices import Voice
 from gradmidi.report.curves import Curves
-from gradmidi.voices import Voice
 
 __all__ = ["TOWERS", "Landmark", "landmarks"]
 

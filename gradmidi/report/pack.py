@@ -54,7 +54,7 @@ def codes(norms: NDArray[np.float64], scale: Scale) -> NDArray[np.uint16]:
     Parameters
     ----------
     norms : ndarray of float64
-        See `gradmidi.runlog.Frame`.
+        See `gradmidi.log.Frame`.
     scale : tuple of two floats
         As `reach` finds it.
 

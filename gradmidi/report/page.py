@@ -23,17 +23,17 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from gradmidi import synth, timbre
-from gradmidi.audibility import describe as audible
-from gradmidi.events import Fault
-from gradmidi.preset import Preset
+from gradmidi.log import ABSENT, Layer
+from gradmidi.music.events import Fault
+from gradmidi.music.preset import Preset
+from gradmidi.music.scale import note_name
+from gradmidi.music.voices import Voice
 from gradmidi.report import pack
 from gradmidi.report.curves import Curves, heard
 from gradmidi.report.landmarks import landmarks
 from gradmidi.report.take import Take
-from gradmidi.runlog import ABSENT
-from gradmidi.scale import note_name
-from gradmidi.voices import Layer, Voice
+from gradmidi.sound import synth, timbre
+from gradmidi.text.audibility import describe as audible
 
 __all__ = ["Page", "Point"]
 

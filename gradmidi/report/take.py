@@ -5,7 +5,18 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from gradmidi.events import BRIGHTNESS, FAULT_VOICE, Control, End, Event, Fault, Mark, Off, On, Step
+from gradmidi.music.events import (
+    BRIGHTNESS,
+    FAULT_VOICE,
+    Control,
+    End,
+    Event,
+    Fault,
+    Mark,
+    Off,
+    On,
+    Step,
+)
 
 __all__ = ["Take"]
 

@@ -7,7 +7,7 @@ the events, for tests and for whoever wants them as they are.
 from collections.abc import Sequence
 from typing import Protocol
 
-from gradmidi.events import Event
+from gradmidi.music.events import Event
 
 __all__ = ["FileSink", "Sink"]
 

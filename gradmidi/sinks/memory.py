@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gradmidi.events import Event
+from gradmidi.music.events import Event
 
 __all__ = ["Memory"]
 
@@ -12,7 +12,7 @@ class Memory:
 
     Examples
     --------
-    >>> from gradmidi.events import Off
+    >>> from gradmidi.music.events import Off
     >>> sink = Memory()
     >>> sink.send([Off(0, 0, 60)])
     >>> sink.events

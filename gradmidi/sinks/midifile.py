@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradmidi.channels import (
+from gradmidi.midi.channels import (
     BEND_RANGE_CONTROLS,
     CHANNELS,
     FAULT_CHANNEL,
@@ -23,7 +23,7 @@ from gradmidi.channels import (
     place,
     program_of,
 )
-from gradmidi.events import (
+from gradmidi.music.events import (
     FAULT_VOICE,
     PPQ,
     Bend,
@@ -35,9 +35,9 @@ from gradmidi.events import (
     Off,
     On,
 )
-from gradmidi.preset import Preset
+from gradmidi.music.preset import Preset
+from gradmidi.music.voices import Voice
 from gradmidi.sinks.miditrack import BEND, CONTROL, HEAD, PROGRAM, SHAPES, Track, meta
-from gradmidi.voices import Voice
 
 __all__ = ["MidiFile"]
 
@@ -70,8 +70,8 @@ class MidiFile:
     Examples
     --------
     >>> import mido, tempfile
-    >>> from gradmidi.events import Off, On
-    >>> from gradmidi.preset import load
+    >>> from gradmidi.music.events import Off, On
+    >>> from gradmidi.music.preset import load
     >>> path = Path(tempfile.mkdtemp()) / "run.mid"
     >>> sink = MidiFile(path, load("pentatonic"), [Voice(0, "fc1", (0,))], title="digits")
     >>> sink.send([On(0, 0, 60, 80, pitch=60.0), Off(108, 0, 60)])

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from gradmidi.base.messages import Troubles
 from gradmidi.errors import PortError
-from gradmidi.events import BRIGHTNESS, FAULT_VOICE
+from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE
 from gradmidi.sinks.counters import Counters
-from gradmidi.troubles import Troubles
 
 __all__ = ["BEND", "CONTROL", "NOTE_OFF", "NOTE_ON", "PROGRAM", "Line", "Wire"]
 

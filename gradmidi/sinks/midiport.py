@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradmidi.channels import (
+from gradmidi.base.messages import Troubles, say
+from gradmidi.errors import PortError
+from gradmidi.midi.channels import (
     BEND_RANGE,
     BEND_RANGE_CONTROLS,
     PAN,
@@ -16,15 +18,13 @@ from gradmidi.channels import (
     pan_value,
     program_of,
 )
-from gradmidi.errors import PortError
-from gradmidi.events import FAULT_VOICE, Bend, Control, Event, Off, On
-from gradmidi.ports import open_output
-from gradmidi.preset import Preset
-from gradmidi.rig import Rig
+from gradmidi.midi.ports import open_output
+from gradmidi.midi.rig import Rig
+from gradmidi.music.events import FAULT_VOICE, Bend, Control, Event, Off, On
+from gradmidi.music.preset import Preset
+from gradmidi.music.voices import Voice
 from gradmidi.sinks.counters import Counters
 from gradmidi.sinks.midiline import BEND, CONTROL, PROGRAM, Line, Wire
-from gradmidi.troubles import Troubles, say
-from gradmidi.voices import Voice
 
 __all__ = ["MidiPort"]
 

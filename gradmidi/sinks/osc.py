@@ -9,9 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from gradmidi.base.messages import Troubles, say
 from gradmidi.errors import PortError
-from gradmidi.events import FAULT_VOICE, End, Event, Fault, Mark, Off, On, Step
-from gradmidi.rig import Rig
+from gradmidi.midi.rig import Rig
+from gradmidi.music.events import FAULT_VOICE, End, Event, Fault, Mark, Off, On, Step
+from gradmidi.music.voices import Voice
 from gradmidi.sinks.counters import Counters
 from gradmidi.sinks.oscmessage import (
     bundle,
@@ -24,8 +26,6 @@ from gradmidi.sinks.oscmessage import (
     stop_message,
     voice_message,
 )
-from gradmidi.troubles import Troubles, say
-from gradmidi.voices import Voice
 
 __all__ = ["Address", "Osc", "resolve"]
 

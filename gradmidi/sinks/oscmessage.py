@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from gradmidi.channels import ascii_text
-from gradmidi.events import End, Fault, On, Step
-from gradmidi.voices import Voice
+from gradmidi.midi.channels import ascii_text
+from gradmidi.music.events import End, Fault, On, Step
+from gradmidi.music.voices import Voice
 
 __all__ = [
     "bundle",

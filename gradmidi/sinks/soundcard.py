@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from gradmidi.base.messages import say
 from gradmidi.errors import PortError
-from gradmidi.events import End, Event
-from gradmidi.preset import Preset
+from gradmidi.music.events import End, Event
+from gradmidi.music.preset import Preset
 from gradmidi.sinks.counters import Counters
-from gradmidi.synth import Synth
-from gradmidi.troubles import say
+from gradmidi.sound.synth import Synth
 
 __all__ = ["Card", "SoundCard", "open_card"]
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gradmidi.events import Event
-from gradmidi.preset import Preset
+from gradmidi.base.messages import Troubles, say
+from gradmidi.music.events import Event
+from gradmidi.music.preset import Preset
+from gradmidi.music.voices import Voice
 from gradmidi.sinks.counters import Counters
 from gradmidi.sinks.midifile import MidiFile
-from gradmidi.troubles import Troubles, say
-from gradmidi.voices import Voice
 
 __all__ = ["Take"]
 
@@ -46,8 +46,8 @@ class Take:
     Examples
     --------
     >>> import mido, tempfile
-    >>> from gradmidi.events import Off, On
-    >>> from gradmidi.preset import load
+    >>> from gradmidi.music.events import Off, On
+    >>> from gradmidi.music.preset import load
     >>> path = Path(tempfile.mkdtemp()) / "live.mid"
     >>> take = Take(path, load("pentatonic"), [Voice(0, "fc1", (0,))], "a", from_first=True)
     >>> take.send([On(4800, 0, 60, 80, pitch=60.0), Off(4908, 0, 60)])

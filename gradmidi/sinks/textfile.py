@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gradmidi.events import Event
+from gradmidi.music.events import Event
 
 __all__ = ["TextFile"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import gradmidi
-from gradmidi.runlog import Frame
+from gradmidi.log import Frame
 
 torch = pytest.importorskip("torch")
 nn = torch.nn

@@ -64,7 +64,7 @@ def test_one_inf_is_told_of_its_own_layer_alone(ran: Any) -> None:
 def test_a_layer_without_a_gradient_rests(ran: Any) -> None:
     folder, told = ran
     # JAX differentiates by every weight, so that one which nothing uses has a gradient of 0.
-    idle = 0.0 if told["backend"] == "jax" else gradmidi.runlog.ABSENT
+    idle = 0.0 if told["backend"] == "jax" else gradmidi.log.ABSENT
     assert heard(folder / "idle") == [
         pytest.approx([first, idle, second], rel=1e-4) for first, second in told["by_hand"]["idle"]
     ]

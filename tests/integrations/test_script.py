@@ -16,7 +16,7 @@ from byhand import STEPS, frames, heard, norms_by_hand
 from listening import Receiver, until
 
 import gradmidi
-from gradmidi.runlog import ABSENT, End
+from gradmidi.log import ABSENT, End
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 PRESETS = Path(__file__).parents[2] / "presets"

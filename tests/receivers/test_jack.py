@@ -12,15 +12,16 @@ import pytest
 import soundfile
 from studio import Program, dumped, midi_dump, recording, wait_until
 
-from gradmidi import ports
-from gradmidi.compose import Composer
 from gradmidi.errors import PortError
-from gradmidi.events import FAULT_VOICE, Off, On
-from gradmidi.preset import load
-from gradmidi.rig import Rig
+from gradmidi.log import Layer
+from gradmidi.midi import ports
+from gradmidi.midi.rig import Rig
+from gradmidi.music.composer import Composer
+from gradmidi.music.events import FAULT_VOICE, Off, On
+from gradmidi.music.preset import load
+from gradmidi.music.slots import Slot
+from gradmidi.music.voices import Voice
 from gradmidi.sinks.midiport import MidiPort
-from gradmidi.slots import Slot
-from gradmidi.voices import Layer, Voice
 
 pytest.importorskip("rtmidi", reason="python-rtmidi is not installed")
 
@@ -231,11 +232,11 @@ def test_without_a_jack_server_the_error_is_one_line_and_no_library_writes_besid
 
 PLAYING = """
     import sys, time
-    from gradmidi.events import Off, On
-    from gradmidi.preset import load
-    from gradmidi.rig import Rig
+    from gradmidi.music.events import Off, On
+    from gradmidi.music.preset import load
+    from gradmidi.midi.rig import Rig
     from gradmidi.sinks.midiport import MidiPort
-    from gradmidi.voices import Voice
+    from gradmidi.music.voices import Voice
 
     sink = MidiPort(Rig(ports=(sys.argv[1],)), load("pentatonic"), [Voice(0, "a", (0,))])
     sink.send([On(0, 0, 30, 80, 30.0)])

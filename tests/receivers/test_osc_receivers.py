@@ -18,10 +18,10 @@ from studio import (
     wait_for_listener,
 )
 
-from gradmidi.events import End, Fault, Mark, Off, On, Step
-from gradmidi.rig import Rig
+from gradmidi.midi.rig import Rig
+from gradmidi.music.events import End, Fault, Mark, Off, On, Step
+from gradmidi.music.voices import Voice
 from gradmidi.sinks.osc import Osc
-from gradmidi.voices import Voice
 
 pytestmark = pytest.mark.receivers
 

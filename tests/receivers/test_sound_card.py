@@ -12,7 +12,7 @@ import pytest
 from studio import PATIENCE_SECONDS, needs, running, wait_until
 
 import gradmidi
-from gradmidi.preset import load
+from gradmidi.music.preset import load
 
 pytestmark = [pytest.mark.receivers, pytest.mark.slow]
 

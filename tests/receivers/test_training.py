@@ -10,8 +10,8 @@ from listening import SOON_SECONDS, Receiver, Trainer, alone, summed, until
 from studio import dumped, midi_dump, wait_until
 
 import gradmidi
-from gradmidi.live.clock import TICKS_A_QUARTER
-from gradmidi.preset import load
+from gradmidi.music.preset import load
+from gradmidi.player.clock import TICKS_A_QUARTER
 
 pytest.importorskip("rtmidi", reason="python-rtmidi is not installed")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gradmidi.events import Event, Fault, Step
-from gradmidi.preset import load
-from gradmidi.report import Report
-from gradmidi.runlog import RunLog
-from gradmidi.score import score_of
+from gradmidi.log import RunLog
+from gradmidi.music.events import Event, Fault, Step
+from gradmidi.music.preset import load
+from gradmidi.music.score import score_of
+from gradmidi.report.report import Report
 
 AXE = "axe-core@4.14.1"
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from logs import write_log
 
-from gradmidi.compare import compare
-from gradmidi.compose import BRIGHTNESS
-from gradmidi.describe import describe
-from gradmidi.events import Control, On
-from gradmidi.preset import load, parse
-from gradmidi.render import render
-from gradmidi.runlog import RunLog
-from gradmidi.scale import note_name
-from gradmidi.score import compose
-from gradmidi.synth import Synth
+from gradmidi._render import render
+from gradmidi.comparison.compare import compare
+from gradmidi.log import RunLog
+from gradmidi.music.composer import BRIGHTNESS
+from gradmidi.music.events import Control, On
+from gradmidi.music.preset import load, parse
+from gradmidi.music.scale import note_name
+from gradmidi.music.score import compose
+from gradmidi.sound.synth import Synth
+from gradmidi.text.describe import describe
 
 pytestmark = pytest.mark.receivers
 
@@ -425,7 +425,7 @@ def test_fits_and_passes_axe(tmp_path, write_page, visit, axe, width, scheme):
 def broken_demo(tmp_path_factory):
     """The demo with a rate of 1, trained here, as its page."""
     pytest.importorskip("torch")
-    from gradmidi.demo import Experiment, run
+    from gradmidi.demo.experiments import Experiment, run
 
     folder = tmp_path_factory.mktemp("demo") / "rate one"
     run(Experiment(lr=1.0, steps=60), folder)

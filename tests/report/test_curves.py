@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from gradmidi.events import Step
+from gradmidi.log import ABSENT, Frame, row
+from gradmidi.music.events import Step
+from gradmidi.music.voices import Voice
 from gradmidi.report import curves, pack
-from gradmidi.runlog import ABSENT, Frame, row
-from gradmidi.voices import Voice
 
 VOICES = (Voice(0, "a", (0,)), Voice(1, "bc", (1, 2)))
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from gradmidi.log import ABSENT
+from gradmidi.music.voices import Voice
 from gradmidi.report.curves import Curves
 from gradmidi.report.landmarks import landmarks
-from gradmidi.runlog import ABSENT
-from gradmidi.voices import Voice
 
 VOICES = tuple(Voice(index, f"fc{index}", (index,)) for index in range(6))
 

@@ -14,9 +14,9 @@ import pytest
 import soundfile
 from logs import write_log
 
+from gradmidi._render import render
 from gradmidi.errors import GradmidiError, RunLogError
-from gradmidi.faults.alarms import END, seconds_of
-from gradmidi.render import render
+from gradmidi.music.alarms import END, seconds_of
 
 # A run that was closed in order ends with a sound of its own.
 END_SECONDS = seconds_of(END)

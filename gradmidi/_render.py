@@ -1,0 +1,121 @@
+"""A run, a preset and an ending to a file: which sink or picture writes which ending.
+
+Every file is whole or not there: what fails in the middle leaves nothing behind.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gradmidi.errors import GradmidiError
+from gradmidi.log import RunLog
+from gradmidi.music.preset import Preset, load
+from gradmidi.music.score import Score, score_of
+from gradmidi.sinks import FileSink
+from gradmidi.sinks.endings import ENDINGS
+
+__all__ = ["render"]
+
+
+def render(
+    run: "RunLog | str | Path",
+    *paths: str | Path,
+    preset: str | Preset = "pentatonic",
+    time: str = "step",
+    length: float | str | None = None,
+    layers: Mapping[str, str] | None = None,
+    legend: bool = False,
+    stems: str | Path | None = None,
+) -> tuple[Path, ...]:
+    """Write a run as music, sound or a picture: one file for each path, in one pass.
+
+    Parameters
+    ----------
+    run : RunLog or str or Path
+        A run as `gradmidi.read` gives it, its folder, or its `run.jsonl`.
+    *paths : str or Path
+        Where to; the ending says what: ``.mid .wav .flac .ogg .mp3 .png .svg .html .mp4 .txt``.
+    preset : str or Preset, default "pentatonic"
+        A shipped preset's name, a ``.toml`` file or a preset.
+    time : {"step", "wall"}, default "step"
+        One slot a step, or the run's own timing.
+    length : float or "full", optional
+        Seconds to fit the piece to; by default it is fitted to three minutes if longer.
+    layers : mapping of str to str, optional
+        Voices of your own: a name and a pattern over layer names each.
+    legend : bool, default False
+        Put a key before the run: each voice at home, then one, then three doublings up.
+    stems : str or Path, optional
+        A folder that gets the piece in parts as well: a WAV a voice and one for the faults.
+
+    Returns
+    -------
+    tuple of Path
+        The files, as given; then the stems.
+
+    Raises
+    ------
+    RunLogError, PresetError
+        If the run or the preset cannot be read.
+    GradmidiError
+        If no file has such an ending, or one cannot be written.
+
+    Examples
+    --------
+    >>> import gradmidi, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> with gradmidi.record(folder + "/a", layers=["fc1"], files=()) as ears:
+    ...     ears.frame({"fc1": 0.45})
+    >>> [path.name for path in gradmidi.render(folder + "/a", folder + "/a.mid")]
+    ['a.mid']
+    """
+    targets = tuple(Path(path) for path in paths)
+    for path in targets:
+        if path.suffix.lower() not in ENDINGS:
+            raise GradmidiError(
+                f"nothing writes {path.suffix or path.name!r}; "
+                f"{path} may end in: {' '.join(ENDINGS)}"
+            )
+    log = run if isinstance(run, RunLog) else RunLog(run)
+    score = score_of(log, load(preset), time=time, length=length, patterns=layers, legend=legend)
+    sinks: list[FileSink] = []
+    written = targets
+    try:
+        for path in targets:
+            sinks.append(ENDINGS[path.suffix.lower()](path, score, log))
+        if stems is not None:
+            from gradmidi.sound.stems import Stems
+
+            parts = Stems(stems, score.preset, score.voices)
+            sinks.append(parts)
+            written = (*targets, *parts.paths)
+        _play(log, score, sinks)
+        for sink in sinks:
+            sink.close()
+    except OSError as error:
+        _abort(sinks)
+        if isinstance(error, GradmidiError):
+            raise
+        where = error.filename or ", ".join(map(str, targets))
+        raise GradmidiError(f"{where} could not be written: {error.strerror or error}") from error
+    except BaseException:
+        _abort(sinks)
+        raise
+    return written
+
+
+def _play(log: RunLog, score: Score, sinks: Sequence[FileSink]) -> None:
+    for item in log.items():
+        events = score.feed(item)
+        if events:
+            for sink in sinks:
+                sink.send(events)
+    events = score.finish()
+    for sink in sinks:
+        sink.send(events)
+
+
+def _abort(sinks: Sequence[FileSink]) -> None:
+    for sink in sinks:
+        with contextlib.suppress(OSError):
+            sink.abort()

@@ -1,0 +1,173 @@
+"""The command line: thin over the API, plain to read and to hear.
+
+Results go to stdout, all else to stderr. Exit code 0: done; 1: it could not be done, with one
+line that says why; 2: wrong usage. `--plain`, GRADMIDI_PLAIN=1, TERM=dumb or an output that
+is no terminal: lines that each stand alone, and nothing that redraws.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradmidi.cli import compare, demo, importing, play, ports, run
+from gradmidi.cli.options import Length, Preset, RunPath, Timing, length_of
+from gradmidi.errors import GradmidiError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="gradmidi",
+    help="Hear a neural network train: gradient norms as MIDI, OSC and sound.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"gradmidi {version('gradmidi')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version.")
+    ] = False,
+) -> None:
+    """Hear a neural network train: gradient norms as MIDI, OSC and sound."""
+
+
+demo.register(app)
+play.register(app)
+run.register(app)
+
+
+@app.command()
+def render(
+    run: RunPath,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to; the ending says what: .mid .wav .flac .ogg .mp3 .png .svg .html "
+            ".mp4 .txt. May be given several times.",
+        ),
+    ] = None,
+    preset: Preset = "pentatonic",
+    time: Timing = "step",
+    length: Length = None,
+    legend: Annotated[
+        bool, typer.Option("--legend", help="A key first: each voice at home, then above.")
+    ] = False,
+    stems: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The parts for a mix: a WAV a voice and the faults."),
+    ] = None,
+) -> None:
+    """Write a run as music, as sound, as a page or as a picture."""
+    from gradmidi._render import render as write
+
+    paths = output or []
+    if not paths and stems is None:
+        raise typer.BadParameter("say where to: -o FILE or --stems DIR")
+
+    if time not in ("step", "wall"):
+        raise typer.BadParameter(f"{time!r} is no timing; it is step or wall")
+    seconds = length_of(length)
+    for path in write(
+        run, *paths, preset=preset, time=time, length=seconds, legend=legend, stems=stems
+    ):
+        typer.echo(str(path))
+
+
+@app.command()
+def describe(
+    run: RunPath,
+    now: Annotated[
+        bool, typer.Option("--now", help="Where it stands: the last step, and what is wrong now.")
+    ] = False,
+    preset: Preset = "pentatonic",
+) -> None:
+    """Tell a run in plain lines: its norms and what was wrong, by the preset's [faults]."""
+    from gradmidi.log import RunLog
+    from gradmidi.music.preset import load
+    from gradmidi.text.describe import describe as tell
+    from gradmidi.text.describe import describe_now
+
+    log, limits = RunLog(run), load(preset).faults
+    for line in describe_now(log, limits=limits) if now else tell(log, limits):
+        typer.echo(line)
+
+
+@app.command()
+def decode(
+    file: Annotated[Path, typer.Argument(metavar="FILE.mid", help="A file that gradmidi wrote.")],
+) -> None:
+    """Read the norms back out of a MIDI file, as JSON lines."""
+    from gradmidi.text.decode import decode as read
+
+    for line in read(file).lines():
+        typer.echo(line)
+
+
+@app.command()
+def presets(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A preset's name or a .toml file.")
+    ] = None,
+) -> None:
+    """List the presets, or tell what one of them does."""
+    from gradmidi.music.preset import describe as tell
+    from gradmidi.music.preset import load, names
+    from gradmidi.text.audibility import describe as heard
+
+    if name is not None:
+        preset = load(name)
+        for line in (*tell(preset), *heard(preset)):
+            typer.echo(line)
+        return
+    for each in names():
+        preset = load(each)
+        typer.echo(f"{each}: {preset.title}. {preset.use}")
+
+
+compare.register(app)
+importing.register(app)
+ports.register(app)
+
+
+def main() -> None:
+    """Run the command line; see the module's words on exit codes."""
+    try:
+        app()
+    except run.Ready as ready:
+        program = ready.program
+    except GradmidiError as error:
+        typer.echo(f"gradmidi: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("gradmidi: interrupted", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        # Whoever read our output has had enough, as `head` does; nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    else:
+        return
+    # Out of reach of the handlers above: what a script raises is its own.
+    sys.excepthook = sys.__excepthook__
+    program.run()
+
+
+if __name__ == "__main__":
+    main()

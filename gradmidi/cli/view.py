@@ -1,0 +1,445 @@
+"""What a live run looks like on a terminal, and the keys that steer it.
+
+A picture that is drawn again several times a second, or (plain) lines that each stand alone:
+one every few seconds, and one whenever something changes.
+"""
+
+import contextlib
+import math
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+from gradmidi.live.feed import Live
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Keys", "Picture", "PlainLines", "Rate", "numbers_line", "watch"]
+
+DRAW_SECONDS = 0.2
+LINE_SECONDS = 5.0
+LEVEL_STEP_DB = 3.0
+CHANGE = 2.0**0.25
+"""A norm that grew or fell by this is called up or down: a quarter of a doubling."""
+
+COUNTS = {
+    "merged": "merged",
+    "late": "late",
+    "stale": "too late to sound",
+    "broken": "lines unreadable",
+    "dropped": "left out",
+    "errors": "refused",
+    "underruns": "gaps in the sound",
+}
+"""What is told of a player's counts, and how."""
+
+HELP = "space mute · + - level · 1-9 solo · n numbers · f last fault · q quit"
+
+KEYS = (
+    "keys: space mutes, + and - change the level, 1 to 9 solo a voice, "
+    "n says the numbers, f the last fault, q quits"
+)
+"""The same, to be read out."""
+
+Status = Mapping[str, Any]
+
+
+# -- words -------------------------------------------------------------------------------------
+
+
+def number(value: float | None) -> str:
+    """Write a number as a person reads it: three significant digits.
+
+    Examples
+    --------
+    >>> number(0.45123), number(12345.0), number(None)
+    ('0.451', '1.23e+04', 'not finite')
+    """
+    return "not finite" if value is None or not math.isfinite(value) else f"{value:.3g}"
+
+
+def fault_line(fault: Mapping[str, Any]) -> str:
+    """Tell a fault in a line.
+
+    Examples
+    --------
+    >>> fault_line({"kind": "nan", "layer": "fc1", "step": 7, "value": None})
+    'nan in fc1 at step 7'
+    >>> fault_line({"kind": "spike", "layer": "", "step": 9, "value": 80.0})
+    'spike of the whole run at step 9, 80'
+    """
+    where = f"in {fault['layer']}" if fault["layer"] else "of the whole run"
+    value = "" if fault["value"] is None else f", {number(fault['value'])}"
+    return f"{fault['kind']} {where} at step {fault['step']}{value}"
+
+
+def counts_line(status: Status) -> str:
+    """Tell what was merged, late or left out; nothing where nothing was.
+
+    Examples
+    --------
+    >>> counts_line({"merged": 3, "late": 0, "underruns": 1})
+    '3 merged, 1 gaps in the sound'
+    """
+    return ", ".join(f"{status[key]} {words}" for key, words in COUNTS.items() if status.get(key))
+
+
+def numbers_line(
+    voices: Sequence[str],
+    status: Status,
+    before: Status | None = None,
+    rate: float | None = None,
+) -> str:
+    """Tell the numbers in one line, which way each went since `before`, and its note.
+
+    Examples
+    --------
+    >>> now = {"step": 9, "loss": 2.0, "norms": [0.5, 1.0], "notes": ["A3", ""]}
+    >>> numbers_line(["fc1", "fc2"], now, {"norms": [0.25, 1.0]}, 8.0)
+    'step 9, 8 steps a second, loss 2, fc1 norm 0.5 up A3, fc2 norm 1 silent'
+    """
+    words = [f"step {status['step']}"]
+    if rate is not None:
+        words.append(f"{number(rate)} steps a second")
+    if status.get("loss") is not None:
+        words.append(f"loss {number(status['loss'])}")
+    norms = status["norms"]
+    earlier = before["norms"] if before and before.get("norms") else norms
+    for name, norm, old, note in zip(voices, norms, earlier, status["notes"], strict=False):
+        heard = f"{_way(old, norm)} {note}" if note else " silent"
+        words.append(f"{name} norm {number(norm)}{heard}")
+    return ", ".join(words)
+
+
+def _way(old: float, new: float) -> str:
+    if new > old * CHANGE:
+        return " up"
+    return " down" if new * CHANGE < old else ""
+
+
+@dataclass(slots=True)
+class Rate:
+    """How many steps a second there are, over the last few seconds of the run's own time.
+
+    Examples
+    --------
+    >>> rate = Rate()
+    >>> rate.add(1, 0.0), rate.add(2, 8.0)
+    (None, None)
+    >>> rate.steps
+    0.125
+    """
+
+    _seen: list[tuple[int, float]] = field(default_factory=list)
+
+    def add(self, step: int, seconds: float) -> None:
+        """Take where the run is."""
+        if not self._seen or seconds > self._seen[-1][1]:
+            before = [each for each in self._seen if each[0] <= step]
+            late = [each for each in before if seconds - each[1] < LINE_SECONDS]
+            self._seen = [*(late or before[-1:]), (step, seconds)]
+
+    @property
+    def steps(self) -> float | None:
+        """Steps a second; None while it is not known."""
+        if len(self._seen) < 2:
+            return None
+        (first, begin), (last, end) = self._seen[0], self._seen[-1]
+        return (last - first) / (end - begin)
+
+
+# -- keys --------------------------------------------------------------------------------------
+
+
+class Keys:
+    """Single keys from the terminal itself, even where stdin is a pipe.
+
+    Without a terminal no key ever comes. The terminal is put back as it was.
+    """
+
+    def __init__(self) -> None:
+        self._tty: IO[bytes] | None = None
+        self._before: list[Any] | None = None
+
+    def __enter__(self) -> "Keys":
+        if os.name == "nt":
+            return self
+        import termios
+        import tty
+
+        with contextlib.suppress(OSError, termios.error):
+            self._tty = open("/dev/tty", "rb", buffering=0)
+            self._before = termios.tcgetattr(self._tty)
+            tty.setcbreak(self._tty.fileno())
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if self._tty is not None:
+            import termios
+
+            if self._before is not None:
+                with contextlib.suppress(OSError, termios.error):
+                    termios.tcsetattr(self._tty, termios.TCSADRAIN, self._before)
+            self._tty.close()
+            self._tty = None
+
+    @property
+    def there(self) -> bool:
+        """Whether there is a terminal to press them at."""
+        return self._before is not None if os.name != "nt" else sys.stdin.isatty()
+
+    def read(self, seconds: float) -> str:
+        """Wait for a key, for at most `seconds`; return it, or "" where none came."""
+        if sys.platform == "win32":
+            return _windows_key(seconds)
+        if self._tty is None:
+            time.sleep(seconds)
+            return ""
+        try:
+            if select.select([self._tty], [], [], seconds)[0]:
+                return self._tty.read(1).decode("ascii", "replace")
+        except OSError:
+            time.sleep(seconds)
+        return ""
+
+
+def _windows_key(seconds: float) -> str:
+    import msvcrt
+
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if msvcrt.kbhit():  # type: ignore[attr-defined,unused-ignore]
+            return str(msvcrt.getwch())  # type: ignore[attr-defined,unused-ignore]
+        time.sleep(0.02)
+    return ""
+
+
+# -- two ways to show --------------------------------------------------------------------------
+
+
+class PlainLines:
+    """Lines that each stand alone.
+
+    Parameters
+    ----------
+    write : callable
+        Takes a line.
+    clock : callable
+        Seconds.
+    """
+
+    def __init__(
+        self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.say = write
+        self._clock = clock
+        self.rate = Rate()
+        self._next = -math.inf
+        self._before: Status | None = None
+        self._faults = 0
+        self._mark = ""
+        self._counts = ""
+
+    def begin(self) -> None:
+        """Tell the keys, which nothing else does here."""
+        self.say(KEYS)
+
+    def show(self, live: Live, _state: str) -> None:
+        """Write what is due."""
+        status = live.status
+        if not status.get("norms"):
+            return
+        self.rate.add(status["step"], status["seconds"])
+        new = min(status["fault_count"] - self._faults, len(status["faults"]))
+        self._faults = status["fault_count"]
+        for fault in status["faults"][len(status["faults"]) - new :]:
+            self.say(f"fault: {fault_line(fault)}")
+        if status["mark"] != self._mark:
+            self._mark = status["mark"]
+            self.say(f"mark: {self._mark}")
+        now = self._clock()
+        if now < self._next:
+            return
+        if self._before is None or status["step"] != self._before["step"]:
+            self.say(numbers_line(live.voices, status, self._before, self.rate.steps))
+        counts = counts_line(status)
+        if counts != self._counts:
+            self._counts = counts
+            self.say(f"so far {counts}")
+        self._before = status
+        self._next = now + LINE_SECONDS
+
+
+class Picture:
+    """One row a voice, drawn again and again.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        Where to.
+    """
+
+    def __init__(self, console: Any) -> None:
+        from rich.live import Live as Drawing
+
+        self._console = console
+        self.rate = Rate()
+        self._drawing = Drawing(console=console, auto_refresh=False, transient=False)
+        self._drawing.start()
+
+    def begin(self) -> None:
+        """Nothing: the keys stand below the picture."""
+
+    def say(self, text: str) -> None:
+        """Write a line above the picture."""
+        self._console.print(text, markup=False, highlight=False)
+
+    def show(self, live: Live, state: str) -> None:
+        """Draw it."""
+        if live.status.get("norms"):
+            self.rate.add(live.status["step"], live.status["seconds"])
+            self._drawing.update(
+                picture(live.voices, live.status, state, self.rate.steps, self._console.width),
+                refresh=True,
+            )
+
+    def close(self) -> None:
+        """Leave the last picture where it is."""
+        self._drawing.stop()
+
+
+def picture(
+    voices: Sequence[str], status: Status, state: str, rate: float | None, width: int
+) -> "Table":
+    """Lay out the picture: what the run is at, a row a voice, faults, counts, keys."""
+    from rich.table import Table
+    from rich.text import Text
+
+    head = [f"step {status['step']}"]
+    if rate is not None:
+        head.append(f"{number(rate)} steps/s")
+    if status.get("loss") is not None:
+        head.append(f"loss {number(status['loss'])}")
+    head += [state] if state else []
+    rows = Table.grid(padding=(0, 1))
+    rows.add_column(justify="right", style="dim")
+    rows.add_column(no_wrap=True, max_width=max(8, width // 3))
+    rows.add_column(justify="right", min_width=8)
+    rows.add_column(min_width=4)
+    rows.add_column()
+    struck = {fault["layer"] for fault in status["faults"] if fault["layer"]}
+    room = max(4, width - width // 3 - 22)
+    for index, name in enumerate(voices):
+        level = status["levels"][index]
+        bar = Text("━" * round(level * room), style="red" if name in struck else "cyan")
+        rows.add_row(
+            str(index + 1),
+            Text(name, overflow="ellipsis"),
+            number(status["norms"][index]),
+            status["notes"][index] or "–",
+            bar,
+        )
+    whole = Table.grid()
+    whole.add_row(Text(" · ".join(head), style="bold", overflow="ellipsis", no_wrap=True))
+    whole.add_row(rows)
+    for fault in status["faults"][-3:]:
+        whole.add_row(Text(fault_line(fault), style="red", overflow="ellipsis", no_wrap=True))
+    counts = counts_line(status)
+    if counts:
+        whole.add_row(Text(counts, style="yellow"))
+    whole.add_row(Text(HELP, style="dim", overflow="ellipsis", no_wrap=True))
+    return whole
+
+
+# -- both together -----------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Desk:
+    """What the keys have set."""
+
+    level: float
+    muted: bool = False
+    solo: int | None = None
+
+    def __str__(self) -> str:
+        words = [f"level {self.level:+g} dB"] if self.level else []
+        words += ["muted"] if self.muted else []
+        words += [f"voice {self.solo + 1} alone"] if self.solo is not None else []
+        return " · ".join(words)
+
+
+def watch(
+    live: Live,
+    show: "PlainLines | Picture",
+    keys: Keys,
+    *,
+    level: float = 0.0,
+    going: Callable[[], bool],
+) -> bool:
+    """Show a run and obey keys for as long as `going` says; tell whether q ended it.
+
+    Parameters
+    ----------
+    live : Live
+        The player.
+    show : PlainLines or Picture
+        How to show it.
+    keys : Keys
+        Where keys come from.
+    level : float
+        What the player's level is at the start, in dB.
+    going : callable
+        Whether to go on.
+    """
+    desk = _Desk(level)
+    if keys.there:
+        show.begin()
+    for _ in _while(going):
+        key = keys.read(DRAW_SECONDS)
+        if key in ("q", "Q"):
+            live.do("stop")
+            return True
+        if key:
+            _press(key, live, show, desk)
+        show.show(live, str(desk))
+    return False
+
+
+def _while(going: Callable[[], bool]) -> Iterator[None]:
+    while going():
+        yield
+
+
+def _press(key: str, live: Live, show: "PlainLines | Picture", desk: _Desk) -> None:
+    status = live.status
+    if key == " ":
+        desk.muted = not desk.muted
+        live.do("mute")
+        show.say("muted" if desk.muted else "not muted any more")
+    elif key in "+=-":
+        by = -LEVEL_STEP_DB if key == "-" else LEVEL_STEP_DB
+        desk.level = min(max(desk.level + by, -60.0), 12.0)
+        live.do("level", by=by)
+        show.say(f"level {desk.level:+g} dB")
+    elif key in "123456789" and int(key) <= len(live.voices):
+        voice = int(key) - 1
+        desk.solo = None if desk.solo == voice else voice
+        live.do("solo", voice=voice)
+        show.say("all voices" if desk.solo is None else f"{live.voices[voice]} alone")
+    elif key in "nN" and status.get("norms"):
+        show.say(numbers_line(live.voices, status, rate=show.rate.steps))
+    elif key in "fF":
+        faults = status.get("faults")
+        show.say(fault_line(faults[-1]) if faults else "no fault so far")

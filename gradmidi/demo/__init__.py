@@ -1,0 +1,1 @@
+"""The five experiments of the demo, and the digits they learn."""

@@ -1,0 +1,369 @@
+"""The five experiments of the 2019 blog post, trained on handwritten digits and listened to.
+
+The model, its four layers' names and the settings are those of C. Perone, "Listening to the
+neural network gradient norms during training" (2019), so that the preset `classic` can be laid
+beside the original.
+"""
+
+import contextlib
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from gradmidi.demo.digits import digits
+from gradmidi.errors import GradmidiError
+from gradmidi.listener.listen import listen
+from gradmidi.live.feed import Live
+from gradmidi.log import RunLog
+from gradmidi.midi.rig import Rig
+from gradmidi.music.preset import load
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["EXPERIMENTS", "Experiment", "Outcome", "free_folder", "network", "run"]
+
+Bytes = npt.NDArray[np.uint8]
+Going = Callable[[], bool]
+
+FILES = ("mid", "wav", "png", "txt")
+"""What `run` leaves beside the run log."""
+
+INK_MEAN, INK_SPREAD = 0.1307, 0.3081
+"""Mean and standard deviation of MNIST's grey levels, 0 to 1, as the post normalises them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One setting of the demo.
+
+    Parameters
+    ----------
+    optimizer : {"sgd", "adam"}, default "sgd"
+        Which of `torch.optim`'s.
+    lr : float, default 0.01
+        Learning rate, above 0.
+    momentum : float, default 0.5
+        Momentum of SGD, 0 to below 1; Adam has its own and leaves it unused.
+    batch_size : int, default 10
+        Digits a step, 1 or more.
+    steps : int, default 200
+        Updates, 1 or more.
+    seed : int, default 0
+        Of the first weights and of the order of the digits, 0 or more.
+
+    Raises
+    ------
+    ValueError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> Experiment(lr=1.0, batch_size=256).name
+    'sgd-1-batch-256'
+    """
+
+    optimizer: str = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.5
+    batch_size: int = 10
+    steps: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "optimizer": (self.optimizer in ("sgd", "adam"), "sgd or adam"),
+            "lr": (0.0 < self.lr < math.inf, "a number above 0"),
+            "momentum": (0.0 <= self.momentum < 1.0, "a number from 0 to below 1"),
+            "batch_size": (self.batch_size >= 1, "1 or more"),
+            "steps": (self.steps >= 1, "1 or more"),
+            "seed": (0 <= self.seed < 2**63, "0 or more, below 2 to the 63rd"),
+        }
+        for name, (holds, words) in allowed.items():
+            if not holds:
+                raise ValueError(f"{name} = {getattr(self, name)!r}; allowed is {words}")
+
+    @property
+    def name(self) -> str:
+        """A short name for folders and lists."""
+        batch = "" if self.batch_size == 10 else f"-batch-{self.batch_size}"
+        return f"{self.optimizer}-{self.lr:g}{batch}"
+
+
+EXPERIMENTS = (
+    Experiment("sgd", 0.01),
+    Experiment("sgd", 0.1),
+    Experiment("sgd", 1.0),
+    Experiment("sgd", 1.0, batch_size=256),
+    Experiment("adam", 0.01),
+)
+"""The post's five settings, in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an experiment.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The setting.
+    folder : Path
+        Holds `run.jsonl`, `run.mid`, `run.wav`, `run.png` and `run.txt`.
+    losses : tuple of float
+        One a step, as it was; may be nan or inf.
+    """
+
+    experiment: Experiment
+    folder: Path
+    losses: tuple[float, ...]
+
+    def __str__(self) -> str:
+        """Tell in one line how the loss went and which layers died or blew up."""
+        log = RunLog(self.folder)
+        frames = list(log.frames())
+        norms = np.stack([frame.norms for frame in frames])
+        tail = self.losses[-10:]
+        words = [f"loss {self.losses[0]:.3g} to {sum(tail) / len(tail):.3g}"]
+        for what, bad in (("not finite", ~np.isfinite(norms)), ("dead", norms == 0.0)):
+            struck = [
+                (layer.name, frames[_last_stretch(column)].step)
+                for layer, column in zip(log.layers, bad.T, strict=True)
+                if column[-1]
+            ]
+            if struck:
+                first = min(step for _, step in struck)
+                words.append(f"{what} from step {first}: {' '.join(name for name, _ in struck)}")
+        return f"{self.experiment.name}: " + "; ".join(words)
+
+    def next_steps(self) -> tuple[str, ...]:
+        """Say what can be done with the files: a line each, made to be typed or pasted."""
+        return (
+            f"Listen: {self.folder / 'run.wav'}",
+            f"Open in a DAW, one track a layer: {self.folder / 'run.mid'}",
+            f"Look: {self.folder / 'run.png'}",
+            f"Read the numbers: gradmidi describe {self.folder}",
+            f"The post's own sound: gradmidi render {self.folder} -o post.wav -p classic",
+        )
+
+
+def _last_stretch(column: npt.NDArray[np.bool_]) -> int:
+    """Find where the unbroken run of true values at the end of a column begins."""
+    false = np.flatnonzero(~column)
+    return int(false[-1]) + 1 if false.size else 0
+
+
+def run(
+    experiment: Experiment,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    preset: str | Path = "pentatonic",
+    rig: str | Path | Rig | None = None,
+    midi: str | Sequence[str] | None = None,
+    osc: str | Sequence[str] | None = None,
+    audio: bool | str | None = None,
+    take: str | Path | None = None,
+    progress: Callable[[int, float], None] | None = None,
+    show: Callable[[Live], contextlib.AbstractContextManager[Going]] | None = None,
+) -> Outcome:
+    """Train one experiment and listen to the norms of its weights' gradients.
+
+    It trains on one CPU thread, so that on one machine an experiment gives the same norms, and
+    with them the same files, every time. With live output it takes no more than a step a slot,
+    so that each step is heard.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The setting.
+    out : str or Path
+        Folder of the run.
+    data : str or Path, optional
+        A folder that holds the full MNIST as torchvision lays it out; by default the 10,000
+        digits that travel with the package.
+    preset : str or Path, default "pentatonic"
+        How norms become music.
+    rig, midi, osc, audio, take : optional
+        Live output, as in `gradmidi.listen`.
+    progress : callable, optional
+        Called after every step with its number, from 1, and its loss.
+    show : callable, optional
+        Shows the live output for as long as training takes: called with it, gives a context
+        whose value is asked after every step whether to go on.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    GradmidiError
+        If torch is not installed, or the digits in `data` are not there.
+    ValueError
+        If the batch is larger than the set.
+    """
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise GradmidiError(
+            "the demo trains with PyTorch, which is not installed: pip install 'gradmidi[demo]'"
+        ) from error
+    images, labels = digits() if data is None else _full_set(Path(data))
+    if experiment.batch_size > len(images):
+        raise ValueError(
+            f"batch_size = {experiment.batch_size}; allowed is 1 to {len(images)}, the digits "
+            "there are"
+        )
+    losses: list[float] = []
+    with _repeatable(experiment.seed), contextlib.ExitStack() as stack:
+        net = network()
+        optimizer = _optimizer(experiment, net)
+        ears = stack.enter_context(
+            listen(
+                net,
+                optimizer,
+                out=out,
+                parameters="weights",
+                preset=preset,
+                rig=rig,
+                midi=midi,
+                osc=osc,
+                audio=audio,
+                take=take,
+                files=FILES,
+                config={**asdict(experiment), "digits": len(images)},
+            )
+        )
+        going: Going = lambda: True  # noqa: E731
+        slot = 0.0
+        if ears.live is not None:
+            slot = _slot_seconds(preset, len(ears.layers))
+            if show is not None:
+                going = stack.enter_context(show(ears.live))
+        began = time.monotonic()
+        for step, picked in enumerate(_batches(experiment, len(images)), 1):
+            time.sleep(max(0.0, began + (step - 1) * slot - time.monotonic()))
+            inputs = torch.from_numpy(_normalised(images[picked]))
+            targets = torch.from_numpy(labels[picked].astype(np.int64))
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(net(inputs), targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            ears.log(loss=loss)
+            losses.append(loss.item())
+            if progress is not None:
+                progress(step, losses[-1])
+            if not going():
+                break
+    return Outcome(experiment, ears.folder, tuple(losses))
+
+
+def network() -> "torch.nn.Module":
+    """Build the post's network: two convolutions and two linear layers, 431,080 numbers.
+
+    Returns
+    -------
+    torch.nn.Module
+        From digits of shape (batch, 1, 28, 28) to logits of shape (batch, 10); its modules
+        with parameters are conv1, conv2, fc1 and fc2.
+    """
+    from torch import nn
+
+    class Net(nn.Sequential):
+        """The network, under the name that the run log shows."""
+
+    return Net(
+        OrderedDict(
+            conv1=nn.Conv2d(1, 20, 5),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(20, 50, 5),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2),
+            flat=nn.Flatten(),
+            fc1=nn.Linear(4 * 4 * 50, 500),
+            relu3=nn.ReLU(),
+            fc2=nn.Linear(500, 10),
+        )
+    )
+
+
+def free_folder(experiment: Experiment, under: str | Path = "runs") -> Path:
+    """Name a folder that is not there yet: ``demo-sgd-0.01``, else ``demo-sgd-0.01-2`` and on."""
+    first = folder = Path(under) / f"demo-{experiment.name}"
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
+
+
+def _optimizer(experiment: Experiment, net: "torch.nn.Module") -> "torch.optim.Optimizer":
+    from torch import optim
+
+    if experiment.optimizer == "adam":
+        return optim.Adam(net.parameters(), experiment.lr)
+    return optim.SGD(net.parameters(), experiment.lr, momentum=experiment.momentum)
+
+
+@contextlib.contextmanager
+def _repeatable(seed: int) -> Iterator[None]:
+    """Fix what float results depend on, and put back what the caller had."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _batches(experiment: Experiment, digits: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Pick the digits of each step: shuffled anew each epoch, the ragged last batch left out."""
+    generator = np.random.default_rng(experiment.seed)
+    size = experiment.batch_size
+    a_round = digits // size
+    for step in range(experiment.steps):
+        if step % a_round == 0:
+            order = generator.permutation(digits)
+        start = step % a_round * size
+        yield order[start : start + size]
+
+
+def _slot_seconds(preset: str | Path, voices: int) -> float:
+    timing = load(preset).time
+    return timing.slot_ticks(voices) * timing.tick_seconds
+
+
+def _normalised(images: Bytes) -> npt.NDArray[np.float32]:
+    levels = images[:, np.newaxis].astype(np.float32) / np.float32(255.0)
+    return (levels - np.float32(INK_MEAN)) / np.float32(INK_SPREAD)
+
+
+def _full_set(folder: Path) -> tuple[Bytes, Bytes]:
+    try:
+        from torchvision.datasets import MNIST
+    except ModuleNotFoundError as error:
+        raise GradmidiError(
+            "reading MNIST from a folder needs torchvision: pip install 'gradmidi[demo]'"
+        ) from error
+    try:
+        full = MNIST(str(folder), train=True, download=False)
+    except RuntimeError as error:
+        raise GradmidiError(
+            f"no MNIST in {folder}: it must hold MNIST/raw/train-images-idx3-ubyte and "
+            "train-labels-idx1-ubyte, as torchvision.datasets.MNIST(folder, download=True) "
+            "lays them out"
+        ) from error
+    return full.data.numpy(), full.targets.numpy().astype(np.uint8)

@@ -1,0 +1,261 @@
+"""`record` and `listen`: a run's numbers, or a model itself, to a run log and what follows it.
+
+`record` takes plain numbers and needs no torch; `listen` adds a capture that takes them from a
+model's gradients. Both give a `Listener`, and none of its methods ever waits for a disk, a
+device or a peer, but for `Listener.close`, which is bounded.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradmidi.base.versions import TORCH, check_version
+from gradmidi.errors import CaptureError
+from gradmidi.listener.listener import Listener
+from gradmidi.listener.opening import begin, check, open_run
+from gradmidi.listener.other_rank import Silent
+from gradmidi.listener.trackers import Writer
+from gradmidi.listener.wanted import wanted
+from gradmidi.log import Header, Layer
+from gradmidi.midi.rig import Rig
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+    from torch.optim import Optimizer
+
+    from gradmidi.capture.layers import LayerChoice
+
+__all__ = ["Listener", "listen", "record"]
+
+
+def record(
+    out: str | os.PathLike[str] | None = None,
+    *,
+    layers: Sequence[str | Layer],
+    preset: str | Path = "pentatonic",
+    rig: str | Path | Rig | None = None,
+    midi: str | Sequence[str] | None = None,
+    osc: str | Sequence[str] | None = None,
+    audio: bool | str | None = None,
+    take: str | os.PathLike[str] | None = None,
+    files: Sequence[str] = ("mid", "wav", "txt"),
+    keep: str = "layers",
+    log_to: str | Writer | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Listener:
+    """Open a run for norms that you compute yourself; no torch is needed.
+
+    Parameters
+    ----------
+    out : path, optional
+        The run's folder; by default ``runs/<date-time>``. Where it holds a run of the same
+        layers, that run goes on; where it holds another, this one goes to ``out-2``.
+    layers : sequence of str or Layer
+        The layers' names, first to last.
+    preset : str or Path, default "pentatonic"
+        A shipped preset's name or a ``.toml`` file: how the run sounds.
+    rig, midi, osc, audio, take
+        Live output, see `listen`.
+    files : sequence of str, default ("mid", "wav", "txt")
+        What is made at the end, by ending: ``mid wav flac ogg mp3 png svg html mp4
+        txt``; () for none.
+    keep : {"layers", "voices"}, default "layers"
+        What the run log holds; voices are fewer.
+    log_to : {"wandb", "mlflow"} or SummaryWriter, optional
+        Where your team looks, see `listen`.
+    config : mapping, optional
+        Whatever is to be kept beside the run, written into the log's first line.
+
+    Returns
+    -------
+    Listener
+
+    Raises
+    ------
+    RunLogError
+        If `out` is a file or cannot be created.
+    PresetError
+        If the preset cannot be used.
+    CaptureError
+        If `layers` is empty or names a layer twice.
+
+    Examples
+    --------
+    >>> import gradmidi, tempfile
+    >>> with gradmidi.record(tempfile.mkdtemp() + "/a", layers=["fc1"], files=()) as ears:
+    ...     ears.frame({"fc1": 0.45}, loss=2.3)
+    """
+    named = tuple(
+        layer if isinstance(layer, Layer) else Layer(str(layer), 0)
+        for layer in ((layers,) if isinstance(layers, str) else layers)
+    )
+    if not named:
+        raise CaptureError("layers= is empty; give the name of each layer")
+    names = [layer.name for layer in named]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise CaptureError(f"layers= names {twice!r} twice; each layer needs a name of its own")
+    outputs = wanted(
+        preset,
+        files,
+        rig=rig,
+        midi=midi,
+        osc=osc,
+        audio=audio,
+        take=take,
+        log_to=log_to,
+        patterns={},
+    )
+    return open_run(Header(named, config=dict(config or {})), out, outputs, keep)
+
+
+def listen(
+    model: "Module",
+    optimizer: "Optimizer | Iterable[Optimizer] | None" = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    preset: str | Path = "pentatonic",
+    rig: str | Path | Rig | None = None,
+    midi: str | Sequence[str] | None = None,
+    osc: str | Sequence[str] | None = None,
+    audio: bool | str | None = None,
+    take: str | os.PathLike[str] | None = None,
+    layers: "LayerChoice | None" = None,
+    parameters: str = "all",
+    every: int = 1,
+    budget: float | None = None,
+    scaler: Any = None,
+    files: Sequence[str] = ("mid", "wav", "txt"),
+    keep: str = "layers",
+    log_to: str | Writer | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Listener:
+    """Listen to a PyTorch model while it trains.
+
+    At each `optimizer.step()` the gradient norm of every layer is taken, before the update,
+    and written to a run log by a thread of its own. At the end the files are made.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        What is trained; it may be wrapped or compiled.
+    optimizer : torch.optim.Optimizer or several, optional
+        Who trains it; each of its steps is one step of the run. Without one, call
+        `Listener.capture` between `backward` and the update.
+    out : path, optional
+        The run's folder; by default ``runs/<date-time>``. Where it holds a run of the same
+        layers, that run goes on; where it holds another, this one goes to ``out-2``.
+    preset : str or Path, default "pentatonic"
+        A shipped preset's name or a ``.toml`` file: how the run sounds.
+    rig : str or Path or Rig, optional
+        Which cables live output uses: a ``.toml`` file, or what `gradmidi.rig.load` read.
+    midi : str or sequence of str, optional
+        A MIDI output to play to, by its name or a part of it, or ``virtual:NAME``, a port of
+        our own; several for more than 15 voices.
+    osc : str or sequence of str, optional
+        ``HOST:PORT`` to send OSC to.
+    audio : bool or str, optional
+        Play through the sound card, or the one of this name.
+    take : path, optional
+        A ``.mid`` file that keeps what was played live, as it was played; in `out`, say.
+    layers : str or sequence of str, or mapping of str to str, optional
+        Which layers are listened to: names, or patterns as ``"blocks.*"``. A mapping makes
+        voices of your own instead, a name and a pattern each; all layers are still logged.
+    parameters : {"all", "weights"}, default "all"
+        All of a layer's parameters, or its weights alone.
+    every : int, default 1
+        Look at each nth step.
+    budget : float, optional
+        Share of the time that looking may take (0.005 is half a percent): as many steps are
+        left out as that needs. The log says by its steps which were looked at.
+    scaler : object, optional
+        Who has the optimizer step, or throws a step away, by ``scaler.step(optimizer)``; needed
+        only for a class of its own: torch's GradScaler is seen in any case.
+    files : sequence of str, default ("mid", "wav", "txt")
+        What is made at the end, by ending: ``mid wav flac ogg mp3 png svg html mp4
+        txt``; () for none.
+    keep : {"layers", "voices"}, default "layers"
+        What the run log holds; voices are fewer.
+    log_to : {"wandb", "mlflow"} or SummaryWriter, optional
+        Where your team looks: its active run is given, once, when this one is closed and no
+        exception ended it, at most 10 seconds of sound, the picture, and the faults as text.
+    config : mapping, optional
+        Whatever is to be kept beside the run, written into the log's first line.
+
+    Returns
+    -------
+    Listener
+        Of several processes that train together the first alone hears; the others get one that
+        takes the same calls, opens no port and writes no file. A model spread over them (FSDP2,
+        tensor parallel) needs the call on every one.
+
+    Raises
+    ------
+    CaptureError
+        If the model has no trainable parameter, an optimizer holds none of its parameters, or
+        a pattern matches no layer.
+    RunLogError
+        If `out` is a file or cannot be created.
+    PresetError
+        If the preset or the rig cannot be used.
+    PortError
+        If a MIDI port or an OSC address is not there.
+
+    Examples
+    --------
+    >>> import tempfile, torch, gradmidi
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> with gradmidi.listen(model, optimizer, out=tempfile.mkdtemp() + "/a", files=()) as ears:
+    ...     for _ in range(3):
+    ...         optimizer.zero_grad()
+    ...         loss = model(torch.ones(1, 2)).square().mean()
+    ...         loss.backward()
+    ...         optimizer.step()
+    ...         ears.log(loss=loss)
+    >>> gradmidi.read(ears.folder).steps
+    3
+    """
+    check_version("torch", TORCH)
+    try:
+        from gradmidi.capture.capture import Capture
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise CaptureError(
+            "listen() needs PyTorch: pip install 'gradmidi[train]'; record() takes plain numbers "
+            "without it"
+        ) from error
+    check(every=every, budget=budget, keep=keep)
+    voices = dict(layers) if isinstance(layers, Mapping) else {}
+    if scaler is not None and not callable(getattr(scaler, "step", None)):
+        raise CaptureError(
+            f"scaler={type(scaler).__name__} has no step(optimizer); give a GradScaler or its like"
+        )
+    capture = Capture(model, optimizer, layers=None if voices else layers, parameters=parameters)
+    spread = capture.meet()
+    try:
+        if capture.heard_here:
+            outputs = wanted(
+                preset,
+                files,
+                rig=rig,
+                midi=midi,
+                osc=osc,
+                audio=audio,
+                take=take,
+                log_to=log_to,
+                patterns=voices if keep == "layers" else {},
+            )
+            ears = begin(capture, outputs, out, keep=keep, voices=voices, config=config)
+        else:
+            capture.replace_others()
+            ears = Silent(capture, out)
+    except BaseException:
+        # Whoever met must leave, that nobody waits for it.
+        capture.detach()
+        raise
+    if spread or capture.heard_here:
+        capture.attach(ears, every=every, budget=budget, scaler=scaler)
+    return ears

@@ -1,0 +1,390 @@
+"""An open run: what a training loop calls, and how it ends."""
+
+import atexit
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradmidi.base.messages import Troubles, say
+from gradmidi.errors import CaptureError
+from gradmidi.listener.ending import Files, tell
+from gradmidi.listener.giving import Giving
+from gradmidi.listener.patience import Patience
+from gradmidi.listener.rows import Norms, Rows
+from gradmidi.listener.wanted import Wanted
+from gradmidi.live.feed import Live
+from gradmidi.log import Layer
+from gradmidi.log.clipping import Clipping
+from gradmidi.log.folder import Place
+from gradmidi.log.writer import FLUSH_SECONDS, LogWriter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradmidi.capture.capture import Capture
+    from gradmidi.capture.readout import Readout
+
+__all__ = ["FEED_SECONDS", "Listener", "Row"]
+
+FILES_SECONDS = 30.0
+FEED_SECONDS = 2.0
+REASON_LENGTH = 200
+
+Row = Callable[[Any], np.ndarray]
+
+
+class Listener:
+    """An open run: what is heard goes in here, and into its run log at once.
+
+    Made by `record` and `listen`. It is a context manager; without ``with`` it closes when the
+    program ends. In a process forked from this one it does nothing.
+
+    Attributes
+    ----------
+    folder : Path
+        The run's folder.
+    layers : tuple of Layer
+        What is listened to.
+    step : int
+        The last step.
+    """
+
+    def __init__(
+        self,
+        writer: LogWriter,
+        layers: tuple[Layer, ...],
+        target: Place,
+        wanted: Wanted,
+        troubles: Troubles,
+        *,
+        fold: Row | None = None,
+        clipping: Clipping | None = None,
+        capture: "Capture | None" = None,
+    ) -> None:
+        self.folder = target.folder
+        self.layers = layers
+        self.step = target.last_step
+        self._writer = writer
+        self._wanted = wanted
+        self._troubles = troubles
+        self._fold = fold
+        self._clipping = clipping
+        self._capture = capture
+        self._rows = Rows(layers)
+        self._files = Files(target.folder, wanted, troubles)
+        tracker = wanted.tracker
+        self._giving = (
+            None if tracker is None else Giving(target.folder, wanted.preset, tracker, troubles)
+        )
+        self._readout: Readout | None = None
+        self._looked_at = False
+        self._closed = False
+        atexit.register(self._exit)
+
+    @property
+    def live(self) -> Live | None:
+        """The live output, for whoever shows it; None where there is none."""
+        return self._wanted.feeds[0] if self._wanted.feeds else None
+
+    @property
+    def bytes_per_step(self) -> float:
+        """How many bytes of the run log a step takes, so far; 0.0 before the first."""
+        return self._writer.bytes_per_step
+
+    # -- what a training loop calls ----------------------------------------------------------
+
+    def frame(
+        self,
+        norms: Norms,
+        *,
+        loss: Any = None,
+        lr: Any = None,
+        step: int | None = None,
+    ) -> None:
+        """Record a step's norms.
+
+        Parameters
+        ----------
+        norms : mapping of str to float, or sequence of float
+            L2 norm of each layer's gradient: by name, or in the layers' order. None, or a
+            name left out: the layer had no gradient. nan and inf are recorded as they are.
+        loss, lr : float, optional
+            Values that stand beside the norms.
+        step : int, optional
+            The optimizer update; by default the one after the last.
+
+        Raises
+        ------
+        CaptureError
+            If a name is not a layer's, a sequence has another length, or a norm is no number
+            or below zero.
+
+        Examples
+        --------
+        >>> import gradmidi, tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with gradmidi.record(folder + "/a", layers=["fc1", "fc2"], files=()) as ears:
+        ...     ears.frame({"fc1": 0.45, "fc2": 0.9}, loss=2.3)
+        ...     ears.frame([0.4, None])
+        >>> [frame.loss for frame in gradmidi.read(folder + "/a").frames()]
+        [2.3, None]
+        """
+        row = self._rows.row(norms)
+        if not self._writer.is_open:
+            return
+        self.step = self.step + 1 if step is None else int(step)
+        self._looked_at = True
+        self._writer.frame(self.step, row, self._fold)
+        beside = {name: value for name, value in (("loss", loss), ("lr", lr)) if value is not None}
+        if beside:
+            self.log(**beside)
+
+    def log(self, **values: Any) -> None:
+        """Log values beside a step: ``ears.log(loss=loss, lr=0.1)``; never waits, never raises.
+
+        Call it after the step, as in ``optimizer.step(); ears.log(loss=loss)``: the values
+        stand on that step's frame. A name that was logged before the first step of all belongs
+        to the step that comes next instead, from then on. Of a step that is not looked at
+        (``every=``) the values are left out.
+
+        Log as ``total_norm`` what a clipping of your own returned, and norms that were seen
+        after it are restored to what they were before.
+
+        Parameters
+        ----------
+        **values : float or int or str or bool, or tensor of one number
+            A tensor may require grad and may be on a device: it is read when it is ready.
+        """
+        if not self._writer.is_open:
+            return
+        plain = {}
+        for name, value in values.items():
+            try:
+                plain[name] = self._now_or_later(value)
+            except Exception as error:
+                self._troubles.note(f"log({name}=…)", error, "it is left out")
+        self._writer.values(plain, looked_at=self._looked_at)
+
+    def _now_or_later(self, value: Any) -> Any:
+        """Read a number that is at hand; leave one that is on a device to the writer's thread."""
+        if hasattr(value, "detach"):
+            value = value.detach()
+        # Only where torch is needed in any case; a tensor beside plain numbers is no reason.
+        if hasattr(value, "is_cuda") and (self._capture is not None or value.is_cuda):
+            if self._readout is None:
+                from gradmidi.capture.readout import Readout
+
+                self._readout = Readout()
+            later = self._readout.later(value)
+            if later is not value:
+                return later
+        if hasattr(value, "item") and str(getattr(value, "device", "cpu")) == "cpu":
+            return value.item()
+        return value
+
+    def mark(self, text: str) -> None:
+        """Put a text at this moment: ``ears.mark("epoch 2")``."""
+        self._writer.mark(str(text))
+
+    @contextlib.contextmanager
+    def pause(self, text: str = "pause") -> Iterator[None]:
+        """Tell that no step is to be expected for a while: ``with ears.pause("eval"):``."""
+        self._writer.pause(str(text), begins=True)
+        try:
+            yield
+        finally:
+            self._writer.pause(str(text), begins=False)
+
+    def capture(self) -> None:
+        """Look at the gradients there are now, as one step; for loops without an optimizer.
+
+        Call it after `backward` and before the update. It never raises for what it finds.
+
+        Raises
+        ------
+        CaptureError
+            If there is no model, since the run was made by `record`.
+        """
+        if self._capture is None:
+            raise CaptureError("record() has no model to look at; call frame() with the norms")
+        self._capture.look()
+
+    def clip_grad_norm_(
+        self,
+        max_norm: float,
+        norm_type: float = 2.0,
+        *,
+        parameters: "Tensor | Iterable[Tensor] | None" = None,
+        error_if_nonfinite: bool = False,
+        foreach: bool | None = None,
+    ) -> "Tensor":
+        """Clip the gradients as torch does, to the last bit; take the norms from the same pass.
+
+        The norms that are heard are those from before. It costs what clipping costs alone.
+
+        Parameters
+        ----------
+        max_norm : float
+            The largest norm that all gradients together may have.
+        norm_type : float, default 2.0
+            Order of that norm; ``inf`` for the largest number.
+        parameters : Tensor or iterable of Tensor, optional
+            Whose gradients; by default all of the model's.
+        error_if_nonfinite : bool, default False
+            Raise where the norm of all is nan or infinite.
+        foreach : bool, optional
+            As for `torch.nn.utils.clip_grad_norm_`.
+
+        Returns
+        -------
+        Tensor
+            The norm of all gradients together, before they were clipped.
+
+        Raises
+        ------
+        CaptureError
+            If there is no model, since the run was made by `record`.
+        RuntimeError
+            If `error_if_nonfinite`, as torch does.
+
+        Examples
+        --------
+        >>> import tempfile, torch, gradmidi
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> with gradmidi.listen(model, optimizer, out=tempfile.mkdtemp() + "/a", files=()) as ears:
+        ...     model(torch.full((1, 2), 100.0)).square().mean().backward()
+        ...     total = ears.clip_grad_norm_(1.0)
+        ...     optimizer.step()
+        >>> frame = next(gradmidi.read(ears.folder).frames())
+        >>> round(float(frame.norms[0] / total), 5)
+        1.0
+        """
+        if self._capture is None:
+            raise CaptureError("record() has no model whose gradients could be clipped")
+        return self._capture.clip_grad_norm_(
+            max_norm, norm_type, parameters, error_if_nonfinite, foreach
+        )
+
+    # -- what capture calls: `gradmidi.capture.Taker` -----------------------------------------
+
+    def take(self, norms: Any, row: Row, skipped: Any = None) -> None:
+        """Take a step's norms as they are, what makes a row of them, and if it was no step."""
+        self.step += 1
+        self._looked_at = True
+        fold = self._fold
+        read = row if fold is None else lambda n: fold(row(n))
+        self._writer.frame(self.step, norms, read, skipped=skipped)
+
+    def skip(self) -> None:
+        """Learn of a step that was not looked at."""
+        self.step += 1
+        self._looked_at = False
+
+    def fail(self, error: Exception) -> None:
+        """Learn that a step could not be looked at: counted, told once."""
+        self.skip()
+        self._troubles.note("capture", error, "this step is left out, training goes on")
+
+    def see_clipping(self) -> None:
+        """Learn that the norms are from before clipping."""
+        if self._clipping is not None:
+            self._clipping.seen = True
+
+    def miss_clipping(self) -> None:
+        """Learn that gradients may be clipped before they are looked at, unseen: told once."""
+        if self._clipping is not None and not self._clipping.missed:
+            self._clipping.missed = True
+            say(
+                "clipping inside a function that is compiled with fullgraph=True is not seen: "
+                "norms may be those from after it; without fullgraph it is seen, and "
+                "ears.log(total_norm=…) restores them"
+            )
+
+    def replace(self) -> None:
+        """Make room for another listener on the same optimizer."""
+        self._close("replaced by another listener", wait=False)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def close(self, reason: str = "closed") -> None:
+        """Write the end of the run, then make its files; bounded, and may be called twice.
+
+        The log is given two seconds. The files are made by another process, which is waited
+        for up to 30 seconds and then left to finish. Ctrl-C ends the waiting, and is raised
+        once everything is left whole.
+
+        Parameters
+        ----------
+        reason : str, default "closed"
+            Written into the log.
+        """
+        self._close(reason, wait=True)
+
+    def __enter__(self) -> "Listener":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if error is None or (isinstance(error, SystemExit) and not error.code):
+            self._close("closed", wait=True)
+        else:
+            self._close(_reason(error), wait=False)
+
+    def _exit(self) -> None:
+        # Python keeps the exception that ended the program for whoever looks afterwards.
+        error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
+        if error is None:
+            self._close("exit", wait=True)
+        else:
+            self._close(_reason(error), wait=False)
+
+    def _close(self, reason: str, *, wait: bool) -> None:
+        if self._closed or not self._writer.is_open:
+            return
+        with Patience() as patience:
+            # Only now: an interrupt before this leaves it to the end of the program.
+            self._closed = True
+            atexit.unregister(self._exit)
+            seconds = self._writer.now()
+            looking = 0.0
+            if self._capture is not None:
+                looking = self._capture.cost
+                self._capture.detach()
+            self._writer.close(reason, 0.0)
+            if not patience.wait(lambda s: self._writer.close(reason, s), FLUSH_SECONDS, 2):
+                say("the disk does not keep up: the end of the run log may be missing")
+            rendering = self._files.start() if self._writer.steps else None
+            giving = self._giving if self._writer.steps and wait else None
+            if giving is not None:
+                giving.start()
+            for feed in self._wanted.feeds:
+                try:
+                    feed.close(FEED_SECONDS)
+                except Exception as error:
+                    self._troubles.note("live output", error, "the files are not touched")
+            tell(self._writer, self.folder, self._troubles, seconds=seconds, looking=looking)
+            until = time.monotonic() + (FILES_SECONDS if wait else 0.0)
+            if rendering is not None:
+                self._files.finish(rendering, patience, until - time.monotonic())
+            if giving is not None:
+                giving.finish(patience, until - time.monotonic())
+            elif self._giving is not None:
+                self._giving.leave(
+                    f"the run ended so: {reason}" if not wait else "no step was seen"
+                )
+
+
+def _reason(error: BaseException) -> str:
+    first = (str(error).splitlines() or [""])[0]
+    words = f"exception: {type(error).__name__}" + (f": {first}" if first else "")
+    return words[:REASON_LENGTH]

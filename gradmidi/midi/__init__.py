@@ -1,0 +1,1 @@
+"""MIDI channels, ports, rigs and the text events of a MIDI file."""

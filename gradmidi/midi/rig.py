@@ -1,0 +1,189 @@
+"""A rig: which cables a live run goes through, as frozen, validated values read from TOML.
+
+Ports, channels, what is sent at the start, bend range, speed limit and clock are here; how
+norms become music is the preset's, and a rig never touches it.
+"""
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gradmidi.base.table import key, section
+from gradmidi.errors import PresetError
+from gradmidi.midi.channels import BEND_RANGE, FAULT_CHANNEL
+
+__all__ = ["Rig", "channel_list", "load"]
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Where live voices go, and what the gear at the other end needs.
+
+    Raises
+    ------
+    PresetError
+        If a channel is none, no channel is left for the voices, or a port stands twice.
+
+    Examples
+    --------
+    >>> rig = Rig(ports=("Digitone",), channels="1-4")
+    >>> [rig.place(voice) for voice in (0, 3, 4)], rig.fault_place
+    ([(0, 1), (0, 4), (0, 1)], (0, 10))
+    """
+
+    ports: tuple[str, ...] = key(
+        (), "MIDI outputs, by name or part of it; virtual:NAME opens a port of our own"
+    )
+    channels: str = key(
+        "1-16",
+        "channels of the voices on each port, in order, as 1-4,6 (less the one of faults); a "
+        "channel may stand more than once, and voices that are more go round again",
+    )
+    faults: int | str = key(
+        FAULT_CHANNEL,
+        "channel of the fault sounds, on the first port; or off",
+        least=1,
+        most=16,
+    )
+    programs: bool = key(False, "send the preset's programs at the start")
+    pan: bool = key(False, "send the preset's pan at the start")
+    bend_range: int = key(
+        BEND_RANGE, "semitones of a full bend; sent at the start if voices bend", least=1, most=24
+    )
+    din_limit: int = key(
+        0, "most messages a second on each port; 0: no limit; a DIN cable: 900", least=0, most=10000
+    )
+    clock: bool | str = key(False, "send MIDI clock: true, to the first port; or a port's name")
+
+    def __post_init__(self) -> None:
+        if isinstance(self.faults, str) and self.faults != "off":
+            raise PresetError(f"faults = {self.faults!r}; allowed is a channel, 1 to 16, or 'off'")
+        if len(set(self.ports)) < len(self.ports):
+            raise PresetError(f"ports = {list(self.ports)}; allowed is each port once")
+        if not self.voice_channels:
+            raise PresetError(
+                f"channels = {self.channels!r} leaves no channel for the voices; faults have "
+                f"channel {self.faults}: give either another"
+            )
+
+    @cached_property
+    def voice_channels(self) -> tuple[int, ...]:
+        """The channels of each port that voices stand on, in order, 1–16."""
+        return tuple(c for c in channel_list(self.channels) if c != self.faults)
+
+    @property
+    def fault_place(self) -> tuple[int, int] | None:
+        """The port and the channel of fault sounds; None where they are off."""
+        return None if isinstance(self.faults, str) else (0, self.faults)
+
+    def place(self, voice: int) -> tuple[int, int]:
+        """Find the port and the channel that a voice plays on.
+
+        Parameters
+        ----------
+        voice : int
+            Index of the voice, from 0.
+
+        Returns
+        -------
+        port : int
+            Index into `ports`, from 0.
+        channel : int
+            1–16.
+        """
+        channels = self.voice_channels
+        room = len(channels) * max(1, len(self.ports))
+        port, index = divmod(voice % room, len(channels))
+        return port, channels[index]
+
+
+def channel_list(text: str) -> tuple[int, ...]:
+    """Read channels as a person writes them: single ones and ranges, with commas between.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``1-4,6``; a channel may stand more than once.
+
+    Returns
+    -------
+    tuple of int
+        In the order given, 1–16.
+
+    Raises
+    ------
+    PresetError
+        If it is no such list, or a channel is not 1 to 16.
+
+    Examples
+    --------
+    >>> channel_list("1-4, 6"), channel_list("2,2,1")
+    ((1, 2, 3, 4, 6), (2, 2, 1))
+    """
+    channels: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,2})\s*(?:-\s*([0-9]{1,2})\s*)?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= first <= last <= 16:
+            raise PresetError(
+                f"channels = {text!r}; allowed are channels 1 to 16, as 1-4,6 or 1,1,2"
+            )
+        channels += range(first, last + 1)
+    return tuple(channels)
+
+
+def load(rig: "str | Path | Rig | None" = None, options: Mapping[str, Any] | None = None) -> Rig:
+    """Read a rig from a TOML file; options given beside it win over the file.
+
+    Parameters
+    ----------
+    rig : str or Path or Rig, optional
+        A ``.toml`` file, or a rig. Without one, every key has its default.
+    options : mapping, optional
+        Keys of a rig to their values, as TOML would give them; None as a value: not given.
+
+    Returns
+    -------
+    Rig
+
+    Raises
+    ------
+    PresetError
+        If the file cannot be read, or it or an option holds an unknown key, a wrong type or a
+        value out of range; the message names file, key, value and what is allowed.
+
+    Examples
+    --------
+    >>> load(options={"ports": ["IAC Bus 1"], "din_limit": None}).ports
+    ('IAC Bus 1',)
+    """
+    chosen = Rig() if rig is None else rig if isinstance(rig, Rig) else _read(Path(rig))
+    given = {word: value for word, value in (options or {}).items() if value is not None}
+    if not given:
+        return chosen
+    # What the options say must hold beside the file's other keys, not beside the defaults.
+    kept = {**dataclasses.asdict(chosen), "ports": list(chosen.ports)}
+    return _parse({**kept, **given}, "option")
+
+
+def _read(path: Path) -> Rig:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PresetError(f"rig {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PresetError(f"rig {path} is no TOML: {error}") from error
+    return _parse(table, f"{path}:")
+
+
+def _parse(table: dict[str, Any], source: str) -> Rig:
+    try:
+        return section(Rig, table, source)
+    except PresetError as error:
+        text = str(error)
+        raise PresetError(text if text.startswith(source) else f"{source} {text}") from None

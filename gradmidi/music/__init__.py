@@ -1,0 +1,1 @@
+"""Norms to music: preset, scale, voices, slots, events."""

@@ -1,0 +1,403 @@
+"""A run in real time: which events are due when. It holds no clock, port or thread.
+
+Live, a slot of the log's own time sounds once it is over, on a grid of real time that is laid
+when the first live line comes. A finished run is played by its own time, or by its steps, and
+is read only as fast as it is heard. Either way the events are those of `Score`, at the same
+ticks; what differs from a file is counted.
+"""
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from gradmidi.log import End, Frame, Header, Item, Mark, Pause
+from gradmidi.music.events import Event
+from gradmidi.music.preset import Preset
+from gradmidi.music.score import Score
+
+__all__ = ["LEAD_SECONDS", "MARGIN_SECONDS", "Conductor", "Counts", "Grid", "Timed"]
+
+MARGIN_SECONDS = 0.017
+"""How long after its slot is over a line may still come: the way from the hook to here."""
+
+LEAD_SECONDS = 0.003
+"""How long before its first note a slot is composed."""
+
+AHEAD_SECONDS = 1.0
+"""How far a finished run is read ahead of what is heard."""
+
+JUMP_SECONDS = 10.0
+"""A live line this far ahead of its time tells that a clock stood still."""
+
+WINDOW_SECONDS = 10.0
+"""Lines that all missed the grid for so long are moved to it."""
+
+HURRY_SECONDS = 0.25
+"""At the end, what is left sounds at the latest after this."""
+
+Timed = tuple[float, Event]
+"""When an event is due, in the caller's seconds, and the event."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened to the lines.
+
+    Parameters
+    ----------
+    frames : int
+        Frames that were heard.
+    late : int
+        Of those, how many came after their slot and were moved to the next.
+    shifts : int
+        How often lines and grid had lost touch and were laid against each other anew.
+    """
+
+    frames: int = 0
+    late: int = 0
+    shifts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A beat that real time has already: that of a MIDI clock.
+
+    Parameters
+    ----------
+    earliest : float
+        No slot sounds before this, in the caller's seconds.
+    quantum : float
+        Seconds between two places, counted from `earliest`, where the first slot may sound.
+    """
+
+    earliest: float
+    quantum: float
+
+    def after(self, seconds: float) -> float:
+        """Find the first place at or after `seconds`.
+
+        Examples
+        --------
+        >>> Grid(10.0, 0.5).after(10.6), Grid(10.0, 0.5).after(3.0)
+        (11.0, 10.0)
+        """
+        steps = math.ceil((seconds - self.earliest) / self.quantum - 1e-6)
+        return self.earliest + max(0, steps) * self.quantum
+
+
+@dataclass(slots=True)
+class _Window:
+    """How the lines of the last seconds lay to the grid, in seconds.
+
+    `quickest` and `slowest`: delay against the line that the grid was laid by; `missed`: the
+    least by which a line came after its slot was closed (below zero: one came in time).
+    """
+
+    began: float = 0.0
+    frames: int = 0
+    quickest: float = math.inf
+    slowest: float = -math.inf
+    missed: float = math.inf
+
+    def add(self, behind: float, missed: float, now: float) -> None:
+        if not self.frames:
+            self.began = now
+        self.frames += 1
+        self.quickest = min(self.quickest, behind)
+        self.slowest = max(self.slowest, behind)
+        self.missed = min(self.missed, missed)
+
+
+class Conductor:
+    """Takes the items of a run as they come; says which events are due when.
+
+    All times are seconds of one monotonic clock that the caller reads.
+
+    Parameters
+    ----------
+    preset : Preset
+        How norms become music.
+    header : Header
+        The run's first header.
+    patterns : mapping of str to str, optional
+        The user's own voices.
+    time : {"wall", "step"}
+        The run's own timing, or one slot a step (only with `paced`).
+    paced : bool, default False
+        Whether the run is played from its start by its own time, and not as it happens.
+    history : bool, default False
+        Whether items are from before anyone listened until `go_live` is called.
+    delay : float, default 0.0
+        Seconds that everything sounds later, for lines that come in bursts.
+    grid : Grid, optional
+        The beat that the first slot must keep.
+
+    Attributes
+    ----------
+    score : Score
+        What makes events of items.
+    counts : Counts
+        What was late, and how often the grid moved.
+    base : int or None
+        The tick that is heard first; None until it is known.
+    finished : bool
+        Whether the end was composed: no event comes any more.
+
+    Examples
+    --------
+    >>> from gradmidi.music.preset import load
+    >>> from gradmidi.log import row
+    >>> from gradmidi.log import Layer
+    >>> conductor = Conductor(load("pentatonic"), Header((Layer("fc", 10),)))
+    >>> conductor.take(Frame(1, 0.01, row([0.5])), arrived=100.01)
+    >>> [type(event).__name__ for due, event in conductor.advance(100.2)]
+    ['Step', 'Mark', 'Control', 'On', 'Off']
+    """
+
+    def __init__(
+        self,
+        preset: Preset,
+        header: Header,
+        *,
+        patterns: Mapping[str, str] | None = None,
+        time: str = "wall",
+        paced: bool = False,
+        history: bool = False,
+        delay: float = 0.0,
+        grid: Grid | None = None,
+    ) -> None:
+        self.score = Score(header, preset, time=time, patterns=patterns)
+        self.counts = Counts()
+        self.base: int | None = None if paced or history else 0
+        self.finished = False
+        self._paced = paced
+        self._history = history
+        self._grid = grid
+        self._slack = MARGIN_SECONDS + delay
+        self._jump = JUMP_SECONDS + delay
+        self._tick = preset.time.tick_seconds
+        self._slot = self.score.slot_seconds
+        self._origin = math.nan
+        self._index = 0
+        # None stands for the end of a run that has none.
+        self._items: deque[Item | None] = deque()
+        self._last: Frame | None = None
+        self._newest = 0.0
+        self._offset = 0.0
+        self._resumed = False
+        self._loss: float | None = None
+        self._ended = self._over = False
+        self._end = End("", 0.0, 0)
+        self._window = _Window()
+
+    @property
+    def wake(self) -> float:
+        """When `advance` has something to do next; inf before the first live frame."""
+        if self.finished or math.isnan(self._origin):
+            return math.inf
+        if self.score.wall is None:
+            return self.due(self._index) - AHEAD_SECONDS / 2 if self._items else math.inf
+        return self._sounds(self._index) - LEAD_SECONDS
+
+    def due(self, tick: int) -> float:
+        """Tell when a tick is heard."""
+        return self._origin + tick * self._tick
+
+    def wants(self, now: float) -> bool:
+        """Tell whether the next item may be read already."""
+        if not self._paced or math.isnan(self._origin):
+            return True
+        if self.score.wall is None:
+            return len(self._items) < 64
+        return self._sounds(self.score.wall.index_of(self._newest)) < now + AHEAD_SECONDS
+
+    def go_live(self) -> None:
+        """Say that every item from here on is heard."""
+        self._history = False
+
+    def take(self, item: Item, arrived: float) -> None:
+        """Take the log's next item, which came at `arrived`."""
+        match item:
+            case Frame():
+                self._frame(item, arrived)
+            case Header():
+                self._resumed = item.resumed
+                self._ended = False
+                self._put(item)
+            case Mark() | Pause():
+                self._put(replace(item, t=item.t + self._offset))
+            case End():
+                self._ended = True
+                self._end = replace(item, t=item.t + self._offset)
+                if not (self._history or self._paced):
+                    self._items.append(self._end)
+                    self._hurry(self._end.t, arrived)
+
+    def close(self, now: float) -> None:
+        """Say that no item comes any more; without an end before it, the run has died."""
+        if self._over:
+            return
+        self._over = True
+        if self._ended and not self._paced:
+            return
+        self._items.append(self._end if self._ended else None)
+        self._hurry(self._newest, now)
+
+    def advance(self, now: float) -> list[Timed]:
+        """Return every event that has its place by `now`, in order, with when it is due."""
+        if self.finished or math.isnan(self._origin):
+            return []
+        if self.score.wall is None:
+            return self._by_steps(now)
+        index = math.floor((now + LEAD_SECONDS - self._origin) / self._slot + 1e-6)
+        if index < self._index:
+            return []
+        # Slots before this one that nobody closed, since the process slept, are over.
+        events = self.score.advance(index) if index > self._index else []
+        while self._items and not self.finished:
+            item = self._items[0]
+            if item is not None and not isinstance(item, Header):
+                place = self.score.wall.index_of(item.t)
+                if place > index:
+                    break
+                if isinstance(item, Frame):
+                    self.counts.frames += 1
+                    self.counts.late += place < index and not self._paced
+            self._items.popleft()
+            events += self._feed(item)
+        if not self.finished:
+            events += self.score.advance(index + 1)
+        self._index = index + 1
+        return [(self.due(event.tick), event) for event in events]
+
+    # -- where a frame belongs ------------------------------------------------------------------
+
+    def _put(self, item: Item) -> None:
+        if self._history:
+            self.score.recall(item)
+        else:
+            self._items.append(item)
+
+    def _frame(self, frame: Frame, arrived: float) -> None:
+        if self._again(frame):
+            return
+        if self._resumed and frame.t + self._offset < self._newest:
+            # The times of a segment follow on those of the one before.
+            self._offset = self._newest
+        if not self._history:
+            self._place(frame.t + self._offset, arrived)
+        if self._offset:
+            frame = replace(frame, t=frame.t + self._offset)
+        self._last = frame
+        self._newest = frame.t
+        if self._history:
+            self.score.recall(frame)
+            return
+        if self._loss is not None and frame.loss is None:
+            frame = replace(frame, extra={**frame.extra, "loss": self._loss})
+        self._loss = None
+        self._items.append(frame)
+
+    def _again(self, frame: Frame) -> bool:
+        """Tell whether a frame was here before; what was logged late joins it, or the next."""
+        last = self._last
+        if last is None or self._resumed or frame.step > last.step:
+            return False
+        if frame.t + self._offset > last.t:
+            return False
+        for index in range(len(self._items) - 1, -1, -1):
+            held = self._items[index]
+            if isinstance(held, Frame) and held.step == frame.step:
+                self._items[index] = replace(held, extra=frame.extra)
+                return True
+        if frame.loss is not None and not self._history:
+            self._loss = frame.loss
+            self.counts.late += 1
+        return True
+
+    def _place(self, t: float, arrived: float) -> None:
+        """Lay the grid at the first live frame; move the lines against it where they lost touch."""
+        resumed, self._resumed = self._resumed, False
+        if math.isnan(self._origin):
+            self._lay(t, arrived)
+            return
+        if self._paced or self.score.wall is None:
+            return
+        behind = arrived - (self._origin - self._slot - self._slack) - t
+        closes = self._sounds(self.score.wall.index_of(t)) - LEAD_SECONDS
+        if resumed or behind < -self._jump:
+            self._shift(behind)
+            self._window = _Window()
+            return
+        window = self._window
+        window.add(behind, arrived - closes, arrived)
+        if window.frames > 2 and arrived - window.began > WINDOW_SECONDS:
+            if window.missed > 0.0:
+                self._shift(window.quickest)
+            elif window.slowest < -self._slot:
+                self._shift(window.slowest)
+            self._window = _Window()
+
+    def _lay(self, t: float, arrived: float) -> None:
+        wall = self.score.wall
+        first = wall.index_of(t) if wall is not None else 0
+        if self._paced:
+            heard = arrived + MARGIN_SECONDS
+        else:
+            heard = arrived - t + (first + 1) * self._slot + self._slack
+        if self._grid is not None and self.base == 0:
+            # Slot 0 is where the clock started; it may only have to wait by whole slots.
+            begin = heard - first * self._slot
+            heard = first * self._slot + replace(self._grid, quantum=self._slot).after(begin)
+        elif self._grid is not None:
+            heard = self._grid.after(heard)
+        self._origin = heard - first * self._slot
+        self._index = first
+        if self.base is None:
+            self.base = first * self.score.composer.slot_ticks
+
+    def _shift(self, seconds: float) -> None:
+        """Move the lines against the grid by whole slots: no beat and no tick goes back."""
+        slots = math.ceil(seconds / self._slot - 1e-9)
+        if slots:
+            self._offset += slots * self._slot
+            self.counts.shifts += 1
+            for index, item in enumerate(self._items):
+                if isinstance(item, Frame):
+                    self._items[index] = replace(item, t=item.t + slots * self._slot)
+
+    def _hurry(self, t: float, now: float) -> None:
+        """Let what is left, up to `t`, sound soon, however long a slot is."""
+        wall = self.score.wall
+        if math.isnan(self._origin):
+            self._origin = now - (wall.index_of(t) * self._slot if wall is not None else 0.0)
+        if wall is None or self._paced or self._grid is not None:
+            return
+        wait = self._sounds(max(self._index, wall.index_of(t))) - now
+        if wait > HURRY_SECONDS + self._slack:
+            self._origin -= wait
+
+    def _sounds(self, index: int) -> float:
+        return self._origin + index * self._slot
+
+    # -- other ways to go on --------------------------------------------------------------------
+
+    def _by_steps(self, now: float) -> list[Timed]:
+        events: list[Event] = []
+        while self._items and self.due(self._index) < now + AHEAD_SECONDS and not self.finished:
+            item = self._items.popleft()
+            self.counts.frames += isinstance(item, Frame)
+            found = self._feed(item)
+            if found:
+                self._index = max(self._index, found[-1].tick)
+            events += found
+        return [(self.due(event.tick), event) for event in events]
+
+    def _feed(self, item: Item | None) -> list[Event]:
+        """Hand an item to the score; an end, or none where there is no end, finishes it."""
+        events = self.score.feed(item) if item is not None else []
+        if item is None or isinstance(item, End):
+            self.finished = True
+            events += self.score.finish()
+        return events

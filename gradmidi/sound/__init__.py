@@ -1,0 +1,1 @@
+"""Events to samples: synthesiser, timbre, audio files, stems."""

@@ -1,0 +1,385 @@
+"""The synth: events in, blocks of samples out, in NumPy alone.
+
+Every sample is a pure function of the events and of its own index: partials and ramps are
+read by sample index, and notes are summed in the order they began. So blocks of 512 and of 8192
+give the same samples, bit for bit.
+"""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from gradmidi.errors import GradmidiError
+from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Control, End, Event, Off, On
+from gradmidi.music.preset import Preset
+from gradmidi.sound.timbre import (
+    SEGMENT,
+    Gains,
+    Samples,
+    Spectrum,
+    Timbre,
+    balance,
+    hollow,
+    ramp,
+    spectrum,
+    table,
+)
+
+__all__ = ["Synth"]
+
+AMPLITUDE = 0.1
+"""Peak of a note's fundamental at velocity 80: the amplitude of the 2019 blog post."""
+
+VELOCITY = 80
+
+ALIKE = 4
+"""Voices together that are left as loud as they are; more are each made softer, fewer louder."""
+
+TURN_MS = 10.0
+"""How long a held note takes to follow its voice's brightness."""
+
+PULSE_PARTIALS = (1.0, 0.5, 0.33, 0.25)
+PULSE_MS = 25.0
+"""Timbre and ramps of a fault's pulse."""
+
+KNEE, CEILING = 0.55, 0.77
+"""The limiter leaves samples up to the knee alone; none passes the ceiling.
+
+It is 1.3 dB below -1 dBFS: so much may a flattened wave rise between its samples."""
+
+_NEVER = 1 << 62
+
+
+class _Note:
+    """A note that sounds: where it began, how loud and bright, and (later) where it ends."""
+
+    __slots__ = (
+        "end",
+        "fall",
+        "key",
+        "off",
+        "places",
+        "rise",
+        "spectrum",
+        "start",
+        "timbre",
+        "turns",
+    )
+
+    def __init__(
+        self,
+        start: int,
+        key: int,
+        timbre: Timbre,
+        spectrum: Spectrum,
+        places: Samples,
+        gains: Gains,
+    ) -> None:
+        self.start = start
+        self.key = key
+        self.timbre = timbre
+        self.spectrum = spectrum
+        self.places = places
+        # Where the brightness turns: sample, gains before, gains after.
+        self.turns = [(start, gains, gains)]
+        self.rise = len(timbre.attack)
+        self.fall = timbre.release
+        self.off = self.end = _NEVER
+
+    def let_go(self, sample: int) -> None:
+        """Begin the release at `sample`, from the level that the attack has reached there."""
+        held = sample - self.start
+        if held < self.rise:
+            self.fall = self.timbre.release * self.timbre.attack[held]
+            self.rise = held
+        self.off = sample
+        self.end = sample + len(self.fall)
+
+    def turn(self, sample: int, gains: Gains, way: Samples) -> None:
+        """Move to other gains from `sample` on, along `way`, from where they are by then."""
+        turned, before, after = self.turns[-1]
+        if sample == self.start:
+            before = after = gains
+            self.turns.clear()
+        elif sample < turned + len(way):
+            done = float(way[sample - turned])
+            after = (
+                before[0] + (after[0] - before[0]) * done,
+                before[1] + (after[1] - before[1]) * done,
+            )
+        self.turns.append((sample, after, gains))
+
+    def turn_at(self, sample: int) -> tuple[int, Gains, Gains, int]:
+        """Find the turn that holds at `sample`, and the sample at which another one does."""
+        until = self.end
+        for turn in reversed(self.turns):
+            if turn[0] <= sample:
+                return *turn, until
+            until = turn[0]
+        raise AssertionError("a note has no sample before it begins")
+
+    def forget(self, position: int) -> None:
+        """Drop the turns that no sample from `position` on needs."""
+        while len(self.turns) > 1 and self.turns[1][0] <= position:
+            del self.turns[0]
+
+
+class Synth:
+    """Turn events into samples, block by block, in memory that does not grow with the piece.
+
+    A note sounds at `On.pitch` (`Bend` is for MIDI) with the preset's partials, hollow for every
+    second voice; an `Off` ends the oldest note of that voice and number that is still held, so
+    that a key struck again overlaps the one before; `End` lets go of every note. Brightness
+    (controller 74, 64 is neutral, and what holds before the first) moves a voice's upper
+    partials at equal power. A note on `FAULT_VOICE`, or that names a `sound`, is a pulse: ramps
+    of 25 ms and a timbre of its own.
+
+    A note's amplitude is 0.1 · (velocity / 80)². Where voices sound together it is scaled by
+    √(4 / voices), so that 2 voices are as loud as 15; where they sound one after another
+    (style ``arpeggio``), and for pulses, it is not.
+
+    Parameters
+    ----------
+    preset : Preset
+        Its ``[time]`` gives the tempo and the style, its ``[sound]`` everything else.
+    voices : int
+        How many there are, 1 or more: spread from left to right by index.
+    rate : int
+        Samples a second, 8000 to 192000.
+
+    Raises
+    ------
+    GradmidiError
+        If `voices` or `rate` is out of range.
+
+    Notes
+    -----
+    `send` may be called from another thread than `render`.
+
+    Examples
+    --------
+    >>> from gradmidi.music.preset import load
+    >>> synth = Synth(load("pentatonic"), voices=4)
+    >>> synth.send([On(0, 0, 69, 80, 69.0), Off(480, 0, 69)])
+    >>> synth.render(22050).shape, synth.sounding
+    ((22050, 2), 1)
+    """
+
+    def __init__(self, preset: Preset, voices: int, *, rate: int = 44100) -> None:
+        if voices < 1:
+            raise GradmidiError(f"voices = {voices}; allowed is 1 or more")
+        if not 8000 <= rate <= 192000:
+            raise GradmidiError(f"rate = {rate}; allowed is 8000 to 192000 samples a second")
+        sound = preset.sound
+        self._rate = rate
+        self._tick = preset.time.tick_seconds * rate
+        self._channels = sound.channels
+        self._limiter = sound.limiter
+        plain = Timbre(
+            sound.partials,
+            tuple(1.0 / (seconds * rate) if seconds else 0.0 for seconds in sound.decay),
+            sound.brightness,
+            ramp(sound.attack, rate),
+            np.float32(1.0) - ramp(sound.release, rate),
+        )
+        # Of every second voice.
+        self._timbres = (plain, replace(plain, partials=hollow(sound.partials, sound.contrast)))
+        rise = ramp(PULSE_MS, rate)
+        still = (0.0,) * len(PULSE_PARTIALS)
+        self._pulse = Timbre(PULSE_PARTIALS, still, 0.0, rise, np.float32(1.0) - rise)
+        self._way = ramp(TURN_MS, rate)
+
+        gain = AMPLITUDE * 10.0 ** (sound.gain / 20.0)
+        together = 1.0 if preset.time.style == "arpeggio" else math.sqrt(ALIKE / voices)
+        self._places = {
+            voice: _place(voice, voices, sound.pan, sound.channels, gain * together)
+            for voice in range(voices)
+        }
+        self._places[FAULT_VOICE] = _place(0, 1, 0.0, sound.channels, gain)
+
+        self._position = 0
+        self._newest = 0
+        self._pending: deque[tuple[int, On | Off | Control | End]] = deque()
+        self._notes: list[_Note] = []
+        self._held: dict[int, list[_Note]] = {voice: [] for voice in self._places}
+        self._bright = dict.fromkeys(self._held, 64)
+        self._spectra = lru_cache(maxsize=256)(spectrum)
+        # 256 pairs of tables are 16 MB: the whole chromatic range, two segments long.
+        self._tables = lru_cache(maxsize=256)(table)
+        self._scratch = np.empty((2, SEGMENT), np.float32)
+        self._placed = np.empty((sound.channels, SEGMENT), np.float32)
+
+    def sample_of(self, tick: int) -> int:
+        """Place a tick on a sample, both counted from the start of the piece.
+
+        Examples
+        --------
+        >>> from gradmidi.music.preset import load
+        >>> Synth(load("classic"), 4).sample_of(10)
+        441
+        """
+        return round(tick * self._tick)
+
+    @property
+    def position(self) -> int:
+        """Samples rendered so far."""
+        return self._position
+
+    @property
+    def sounding(self) -> int:
+        """Notes that are still heard after what was rendered, releases included."""
+        return len(self._notes)
+
+    @property
+    def tail(self) -> int:
+        """Samples from here until the last note that was let go is silent."""
+        ends = (note.end for note in self._notes if note.end < _NEVER)
+        return max(ends, default=self._position) - self._position
+
+    def send(self, events: Sequence[Event]) -> None:
+        """Take the next events.
+
+        Parameters
+        ----------
+        events : sequence of Event
+            In order of ticks. One whose sample was rendered already is placed at the next.
+
+        Raises
+        ------
+        GradmidiError
+            If an event is of a voice that the synth was not built for.
+        """
+        for event in events:
+            if not isinstance(event, (On, Off, Control, End)):
+                continue
+            if not isinstance(event, End) and event.voice not in self._held:
+                raise GradmidiError(
+                    f"an event of voice {event.voice}; this synth has voices 0 to "
+                    f"{max(self._places)}, and {FAULT_VOICE} for faults"
+                )
+            self._newest = max(self._newest, self.sample_of(event.tick))
+            self._pending.append((self._newest, event))
+
+    def render(self, frames: int) -> Samples:
+        """Compute the next block.
+
+        Parameters
+        ----------
+        frames : int
+            Its length in samples, 0 or more.
+
+        Returns
+        -------
+        ndarray of float32, shape (frames, channels)
+            Within ±0.77 where the preset has its limiter; exact zeros where nothing sounds.
+        """
+        begin, end = self._position, self._position + frames
+        pending = self._pending
+        while pending and pending[0][0] <= end:
+            sample, event = pending.popleft()
+            self._take(max(sample, begin), event)
+        out = np.zeros((self._channels, frames), np.float32)
+        for note in self._notes:
+            self._add(note, begin, end, out)
+        self._position = end
+        self._notes = [note for note in self._notes if note.end > end]
+        if self._limiter:
+            _limit(out)
+        return np.ascontiguousarray(out.T)
+
+    def _take(self, sample: int, event: On | Off | Control | End) -> None:
+        if isinstance(event, On):
+            self._strike(sample, event)
+        elif isinstance(event, Off):
+            held = self._held[event.voice]
+            for index, note in enumerate(held):
+                if note.key == event.note:
+                    held.pop(index).let_go(sample)
+                    break
+        elif isinstance(event, End):
+            for held in self._held.values():
+                while held:
+                    held.pop().let_go(sample)
+        elif event.controller == BRIGHTNESS:
+            self._bright[event.voice] = event.value
+            for note in self._held[event.voice]:
+                note.forget(self._position)
+                note.turn(sample, self._gains(event.voice, note.timbre, note.spectrum), self._way)
+
+    def _gains(self, voice: int, timbre: Timbre, spectrum: Spectrum) -> Gains:
+        return balance(spectrum, timbre.brightness * (self._bright[voice] - 64) / 64.0)
+
+    def _strike(self, sample: int, on: On) -> None:
+        pulse = on.sound or on.voice == FAULT_VOICE
+        timbre = self._pulse if pulse else self._timbres[on.voice % 2]
+        partials = self._spectra(timbre, on.pitch, self._rate)
+        loudness = (on.velocity / VELOCITY) ** 2
+        places = self._places[on.voice] * np.float32(loudness)
+        gains = self._gains(on.voice, timbre, partials)
+        note = _Note(sample, on.note, timbre, partials, places, gains)
+        self._notes.append(note)
+        self._held[on.voice].append(note)
+
+    def _add(self, note: _Note, begin: int, end: int, out: Samples) -> None:
+        """Add a note's part of the block, in spans of one table and of one gain or turn."""
+        at, stop = max(begin, note.start), min(end, note.end)
+        while at < stop:
+            own = at - note.start
+            segment, offset = divmod(own, SEGMENT)
+            turned, before, gains, until = note.turn_at(at)
+            turning = before != gains and at < turned + len(self._way)
+            if turning:
+                until = min(until, turned + len(self._way))
+            size = min(stop, until, at + SEGMENT - offset) - at
+            base, upper = self._tables(note.spectrum, segment)
+            base, upper = base[offset : offset + size], upper[offset : offset + size]
+            wave, spare = self._scratch[0, :size], self._scratch[1, :size]
+            if turning:
+                way = self._way[at - turned : at - turned + size]
+                np.multiply(way, gains[0] - before[0], out=wave)
+                wave += np.float32(before[0])
+                wave *= base
+                np.multiply(way, gains[1] - before[1], out=spare)
+                spare += np.float32(before[1])
+                spare *= upper
+                wave += spare
+                level = 1.0
+            else:
+                level = gains[0]
+                np.multiply(upper, gains[1] / level, out=wave)
+                wave += base
+            if own < note.rise:
+                rise = note.timbre.attack[own : min(note.rise, own + size)]
+                wave[: len(rise)] *= rise
+            if at + size > note.off:
+                first = max(at, note.off)
+                wave[first - at :] *= note.fall[first - note.off : at + size - note.off]
+            placed = self._placed[:, :size]
+            np.multiply(wave, note.places * np.float32(level), out=placed)
+            target = out[:, at - begin : at - begin + size]
+            np.add(target, placed, out=target)
+            at += size
+
+
+def _place(voice: int, voices: int, width: float, channels: int, gain: float) -> Samples:
+    """Gain of each channel, in a column: equal power, from left (the first voice) to right."""
+    if channels == 1:
+        return np.array([[gain]], np.float32)
+    place = width * (2.0 * voice / (voices - 1) - 1.0) if voices > 1 else 0.0
+    angle = (place + 1.0) * math.pi / 4.0
+    return np.array([[gain * math.cos(angle)], [gain * math.sin(angle)]], np.float32)
+
+
+def _limit(out: Samples) -> None:
+    """Bend what passes the knee towards the ceiling by x / √(1 + x²): smooth and monotone."""
+    if not out.size or max(out.max(), -out.min()) <= KNEE:
+        return
+    loud = np.abs(out) > KNEE
+    room = np.float32(CEILING - KNEE)
+    excess = (np.abs(out[loud]) - np.float32(KNEE)) / room
+    bent = np.float32(KNEE) + room * excess / np.sqrt(np.float32(1.0) + excess * excess)
+    out[loud] = np.copysign(bent, out[loud])

@@ -1,0 +1,128 @@
+"""From where a run is to a player: what is past, what is live, and no faster than it is heard."""
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from gradmidi.errors import GradmidiError, RunLogError
+from gradmidi.live.feed import Live, encode
+from gradmidi.log import RunLog
+from gradmidi.sources.follow import Line
+
+__all__ = ["Relay", "finished_lines", "is_over"]
+
+QUIET_SECONDS = 60.0
+"""A log without an end that nobody has written to for so long is of a run that broke off."""
+
+BACKLOG = 2000
+"""Lines that may be on their way to the player."""
+
+WAIT_SECONDS = 0.02
+END = b'{"end"'
+
+
+def is_over(log: Path, now: float) -> bool:
+    """Tell whether a run has ended, or broken off some time ago.
+
+    Parameters
+    ----------
+    log : Path
+        Its `run.jsonl`.
+    now : float
+        Seconds since 1970.
+
+    Raises
+    ------
+    RunLogError
+        If the log cannot be read.
+    """
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            tail = file.read()
+            quiet = now - os.fstat(file.fileno()).st_mtime
+    except OSError as error:
+        raise RunLogError(f"{log} cannot be read: {error.strerror}") from error
+    lines = tail.strip().splitlines()
+    return quiet > QUIET_SECONDS or (bool(lines) and lines[-1].startswith(END))
+
+
+def finished_lines(log: RunLog) -> Iterator[Line]:
+    """Yield a finished run's lines, less those that later ones overtook."""
+    return (Line(encode(item), past=True) for item in log.items())
+
+
+class Relay:
+    """Hands a run's lines to a player, on a thread of its own.
+
+    Parameters
+    ----------
+    source : iterable of Line
+        The run.
+    live : Live
+        The player.
+    paced : bool
+        Whether all of it is played, at the run's own pace.
+    stop : threading.Event
+        Ends the reading; the source knows it too.
+
+    Attributes
+    ----------
+    error : GradmidiError or None
+        What was wrong with the source.
+    """
+
+    def __init__(
+        self, source: Iterable[Line], live: Live, *, paced: bool, stop: threading.Event
+    ) -> None:
+        self.error: GradmidiError | None = None
+        self._stop = stop
+        self._source = source
+        self._live = live
+        self._paced = paced
+        self._past = not paced
+        self._sent = 0
+        self._thread = threading.Thread(target=self._run, name="gradmidi relay", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop reading. A pipe that brings nothing is left to itself."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(1.0)
+
+    def _run(self) -> None:
+        try:
+            for line in self._source:
+                if self._stop.is_set():
+                    return
+                if self._past and not line.past:
+                    self._past = False
+                    self._live.do("live")
+                self._live.write(line.data)
+                self._sent += 1
+                self._wait()
+                if self._paced and not line.past and line.data.startswith(END):
+                    return
+            if self._past:
+                raise RunLogError(
+                    "the run is over, and all of it was there before; "
+                    "add --from start to hear it from its start"
+                )
+        except GradmidiError as error:
+            self.error = error
+        finally:
+            self._live.do("end")
+
+    def _wait(self) -> None:
+        live = self._live
+        while live.alive and not self._stop.is_set():
+            ahead = self._sent - live.lines if self._paced else live.backlog
+            if ahead < BACKLOG:
+                return
+            time.sleep(WAIT_SECONDS)

@@ -1,0 +1,1 @@
+"""Runs and files in words: summaries, audibility, decoding."""

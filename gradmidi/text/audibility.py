@@ -1,0 +1,161 @@
+"""What a listener gets from a preset: the audibility contract, measured through `tone`.
+
+The thresholds behind it: about 10 cents are heard in a short tone sequence (Hill & Summers
+2007), melodies are told apart from 30-40 cents on (Parncutt & Cohen 1995), and untrained ears
+need about a semitone to compare two intervals.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gradmidi.music.pitch import DRUM_HOME, reach, struck, tone
+from gradmidi.music.preset import Preset
+from gradmidi.music.scale import note_name
+
+__all__ = ["Change", "change", "describe", "room"]
+
+FACTORS = (1.1, 2.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a factor in norm does to a voice.
+
+    Parameters
+    ----------
+    factor : float
+        The norm is multiplied by this.
+    steps : float
+        Steps of the scale, or strokes where rhythm carries the norm; exact.
+    cents : float
+        Least change of the pitch that sounds, over every place it can start from; 0.0 where
+        rounding can hide the change.
+    brightness : int
+        Least change of controller 74 where the note, or the number of strokes, stays the same;
+        0 where it is not used.
+    strokes : int
+        Least change of the number of strokes in a slot, where rhythm carries the norm; else 0.
+    """
+
+    factor: float
+    steps: float
+    cents: float
+    brightness: int
+    strokes: int = 0
+
+
+def change(preset: Preset, factor: float) -> Change:
+    """Measure what a norm that grows by `factor` does, at worst.
+
+    Parameters
+    ----------
+    preset : Preset
+        With the log law.
+    factor : float
+        Above 1.
+
+    Returns
+    -------
+    Change
+
+    Examples
+    --------
+    >>> from gradmidi.music.preset import load
+    >>> change(load("pentatonic"), 2.0).cents
+    200.0
+    >>> change(load("drums"), 2.0).strokes
+    1
+    """
+    steps = math.log(factor) / math.log(preset.pitch.step)
+    notes, home = reach(preset.time.style, preset.notes, len(preset.notes) // 2)
+    low, high = -home + 0.5, len(notes) - home - 1.5 - steps
+    cents = brightness = moved = math.inf
+    for index in range(801):
+        start = low + (high - low) * index / 800
+        before, after = (tone(preset, notes, home, place) for place in (start, start + steps))
+        cents = min(cents, 100.0 * abs(after.pitch - before.pitch))
+        moved = min(moved, abs(after.steps - before.steps))
+        if after.note == before.note and preset.pitch.residue == "brightness":
+            brightness = min(brightness, abs(after.brightness - before.brightness))
+    return Change(
+        factor,
+        steps,
+        round(cents, 6),
+        0 if math.isinf(brightness) else int(brightness),
+        int(moved) if preset.time.style == "drums" else 0,
+    )
+
+
+def room(preset: Preset, voices: int) -> tuple[float, float]:
+    """Tell how many doublings the worst-placed of `voices` voices can fall and rise.
+
+    Examples
+    --------
+    >>> from gradmidi.music.preset import load
+    >>> room(load("pentatonic"), 4)
+    (8.0, 9.0)
+    """
+    scale, style = preset.notes, preset.time.style
+    doublings = math.log2(preset.pitch.step)
+    spans = [reach(style, scale, scale.index(note)) for note in preset.home_notes(voices)]
+    fall = min(home for _, home in spans)
+    rise = min(len(notes) - 1 - home for notes, home in spans)
+    return fall * doublings, rise * doublings
+
+
+def describe(preset: Preset) -> Iterator[str]:
+    """Tell what a listener gets, in lines that each stand alone.
+
+    Yields
+    ------
+    str
+    """
+    if preset.pitch.law == "hz":
+        base, factor = preset.pitch.hz
+        for low in (1e-4, 1e-2, 1.0):
+            cents = 1200.0 * math.log2((base + factor * 10.0 * low) / (base + factor * low))
+            yield f"x10 from a norm of {low:g}: {cents:.2g} cents"
+        yield "no promise is made for this preset: a small norm cannot be heard in it"
+        return
+    drums = preset.time.style == "drums"
+    stays = "their number" if drums else "the note"
+    for factor in FACTORS:
+        found = change(preset, factor)
+        steps = f"{found.steps:.3g}"
+        moved = f"strokes a slot up by {steps}" if drums else f"{steps} steps of the scale"
+        line = f"x{factor:g} in norm: {moved}, at least "
+        if found.strokes:
+            yield line + f"by {found.strokes}"
+        elif preset.pitch.residue == "brightness" and found.cents == 0.0:
+            yield line + f"{found.brightness} of 127 in brightness where {stays} stays"
+        else:
+            yield line + f"{found.cents:.0f} cents"
+    fall, rise = room(preset, preset.voices.most)
+    yield (
+        f"range: {fall:.3g} doublings below home and {rise:.3g} above before a voice stays at "
+        f"the rail, in norms x{2.0**-fall:.2g} to x{2.0**rise:.3g} of the reference"
+    )
+    half = f"rounding takes away at most half a {'stroke' if drums else 'step'}"
+    lost = {
+        "brightness": f"{half}; it is in the brightness (CC 74)",
+        "bend": "rounding takes away nothing: the bend carries the exact pitch",
+        "off": f"{half}, and nothing carries it",
+    }
+    yield lost[preset.pitch.residue]
+    homes = preset.home_notes(4)
+    if not drums:
+        yield f"four voices are at home on {', '.join(map(note_name, homes))}"
+        return
+    seconds = preset.time.slot_ticks(1) * preset.time.tick_seconds
+    least, most = (round(way / math.log2(preset.pitch.step)) for way in (-fall, rise))
+    yield (
+        f"a slot of {seconds:.3g} s has {DRUM_HOME} strokes at home, "
+        f"{DRUM_HOME + least} at the lower rail and {DRUM_HOME + most} at the upper"
+    )
+    yield (
+        f"gradmidi's own synth moves the pitch too, at least {change(preset, 2.0).cents:.0f} "
+        "cents a doubling"
+    )
+    keys = ", ".join(f"{note_name(key)} ({key})" for key in struck(preset, homes))
+    yield f"four voices strike the MIDI notes {keys}"

@@ -1,0 +1,113 @@
+import itertools
+
+import pytest
+
+from gradmidi.cli.check import cues, layout, perform
+from gradmidi.detection.detector import KINDS
+from gradmidi.midi.rig import Rig
+from gradmidi.music.alarms import END, PATTERNS
+from gradmidi.music.events import FAULT_VOICE, Off, On
+from gradmidi.music.preset import load, names
+from gradmidi.music.voices import Voice
+from gradmidi.sinks.memory import Memory
+
+VOICES = (Voice(0, "conv1", (0,)), Voice(1, "blocks.0-3", (1, 2, 3, 4)))
+
+
+def voices_of(played):
+    return [cue for cue in played if cue.text.startswith("voice")]
+
+
+def test_each_voice_plays_at_home_and_one_doubling_up_and_is_named():
+    played = voices_of(cues(load("pentatonic"), VOICES))
+    assert [cue.text for cue in played] == [
+        "voice 1, conv1: home, C3",
+        "voice 1, conv1: one doubling up, D3",
+        "voice 2, blocks.0-3: home, C6",
+        "voice 2, blocks.0-3: one doubling up, D6",
+    ]
+    ons = [event for cue in played for event in cue.events if isinstance(event, On)]
+    assert [(on.tick, on.voice, on.note) for on in ons] == [
+        (0, 0, 48),
+        (480, 0, 50),
+        (960, 1, 84),
+        (1440, 1, 86),
+    ]
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_preset_is_checked_with_one_voice_at_a_time_and_each_note_ended(name):
+    sounding = set()
+    for cue in cues(load(name), VOICES):
+        assert any(isinstance(event, On) for event in cue.events)
+        for event in cue.events:
+            if isinstance(event, On):
+                assert all(voice == event.voice for voice, _ in sounding)
+                sounding.add((event.voice, event.note))
+            elif isinstance(event, Off):
+                sounding.remove((event.voice, event.note))
+    assert sounding == set()
+
+
+def test_the_keys_of_a_drum_machine_are_checked_as_they_are():
+    drums = load("drums")
+    played = voices_of(cues(drums, VOICES))
+    notes = {e.note for cue in played for e in cue.events if isinstance(e, On)}
+    assert notes <= set(drums.voices.keys)
+
+
+def test_after_the_voices_comes_every_fault_sound_by_name_and_no_two_at_once():
+    played = list(cues(load("pentatonic"), VOICES))
+    voices, faults = played[:4], played[4:]
+    assert [cue.text for cue in faults] == [
+        *(f"fault sound: {kind}" for kind in KINDS),
+        "fault sound: the end of a run",
+    ]
+    over = voices[-1].events[-1].tick
+    for cue, kind in zip(faults, (*KINDS, END), strict=True):
+        ons = [event for event in cue.events if isinstance(event, On)]
+        assert [on.note for on in ons] == [pulse.key for pulse in PATTERNS[kind]]
+        assert {on.voice for on in ons} == {FAULT_VOICE}
+        assert cue.events[0].tick >= over
+        over = cue.events[-1].tick
+
+
+def test_a_preset_without_fault_sounds_has_none_to_check():
+    assert len(list(cues(load("classic"), VOICES))) == 4
+
+
+def test_cues_are_told_as_they_sound_each_event_in_its_time():
+    now, heard = [7.0], []
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    class Timed(Memory):
+        def send(self, events):
+            heard.extend((now[0], event) for event in events)
+
+    perform(
+        cues(load("pentatonic"), VOICES),
+        Timed(),
+        lambda text: heard.append((now[0], text)),
+        clock=lambda: now[0],
+        sleep=sleep,
+    )
+    ons = [seconds for seconds, what in heard if isinstance(what, On)]
+    assert ons[:4] == pytest.approx([7.0, 7.5, 8.0, 8.5])
+    texts = [(seconds, what) for seconds, what in heard if isinstance(what, str | On)]
+    assert len(texts) > 20
+    for (told, text), (struck, on) in itertools.pairwise(texts):
+        if isinstance(text, str):
+            assert isinstance(on, On)
+            assert told == struck
+
+
+def test_the_list_for_a_daw_names_ports_where_there_are_several():
+    rig = Rig(ports=("synth", "more"), channels="1,2", faults="off")
+    assert list(layout(rig, ["a", "b", "c"])) == [
+        "voice 1: channel 1, a",
+        "voice 2: channel 2, b",
+        "voice 3: port 'more', channel 1, c",
+        "faults: off",
+    ]

@@ -1,0 +1,557 @@
+"""Faults on norms that are written by hand; `test_watched_runs` judges real training runs."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gradmidi.detection.detector import RUN, Finding, Watch
+from gradmidi.detection.limits import Faults
+from gradmidi.log import ABSENT, End, Frame, Header, Layer, Mark, Pause
+
+NAN, INF = math.nan, math.inf
+
+
+def layers(count):
+    return tuple(Layer(f"layer{i}", 100) for i in range(count))
+
+
+def noise(steps, count, *, seed=0, spread=0.5):
+    """Norms of a healthy run: each layer on a level of its own, lognormal about it."""
+    rng = np.random.default_rng(seed)
+    levels = 10.0 ** rng.uniform(-2, 1, count)
+    return levels * np.exp(rng.normal(0.0, spread, (steps, count)))
+
+
+def frames(norms, *, first=1, apart=0.1, t=0.0, **extra):
+    return [
+        Frame(first + i, t + apart * (i + 1), np.array(row, np.float64), extra)
+        for i, row in enumerate(norms)
+    ]
+
+
+def watch(items, count=None, limits=None):
+    """What is found in a list of items, or in a table of norms."""
+    if isinstance(items, np.ndarray):
+        items = frames(items)
+    count = count or len(next(item for item in items if isinstance(item, Frame)).norms)
+    ears = Watch(layers(count), limits or Faults())
+    found = []
+    for item in items:
+        found += ears.add(item)
+    return found
+
+
+def told(found):
+    return [(finding.kind, finding.layer, finding.step) for finding in found]
+
+
+# -- nothing wrong ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("count", [1, 4, 15])
+def test_noise_is_no_fault_however_wide(count, spread):
+    assert watch(noise(3000, count, spread=spread)) == []
+
+
+def test_batches_that_are_learnt_already_hardly_move_a_layer_and_are_no_fault():
+    norms = noise(3000, 4)
+    norms *= np.where(np.random.default_rng(1).random((3000, 1)) < 0.1, 1e-4, 1.0)
+    assert watch(norms) == []
+
+
+def test_warming_up_over_decades_is_no_fault():
+    norms = noise(1000, 6, spread=0.2)
+    norms *= 10.0 ** np.minimum(np.arange(1000) / 60.0, 2.0)[:, None]
+    assert watch(norms) == []
+
+
+def test_all_norms_falling_by_decades_as_the_loss_does_is_no_fault():
+    norms = noise(3000, 6, spread=0.3)
+    norms *= 10.0 ** (-np.arange(3000) / 250.0)[:, None]
+    assert watch(norms, limits=Faults(floor=1e-30)) == []
+
+
+def test_a_drop_of_the_rate_is_no_fault():
+    norms = noise(1000, 6)
+    norms[500:] *= 0.2
+    assert watch(norms) == []
+
+
+def test_a_layer_that_is_frozen_and_unfreezes_is_no_fault():
+    norms = noise(1000, 6)
+    norms[:400, :3] = ABSENT
+    norms[700:, 4] = ABSENT
+    norms[400:420, 0] *= np.linspace(0.01, 1.0, 20)
+    assert watch(norms) == []
+
+
+def test_a_run_that_is_taken_up_again_may_begin_on_other_levels():
+    norms = noise(900, 4)
+    norms[450:] *= 40.0
+    resumed = Header(layers(4), resumed=True)
+    items = frames(norms)
+    items[450:450] = [End("closed", 45.0, 450), resumed]
+    assert watch(items) == []
+    again = frames(norms[:450]) + frames(norms[450:], first=300, t=50.0)
+    assert watch(again) == []
+
+
+def test_marks_and_a_line_written_twice_change_nothing():
+    norms = noise(200, 3)
+    norms[150, 1] = NAN
+    items = frames(norms)
+    items.insert(100, Mark("epoch 2", 10.0))
+    items.insert(151, items[150])
+    assert told(watch(items)) == [("nan", 1, 150)] or told(watch(items)) == [("nan", 1, 151)]
+
+
+# -- each kind, at its layer and step -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [NAN, INF])
+@pytest.mark.parametrize("step", [1, 2, 17, 300])
+def test_what_is_not_finite_is_told_at_once(step, value):
+    norms = noise(400, 8)
+    norms[step - 1, 5] = value
+    (finding,) = watch(norms)
+    assert told([finding]) == [("nan" if math.isnan(value) else "inf", 5, step)]
+    assert str(finding.value) == str(value)
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_a_spike_of_one_layer_is_told_at_its_step_with_its_norm(count):
+    norms = noise(400, count)
+    norms[300, count - 1] = 100.0 * norms[:300, count - 1].max()
+    found = watch(norms)
+    assert told(found) == [("spike", count - 1, 301)]
+    assert found[0].value == norms[300, count - 1]
+
+
+def test_a_spike_that_stays_is_exploding():
+    norms = noise(400, 8)
+    norms[300:, 3] *= 200.0
+    found = watch(norms)
+    assert [(f.kind, f.layer) for f in found[:2]] == [("spike", 3), ("exploding", 3)]
+    assert found[1].step <= 310
+
+
+def test_growth_without_a_jump_is_exploding_and_no_spike():
+    norms = noise(400, 8, spread=0.1)
+    norms[200:, 2] *= 1.4 ** np.minimum(np.arange(200), 30)
+    found = watch(norms)
+    assert [(f.kind, f.layer) for f in found[:1]] == [("exploding", 2)]
+    assert 205 < found[0].step < 225
+    assert "spike" not in {f.kind for f in found}
+
+
+def test_blowing_up_within_the_first_steps_is_exploding():
+    norms = noise(60, 4, spread=0.2)
+    norms[2:] *= 10.0 ** np.minimum(np.arange(1, 59), 6)[:, None]
+    found = watch(norms)
+    assert told(found)[0][:2] == ("exploding", RUN)
+    assert found[0].step < 12
+
+
+def test_rising_by_many_decades_in_the_first_steps_is_told_though_all_die_of_it():
+    norms = noise(60, 4, spread=0.2)
+    norms[:7] *= 10.0 ** np.array([0.0, 1.0, 0.6, 1.5, 3.0, 5.2, 6.5])[:, None]
+    norms[7:] = 0.0
+    assert told(watch(norms)) == [("exploding", RUN, 6), ("dead", RUN, 19)]
+    # Fewer decades are growth, be it fast.
+    norms[:7] **= 0.5
+    assert told(watch(norms)) == [("dead", RUN, 19)]
+
+
+def test_a_layer_that_falls_while_another_does_not_is_vanishing():
+    norms = noise(600, 8)
+    norms[300:, 4] *= np.maximum(0.7 ** np.arange(300), 1e-6)
+    found = watch(norms)
+    assert told(found)[0][:2] == ("vanishing", 4)
+    assert 310 < found[0].step < 350
+
+
+def test_a_layer_that_hardly_moves_from_the_first_step_is_vanishing():
+    norms = noise(200, 6, spread=0.3)
+    norms[:, 0] = 1e-6 * norms[:, 5]
+    found = watch(norms)
+    assert told(found)[0][:2] == ("vanishing", 0)
+    assert found[0].step <= 40
+
+
+@pytest.mark.parametrize("first", [0, 200])
+def test_a_layer_of_zeros_is_dead_after_a_while(first):
+    norms = noise(400, 8)
+    norms[first:, 2] = 0.0
+    found = watch(norms)
+    assert told(found)[0] == ("dead", 2, first + Faults().dead)
+    assert found[0].value == 0.0
+
+
+def test_zeros_now_and_then_are_not_dead():
+    norms = noise(2000, 4)
+    norms[np.random.default_rng(3).random(2000) < 0.4, 1] = 0.0
+    assert watch(norms) == []
+
+
+def test_a_step_that_was_thrown_away_is_skipped_and_its_nan_is_no_fault():
+    items = frames(noise(300, 4))
+    odd = Frame(200, items[199].t, np.array([1.0, INF, NAN, 2.0]), {"skipped": True})
+    items[199] = odd
+    found = watch(items)
+    assert told(found) == [("skipped", RUN, 200)]
+    # And it leaves no trace in what is usual.
+    items[199] = Frame(200, items[199].t, np.full(4, 1e9), {"skipped": True})
+    assert told(watch(items)) == [("skipped", RUN, 200)]
+
+
+# -- many layers at once ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [NAN, INF, 1e5])
+def test_what_more_than_half_of_the_layers_do_is_told_once_as_the_run_s(value):
+    norms = noise(400, 15)
+    norms[300] = value if not math.isfinite(value) else value * norms[300]
+    found = watch(norms)
+    assert told(found) == [({"nan": "nan", "inf": "inf"}.get(str(value), "spike"), RUN, 301)]
+    if math.isfinite(value):
+        assert found[0].value == pytest.approx(np.sqrt((norms[300] ** 2).sum()))
+
+
+def test_two_layers_are_never_the_whole_run():
+    norms = noise(300, 2)
+    norms[200] = NAN
+    assert told(watch(norms)) == [("nan", 1, 201)]
+
+
+def test_of_neighbours_the_one_nearest_the_output_is_told():
+    norms = noise(400, 15)
+    norms[300, [3, 4, 5, 9]] = NAN
+    assert told(watch(norms)) == [("nan", 9, 301), ("nan", 5, 301)]
+
+
+def test_where_backward_met_it_is_told_beside_the_whole_run():
+    norms = noise(400, 15)
+    norms[300:, :11] = 0.0
+    assert told(watch(norms))[:2] == [("dead", RUN, 312), ("dead", 10, 312)]
+
+
+def test_a_nan_that_spreads_is_told_where_it_was_single_and_once_when_everywhere():
+    norms = noise(400, 15)
+    norms[300, 4] = NAN
+    norms[301:] = NAN
+    found = watch(frames(norms, apart=0.01))
+    assert told(found) == [("nan", 4, 301), ("nan", RUN, 302)]
+
+
+def test_layers_without_a_gradient_do_not_count_as_half():
+    norms = noise(400, 10)
+    norms[:, :5] = ABSENT
+    norms[300, 5:8] = NAN
+    assert told(watch(norms)) == [("nan", RUN, 301), ("nan", 7, 301)]
+
+
+def test_the_gravest_few_of_one_step_are_told():
+    norms = noise(400, 20)
+    norms[300, [0, 2, 4, 6]] = 1e4 * norms[300, [0, 2, 4, 6]]
+    norms[300, 10], norms[300, 12] = INF, NAN
+    found = watch(norms)
+    assert told(found) == [("nan", 12, 301), ("inf", 10, 301), ("spike", 6, 301)]
+
+
+# -- once, and again ----------------------------------------------------------------------------
+
+
+def test_what_lasts_is_told_again_every_thirty_seconds():
+    norms = noise(1000, 6)
+    norms[100:, 2] = 0.0
+    seconds = [f.step * 0.1 for f in watch(norms) if f.kind == "dead"]
+    assert seconds == pytest.approx([11.2, 41.2, 71.2], abs=0.11)
+
+
+def test_a_nan_that_comes_and_goes_is_told_at_most_once_in_fifty_steps():
+    norms = noise(500, 4)
+    norms[100::12, 1] = NAN
+    steps = [f.step for f in watch(frames(norms, apart=0.05))]
+    assert len(steps) >= 5
+    assert min(np.diff(steps)) >= Faults().cooldown
+
+
+def test_faults_of_a_slow_run_are_told_again_after_thirty_seconds_whatever_the_steps():
+    norms = noise(120, 4)
+    norms[100, 1], norms[110, 1] = NAN, NAN
+    assert [f.step for f in watch(frames(norms, apart=20.0))] == [101, 111]
+    assert [f.step for f in watch(frames(norms, apart=0.02))] == [101]
+
+
+def test_an_explosion_is_told_until_the_norm_is_clearly_back():
+    norms = noise(2000, 4, spread=0.1)
+    norms[300:600, 1] *= 100.0
+    exploding = [f.step for f in watch(frames(norms, apart=0.1)) if f.kind == "exploding"]
+    assert exploding[0] < 310
+    assert len(exploding) == 1
+    norms[300:1200, 1] *= np.r_[np.ones(300), np.full(600, 100.0)]
+    exploding = [f.step for f in watch(frames(norms, apart=0.1)) if f.kind == "exploding"]
+    assert len(exploding) == 3
+
+
+def test_a_new_level_that_lasts_is_taken_as_usual_in_the_end():
+    norms = noise(4000, 4, spread=0.1)
+    norms[300:, 1] *= 100.0
+    found = watch(frames(norms, apart=0.1))
+    assert 1200 <= max(f.step for f in found) < 1500
+    norms[3500, 1] *= 100.0
+    assert told(watch(frames(norms, apart=0.1)))[-1] == ("spike", 1, 3501)
+
+
+def test_every_threshold_is_the_preset_s():
+    norms = noise(400, 4)
+    norms[300, 1] = 5.0 * norms[:300, 1].max()
+    assert watch(norms) == []
+    assert told(watch(norms, limits=Faults(spike=4.0))) == [("spike", 1, 301)]
+    norms[310:, 2] = 0.0
+    assert told(watch(norms, limits=Faults(dead=30))) == [("dead", 2, 340)]
+
+
+# -- the run as a whole -------------------------------------------------------------------------
+
+
+def test_a_gap_of_ten_seconds_and_of_five_steps_is_a_stall():
+    for apart, gap, stalls in (
+        (0.1, 9.0, False),
+        (0.1, 11.0, True),
+        (4.0, 15.0, False),
+        (4.0, 17.0, True),
+    ):
+        items = frames(noise(50, 2), apart=apart)
+        items += frames(noise(10, 2), first=51, t=items[-1].t + gap, apart=apart)
+        expected = [("stalled", RUN, 50)] if stalls else []
+        assert told(watch(items)) == expected
+
+
+def test_a_pause_is_no_stall_but_what_comes_after_it_may_be():
+    items = frames(noise(50, 2))
+    items += [Pause("eval", 5.1, True), Pause("eval", 605.1, False)]
+    later = frames(noise(10, 2), first=51, t=605.0)
+    assert watch(items + later) == []
+    late = frames(noise(10, 2), first=51, t=620.0)
+    assert told(watch(items + late)) == [("stalled", RUN, 50)]
+
+
+def test_the_first_steps_may_take_long():
+    times = [60.0, 180.0, 181.0, 182.0, 183.0, 184.0]
+    items = [Frame(i, t, np.ones(2)) for i, t in enumerate(times, 1)]
+    assert watch(items) == []
+
+
+def test_by_the_clock_a_stall_is_told_when_it_is_due_and_every_thirty_seconds():
+    ears = Watch(layers(2), Faults())
+    for item in frames(noise(50, 2)):
+        ears.add(item)
+    assert ears.due == pytest.approx(15.0)
+    assert ears.overdue(14.9) == ()
+    assert ears.overdue(15.0) == (Finding("stalled", RUN, 50, pytest.approx(10.0)),)
+    assert ears.overdue(15.1) == ()
+    assert ears.due == pytest.approx(45.0)
+    assert told(ears.overdue(45.0)) == [("stalled", RUN, 50)]
+    # The step that ends it does not tell it once more.
+    assert ears.add(Frame(51, 50.0, np.ones(2))) == ()
+    assert ears.due == pytest.approx(60.0)
+
+
+def test_a_log_without_an_end_died_and_one_with_an_end_did_not():
+    for items, died in (
+        (frames(noise(50, 2)), True),
+        ([*frames(noise(50, 2)), End("closed", 5.1, 50)], False),
+        ([], False),
+    ):
+        ears = Watch(layers(2), Faults())
+        for item in items:
+            assert ears.add(item) == ()
+        expected = (Finding("died", RUN, 50, pytest.approx(5.0)),) if died else ()
+        assert ears.finish() == expected
+        assert ears.finish() == ()
+        assert ears.due == math.inf or died
+
+
+def test_a_run_that_was_killed_and_taken_up_again_died_once():
+    items = frames(noise(100, 2))
+    items.append(Header(layers(2), resumed=True))
+    items += frames(noise(100, 2, seed=1), first=81, t=400.0)
+    items.append(End("closed", 500.0, 180))
+    assert told(watch(items, 2)) == [("died", RUN, 100)]
+
+
+# -- the loss bears witness -----------------------------------------------------------------------
+
+
+def losing(losses, norms=None):
+    """What is found where these losses are logged, beside norms in which nothing is wrong."""
+    norms = noise(len(losses), 3) if norms is None else norms
+    items = [
+        replace(frame, extra={"loss": loss})
+        for frame, loss in zip(frames(norms), losses, strict=True)
+    ]
+    return told(watch(items))
+
+
+def falling(steps, *, last, seed=0):
+    """Losses of small batches, falling from 2.3."""
+    noisy = np.random.default_rng(seed).lognormal(0.0, 0.3, steps)
+    return 2.3 * (last / 2.3) ** (np.arange(steps) / steps) * noisy
+
+
+def test_a_loss_that_rises_and_stays_is_the_runs_explosion():
+    losses = falling(200, last=0.3)
+    losses[150:] = 5.0
+    assert losing(losses) == [("exploding", RUN, 154)]
+
+
+def test_a_loss_that_rises_for_three_steps_or_falls_is_none():
+    losses = falling(1000, last=1e-4)
+    losses[150:153] = 50.0
+    assert losing(losses) == []
+
+
+def test_a_loss_that_stays_up_is_told_again_every_thirty_seconds_and_then_is_what_is_usual():
+    losses = np.concatenate([falling(100, last=1.0), np.full(2000, 20.0)])
+    steps = [step for _, _, step in losing(losses)]
+    assert steps == [104, 404, 704, 1004]
+
+
+def test_a_loss_that_comes_back_ends_it():
+    losses = falling(400, last=1.0)
+    losses[150:170] = 20.0
+    losses[300:] = 20.0
+    assert losing(losses) == [("exploding", RUN, 154), ("exploding", RUN, 304)]
+
+
+def test_losses_that_are_negative_or_no_number_bear_no_witness():
+    assert losing([-1.0] * 100 + [-100.0] * 50 + [90.0] * 50) == []
+    assert losing([1.0] * 100 + [NAN] * 50 + [INF] * 50) == []
+
+
+def test_a_loss_that_is_logged_too_late_for_its_frame_counts_once():
+    norms = noise(120, 3)
+    items = []
+    for frame, loss in zip(frames(norms), [1.0] * 100 + [9.0] * 20, strict=True):
+        items += [frame, replace(frame, extra={"loss": loss})]
+    # What is known of step 104 is judged with the frame that comes next.
+    assert told(watch(items)) == [("exploding", RUN, 105)]
+    twice = [item for item in items if item.loss is not None for _ in range(2)]
+    assert told(watch(twice)) == [("exploding", RUN, 104)]
+
+
+def test_a_run_taken_up_again_keeps_the_loss_it_had():
+    items = frames(noise(100, 2), loss=1.0)
+    items += [End("closed", 10.1, 100), Header(layers(2), resumed=True)]
+    items += frames(noise(50, 2, seed=1), first=101, t=20.0, loss=1.9)
+    assert watch(items, 2) == []
+    items += frames(noise(50, 2, seed=2), first=151, t=26.0, loss=30.0)
+    assert told(watch(items, 2)) == [("exploding", RUN, 154)]
+
+
+def test_what_is_wrong_now_holds_a_loss_that_is_up():
+    ears = Watch(layers(2), Faults())
+    for item in frames(noise(100, 2), loss=1.0) + frames(noise(10, 2), first=101, t=10.0, loss=9.0):
+        ears.add(item)
+    assert ears.lasting == (("exploding", RUN),)
+    for item in frames(noise(10, 2), first=111, t=11.0, loss=1.0):
+        ears.add(item)
+    assert ears.lasting == ()
+
+
+def test_norms_that_rise_as_the_loss_falls_may_rise_further():
+    norms = noise(200, 3, spread=0.2)
+    norms[120:, 0] *= 15.0
+    level = [2.3] * 200
+    learns = [2.3] * 110 + [0.8] * 90
+    spike, exploding = ("spike", 0, 121), ("exploding", 0, 124)
+    assert losing(level, norms) == [spike, exploding]
+    assert losing(learns, norms) == [spike]
+    norms[120:, 0] *= 10.0
+    assert losing(learns, norms) == [spike, exploding]
+
+
+def test_what_exploded_is_usual_as_soon_as_the_run_has_learnt_since():
+    norms = noise(1000, 3, spread=0.2)
+    norms[120:, 0] *= 50.0
+    level = [2.3] * 1000
+    learns = [2.3] * 300 + [1.2] * 700
+    first = [("spike", 0, 121), ("exploding", 0, 124)]
+    assert losing(level, norms) == [*first, ("exploding", 0, 424), ("exploding", 0, 724)]
+    assert losing(learns, norms) == first
+    # What explodes after that is told as ever.
+    norms[700:, 1] *= 50.0
+    assert losing(learns, norms) == [*first, ("spike", 1, 701), ("exploding", 1, 704)]
+
+
+def test_layers_left_behind_in_the_first_frames_vanish():
+    norms = noise(200, 4, spread=0.2)
+    norms[3:, :2] *= 0.01
+    assert ("vanishing", 1) in {(kind, layer) for kind, layer, _ in told(watch(norms))}
+    together = noise(200, 4, spread=0.2)
+    together[3:] *= 0.01
+    assert watch(together) == []
+
+
+# -- bad input ----------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_all_nan():
+    found = watch(np.full((700, 12), NAN))
+    assert told(found) == [("nan", RUN, 1), ("nan", RUN, 301), ("nan", RUN, 601)]
+
+
+def test_a_run_in_which_every_layer_is_dead_from_the_first_step():
+    found = watch(np.zeros((200, 12)))
+    assert told(found) == [("dead", RUN, 12)]
+
+
+def test_a_single_step():
+    assert watch(np.array([[1.0, 2.0]])) == []
+    assert told(watch(np.array([[NAN, 2.0]]))) == [("nan", 0, 1)]
+
+
+def test_norms_at_the_edges_of_a_float():
+    tiny = watch(noise(100, 6) * 1e-45)
+    assert told(tiny)[0][:2] == ("vanishing", RUN)
+    huge = watch(noise(100, 6) * 1e36)
+    assert told(huge)[0][:2] == ("exploding", RUN)
+    both = noise(100, 6)
+    both[:, 0], both[:, 5] = 1e-45, 1e38
+    assert {(f.kind, f.layer) for f in watch(both)} == {("vanishing", 0), ("exploding", 5)}
+    largest = np.full((50, 3), 1.7e308)
+    assert {f.kind for f in watch(largest)} == {"exploding"}
+
+
+def test_two_thousand_layers():
+    norms = noise(200, 2000)
+    norms[150, 1234] = NAN
+    norms[160, :] *= 1e4
+    found = watch(norms)
+    assert told(found) == [("nan", 1234, 151), ("spike", RUN, 161)]
+
+
+def test_no_layer_has_a_gradient():
+    assert watch(np.full((100, 4), ABSENT)) == []
+
+
+def test_one_layer_alone():
+    norms = noise(400, 1)
+    norms[200:, 0] *= 1e-3
+    # Whether the loss fell or the gradient vanished cannot be told from one norm.
+    assert watch(norms) == []
+    norms[300:, 0] = 0.0
+    assert told(watch(norms))[0] == ("dead", 0, 312)
+
+
+def test_the_same_items_give_the_same_findings_one_by_one_or_not():
+    rng = np.random.default_rng(9)
+    norms = noise(500, 5) * np.exp(rng.standard_cauchy((500, 5)))
+    norms[rng.random((500, 5)) < 0.01] = NAN
+    first, second = watch(norms), watch(norms.copy())
+    assert len(first) > 5
+    assert list(map(str, first)) == list(map(str, second))

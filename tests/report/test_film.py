@@ -1,0 +1,113 @@
+"""A film of a run: its size, its length, a cursor that moves, and what is said without ffmpeg."""
+
+import json
+import math
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from logs import write_log
+
+from gradmidi._render import render
+from gradmidi.errors import GradmidiError, RunLogError
+
+pytest.importorskip("matplotlib")
+
+WIDTH, HEIGHT = 1920, 1080
+
+
+def rows(steps):
+    rng = np.random.default_rng(2)
+    return np.exp(rng.normal(0, 0.5, (steps, 4))).tolist()
+
+
+def needs_ffmpeg():
+    if shutil.which("ffmpeg") is None or shutil.which("ffprobe") is None:
+        pytest.skip("no ffmpeg")
+
+
+def streams_of(film: Path):
+    command = ["ffprobe", "-v", "error", "-show_streams", "-of", "json", film]
+    probed = subprocess.run(command, check=True, capture_output=True, text=True)
+    return {each["codec_type"]: each for each in json.loads(probed.stdout)["streams"]}
+
+
+def picture(film: Path, second: float):
+    """One picture of it, its grey levels."""
+    command = ["ffmpeg", "-v", "error", "-ss", str(second), "-i", str(film), "-frames:v", "1"]
+    command += ["-f", "rawvideo", "-pix_fmt", "gray", "-"]
+    raw = subprocess.run(command, check=True, capture_output=True).stdout
+    return np.frombuffer(raw, np.uint8).reshape(HEIGHT, WIDTH).astype(float)
+
+
+@pytest.mark.slow
+def test_a_film_of_a_run(tmp_path):
+    needs_ffmpeg()
+    names = ("$\\frac$", "x" * 300, "<script>", "fc2")
+    run = write_log(tmp_path / "run", rows(24), names=names)
+    render(run, tmp_path / "run.mp4", tmp_path / "run.wav")
+    streams = streams_of(tmp_path / "run.mp4")
+    assert (streams["video"]["width"], streams["video"]["height"]) == (WIDTH, HEIGHT)
+    assert streams["video"]["codec_name"] == "h264"
+    assert streams["video"]["pix_fmt"] == "yuv420p"
+    meant = soundfile.info(tmp_path / "run.wav").duration
+    for stream in streams.values():
+        assert float(stream["duration"]) == pytest.approx(meant, abs=0.1)
+    sound = tmp_path / "film.wav"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "run.mp4", sound], check=True)
+    heard, rate = soundfile.read(sound)
+    given, _ = soundfile.read(tmp_path / "run.wav")
+    assert rate == 44100
+    size = min(len(heard), len(given))
+    assert np.corrcoef(heard[:size, 0], given[:size, 0])[0, 1] > 0.95
+    pictures = np.stack([picture(tmp_path / "run.mp4", second) for second in (0.5, 1.5, 2.5)])
+    # The cursor is what one picture has and the others have not.
+    darker = np.median(pictures, axis=0) - pictures
+    columns = darker.mean(axis=1).argmax(axis=1).tolist()
+    assert columns[1] - columns[0] == pytest.approx(columns[2] - columns[1], abs=4)
+    assert columns[1] - columns[0] > 100
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "film.wav", "run", "run.mp4", "run.wav",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", [[[1.0, 2.0, 3.0, 4.0]], [[math.nan] * 4] * 8])
+def test_a_film_of_little_is_as_long_as_its_sound(tmp_path, values):
+    needs_ffmpeg()
+    run = write_log(tmp_path / "run", values)
+    render(run, tmp_path / "run.mp4", tmp_path / "run.wav")
+    meant = soundfile.info(tmp_path / "run.wav").duration
+    streams = streams_of(tmp_path / "run.mp4")
+    for kind in ("video", "audio"):
+        assert float(streams[kind]["duration"]) == pytest.approx(meant, abs=0.1)
+
+
+def test_a_run_without_a_step_makes_no_film(tmp_path):
+    run = write_log(tmp_path / "run", [])
+    with pytest.raises(RunLogError, match="holds no steps"):
+        render(run, tmp_path / "run.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_without_ffmpeg_one_line_names_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run = write_log(tmp_path / "run", rows(4))
+    with pytest.raises(GradmidiError, match=r"^run\.mp4 needs the program ffmpeg, .*install"):
+        render(run, tmp_path / "run.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_ffmpeg_complains_of_is_told_and_nothing_is_left(tmp_path, monkeypatch):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    broken = programs / "ffmpeg"
+    broken.write_text("#!/bin/sh\necho 'first' >&2\necho 'Unknown encoder libx264' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs))
+    run = write_log(tmp_path / "run", rows(4))
+    with pytest.raises(GradmidiError, match=r"written by ffmpeg: Unknown encoder libx264$"):
+        render(run, tmp_path / "run.mp4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "run"]

@@ -1,0 +1,104 @@
+"""Good for the ears: how loud every preset is, where it peaks, and that nothing clicks.
+
+The demo's first setting stands for a run that goes well: 4 layers, 200 steps. Of norms by hand
+stand those whose number of voices matters.
+"""
+
+import numpy as np
+import pytest
+import soundfile
+from logs import write_log
+
+pytest.importorskip("scipy")
+
+from ears import above, loudness, true_peak
+
+from gradmidi._render import render
+from gradmidi.music.preset import load, names
+
+LOUD = -20.0, 2.0
+QUIET = {"hold": -26.0}
+"""LUFS, and how far a preset may be off; those that are quieter on purpose."""
+
+PROMISED = [name for name in names() if name != "classic"]
+
+FAINT = -45.0
+"""Decibels that what lies above 12 kHz may reach, clicks and all: a hundredth of full scale is
+-40, and the softest click that is tried below is louder than this."""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    pytest.importorskip("torch")
+    from gradmidi.demo.experiments import EXPERIMENTS, run
+
+    return run(EXPERIMENTS[0], tmp_path_factory.mktemp("demo") / "a").folder
+
+
+def heard(run, name, folder):
+    render(run, folder / "a.wav", preset=name)
+    return soundfile.read(folder / "a.wav", always_2d=True)
+
+
+def by_hand(folder, voices, seed=0):
+    norms = np.exp(np.random.default_rng([voices, seed]).normal(0.0, 0.5, (120, voices)))
+    return write_log(folder, norms.tolist(), names=[f"layer{i}" for i in range(voices)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROMISED)
+def test_on_the_demo_each_preset_is_as_loud_as_it_should_be_and_soft_to_the_ear(
+    demo, name, tmp_path
+):
+    samples, rate = heard(demo, name, tmp_path)
+    assert abs(loudness(samples, rate) - QUIET.get(name, LOUD[0])) <= LOUD[1]
+    assert true_peak(samples) < -1.0
+    assert above(samples, rate, 12000.0) < FAINT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROMISED)
+def test_two_voices_are_as_loud_as_fifteen(name, tmp_path):
+    few, many = (
+        [
+            loudness(*heard(by_hand(tmp_path / f"{count}-{seed}", count, seed), name, tmp_path))
+            for seed in range(4)
+        ]
+        for count in (2, load(name).voices.most)
+    )
+    assert abs(np.mean(few) - np.mean(many)) < 1.0, (few, many)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "drums" else name for name in PROMISED],
+)
+def test_where_everything_breaks_nothing_clicks_or_clips(name, tmp_path):
+    norms = np.exp(np.random.default_rng(4).normal(0.0, 1.0, (80, 8)))
+    norms[20, 3] = np.nan
+    norms[30:, 2] *= 1e5
+    norms[40:, 5:] = 0.0
+    norms[60:] = np.inf
+    run = write_log(tmp_path / "run", norms.tolist(), names=[f"layer{i}" for i in range(8)])
+    samples, rate = heard(run, name, tmp_path)
+    assert true_peak(samples) < -1.0
+    assert above(samples, rate, 12000.0) < FAINT
+
+
+def test_a_note_that_is_cut_is_heard_as_a_click(tmp_path):
+    samples, rate = heard(by_hand(tmp_path / "run", 4), "pentatonic", tmp_path)
+    calm = above(samples, rate, 12000.0)
+    loudest = int(np.abs(samples[:, 0]).argmax())
+    samples[loudest:] *= 0.5
+    assert calm < FAINT < above(samples, rate, 12000.0)
+
+
+def test_classic_clicks_as_the_post_did(tmp_path):
+    samples, rate = heard(by_hand(tmp_path / "run", 4), "classic", tmp_path)
+    assert above(samples, rate, 12000.0) > FAINT
+
+
+def test_a_sine_of_full_scale_measures_as_the_standard_says():
+    # ITU-R BS.1770-4: 0 dBFS of 997 Hz in one channel is -3.01 LUFS.
+    sine = np.sin(2.0 * np.pi * 997.0 * np.arange(48000) / 48000.0)[:, None]
+    assert loudness(sine, 48000) == pytest.approx(-3.01, abs=0.05)

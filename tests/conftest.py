@@ -1,5 +1,6 @@
 """What every test stands on."""
 
+import logging
 import os
 import signal
 import sys
@@ -8,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from gradmidi.base.messages import LOGGER
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,6 +42,27 @@ def _children_run_this_tree() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
         yield
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Collect the messages to the user that this process gives during a test."""
+    handler = _Lines()
+    monkeypatch.setattr(LOGGER, "level", logging.INFO)
+    LOGGER.addHandler(handler)
+    try:
+        yield handler.lines
+    finally:
+        LOGGER.removeHandler(handler)
 
 
 @pytest.fixture

@@ -1,40 +1,50 @@
-"""Run-time trouble: counted, told of once, told again at the end, and never raised."""
+"""Messages to the user: the logger ``gradmidi``, and warnings given once and counted."""
 
 import contextlib
+import logging
+import os
 import sys
 from collections import Counter
-from collections.abc import Callable
 
-__all__ = ["Troubles", "say"]
+__all__ = ["LOGGER", "Warnings", "say", "warn"]
+
+LOGGER = logging.getLogger("gradmidi")
 
 
-def say(text: str) -> None:
-    """Say one line on stderr, if there is one."""
+def say(text: str, level: int = logging.INFO) -> None:
+    """Give the user one line, through the logger ``gradmidi``. Never raises.
+
+    Where no logging is configured that takes a message of this level, the line goes to stderr as
+    ``gradmidi: TEXT``, unless the environment has ``GRADMIDI_QUIET=1``. A handler or a level set
+    on the logger ``gradmidi`` replaces that.
+    """
     with contextlib.suppress(Exception):
-        print(f"gradmidi: {text}", file=sys.stderr, flush=True)
+        if LOGGER.hasHandlers() and LOGGER.isEnabledFor(level):
+            LOGGER.log(level, "%s", text)
+        elif not (LOGGER.handlers or LOGGER.level or os.environ.get("GRADMIDI_QUIET") == "1"):
+            print(f"gradmidi: {text}", file=sys.stderr, flush=True)
 
 
-class Troubles:
-    """Counts what went wrong at run time, and says the first of each kind on stderr.
+def warn(text: str) -> None:
+    """Give the user one line as a warning, see `say`."""
+    say(text, logging.WARNING)
 
-    Parameters
-    ----------
-    say : callable, optional
-        Takes one line of text; by default it goes to stderr.
+
+class Warnings:
+    """Counts run-time errors by kind, and warns of the first of each kind.
 
     Attributes
     ----------
     counts : Counter
-        How often each kind happened.
+        How often each kind occurred.
     """
 
-    def __init__(self, say: Callable[[str], None] = say) -> None:
+    def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._say = say
 
     def note(self, kind: str, error: object, then: str) -> None:
-        """Count one more of `kind`; the first is told with what happens `then`."""
+        """Count one more error of `kind`; warn of the first, with what happens `then`."""
         self.counts[kind] += 1
         if self.counts[kind] == 1:
             name = f"{type(error).__name__}: " if isinstance(error, Exception) else ""
-            self._say(f"{kind}: {name}{error}; {then}")
+            warn(f"{kind}: {name}{error}; {then}")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gradmidi.base.messages import Troubles, say
+from gradmidi.base.messages import Warnings, say
 from gradmidi.listener.patience import Patience
 from gradmidi.listener.rendering import Rendering, command
 from gradmidi.listener.wanted import Wanted
@@ -21,16 +21,16 @@ class Files:
         The run's folder.
     wanted : Wanted
         Which, and by which preset.
-    troubles : Troubles
+    warnings : Warnings
         Where run-time trouble is counted.
     """
 
-    def __init__(self, folder: Path, wanted: Wanted, troubles: Troubles) -> None:
+    def __init__(self, folder: Path, wanted: Wanted, warnings: Warnings) -> None:
         self._folder = folder
         # The script may be in another folder by the time the files are made.
         self._absolute = folder.absolute()
         self._wanted = wanted
-        self._troubles = troubles
+        self._warnings = warnings
 
     def start(self) -> Rendering | None:
         """Begin to make them, in a process of its own; None where there are none to make."""
@@ -40,7 +40,7 @@ class Files:
         try:
             return Rendering(line)
         except OSError as error:
-            self._troubles.note("files", error, self._again())
+            self._warnings.note("files", error, self._again())
             return None
 
     def finish(self, rendering: Rendering, patience: Patience, seconds: float) -> None:
@@ -78,7 +78,7 @@ class Files:
 
 
 def tell(
-    writer: LogWriter, folder: Path, troubles: Troubles, *, seconds: float, looking: float
+    writer: LogWriter, folder: Path, warnings: Warnings, *, seconds: float, looking: float
 ) -> None:
     """Tell how a run went.
 
@@ -88,7 +88,7 @@ def tell(
         Who wrote its log.
     folder : Path
         The run's folder.
-    troubles : Troubles
+    warnings : Warnings
         What went wrong.
     seconds : float
         How long the run took.
@@ -104,7 +104,7 @@ def tell(
         say("no step was seen, so there are no files to make")
     if writer.dropped:
         say(f"{_count(writer.dropped, 'line')} of the run log could not be written")
-    for kind, times in troubles.counts.items():
+    for kind, times in warnings.counts.items():
         say(f"{kind}: trouble, {_count(times, 'time')} in all")
 
 

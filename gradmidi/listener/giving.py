@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gradmidi.base.messages import Troubles, say
+from gradmidi.base.messages import Warnings, say
 from gradmidi.errors import GradmidiError
 from gradmidi.listener.patience import Patience
 from gradmidi.listener.rendering import Rendering, command
@@ -33,16 +33,16 @@ class Giving:
         How it sounds: a preset's name, or the full path of its file.
     tracker : Tracker
         Who gets it.
-    troubles : Troubles
+    warnings : Warnings
         Where run-time trouble is counted.
     """
 
-    def __init__(self, folder: Path, preset: str, tracker: Tracker, troubles: Troubles) -> None:
+    def __init__(self, folder: Path, preset: str, tracker: Tracker, warnings: Warnings) -> None:
         # The script may be in another folder by the time it is given.
         self._folder = folder.absolute()
         self._preset = preset
         self._tracker = tracker
-        self._troubles = troubles
+        self._warnings = warnings
         self._error: Exception | None = None
         self._give: Give | None = None
         if tracker.lasting:
@@ -76,7 +76,7 @@ class Giving:
         elif self._error is None:
             say(f"gave sound, picture and faults to {self._tracker.name}")
         else:
-            self._troubles.note("log_to", self._error, "the run itself is whole")
+            self._warnings.note("log_to", self._error, "the run itself is whole")
 
     def _done(self, seconds: float) -> bool:
         self._thread.join(seconds)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradmidi.base.messages import Troubles, say
+from gradmidi.base.messages import Warnings, say
 from gradmidi.errors import CaptureError
 from gradmidi.listener.ending import Files, tell
 from gradmidi.listener.giving import Giving
@@ -60,7 +60,7 @@ class Listener:
         layers: tuple[Layer, ...],
         target: Place,
         wanted: Wanted,
-        troubles: Troubles,
+        warnings: Warnings,
         *,
         fold: Row | None = None,
         clipping: Clipping | None = None,
@@ -71,15 +71,15 @@ class Listener:
         self.step = target.last_step
         self._writer = writer
         self._wanted = wanted
-        self._troubles = troubles
+        self._warnings = warnings
         self._fold = fold
         self._clipping = clipping
         self._capture = capture
         self._rows = Rows(layers)
-        self._files = Files(target.folder, wanted, troubles)
+        self._files = Files(target.folder, wanted, warnings)
         tracker = wanted.tracker
         self._giving = (
-            None if tracker is None else Giving(target.folder, wanted.preset, tracker, troubles)
+            None if tracker is None else Giving(target.folder, wanted.preset, tracker, warnings)
         )
         self._readout: Readout | None = None
         self._looked_at = False
@@ -167,7 +167,7 @@ class Listener:
             try:
                 plain[name] = self._now_or_later(value)
             except Exception as error:
-                self._troubles.note(f"log({name}=…)", error, "it is left out")
+                self._warnings.note(f"log({name}=…)", error, "it is left out")
         self._writer.values(plain, looked_at=self._looked_at)
 
     def _now_or_later(self, value: Any) -> Any:
@@ -289,7 +289,7 @@ class Listener:
     def fail(self, error: Exception) -> None:
         """Learn that a step could not be looked at: counted, told once."""
         self.skip()
-        self._troubles.note("capture", error, "this step is left out, training goes on")
+        self._warnings.note("capture", error, "this step is left out, training goes on")
 
     def see_clipping(self) -> None:
         """Learn that the norms are from before clipping."""
@@ -371,8 +371,8 @@ class Listener:
                 try:
                     feed.close(FEED_SECONDS)
                 except Exception as error:
-                    self._troubles.note("live output", error, "the files are not touched")
-            tell(self._writer, self.folder, self._troubles, seconds=seconds, looking=looking)
+                    self._warnings.note("live output", error, "the files are not touched")
+            tell(self._writer, self.folder, self._warnings, seconds=seconds, looking=looking)
             until = time.monotonic() + (FILES_SECONDS if wait else 0.0)
             if rendering is not None:
                 self._files.finish(rendering, patience, until - time.monotonic())

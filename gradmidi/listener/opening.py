@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradmidi.base.messages import Troubles, say
+from gradmidi.base.messages import Warnings, say
 from gradmidi.errors import CaptureError, RunLogError
 from gradmidi.listener.listener import FEED_SECONDS, Listener, Row
 from gradmidi.listener.wanted import Wanted
@@ -119,7 +119,7 @@ def open_run(
     RunLogError
         If `keep` is not allowed, or `out` is a file or cannot be created.
     """
-    troubles = Troubles()
+    warnings = Warnings()
     layers = header.layers
     try:
         _check_keep(keep)
@@ -136,7 +136,7 @@ def open_run(
             feed.name(target.folder.name)
         clipping = None if capture is None else Clipping(whole=capture.whole)
         writer = LogWriter(
-            target, header, feeds=outputs.feeds, troubles=troubles, clipping=clipping
+            target, header, feeds=outputs.feeds, warnings=warnings, clipping=clipping
         )
     except BaseException:
         for feed in outputs.feeds:
@@ -155,7 +155,7 @@ def open_run(
             f"logs {_count(len(grouped), 'voice')} instead"
         )
     return Listener(
-        writer, layers, target, outputs, troubles, fold=fold, clipping=clipping, capture=capture
+        writer, layers, target, outputs, warnings, fold=fold, clipping=clipping, capture=capture
     )
 
 

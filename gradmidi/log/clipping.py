@@ -1,12 +1,11 @@
 """What clipping leaves in the numbers: a ceiling, and norms that a known total restores."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from gradmidi.base.messages import say
+from gradmidi.base.messages import warn
 from gradmidi.log import ABSENT, Frame
 
 __all__ = ["TOTAL", "Clipping"]
@@ -30,8 +29,6 @@ class Clipping:
     whole : bool
         Whether a frame's layers hold all parameters: only then are their norms together the
         total that clipping goes by.
-    say : callable, optional
-        Takes one line of text; by default it goes to stderr.
 
     Attributes
     ----------
@@ -50,10 +47,9 @@ class Clipping:
     'before'
     """
 
-    def __init__(self, *, whole: bool, say: Callable[[str], None] = say) -> None:
+    def __init__(self, *, whole: bool) -> None:
         self.seen = self.missed = False
         self._whole = whole
-        self._say = say
         self._restored = False
         self._ceiling = 0.0
         self._times = 0
@@ -97,7 +93,7 @@ class Clipping:
         value = float(f"{self._ceiling:.2g}")
         if self._times >= TIMES and abs(self._ceiling - value) < ALIKE * value:
             self._told = True
-            self._say(
+            warn(
                 f"the gradients together look clipped at {value:g} before they are seen here; if "
                 "it is their common norm that your code clips, hear them from before by "
                 f"ears.clip_grad_norm_({value:g}) in its place, or log what it returns: "

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from gradmidi.base.messages import Troubles
+from gradmidi.base.messages import Warnings
 from gradmidi.errors import RunLogError
 from gradmidi.log import (
     FILE_NAME,
@@ -91,7 +91,7 @@ class LogWriter:
         Live output: each gets what the log gets.
     clock : callable, default `time.perf_counter`
         Seconds.
-    troubles : Troubles, optional
+    warnings : Warnings, optional
         Where run-time trouble is counted.
     clipping : Clipping, optional
         What is known of clipping; mends frames, and its word stands in the end line.
@@ -118,7 +118,7 @@ class LogWriter:
         *,
         feeds: Sequence[Feed] = (),
         clock: Callable[[], float] = time.perf_counter,
-        troubles: Troubles | None = None,
+        warnings: Warnings | None = None,
         clipping: "Clipping | None" = None,
     ) -> None:
         self.path = place.folder / FILE_NAME
@@ -134,7 +134,7 @@ class LogWriter:
         self._feeds = tuple(feeds)
         self._clock = clock
         self._start = clock()
-        self._troubles = troubles or Troubles()
+        self._warnings = warnings or Warnings()
         self._clipping = clipping
         self._fd = place.fd
         self._torn = place.torn
@@ -209,7 +209,7 @@ class LogWriter:
         behind = self._behind_since
         if behind is not None and t - behind > BEHIND_SECONDS:
             self._skipped += 1
-            self._troubles.note(*BEHIND)
+            self._warnings.note(*BEHIND)
             return
         self._queue.put((self._on_frame, t, step, norms, read, extra, skipped))
 
@@ -275,7 +275,7 @@ class LogWriter:
         try:
             action(*args)
         except Exception as error:
-            self._troubles.note("run log", error, "one line is lost")
+            self._warnings.note("run log", error, "one line is lost")
             self._lost += 1
 
     def _on_frame(
@@ -304,7 +304,7 @@ class LogWriter:
             try:
                 read[name] = _scalar(name, value)
             except Exception as error:
-                self._troubles.note(f"log({name}=…)", error, "it is left out")
+                self._warnings.note(f"log({name}=…)", error, "it is left out")
         self._emit_frames(self._joiner.values(read, t, looked_at=looked_at))
 
     def _on_mark(self, t: float, text: str) -> None:
@@ -344,7 +344,7 @@ class LogWriter:
             try:
                 feed.send(item)
             except Exception as error:
-                self._troubles.note("live output", error, "training and the log go on")
+                self._warnings.note("live output", error, "training and the log go on")
 
     def _put(self, item: Item, line: bytes) -> None:
         if self._lines is None:
@@ -354,7 +354,7 @@ class LogWriter:
         now = self.now()
         if since is not None and now - since > BEHIND_SECONDS and isinstance(item, Frame):
             self._left_out += 1
-            self._troubles.note(*BEHIND)
+            self._warnings.note(*BEHIND)
         else:
             self._lines.put((now, self._record, item, line))
 
@@ -390,11 +390,11 @@ class LogWriter:
         try:
             written = os.write(self._fd, whole)
         except OSError as error:
-            self._troubles.note("run log", error.strerror, "lines are lost until it can be written")
+            self._warnings.note("run log", error.strerror, "lines are lost until it can be written")
             written = 0
         else:
             if written < len(whole):
-                self._troubles.note("run log", "a line was cut short", "goes on trying")
+                self._warnings.note("run log", "a line was cut short", "goes on trying")
                 self._torn = True
         self.size += written
         if written < len(whole):

@@ -165,9 +165,7 @@ class Outputs:
 
         ports: Mapping[str, Wire] = self._ports
         session = self._session
-        return MidiPort(
-            session.rig, session.preset, voices, say=self._say, connect=ports.__getitem__
-        )
+        return MidiPort(session.rig, session.preset, voices, connect=ports.__getitem__)
 
     def _osc(self, target: str, run: str, voices: Sequence[Voice], layers: int) -> _Live:
         from gradmidi.sinks.osc import Osc
@@ -179,7 +177,6 @@ class Outputs:
             voices,
             layers,
             timetags=self._session.timetags,
-            say=self._say,
             find=self._addresses.__getitem__,
         )
 
@@ -187,7 +184,7 @@ class Outputs:
         from gradmidi.sinks.soundcard import SoundCard
 
         assert self._card is not None
-        return SoundCard(self._card, self._session.preset, len(voices), say=self._say)
+        return SoundCard(self._card, self._session.preset, len(voices))
 
     def _take(self, run: str, voices: Sequence[Voice]) -> _Live:
         from gradmidi.sinks.take import Take
@@ -196,7 +193,7 @@ class Outputs:
         assert session.take is not None
         Path(session.take).parent.mkdir(parents=True, exist_ok=True)
         late = session.paced or session.history
-        return Take(session.take, session.preset, voices, run, from_first=late, say=self._say)
+        return Take(session.take, session.preset, voices, run, from_first=late)
 
     def _each(self, call: Callable[[_Live], None]) -> None:
         for sink in self._sinks:

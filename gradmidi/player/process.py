@@ -8,6 +8,7 @@ no torch.
 
 import contextlib
 import faulthandler
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from gradmidi.base.messages import LOGGER
 from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.live.session import Session
 from gradmidi.player.outputs import Outputs
@@ -36,6 +38,9 @@ def main() -> int:
     # A thread that decodes must not hold the loop up for the usual 5 ms.
     sys.setswitchinterval(0.0005)
     answers = _Answers()
+    LOGGER.addHandler(_ToParent(answers))
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
     try:
         session = Session.from_line(sys.stdin.buffer.readline())
         outputs = Outputs(session, lambda text: answers.say({"say": text}))
@@ -94,6 +99,17 @@ class _Answers:
         # A pipe takes lines of up to 4 KiB whole or not at all (POSIX, PIPE_BUF).
         with self._lock, contextlib.suppress(OSError):
             os.write(self._fd, line)
+
+
+class _ToParent(logging.Handler):
+    """Sends messages to the user through the parent."""
+
+    def __init__(self, answers: _Answers) -> None:
+        super().__init__()
+        self._answers = answers
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._answers.say({"say": record.getMessage()})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from gradmidi.base.messages import Troubles
+from gradmidi.base.messages import Warnings
 from gradmidi.errors import PortError
 from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE
 from gradmidi.sinks.counters import Counters
@@ -54,7 +54,7 @@ class Line:
         Messages a second; 0: no limit.
     counters : Counters
         Counted in.
-    troubles : Troubles
+    warnings : Warnings
         Told what the system refuses.
     clock : callable
         Seconds that never go back.
@@ -65,12 +65,12 @@ class Line:
         wire: Wire,
         limit: int,
         counters: Counters,
-        troubles: Troubles,
+        warnings: Warnings,
         clock: Callable[[], float],
     ) -> None:
         self.wire = wire
         self._counters = counters
-        self._troubles = troubles
+        self._warnings = warnings
         self._limit = limit
         self._burst = max(1.0, limit * BURST_SECONDS) if limit else math.inf
         self._room = self._burst
@@ -163,7 +163,7 @@ class Line:
             elif number == BRIGHTNESS:
                 self.put((status, number, MIDDLE))
         if stuck:
-            self._troubles.note(
+            self._warnings.note(
                 f"silence at {self.wire.name!r}",
                 f"{stuck} note(s) may still sound",
                 "once the port is back, run: gradmidi panic",
@@ -183,7 +183,7 @@ class Line:
 
     def _trouble(self, error: PortError) -> None:
         self._counters.errors += 1
-        self._troubles.note(f"MIDI to {self.wire.name!r}", str(error), "all else goes on")
+        self._warnings.note(f"MIDI to {self.wire.name!r}", str(error), "all else goes on")
 
 
 def _controller(message: tuple[int, int, int]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradmidi.base.messages import Troubles, say
+from gradmidi.base.messages import Warnings
 from gradmidi.errors import PortError
 from gradmidi.midi.channels import (
     BEND_RANGE,
@@ -74,7 +74,6 @@ class MidiPort:
         preset: Preset,
         voices: Sequence[Voice],
         *,
-        say: Callable[[str], None] = say,
         clock: Callable[[], float] = time.monotonic,
         connect: Callable[[str], Wire] = open_output,
     ) -> None:
@@ -83,11 +82,11 @@ class MidiPort:
         self.counters = Counters()
         self._rig = rig
         self._lines: list[Line] = []
-        troubles = Troubles(say)
+        warnings = Warnings()
         try:
             for name in rig.ports:
                 wire = connect(name)
-                self._lines.append(Line(wire, rig.din_limit, self.counters, troubles, clock))
+                self._lines.append(Line(wire, rig.din_limit, self.counters, warnings, clock))
         except BaseException:
             self.close()
             raise

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from gradmidi.base.messages import Troubles, say
+from gradmidi.base.messages import Warnings
 from gradmidi.errors import PortError
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import FAULT_VOICE, End, Event, Fault, Mark, Off, On, Step
@@ -88,7 +88,6 @@ class Osc:
         layers: int,
         *,
         timetags: float | None = None,
-        say: Callable[[str], None] = say,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         find: Callable[[str], Address] | None = None,
@@ -96,7 +95,7 @@ class Osc:
         family, self._address = (find or resolve)(target)
         self.counters = Counters()
         self._target = target
-        self._troubles = Troubles(say)
+        self._warnings = Warnings()
         self._timetags = timetags
         self._clock, self._wall = clock, wall
         self._step, self._seconds = 0, 0.0
@@ -215,7 +214,7 @@ class Osc:
                 return
 
     def _trouble(self, what: str) -> None:
-        self._troubles.note(f"OSC to {self._target}", what, "all else goes on")
+        self._warnings.note(f"OSC to {self._target}", what, "all else goes on")
 
 
 def resolve(target: str) -> Address:

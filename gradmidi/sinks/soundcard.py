@@ -9,13 +9,13 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from gradmidi.base.messages import say
+from gradmidi.base.messages import warn
 from gradmidi.errors import PortError
 from gradmidi.music.events import End, Event
 from gradmidi.music.preset import Preset
@@ -171,12 +171,9 @@ class SoundCard:
         `sent` counts events, `errors` blocks that could not be rendered.
     """
 
-    def __init__(
-        self, card: Card, preset: Preset, voices: int, *, say: Callable[[str], None] = say
-    ) -> None:
+    def __init__(self, card: Card, preset: Preset, voices: int) -> None:
         self.counters = Counters()
         self._card = card
-        self._say = say
         self._synth = Synth(preset, voices, rate=RATE)
         self._tick_seconds = preset.time.tick_seconds
         self._rendered = 0
@@ -237,7 +234,7 @@ class SoundCard:
                 block = self._synth.render(BLOCK)
             except Exception as error:
                 self.counters.errors += 1
-                self._say(f"sound card: {type(error).__name__}: {error}; all else goes on")
+                warn(f"sound card: {type(error).__name__}: {error}; all else goes on")
                 return
             self._rendered += BLOCK
             while not self._closing:

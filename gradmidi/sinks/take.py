@@ -1,10 +1,10 @@
 """The sink that keeps a live take: what was really sent, at its real ticks, as a MIDI file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gradmidi.base.messages import Troubles, say
+from gradmidi.base.messages import Warnings
 from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
@@ -64,11 +64,10 @@ class Take:
         title: str,
         *,
         from_first: bool = False,
-        say: Callable[[str], None] = say,
     ) -> None:
         self.counters = Counters()
         self._file = MidiFile(path, preset, voices, title=title)
-        self._troubles = Troubles(say)
+        self._warnings = Warnings()
         self._base: int | None = None if from_first else 0
         self._closed = False
 
@@ -81,7 +80,7 @@ class Take:
                 self._file.send([replace(event, tick=event.tick - self._base)])
             except ValueError as error:
                 self.counters.errors += 1
-                self._troubles.note(f"{self._file.path}", error, "the rest of the take is kept")
+                self._warnings.note(f"{self._file.path}", error, "the rest of the take is kept")
             else:
                 self.counters.sent += 1
 
@@ -97,4 +96,4 @@ class Take:
             self._file.close()
         except OSError as error:
             self.counters.errors += 1
-            self._troubles.note(f"{self._file.path}", error.strerror, "the take is lost")
+            self._warnings.note(f"{self._file.path}", error.strerror, "the take is lost")

@@ -493,9 +493,8 @@ def test_gradients_that_are_not_clipped_do_not_look_so(
         ([0.0, math.nan, math.inf] * TIMES, False),
     ],
 )
-def test_what_looks_clipped(totals: list[float], looks: bool) -> None:
-    said: list[str] = []
-    clipping = Clipping(whole=True, say=said.append)
+def test_what_looks_clipped(totals: list[float], looks: bool, said: list[str]) -> None:
+    clipping = Clipping(whole=True)
     for step, total in enumerate(totals, 1):
         clipping.observe(Frame(step, 0.1 * step, np.array([0.6 * total, ABSENT, 0.8 * total])))
     assert len(said) == looks

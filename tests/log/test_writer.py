@@ -12,7 +12,7 @@ import pytest
 from listening import until
 
 import gradmidi
-from gradmidi.base.messages import Troubles
+from gradmidi.base.messages import Warnings
 from gradmidi.log import FILE_NAME, End, Frame, Header, Item, Layer
 from gradmidi.log.folder import Place, place
 from gradmidi.log.writer import BEHIND_SECONDS, LogWriter
@@ -38,10 +38,12 @@ def steps(folder: Path) -> list[int]:
     return [item.step for item in items(folder) if isinstance(item, Frame)]
 
 
-def test_steps_are_dropped_only_once_the_writer_is_ten_seconds_behind(tmp_path: Path) -> None:
-    clock, told = Clock(), list[str]()
-    troubles = Troubles(told.append)
-    writer = LogWriter(place(tmp_path / "a", HEADER), HEADER, clock=clock, troubles=troubles)
+def test_steps_are_dropped_only_once_the_writer_is_ten_seconds_behind(
+    tmp_path: Path, said: list[str]
+) -> None:
+    clock = Clock()
+    warnings = Warnings()
+    writer = LogWriter(place(tmp_path / "a", HEADER), HEADER, clock=clock, warnings=warnings)
     arrived, go_on = threading.Event(), threading.Event()
 
     def slowly(norms: Any) -> Any:
@@ -65,8 +67,8 @@ def test_steps_are_dropped_only_once_the_writer_is_ten_seconds_behind(tmp_path: 
     assert steps(tmp_path / "a") == [1, 2, 3, 4, 7]
     (end,) = (item for item in items(tmp_path / "a") if isinstance(item, End))
     assert (end.steps, end.dropped) == (5, 2)
-    assert told == ["run log behind: ten seconds; steps are left out"]
-    assert troubles.counts["run log behind"] == 2
+    assert said == ["run log behind: ten seconds; steps are left out"]
+    assert warnings.counts["run log behind"] == 2
 
 
 class Heard:
@@ -100,15 +102,15 @@ def stuffed(write: int) -> int:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of Windows cannot be asked whether they block")
-def test_a_disk_that_hangs_drops_steps_after_ten_seconds_and_no_sound() -> None:
+def test_a_disk_that_hangs_drops_steps_after_ten_seconds_and_no_sound(said: list[str]) -> None:
     read, write = os.pipe()
-    clock, heard, told = Clock(), Heard(), list[str]()
+    clock, heard = Clock(), Heard()
     writer = LogWriter(
         Place(Path("a"), write),
         HEADER,
         feeds=[heard],
         clock=clock,
-        troubles=Troubles(told.append),
+        warnings=Warnings(),
     )
     stuffed(write)
     writer.frame(1, ROW)
@@ -138,7 +140,7 @@ def test_a_disk_that_hangs_drops_steps_after_ten_seconds_and_no_sound() -> None:
     ]
     assert b'"epoch 2"' in written
     assert b'"dropped": 3' in lines[-1]
-    assert told == ["run log behind: ten seconds; steps are left out"]
+    assert said == ["run log behind: ten seconds; steps are left out"]
 
 
 FULL = """

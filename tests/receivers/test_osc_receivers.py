@@ -88,8 +88,7 @@ def test_a_receiver_that_goes_and_comes_back_hears_the_rest(tmp_path):
         for life in ("first", "second"):
             with running(["oscdump", "-L", str(port)], tmp_path / f"{life}.txt") as program:
                 wait_for_listener(port)
-                said = []
-                sink = sink or Osc(str(port), Rig(), "run", VOICES, 4, say=said.append)
+                sink = sink or Osc(str(port), Rig(), "run", VOICES, 4)
                 sink.send([Mark(0, life), Mark(0, life)])
                 program.wait_for(f'/gradmidi/mark s "{life}"', 2)
             sink.send([Mark(0, "lost")])

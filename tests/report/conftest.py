@@ -84,15 +84,15 @@ def visit(chromium):
         options.setdefault("viewport", {"width": 1200, "height": 900})
         context = chromium.new_context(**options)
         page = context.new_page()
-        page.troubles = []
-        page.on("console", lambda message: page.troubles.append(message.text))
-        page.on("pageerror", lambda error: page.troubles.append(str(error)))
+        page.warnings = []
+        page.on("console", lambda message: page.warnings.append(message.text))
+        page.on("pageerror", lambda error: page.warnings.append(str(error)))
         page.on(
             "request",
             lambda request: (
                 None
                 if request.url.startswith(("file:", "blob:", "data:"))
-                else page.troubles.append(request.url)
+                else page.warnings.append(request.url)
             ),
         )
         page.goto(path.as_uri())
@@ -100,10 +100,10 @@ def visit(chromium):
         return page
 
     yield visit
-    troubles = [trouble for _, page in opened for trouble in page.troubles]
+    warnings = [trouble for _, page in opened for trouble in page.warnings]
     for context, _ in opened:
         context.close()
-    assert troubles == []
+    assert warnings == []
 
 
 @pytest.fixture(scope="session")

@@ -369,8 +369,8 @@ def test_policy_stops_a_script_that_came_in(page):
     )
     page.wait_for_timeout(100)
     assert page.evaluate("window.broken") is None
-    assert any("Content Security Policy" in trouble for trouble in page.troubles)
-    page.troubles.clear()
+    assert any("Content Security Policy" in trouble for trouble in page.warnings)
+    page.warnings.clear()
 
 
 def test_works_without_script(tmp_path, write_page, visit):

@@ -49,13 +49,10 @@ class Desk:
 
     def __init__(self, voices=4, preset=PENTATONIC, **keys):
         self.tapes = {}
-        self.said = []
         self.clock = Clock()
         rig = Rig(**{"ports": ("synth",), **keys})
         names = [Voice(i, f"layer{i}", (i,)) for i in range(voices)]
-        self.sink = MidiPort(
-            rig, preset, names, say=self.said.append, clock=self.clock, connect=self.connect
-        )
+        self.sink = MidiPort(rig, preset, names, clock=self.clock, connect=self.connect)
 
     def connect(self, name):
         self.tapes[name] = Tape(name)
@@ -187,20 +184,20 @@ def test_the_bend_range_is_sent_where_voices_bend_and_bends_fill_it():
     assert Desk(voices=1).tape.take() == []
 
 
-def test_what_the_port_refuses_is_counted_told_once_and_not_raised():
+def test_what_the_port_refuses_is_counted_told_once_and_not_raised(said):
     desk = Desk()
     desk.play(on(0, 60), on(1, 62))
     desk.tape.broken = True
     assert desk.play(off(0, 60), on(2, 64)) == []
     assert desk.sink.counters.errors == 2
-    assert desk.said == ["MIDI to 'synth': synth is gone; all else goes on"]
+    assert said == ["MIDI to 'synth': synth is gone; all else goes on"]
     desk.sink.close()
-    assert len(desk.said) == 2
+    assert len(said) == 2
     # Not the third: that one was refused at its start.
-    assert "2 note(s) may still sound; once the port is back, run: gradmidi panic" in desk.said[1]
+    assert "2 note(s) may still sound; once the port is back, run: gradmidi panic" in said[1]
 
 
-def test_a_note_whose_end_was_refused_is_ended_once_the_port_takes_it():
+def test_a_note_whose_end_was_refused_is_ended_once_the_port_takes_it(said):
     desk = Desk()
     desk.play(on(0, 60))
     desk.tape.broken = True
@@ -209,7 +206,7 @@ def test_a_note_whose_end_was_refused_is_ended_once_the_port_takes_it():
     desk.tape.take()
     desk.sink.close()
     assert (0x80, 60, 64) in desk.tape.take()
-    assert len(desk.said) == 1
+    assert len(said) == 1
 
 
 def test_a_port_that_was_gone_for_a_while_plays_on():

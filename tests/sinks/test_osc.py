@@ -85,14 +85,12 @@ def ear():
 class Desk:
     def __init__(self, ear, voices=2, **options):
         self.ear = ear
-        self.said = []
         self.clock = Clock(50.0)
         if isinstance(voices, int):
             voices = [Voice(i, f"layer{i}", (i,)) for i in range(voices)]
         options = {"rig": Rig(), "run": "a run", "layers": len(voices)} | options
         self.sink = Osc(
             ear if isinstance(ear, str) else ear.target,
-            say=self.said.append,
             clock=self.clock,
             voices=voices,
             **options,
@@ -324,12 +322,12 @@ def test_the_manual_has_a_row_for_every_address_with_an_example_that_is_really_s
 # -- trouble ------------------------------------------------------------------------------------
 
 
-def test_nobody_listening_is_counted_and_told_once_and_who_comes_late_hears_all_the_rest(ear):
+def test_nobody_listening_is_counted_and_told_once_and_who_comes_late_hears_all_the_rest(said, ear):
     ear.socket.close()
     desk = Desk(ear)
     desk.sink.send([Mark(0, "lost")])
     assert desk.sink.counters.errors > 0
-    assert desk.said == [f"OSC to {ear.target}: nobody listens there yet; all else goes on"]
+    assert said == [f"OSC to {ear.target}: nobody listens there yet; all else goes on"]
     late = Ear()
     late.socket.close()
     late.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -342,18 +340,18 @@ def test_nobody_listening_is_counted_and_told_once_and_who_comes_late_hears_all_
         desk.sink.close()
 
 
-def test_a_host_the_system_does_not_send_to_is_counted_and_told_once():
+def test_a_host_the_system_does_not_send_to_is_counted_and_told_once(said):
     # Everyone at once: refused to a socket that did not ask for it.
     desk = Desk("255.255.255.255:57120")
     desk.sink.send([Mark(0, "a")])
     desk.sink.close()
     assert desk.sink.counters.sent == 0
     assert desk.sink.counters.errors == 5
-    (line,) = desk.said
+    (line,) = said
     assert line == "OSC to 255.255.255.255:57120: Permission denied; all else goes on"
 
 
-def test_a_full_socket_drops_counts_and_tells_once(ear):
+def test_a_full_socket_drops_counts_and_tells_once(said, ear):
     desk = Desk(ear)
     # A pair of local sockets fills up where nobody reads; UDP on one machine does not.
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -367,8 +365,8 @@ def test_a_full_socket_drops_counts_and_tells_once(ear):
         sent = desk.sink.counters.sent - before
         assert 0 < sent < 5000
         assert desk.sink.counters.dropped == 5000 - sent
-        assert "its buffer is full" in desk.said[0]
-        assert len(desk.said) == 1
+        assert "its buffer is full" in said[0]
+        assert len(said) == 1
     finally:
         theirs.close()
         desk.sink.close()

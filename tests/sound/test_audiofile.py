@@ -292,7 +292,7 @@ def test_more_than_a_wav_can_hold_is_told_with_what_can(tmp_path, monkeypatch):
 @pytest.mark.parametrize("short", [1, 100, 1000])
 @pytest.mark.parametrize("ending", [".wav", ".flac", ".ogg", ".mp3"])
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, ending, short):
-    # The last bytes are written at the close, by coders that keep their troubles to themselves.
+    # The last bytes are written at the close, by coders that keep their warnings to themselves.
     whole = write(tmp_path / f"b{ending}", load("pentatonic"), piece(100))
     room = whole.stat().st_size - short
     whole.unlink()

@@ -130,7 +130,7 @@ def open_run(
             fold = _fold(grouped)
             header = replace(header, layers=_kept(layers, grouped))
         elif voices:
-            header = replace(header, other={"voices": dict(voices)})
+            header = replace(header, voices=dict(voices))
         target = place(out or dated(), header, resume=resume and out is not None)
         for feed in outputs.feeds:
             feed.name(target.folder.name)

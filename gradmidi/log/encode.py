@@ -39,6 +39,8 @@ def encode_header(header: Header) -> bytes:
         "config": dict(header.config),
         **header.other,
     }
+    if header.voices:
+        fields["voices"] = dict(header.voices)
     if header.resumed:
         fields["resumed"] = True
     return _line(fields)

@@ -64,6 +64,8 @@ class Header:
         Whatever the user wants kept beside the run.
     resumed : bool
         Whether this segment continues an earlier one.
+    voices : mapping of str to str
+        The user's own voices: name to a pattern over layer names; empty where there are none.
     other : mapping
         Keys this version does not know, kept.
     """
@@ -75,6 +77,7 @@ class Header:
     started: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     resumed: bool = False
+    voices: Mapping[str, str] = field(default_factory=dict)
     other: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -165,9 +165,19 @@ class Decoder:
             str(fields.pop("started", "")),
             fields.pop("config", {}),
             bool(fields.pop("resumed", False)),
+            _voices(fields),
             fields,
         )
         return self.header
+
+
+def _voices(fields: dict[str, Any]) -> dict[str, str]:
+    """Take the user's voices out of a header's fields; leave there what are no voices."""
+    voices = fields.get("voices")
+    if not isinstance(voices, dict) or not all(isinstance(each, str) for each in voices.values()):
+        return {}
+    del fields["voices"]
+    return voices
 
 
 def _frame(fields: dict[str, Any], layers: int) -> Frame | None:

@@ -134,6 +134,25 @@ def test_a_header_keeps_names_that_are_not_ascii_and_keys_it_does_not_know() -> 
     assert header.other == {"later": [1, 2]}
 
 
+def test_a_header_holds_the_users_voices() -> None:
+    voices = {"top": "fc*", "größe": "conv?"}
+    line = encode_header(Header(LAYERS, voices=voices))
+    assert strict(line)["voices"] == voices
+    header = Decoder("test").decode(line)
+    assert isinstance(header, Header)
+    assert header.voices == voices
+    assert header.other == {}
+    assert b"voices" not in encode_header(HEADER)
+
+
+def test_voices_of_another_type_are_kept_as_an_unknown_key() -> None:
+    for value in (["fc*"], {"top": 3}, None):
+        header = Decoder("test").decode(encode_header(Header(LAYERS, other={"voices": value})))
+        assert isinstance(header, Header)
+        assert header.voices == {}
+        assert header.other == {"voices": value}
+
+
 def test_a_config_may_hold_what_json_does_not() -> None:
     line = encode_header(
         Header(LAYERS, config={"nan": math.nan, "path": Path("a"), 3: np.arange(2), "set": {1}})

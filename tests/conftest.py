@@ -25,12 +25,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, by name, the examples in docstrings that need torch where it is not installed."""
+    """Skip tests and docstring examples that need torch where it is not installed."""
     if find_spec("torch") is not None:
         return
     for item in items:
         examples = getattr(getattr(item, "dtest", None), "examples", ())
-        if any("torch" in example.source for example in examples):
+        in_docstring = any("torch" in example.source for example in examples)
+        if in_docstring or item.get_closest_marker("needs_torch"):
             item.add_marker(pytest.mark.skip(reason="could not import 'torch'"))
 
 

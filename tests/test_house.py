@@ -44,10 +44,11 @@ def test_an_import_that_runs_up_is_found(house: ModuleType, tmp_path: Path) -> N
     assert house.circles(arrows) == ["log.reader", "music.preset"]
 
 
-def test_few_modules_stand_at_the_top_level(house: ModuleType) -> None:
-    assert house.figures()["modules at the top level"] <= 6
+def test_few_modules_stand_at_the_top_level() -> None:
+    assert len(list((ROOT / "gradmidi").glob("*.py"))) <= 6
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_first() -> None:
     """Each module is imported into an interpreter that has imported none of the others."""
     script = (

@@ -279,7 +279,11 @@ def test_wrong_usage_is_exit_code_2(run, words):
         (["play", "a", "--osc", "9", "--clock"], "the clock needs a MIDI port"),
         (["play", "a", "--osc", "9", "--delay", "1000"], "delay = 1000; allowed is 0 to 600"),
         (["play", "a", "--osc", "9", "--from", "now"], "the run is over, and all of it was there"),
-        (["demo", "--osc", "nowhere"], "'nowhere' is no OSC address"),
+        pytest.param(
+            ["demo", "--osc", "nowhere"],
+            "'nowhere' is no OSC address",
+            marks=pytest.mark.needs_torch,
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_1(run, words, line):

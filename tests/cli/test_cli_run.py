@@ -50,6 +50,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "words", [["see.py"], ["own/see.py"], ["own"], ["-m", "own.see"], ["-m", "own"]]
 )
+@pytest.mark.needs_torch
 def test_a_script_finds_what_it_would_find_without_us(folder: Path, words: list[str]) -> None:
     plain = start(*words, *ARGUMENTS, cwd=folder, given="spoken")
     assert plain[0] == 0
@@ -77,6 +78,7 @@ def test_a_script_finds_what_it_would_find_without_us(folder: Path, words: list[
     ],
     ids=["exit", "words", "bare", "chained", "syntax", "at once", "hook", "pipe", "ours"],
 )
+@pytest.mark.needs_torch
 def test_its_end_is_its_own(tmp_path: Path, text: str) -> None:
     (tmp_path / "end.py").write_text(text + "\n")
     plain = start("end.py", cwd=tmp_path)
@@ -139,6 +141,7 @@ def test_deepspeed_is_refused_by_what_can_be_heard(tmp_path: Path, given: str) -
         (["--layers", "fc1", "--layers", "low=fc2", "see.py"], "all patterns, or all voices"),
     ],
 )
+@pytest.mark.needs_torch
 def test_wrong_usage_is_told_before_the_script_begins(
     folder: Path, words: list[str], line: str
 ) -> None:
@@ -157,6 +160,7 @@ def test_wrong_usage_is_told_before_the_script_begins(
         (["--log-to", "paper"], "gradmidi: log_to='paper'"),
     ],
 )
+@pytest.mark.needs_torch
 def test_what_cannot_be_done_is_one_line_before_the_script_begins(
     folder: Path, words: list[str], line: str
 ) -> None:
@@ -176,6 +180,7 @@ def test_without_torch_it_says_what_to_install(folder: Path) -> None:
     assert err == "gradmidi: run needs PyTorch: pip install 'gradmidi[train]'\n"
 
 
+@pytest.mark.needs_torch
 def test_a_torch_that_is_too_old_is_told_with_the_one_that_is_needed(folder: Path) -> None:
     told = folder / "site" / "torch-2.3.1.dist-info"
     told.mkdir(parents=True)

@@ -1,1 +1,1 @@
-"""What knows neither runs nor music: messages to the user, TOML tables, versions of frameworks."""
+"""Messages to the user, whole files, TOML tables, versions of frameworks."""

@@ -1,7 +1,5 @@
 """Compared runs as a picture: a voice is a row, a run is a line, a departure a vertical."""
 
-import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 from gradmidi.comparison.departure import Departure
 from gradmidi.comparison.plan import Plan, Side
 from gradmidi.errors import GradmidiError
+from gradmidi.report.picture import save_figure
 
 __all__ = ["draw"]
 
@@ -48,7 +47,6 @@ def draw(
         If Matplotlib is not installed.
     """
     try:
-        import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -87,17 +85,7 @@ def draw(
     rows[-1].margins(x=0.01)
     rows[-1].set_xlabel(UNITS[by])
     figure.legend(*rows[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    kind = path.suffix.lower().removeprefix(".")
-    metadata = {"Date": None} if kind == "svg" else {"Software": None}
-    try:
-        with matplotlib.rc_context({"svg.hashsalt": "gradmidi", "svg.fonttype": "none"}):
-            figure.savefig(temporary, format=kind, metadata=metadata)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
+    save_figure(figure, path)
 
 
 def _plain(name: str) -> str:

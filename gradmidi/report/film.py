@@ -1,13 +1,12 @@
 """A run as a film: its picture with a cursor that moves through it, and its sound."""
 
-import contextlib
-import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from gradmidi.base.files import WholeFile
 from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
 from gradmidi.music.events import End, Event
@@ -54,8 +53,7 @@ class Film:
                 "your system's packages (apt, brew, winget) or from ffmpeg.org"
             )
         self.path = path
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        self._part.open("wb").close()
+        self._new = WholeFile(path)
         self._folder = Path(tempfile.mkdtemp(prefix="gradmidi-"))
         self._tick = score.preset.time.tick_seconds
         self._seconds = 0.0
@@ -91,7 +89,7 @@ class Film:
             if done.returncode:
                 said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
                 raise GradmidiError(f"{self.path} could not be written by ffmpeg: {said[-1]}")
-            os.replace(self._part, self.path)
+            self._new.save()
         finally:
             self._clean()
 
@@ -102,8 +100,7 @@ class Film:
 
     def _clean(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            self._part.unlink()
+        self._new.discard()
 
     def _draw(self) -> tuple[float, float, int, int]:
         """Draw the still; find where the cursor begins and ends, its top and its height."""
@@ -130,5 +127,5 @@ class Film:
             *("-map", "[v]", "-map", "2:a", "-t", f"{seconds:.6f}"),
             *("-c:v", "libx264", "-preset", "veryfast", "-tune", "stillimage", "-crf", "20"),
             *("-c:a", "aac", "-b:a", "192k", "-movflags", "+faststart"),
-            *("-f", "mp4", str(self._part)),
+            *("-f", "mp4", str(self._new.part)),
         ]

@@ -6,11 +6,9 @@ script and the one style whose digests it names, and nothing be fetched.
 """
 
 import base64
-import contextlib
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,6 +21,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from gradmidi.base.files import WholeFile
 from gradmidi.log import ABSENT, Layer
 from gradmidi.music.events import Fault
 from gradmidi.music.preset import Preset
@@ -108,14 +107,8 @@ class Page:
         OSError
             If it cannot be written.
         """
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            temporary.write_bytes(self.html().encode("utf-8", "replace"))
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
-            raise
+        with WholeFile(path) as new:
+            new.file.write(self.html().encode("utf-8", "replace"))
 
     def html(self) -> str:
         """Fill the template."""

@@ -1,14 +1,13 @@
 """A run as a picture: the norms on a log axis above, the notes as a piano roll below."""
 
-import contextlib
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradmidi.base.files import WholeFile
 from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
 from gradmidi.music.events import FAULT_VOICE, End, Event, Fault, Mark, Off, On, Step
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Picture"]
+__all__ = ["Picture", "save_figure"]
 
 FAULT_COLOUR = "#d4351c"
 LABELLED_VOICES = 15
@@ -90,27 +89,10 @@ class Picture:
     def close(self) -> None:
         """Draw, and write the file whole."""
         figure = self.draw()
-        temporary = self._temporary
-        try:
-            import matplotlib
-
-            with matplotlib.rc_context({"svg.hashsalt": "gradmidi", "svg.fonttype": "none"}):
-                suffix = self.path.suffix.lower().removeprefix(".")
-                metadata = {"Date": None} if suffix == "svg" else {"Software": None}
-                figure.savefig(temporary, format=suffix, metadata=metadata)
-            os.replace(temporary, self.path)
-        except BaseException:
-            self.abort()
-            raise
+        save_figure(figure, self.path)
 
     def abort(self) -> None:
-        """Leave no temporary file."""
-        with contextlib.suppress(FileNotFoundError):
-            self._temporary.unlink()
-
-    @property
-    def _temporary(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        """Write no file."""
 
     def draw(self, inches: tuple[float, float] = (12.0, 7.0)) -> "Figure":
         """Draw what was sent.
@@ -220,6 +202,19 @@ class Picture:
 
     def _seconds(self, tick: float) -> float:
         return tick * self._preset.time.tick_seconds
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure as ``.png`` or ``.svg``, the same bytes each time."""
+    import matplotlib
+
+    kind = path.suffix.lower().removeprefix(".")
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "gradmidi", "svg.fonttype": "none"}),
+        WholeFile(path) as new,
+    ):
+        figure.savefig(new.file, format=kind, metadata=metadata)
 
 
 def _plain(text: str, longest: int) -> str:

@@ -4,14 +4,12 @@ Nothing is on disk before `close`, and then the whole file is, under its name at
 half-written one never exists.
 """
 
-import contextlib
-import errno
-import os
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gradmidi.base.files import WholeFile, check_path
 from gradmidi.midi.channels import (
     BEND_RANGE_CONTROLS,
     CHANNELS,
@@ -84,10 +82,7 @@ class MidiFile:
         self, path: str | Path, preset: Preset, voices: Sequence[Voice], *, title: str
     ) -> None:
         self.path = Path(path)
-        if not self.path.parent.is_dir():
-            raise _os_error(errno.ENOENT, self.path.parent)
-        if self.path.is_dir():
-            raise _os_error(errno.EISDIR, self.path)
+        check_path(self.path)
         self._end = 0
         self._closed = False
         self._conductor = _conductor(preset, title)
@@ -140,28 +135,12 @@ class MidiFile:
         end = max(self._end, *(track.tick for track in tracks))
         chunks = [struct.pack(">4sLHHH", b"MThd", 6, 1, len(tracks), PPQ)]
         chunks += [track.finish(end) for track in tracks]
-        try:
-            with self._temporary.open("wb") as file:
-                file.writelines(chunks)
-                file.flush()
-                os.fsync(file.fileno())
-            self._temporary.replace(self.path)
-        except OSError as error:
-            self.abort()
-            raise _os_error(error.errno, self.path) from error
-        except BaseException:
-            self.abort()
-            raise
+        with WholeFile(self.path) as new:
+            new.file.writelines(chunks)
 
     def abort(self) -> None:
-        """Give up before `close`: leave neither the file nor a temporary one."""
+        """Write no file."""
         self._closed = True
-        with contextlib.suppress(OSError):
-            self._temporary.unlink()
-
-    @property
-    def _temporary(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
 
     def _on(self, on: On) -> None:
         self._track(on.voice).strike(on.tick, on.note, on.velocity)
@@ -234,7 +213,3 @@ def _port(port: int, voices: int) -> list[bytes]:
     if voices <= len(CHANNELS):
         return []
     return [meta("midi_port", port=port), meta("device_name", name=f"port {port + 1}")]
-
-
-def _os_error(code: int | None, path: Path) -> OSError:
-    return OSError(code, os.strerror(code or 0), str(path))

@@ -1,10 +1,9 @@
 """The file sink for words: a run told in plain lines, beside its sound."""
 
-import contextlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from gradmidi.base.files import WholeFile
 from gradmidi.music.events import Event
 
 __all__ = ["TextFile"]
@@ -24,18 +23,14 @@ class TextFile:
     def __init__(self, path: Path, lines: Iterable[str]) -> None:
         self.path = path
         self._lines = lines
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
 
     def send(self, events: Sequence[Event]) -> None:
         """Take events; the text is of the run itself, not of what is played."""
 
     def close(self) -> None:
         """Write the lines."""
-        with self._temporary.open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in self._lines)
-        os.replace(self._temporary, self.path)
+        with WholeFile(self.path) as new:
+            new.file.write("".join(f"{line}\n" for line in self._lines).encode())
 
     def abort(self) -> None:
-        """Leave no temporary file."""
-        with contextlib.suppress(FileNotFoundError):
-            self._temporary.unlink()
+        """Write no file."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gradmidi.base.files import WholeFile, with_path
 from gradmidi.errors import GradmidiError
 
 __all__ = ["ENDINGS", "Recording"]
@@ -84,21 +85,17 @@ class Recording:
             raise GradmidiError(
                 f"no sound file ends as {self.path} does; allowed: {' '.join(known)}"
             )
-        if self.path.is_dir():
-            raise _os_error(errno.EISDIR, self.path)
         kind, coding = ENDINGS[ending]
         coding = coding or CODINGS[samples]
         self._sixteen = coding == "PCM_16"
         self._most = MOST_WAV if kind == "WAV" else 1 << 62
         self._closed = False
+        self._new = WholeFile(self.path)
+        self._target = _Target(self._new.file.raw)
         try:
-            self._part = _Part(self.path.with_name(f".{self.path.name}.{os.getpid()}.part"))
-        except OSError as error:
-            raise _os_error(error.errno, self.path) from error
-        try:
-            self._file = soundfile.SoundFile(self._part, "w", rate, channels, coding, format=kind)
+            self._file = soundfile.SoundFile(self._target, "w", rate, channels, coding, format=kind)
         except soundfile.LibsndfileError as error:
-            self._part.discard()
+            self._new.discard()
             raise GradmidiError(
                 f"{self.path} cannot be written at {rate} samples a second: {error}"
             ) from error
@@ -130,7 +127,7 @@ class Recording:
             self.written += len(block)
             if self.written * block.strides[0] > self._most:
                 reason = f"a WAV holds at most {self._most} bytes; write a .flac"
-                raise _os_error(errno.EFBIG, self.path, reason)
+                raise with_path(OSError(errno.EFBIG, reason), self.path)
             with self._writing():
                 self._file.write(block)
 
@@ -148,8 +145,8 @@ class Recording:
             with self._writing():
                 self._file.close()
             with self._writing():
-                self._part.settle()
-                self._part.replace(self.path)
+                self._target.clear_peak_time()
+            self._new.save()
         self._closed = True
 
     def abort(self) -> None:
@@ -157,7 +154,7 @@ class Recording:
         self._closed = True
         with contextlib.suppress(RuntimeError):
             self._file.close()
-        self._part.discard()
+        self._new.discard()
 
     @contextlib.contextmanager
     def _or_nothing(self) -> Iterator[None]:
@@ -175,40 +172,39 @@ class Recording:
             yield
         except (OSError, RuntimeError, AssertionError) as error:
             # All that the library says is that it did not go well.
-            self._part.error = self._part.error or error
-        reason = self._part.error
+            self._target.error = self._target.error or error
+        reason = self._target.error
         if isinstance(reason, OSError):
-            raise _os_error(reason.errno, self.path) from reason
+            raise with_path(reason, self.path) from reason
         if reason is not None:
             raise reason
 
 
-class _Part:
-    """The hidden file, while it is written.
+class _Target:
+    """File object for libsndfile that keeps the first error.
 
-    The library calls it from C, where an exception would end as a text on the terminal (and
-    some coders go on without what could not be written): so it is kept.
+    The library calls it from C, where an exception would be printed to the terminal, and some
+    coders go on without the bytes that could not be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, file: io.RawIOBase) -> None:
         self.error: BaseException | None = None
-        self._file = io.FileIO(path, "w+")
-        self.seek = self._file.seek
-        self.tell = self._file.tell
+        self._file = file
+        self.seek = file.seek
+        self.tell = file.tell
 
     def write(self, data: bytes) -> int:
-        """Write all of `data`, or keep the reason why not."""
+        """Write all of `data`, or keep the error."""
         rest = memoryview(data)
         try:
             while rest:
-                rest = rest[self._file.write(rest) :]
+                rest = rest[self._file.write(rest) or 0 :]
         except BaseException as error:
             self.error = self.error or error
         return len(data) - len(rest)
 
-    def settle(self) -> None:
-        """Take the time of writing out of a float WAV's PEAK chunk; bring all to the disk."""
+    def clear_peak_time(self) -> None:
+        """Set the time of writing in a float WAV's PEAK chunk to 0, so that bytes repeat."""
         file = self._file
         file.seek(0)
         if file.read(12)[:4] == b"RIFF":
@@ -220,17 +216,6 @@ class _Part:
                 if name in (b"PEAK", b"data"):
                     break
                 file.seek(size + size % 2, os.SEEK_CUR)
-        os.fsync(file.fileno())
-
-    def replace(self, path: Path) -> None:
-        """Give the file its name."""
-        self._file.close()
-        self.path.replace(path)
-
-    def discard(self) -> None:
-        """Leave nothing."""
-        self._file.close()
-        self.path.unlink(missing_ok=True)
 
 
 def _sixteen(block: NDArray[np.float32], first: int) -> NDArray[np.int16]:
@@ -254,7 +239,3 @@ def _sixteen(block: NDArray[np.float32], first: int) -> NDArray[np.int16]:
     np.rint(samples, out=samples)
     np.clip(samples, -32768.0, 32767.0, out=samples)
     return samples.astype(np.int16)
-
-
-def _os_error(code: int | None, path: Path, reason: str = "") -> OSError:
-    return OSError(code, reason or os.strerror(code or 0), str(path))

@@ -19,7 +19,8 @@ from hearing import (
     slots_of,
 )
 
-from gradmidi.midi.channels import BEND_RANGE, CHANNELS, FAULT_CHANNEL
+from gradmidi.midi.channels import CHANNELS, FAULT_CHANNEL
+from gradmidi.midi.numbers import BEND_RANGE
 from gradmidi.music.alarms import END, PATTERNS, TICK
 from gradmidi.music.preset import Preset
 

@@ -7,12 +7,11 @@ Ports count from 0; channels are 1–16, as people see them.
 import unicodedata
 from collections.abc import Sequence
 
+from gradmidi.midi.numbers import BEND_RANGE, MIDDLE
+
 __all__ = [
-    "BEND_RANGE",
-    "BEND_RANGE_CONTROLS",
     "CHANNELS",
     "FAULT_CHANNEL",
-    "PAN",
     "ascii_text",
     "bend_word",
     "pan_value",
@@ -25,16 +24,6 @@ FAULT_CHANNEL = 10
 
 CHANNELS = (*range(1, FAULT_CHANNEL), *range(FAULT_CHANNEL + 1, 17))
 """A port's channels for voices, in order: 1–9 and 11–16."""
-
-PAN = 10
-"""MIDI controller 10, pan (MIDI 1.0)."""
-
-BEND_RANGE = 2
-"""Semitones that a full bend moves, either way: General MIDI's default."""
-
-BEND_RANGE_CONTROLS = ((101, 0), (100, 0), (6, BEND_RANGE), (38, 0), (101, 127), (100, 127))
-"""Controllers and values that set the bend range, then let go of the parameter: registered
-parameter 0, pitch bend sensitivity (MIDI 1.0, registered parameter numbers)."""
 
 
 def place(voice: int) -> tuple[int, int]:
@@ -82,8 +71,8 @@ def pan_value(voice: int, voices: int, width: float) -> int:
     ([1, 64, 127], 64)
     """
     if voices == 1:
-        return 64
-    return 64 + round(63 * width * (2 * voice + 1 - voices) / (voices - 1))
+        return MIDDLE
+    return MIDDLE + round(63 * width * (2 * voice + 1 - voices) / (voices - 1))
 
 
 def program_of(voice: int, voices: int, programs: Sequence[int]) -> int:

@@ -27,6 +27,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gradmidi.errors import PortError
+from gradmidi.midi.numbers import (
+    ALL_NOTES_OFF,
+    ALL_SOUND_OFF,
+    CHANNELS,
+    CONTROL,
+    DIN_SECONDS,
+    HOLD,
+    NOTE_OFF,
+    RELEASE_VELOCITY,
+)
 
 __all__ = ["VIRTUAL", "Output", "match", "names", "open_output", "panic"]
 
@@ -35,11 +45,11 @@ VIRTUAL = "virtual:"
 
 CLIENT = "gradmidi"
 
+UNNAMED = "(unnamed)"
+"""Stands for a port that has no name: python-rtmidi gives None for it (its issue 21)."""
+
 LAST_MESSAGES_SECONDS = 0.1
 """What a port waits before it closes."""
-
-DIN_SECONDS = 0.001
-"""What a message of three bytes takes on a DIN cable (31,250 baud, MIDI 1.0)."""
 
 LOOPMIDI = "on Windows, install loopMIDI, make a port in it and give its name"
 """Windows has no ports that a program opens for others to connect to."""
@@ -151,6 +161,7 @@ def names() -> tuple[str, ...]:
     Returns
     -------
     tuple of str
+        One that has no name is ``(unnamed)``.
 
     Raises
     ------
@@ -158,10 +169,10 @@ def names() -> tuple[str, ...]:
         If no MIDI system answers, or python-rtmidi is not installed.
     """
     with _clients() as clients:
-        return tuple(name for client in clients for name in client.native.get_ports())
+        return tuple(name or UNNAMED for client in clients for name in client.native.get_ports())
 
 
-def match(wanted: str, systems: Sequence[Sequence[str]]) -> tuple[int, int]:
+def match(wanted: str, systems: Sequence[Sequence[str | None]]) -> tuple[int, int]:
     """Find the one output that is meant.
 
     A name matches exactly, or but for the number that ALSA and Windows append; then so, but
@@ -172,8 +183,8 @@ def match(wanted: str, systems: Sequence[Sequence[str]]) -> tuple[int, int]:
     ----------
     wanted : str
         What the user gave.
-    systems : sequence of sequence of str
-        The names of each system's outputs.
+    systems : sequence of sequence of str or None
+        The names of each system's outputs; None, no name, is ``(unnamed)``.
 
     Returns
     -------
@@ -192,8 +203,9 @@ def match(wanted: str, systems: Sequence[Sequence[str]]) -> tuple[int, int]:
     >>> match("SYNTH", [["Port 10 0", "Port 1 1"], ["synth:midi"]])
     (1, 0)
     """
+    named = [[name or UNNAMED for name in outputs] for outputs in systems]
     for fits in _TIERS:
-        for system, outputs in enumerate(systems):
+        for system, outputs in enumerate(named):
             found = [index for index, name in enumerate(outputs) if fits(wanted, name)]
             if len(found) > 1:
                 listed = _listed([outputs[index] for index in found])
@@ -203,7 +215,7 @@ def match(wanted: str, systems: Sequence[Sequence[str]]) -> tuple[int, int]:
                 )
             if found:
                 return system, found[0]
-    there = [name for outputs in systems for name in outputs]
+    there = [name for outputs in named for name in outputs]
     hint = LOOPMIDI if sys.platform == "win32" else f"{VIRTUAL}{CLIENT} opens one of our own"
     raise PortError(
         f"no MIDI output matches {wanted!r}; "
@@ -236,7 +248,7 @@ def open_output(name: str) -> Output:
         else:
             listed = [client.native.get_ports() for client in clients]
             system, index = match(name, listed)
-            client, opened = clients[system], listed[system][index]
+            client, opened = clients[system], listed[system][index] or UNNAMED
             try:
                 client.native.open_port(index, "out")
             except Exception as error:
@@ -265,11 +277,12 @@ def panic(output: Output, sleep: Callable[[float], None] = time.sleep) -> None:
     PortError
         If a message could not be sent.
     """
-    for channel in range(16):
-        for controller in (64, 123, 120):
-            output.send((0xB0 | channel, controller, 0))
-    for channel, key in itertools.product(range(16), range(128)):
-        output.send((0x80 | channel, key, 64))
+    for channel, controller in itertools.product(
+        range(CHANNELS), (HOLD, ALL_NOTES_OFF, ALL_SOUND_OFF)
+    ):
+        output.send((CONTROL | channel, controller, 0))
+    for channel, key in itertools.product(range(CHANNELS), range(128)):
+        output.send((NOTE_OFF | channel, key, RELEASE_VELOCITY))
         # Not one by one: a sleep is longer than it says.
         if key % 8 == 7:
             sleep(8 * DIN_SECONDS)

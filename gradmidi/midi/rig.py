@@ -15,7 +15,8 @@ from typing import Any
 
 from gradmidi.base.table import key, section
 from gradmidi.errors import PresetError
-from gradmidi.midi.channels import BEND_RANGE, FAULT_CHANNEL
+from gradmidi.midi.channels import FAULT_CHANNEL
+from gradmidi.midi.numbers import BEND_RANGE
 
 __all__ = ["Rig", "channel_list", "load"]
 

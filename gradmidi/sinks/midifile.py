@@ -11,16 +11,15 @@ from typing import Any
 
 from gradmidi.base.files import WholeFile, check_path
 from gradmidi.midi.channels import (
-    BEND_RANGE_CONTROLS,
     CHANNELS,
     FAULT_CHANNEL,
-    PAN,
     ascii_text,
     bend_word,
     pan_value,
     place,
     program_of,
 )
+from gradmidi.midi.numbers import BEND, BEND_RANGE_CONTROLS, CONTROL, PAN, PROGRAM
 from gradmidi.music.events import (
     FAULT_VOICE,
     PPQ,
@@ -35,7 +34,7 @@ from gradmidi.music.events import (
 )
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
-from gradmidi.sinks.miditrack import BEND, CONTROL, HEAD, PROGRAM, SHAPES, Track, meta
+from gradmidi.sinks.miditrack import HEAD, SHAPES, Track, meta
 
 __all__ = ["MidiFile"]
 

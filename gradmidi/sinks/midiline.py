@@ -11,24 +11,23 @@ from typing import Protocol
 
 from gradmidi.base.messages import Warnings
 from gradmidi.errors import PortError
+from gradmidi.midi.numbers import (
+    ALL_NOTES_OFF,
+    BEND,
+    CONTROL,
+    HOLD,
+    MIDDLE,
+    NOTE_OFF,
+    NOTE_ON,
+    RELEASE_VELOCITY,
+)
 from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE
 from gradmidi.sinks.counters import Counters
 
-__all__ = ["BEND", "CONTROL", "NOTE_OFF", "NOTE_ON", "PROGRAM", "Line", "Wire"]
-
-NOTE_OFF, NOTE_ON, CONTROL, PROGRAM, BEND = 0x80, 0x90, 0xB0, 0xC0, 0xE0
-
-RELEASE_VELOCITY = 64
-"""What MIDI 1.0 gives a note off that no key's release was measured for."""
-
-HOLD, ALL_NOTES_OFF = 64, 123
-"""Controllers that end what a note off did not: the pedal first, for it outlasts the other."""
+__all__ = ["Line", "Wire"]
 
 BURST_SECONDS = 0.05
 """What may go out at once where there is a limit: fifteen offs, controllers and ons at 900/s."""
-
-MIDDLE = 64
-"""What brightness (RP-021), and a bend's upper seven bits, go back to if they were moved."""
 
 
 class Wire(Protocol):

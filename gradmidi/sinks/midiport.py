@@ -11,12 +11,18 @@ from typing import Any
 from gradmidi.base.messages import Warnings
 from gradmidi.errors import PortError
 from gradmidi.midi.channels import (
-    BEND_RANGE,
-    BEND_RANGE_CONTROLS,
-    PAN,
     bend_word,
     pan_value,
     program_of,
+)
+from gradmidi.midi.numbers import (
+    BEND,
+    BEND_RANGE,
+    BEND_RANGE_CONTROLS,
+    CONTROL,
+    DATA_ENTRY,
+    PAN,
+    PROGRAM,
 )
 from gradmidi.midi.ports import open_output
 from gradmidi.midi.rig import Rig
@@ -24,12 +30,9 @@ from gradmidi.music.events import FAULT_VOICE, Bend, Control, Event, Off, On
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.counters import Counters
-from gradmidi.sinks.midiline import BEND, CONTROL, PROGRAM, Line, Wire
+from gradmidi.sinks.midiline import Line, Wire
 
 __all__ = ["MidiPort"]
-
-DATA_ENTRY = 6
-"""The controller that gives a registered parameter its value (MIDI 1.0)."""
 
 
 class MidiPort:

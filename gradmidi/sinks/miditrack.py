@@ -14,13 +14,12 @@ from operator import itemgetter
 
 import mido
 
-__all__ = ["BEND", "CONTROL", "HEAD", "PROGRAM", "SHAPES", "Track", "meta"]
+from gradmidi.midi.numbers import NOTE_OFF, NOTE_ON, RELEASE_VELOCITY
 
-NOTE_OFF, NOTE_ON, CONTROL, PROGRAM, BEND = 0x80, 0x90, 0xB0, 0xC0, 0xE0
+__all__ = ["HEAD", "SHAPES", "Track", "meta"]
+
 META = 0xFF
-
-RELEASE_VELOCITY = 64
-"""What MIDI 1.0 gives a note off that no key's release was measured for."""
+"""Status byte of what is only in a file."""
 
 LONGEST_DELTA = (1 << 28) - 1
 """The most that four bytes hold; readers refuse a fifth."""

@@ -15,7 +15,7 @@ import mido
 
 from gradmidi.errors import GradmidiError
 from gradmidi.midi import metadata as texts
-from gradmidi.midi.channels import BEND_RANGE
+from gradmidi.midi.numbers import BEND_RANGE
 from gradmidi.music.events import BRIGHTNESS
 from gradmidi.music.pitch import DRUM_GRID, DRUM_HOME, rail, reach
 from gradmidi.music.scale import note_number, pitch_to_hz, scale_notes

@@ -20,6 +20,7 @@ from typing import Any
 import jinja2
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from gradmidi.base.files import WholeFile
 from gradmidi.log import ABSENT, Layer
@@ -27,11 +28,10 @@ from gradmidi.music.events import Fault
 from gradmidi.music.preset import Preset
 from gradmidi.music.scale import note_name
 from gradmidi.music.voices import Voice
-from gradmidi.report import pack
+from gradmidi.report import data as pack
 from gradmidi.report.curves import Curves, heard
 from gradmidi.report.landmarks import landmarks
 from gradmidi.report.take import Take
-from gradmidi.sound import synth, timbre
 from gradmidi.text.audibility import describe as audible
 
 __all__ = ["Page", "Point"]
@@ -157,6 +157,9 @@ class Page:
         marks: Sequence[Mapping[str, Any]],
         loss: tuple[float, float, bool] | None,
     ) -> dict[str, Any]:
+        synth, spectra = pack.synth_tables(
+            self.preset, len(self.voices), [take for take, _ in self.takes]
+        )
         return {
             "duration": self.seconds,
             "runs": runs,
@@ -168,12 +171,15 @@ class Page:
                 }
                 for voice, scale in zip(self.voices, scales, strict=True)
             ],
-            "takes": [self._take(take, curves, scales, loss) for take, curves in self.takes],
+            "takes": [
+                self._take(take, curves, scales, loss, index)
+                for (take, curves), index in zip(self.takes, spectra, strict=True)
+            ],
             "faults": [{k: fault[k] for k in ("at", "voice", "text")} for fault in faults],
             "marks": [{k: mark[k] for k in ("at", "text")} for mark in marks],
             "departures": [{"at": p.at} for p in self.departures if p.at is not None],
             "lossScale": loss,
-            "synth": _settings(self.preset, len(self.voices)),
+            "synth": synth,
         }
 
     def _take(
@@ -182,6 +188,7 @@ class Page:
         curves: Curves,
         scales: Sequence[pack.Scale],
         loss: tuple[float, float, bool] | None,
+        spectra: NDArray[np.int32],
     ) -> dict[str, Any]:
         slot_ticks = self.preset.time.slot_ticks(len(self.voices))
         binned = not np.array_equal(np.where(curves.high > 0.0, curves.high, ABSENT), curves.low)
@@ -210,7 +217,11 @@ class Page:
             "loss": _losses(curves.loss, loss),
             "high": coded(curves.high),
             "low": coded(curves.low) if binned else None,
-            "notes": {name: pack.text(column) for name, column in take.notes.items()},
+            "notes": {
+                **{name: pack.text(column) for name, column in take.notes.items()},
+                "pitch": pack.text(np.asarray(take.notes["pitch"], np.float32)),
+                "spectrum": pack.text(spectra),
+            },
             "turns": {name: pack.text(column) for name, column in take.turns.items()},
         }
 
@@ -379,45 +390,6 @@ def _told(faults: Sequence[Mapping[str, Any]]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def _settings(preset: Preset, voices: int) -> dict[str, Any]:
-    """Tell the page's synth what gradmidi's own is built with."""
-    sound = preset.sound
-    together = 1.0 if preset.time.style == "arpeggio" else math.sqrt(synth.ALIKE / voices)
-    voice = {
-        "partials": sound.partials,
-        "damping": [1.0 / decay if decay else 0.0 for decay in sound.decay],
-        "brightness": sound.brightness,
-        "attack": sound.attack / 1000.0,
-        "release": sound.release / 1000.0,
-    }
-    pulse = {
-        "partials": synth.PULSE_PARTIALS,
-        "damping": [0.0] * len(synth.PULSE_PARTIALS),
-        "brightness": 0.0,
-        "attack": synth.PULSE_MS / 1000.0,
-        "release": synth.PULSE_MS / 1000.0,
-    }
-    hollow = timbre.hollow(sound.partials, sound.contrast)
-    return {
-        "gain": synth.AMPLITUDE * 10.0 ** (sound.gain / 20.0),
-        "together": together,
-        "velocity": synth.VELOCITY,
-        "pan": sound.pan,
-        "channels": sound.channels,
-        "limiter": sound.limiter,
-        "knee": synth.KNEE,
-        "ceiling": synth.CEILING,
-        "turn": synth.TURN_MS / 1000.0,
-        "topHz": timbre.TOP_HZ,
-        "softHz": timbre.SOFT_HZ,
-        "lowHz": timbre.LOW_HZ,
-        "mostPartials": timbre.MOST_PARTIALS,
-        "brightDb": timbre.BRIGHT_DB,
-        # Of voices, of every second one, and of pulses.
-        "timbres": [voice, {**voice, "partials": hollow}, pulse],
-    }
 
 
 @cache

@@ -34,8 +34,8 @@ class Made {
   }
   async start(time, speed) {
     if (this.context === null) {
-      this.context = new AudioContext();
-      this.synth = new Synth(this.context.sampleRate);
+      this.context = new AudioContext({ sampleRate: settings.rate });
+      this.synth = new Synth();
     }
     await this.context.resume();
     this.gain = new GainNode(this.context, { gain: 0 });

@@ -73,6 +73,7 @@ class Take {
       pitch: unpack(raw.notes.pitch, Float32Array),
       velocity: unpack(raw.notes.velocity, Uint8Array),
       sound: unpack(raw.notes.sound, Uint8Array),
+      spectrum: unpack(raw.notes.spectrum, Int32Array),
     };
     this.turns = {
       at: seconds(raw.turns.at),

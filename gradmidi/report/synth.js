@@ -1,51 +1,28 @@
-// The synth of the page: the same sums as gradmidi's own, for the voices that are chosen.
+// The page's synthesiser: it renders notes with the spectra, gains and ramps that gradmidi
+// computed for them, for the voices that are chosen.
 //
-// The page's sound file is the whole mix; it cannot be taken apart again. So when voices are
-// muted, what is left is computed here from the notes.
+// The page's sound file is the whole mix, which cannot be taken apart again. So when voices are
+// muted, the others are rendered here from the notes.
 
 const settings = run.synth;
+const spectra = {
+  timbre: unpack(settings.spectra.timbre, Uint8Array),
+  cycles: unpack(settings.spectra.cycles, Float64Array),   // A sample.
+  shape: unpack(settings.spectra.shape, Int32Array),
+};
+const shapes = {
+  first: unpack(settings.shapes.first, Int32Array),
+  number: unpack(settings.shapes.number, Uint8Array),
+  amplitude: unpack(settings.shapes.amplitude, Float32Array),
+  damping: unpack(settings.shapes.damping, Float32Array),  // In 1/e a sample.
+};
+const gains = unpack(settings.gains, Float32Array);
+const NEUTRAL = 64;
 
-// The partials of a timbre at a pitch: their numbers, amplitudes and damping in 1/e a second.
-function spectrum(timbre, pitch) {
-  const hz = 440 * 2 ** ((pitch - 69) / 12);
-  if (!(hz <= settings.topHz)) return { hz: 0, numbers: [], amplitudes: [], damping: [] };
-  const odd = timbre.partials.every((partial, i) => i % 2 === 0 || partial === 0);
-  const stride = odd ? 2 : 1;
-  const partials = timbre.partials.filter((_, i) => i % stride === 0);
-  const damping = timbre.damping.filter((_, i) => i % stride === 0);
-  const stretch = Math.min(1, hz / settings.lowHz);
-  const count = Math.min(
-    settings.mostPartials, Math.floor(1 + (partials.length - 1) / stretch + 1e-9));
-  const between = (values, place) => {
-    const i = Math.min(Math.floor(place), values.length - 1);
-    const next = values[Math.min(i + 1, values.length - 1)];
-    return values[i] + (next - values[i]) * (place - i);
-  };
-  const found = { hz, numbers: [], amplitudes: [], damping: [] };
-  for (let i = 0; i < count; i++) {
-    const number = 1 + stride * i;
-    const fade = i ? (settings.softHz - number * hz) / (0.25 * settings.softHz) : 1;
-    if (fade <= 0) break;
-    found.numbers.push(number);
-    found.amplitudes.push(between(partials, i * stretch) * Math.min(1, fade));
-    found.damping.push(between(damping, i * stretch));
-  }
-  const power = (values) => values.reduce((sum, value) => sum + value * value, 0);
-  const scale = Math.sqrt(power(partials) / power(found.amplitudes)) || 0;
-  found.amplitudes = found.amplitudes.map((amplitude) => amplitude * scale);
-  return found;
-}
-
-// Gains of the fundamental and of the partials above it, at equal power.
-function balance(amplitudes, brightness) {
-  const bright = 10 ** ((settings.brightDb * brightness) / 20);
-  let power = 0, moved = 0;
-  amplitudes.forEach((amplitude, i) => {
-    power += amplitude ** 2;
-    moved += (i ? amplitude * bright : amplitude) ** 2;
-  });
-  const level = moved ? Math.sqrt(power / moved) : 1;
-  return [level, level * bright];
+// Gains of the fundamental and of the partials above it, at a value of the brightness.
+function balance(shape, brightness) {
+  const at = 2 * (shape * settings.brightness.length + settings.brightness.indexOf(brightness));
+  return [gains[at], gains[at + 1]];
 }
 
 // Halves go to the even number, as they do in gradmidi's own.
@@ -57,9 +34,7 @@ function round(value) {
 const wave = (share) => 0.5 - 0.5 * Math.cos(Math.PI * share);
 
 class Synth {
-  constructor(rate) {
-    this.rate = rate;
-    this.spectra = new Map();
+  constructor() {
     this.players = takes.map((take) => this.prepare(take));
   }
 
@@ -85,7 +60,7 @@ class Synth {
     for (let note = 0; note < start.length; note++) {
       take_turns(start[note] + 1e-9);
       const who = voice[note];
-      const value = bright.has(who) ? bright.get(who) : 64;
+      const value = bright.has(who) ? bright.get(who) : NEUTRAL;
       turned.set(note, [{ at: start[note], value }]);
       const others = (held.get(who) || []).filter((other) => end[other] > start[note]);
       held.set(who, [...others, note]);
@@ -95,27 +70,21 @@ class Synth {
     return { take, turned, longest, sound };
   }
 
+  // Gains to the left and to the right.
   places(take, voice) {
-    const loud = settings.gain;
-    const together = voice < 0 ? 1 : settings.together;
-    if (take.side < 0) return [loud * together, 0];
-    if (take.side > 0) return [0, loud * together];
-    if (settings.channels === 1) return [loud * together, loud * together];
-    const count = run.voices.length;
-    const spread = voice < 0 || count < 2 ? 0 : settings.pan * ((2 * voice) / (count - 1) - 1);
-    const angle = ((spread + 1) * Math.PI) / 4;
-    return [loud * together * Math.cos(angle), loud * together * Math.sin(angle)];
+    const [left, right = left] = settings.places[voice < 0 ? run.voices.length : voice];
+    return [take.side > 0 ? 0 : left, take.side < 0 ? 0 : right];
   }
 
   // Samples `first` to `first + frames` of what begins at `anchor` and runs at `speed`.
   render(anchor, speed, first, frames, audible) {
     const left = new Float32Array(frames), right = new Float32Array(frames);
-    const sampleOf = (time) => round(((time - anchor) * this.rate) / speed);
+    const sampleOf = (time) => round(((time - anchor) * settings.rate) / speed);
     this.players.forEach((player, index) => {
       const { start, end } = player.take.notes;
       const ring = 3 * speed;
-      const from = anchor + (first / this.rate) * speed - player.longest - ring;
-      const to = anchor + ((first + frames) / this.rate) * speed;
+      const from = anchor + (first / settings.rate) * speed - player.longest - ring;
+      const to = anchor + ((first + frames) / settings.rate) * speed;
       for (let note = after(start, from); note < start.length && start[note] <= to; note++) {
         if (!audible(index, player.take.notes.voice[note])) continue;
         this.add(player, note, sampleOf(start[note]), sampleOf(end[note]), sampleOf,
@@ -127,28 +96,24 @@ class Synth {
   }
 
   add(player, note, begin, off, sampleOf, first, frames, left, right) {
-    const { voice, pitch, velocity, sound } = player.take.notes;
-    const kind = sound[note] === PULSE ? 2 : voice[note] % 2;
-    const timbre = settings.timbres[kind];
-    const attack = round(timbre.attack * this.rate);
-    const release = round(timbre.release * this.rate);
+    const { voice, velocity, spectrum } = player.take.notes;
+    const shape = spectra.shape[spectrum[note]], cycles = spectra.cycles[spectrum[note]];
+    const { attack, release } = settings.timbres[spectra.timbre[spectrum[note]]];
     const from = Math.max(begin, first), to = Math.min(off + release, first + frames);
     if (from >= to) return;
-    const key = 1000 * kind + pitch[note];
-    let found = this.spectra.get(key);
-    if (!found) this.spectra.set(key, (found = spectrum(timbre, pitch[note])));
     const loud = (velocity[note] / settings.velocity) ** 2;
     const [toLeft, toRight] = this.places(player.take, voice[note]).map((gain) => gain * loud);
 
     const size = to - from;
     const base = new Float32Array(size), upper = new Float32Array(size);
-    found.numbers.forEach((number, i) => {
-      const into = i ? upper : base;
-      const turn = (number * found.hz) / this.rate;
+    const fundamental = shapes.first[shape];
+    for (let partial = fundamental; partial < shapes.first[shape + 1]; partial++) {
+      const into = partial === fundamental ? base : upper;
+      const turn = shapes.number[partial] * cycles, damping = shapes.damping[partial];
       const angle = 2 * Math.PI * ((turn * (from - begin)) % 1);
-      const fall = Math.exp(-found.damping[i] / this.rate);
+      const fall = Math.exp(-damping);
       const cos = Math.cos(2 * Math.PI * turn) * fall, sin = Math.sin(2 * Math.PI * turn) * fall;
-      const level = found.amplitudes[i] * Math.exp((-found.damping[i] * (from - begin)) / this.rate);
+      const level = shapes.amplitude[partial] * Math.exp(-damping * (from - begin));
       let x = Math.cos(angle) * level, y = Math.sin(angle) * level;
       for (let n = 0; n < size; n++) {
         into[n] += y;
@@ -156,13 +121,13 @@ class Synth {
         y = x * sin + y * cos;
         x = moved;
       }
-    });
+    }
 
     const turns = player.turned.get(note).map(({ at, value }) => ({
       sample: sampleOf(at),
-      gains: balance(found.amplitudes, (timbre.brightness * (value - 64)) / 64),
+      gains: balance(shape, value),
     }));
-    const way = round(settings.turn * this.rate);
+    const way = settings.turn;
     const reached = off - begin < attack ? wave((off - begin) / attack) : 1;
     let turn = 0;
     for (let n = 0; n < size; n++) {

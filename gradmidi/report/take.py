@@ -74,7 +74,7 @@ class Take:
             "start": array("i"),
             "end": array("i"),
             "voice": array("h"),
-            "pitch": array("f"),
+            "pitch": array("d"),
             "velocity": array("B"),
             "sound": array("B"),
         }

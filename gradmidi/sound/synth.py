@@ -5,10 +5,8 @@ read by sample index, and notes are summed in the order they began. So blocks of
 give the same samples, bit for bit.
 """
 
-import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,40 +14,10 @@ import numpy as np
 from gradmidi.errors import GradmidiError
 from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Control, End, Event, Off, On
 from gradmidi.music.preset import Preset
-from gradmidi.sound.timbre import (
-    SEGMENT,
-    Gains,
-    Samples,
-    Spectrum,
-    Timbre,
-    balance,
-    hollow,
-    ramp,
-    spectrum,
-    table,
-)
+from gradmidi.sound.instrument import CEILING, KNEE, VELOCITY, Instrument, instrument
+from gradmidi.sound.timbre import SEGMENT, Gains, Samples, Spectrum, Timbre, spectrum, table
 
 __all__ = ["Synth"]
-
-AMPLITUDE = 0.1
-"""Peak of a note's fundamental at velocity 80: the amplitude of the 2019 blog post."""
-
-VELOCITY = 80
-
-ALIKE = 4
-"""Voices together that are left as loud as they are; more are each made softer, fewer louder."""
-
-TURN_MS = 10.0
-"""How long a held note takes to follow its voice's brightness."""
-
-PULSE_PARTIALS = (1.0, 0.5, 0.33, 0.25)
-PULSE_MS = 25.0
-"""Timbre and ramps of a fault's pulse."""
-
-KNEE, CEILING = 0.55, 0.77
-"""The limiter leaves samples up to the knee alone; none passes the ceiling.
-
-It is 1.3 dB below -1 dBFS: so much may a flattened wave rise between its samples."""
 
 _NEVER = 1 << 62
 
@@ -179,27 +147,10 @@ class Synth:
         self._tick = preset.time.tick_seconds * rate
         self._channels = sound.channels
         self._limiter = sound.limiter
-        plain = Timbre(
-            sound.partials,
-            tuple(1.0 / (seconds * rate) if seconds else 0.0 for seconds in sound.decay),
-            sound.brightness,
-            ramp(sound.attack, rate),
-            np.float32(1.0) - ramp(sound.release, rate),
-        )
-        # Of every second voice.
-        self._timbres = (plain, replace(plain, partials=hollow(sound.partials, sound.contrast)))
-        rise = ramp(PULSE_MS, rate)
-        still = (0.0,) * len(PULSE_PARTIALS)
-        self._pulse = Timbre(PULSE_PARTIALS, still, 0.0, rise, np.float32(1.0) - rise)
-        self._way = ramp(TURN_MS, rate)
-
-        gain = AMPLITUDE * 10.0 ** (sound.gain / 20.0)
-        together = 1.0 if preset.time.style == "arpeggio" else math.sqrt(ALIKE / voices)
-        self._places = {
-            voice: _place(voice, voices, sound.pan, sound.channels, gain * together)
-            for voice in range(voices)
-        }
-        self._places[FAULT_VOICE] = _place(0, 1, 0.0, sound.channels, gain)
+        parts = instrument(preset, voices, rate)
+        self._timbres = parts.timbres
+        self._places = parts.places
+        self._way = parts.turn
 
         self._position = 0
         self._newest = 0
@@ -311,11 +262,10 @@ class Synth:
                 note.turn(sample, self._gains(event.voice, note.timbre, note.spectrum), self._way)
 
     def _gains(self, voice: int, timbre: Timbre, spectrum: Spectrum) -> Gains:
-        return balance(spectrum, timbre.brightness * (self._bright[voice] - 64) / 64.0)
+        return Instrument.gains(timbre, spectrum, self._bright[voice])
 
     def _strike(self, sample: int, on: On) -> None:
-        pulse = on.sound or on.voice == FAULT_VOICE
-        timbre = self._pulse if pulse else self._timbres[on.voice % 2]
+        timbre = self._timbres[Instrument.kind_of(on)]
         partials = self._spectra(timbre, on.pitch, self._rate)
         loudness = (on.velocity / VELOCITY) ** 2
         places = self._places[on.voice] * np.float32(loudness)
@@ -363,15 +313,6 @@ class Synth:
             target = out[:, at - begin : at - begin + size]
             np.add(target, placed, out=target)
             at += size
-
-
-def _place(voice: int, voices: int, width: float, channels: int, gain: float) -> Samples:
-    """Gain of each channel, in a column: equal power, from left (the first voice) to right."""
-    if channels == 1:
-        return np.array([[gain]], np.float32)
-    place = width * (2.0 * voice / (voices - 1) - 1.0) if voices > 1 else 0.0
-    angle = (place + 1.0) * math.pi / 4.0
-    return np.array([[gain * math.cos(angle)], [gain * math.sin(angle)]], np.float32)
 
 
 def _limit(out: Samples) -> None:

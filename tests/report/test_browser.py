@@ -11,10 +11,11 @@ from gradmidi._render import render
 from gradmidi.comparison.compare import compare
 from gradmidi.log import RunLog
 from gradmidi.music.composer import BRIGHTNESS
-from gradmidi.music.events import Control, On
+from gradmidi.music.events import Control, End, Off, On
 from gradmidi.music.preset import load, parse
 from gradmidi.music.scale import note_name
-from gradmidi.music.score import compose
+from gradmidi.music.score import compose, score_of
+from gradmidi.report.report import Report
 from gradmidi.sound.synth import Synth
 from gradmidi.text.describe import describe
 
@@ -261,7 +262,7 @@ def test_solo_and_mute(page):
 
 def test_what_is_muted_does_not_sound(page):
     level = """voice => {
-      const synth = new Synth(44100);
+      const synth = new Synth();
       const [left, right] = synth.render(0, 1, 0, 44100, (take, v) => v === voice);
       const both = [...left, ...right];
       return Math.sqrt(both.reduce((sum, x) => sum + x * x, 0));
@@ -329,7 +330,7 @@ def test_page_synthesises_what_gradmidi_does(tmp_path, write_page, visit, change
     meant = synth.render(44100 * 7)
     made = page.evaluate(
         """() => {
-          const synth = new Synth(44100);
+          const synth = new Synth();
           const parts = [[], []];
           for (let block = 0; block < 14; block++) {
             const [left, right] = synth.render(0, 1, block * 22050, 22050, () => true);
@@ -342,6 +343,52 @@ def test_page_synthesises_what_gradmidi_does(tmp_path, write_page, visit, change
     made = np.array(made, np.float32).T[:, : meant.shape[1]]
     assert np.abs(meant).max() > 0.05
     assert np.abs(made - meant).max() < 1e-4
+
+
+@pytest.mark.parametrize("sound", [{}, {"partials": [1.0, 0.0, 0.5], "decay": [0.4, 0.3, 0.2]}])
+def test_the_browser_plays_each_note_with_the_spectrum_that_gradmidi_gives_it(
+    tmp_path, visit, sound
+):
+    log = RunLog(write_log(tmp_path / "run", [[1.0] * 4] * 2))
+    preset = parse({"title": "a variant", "sound": sound}, "variant", "variant")
+    # Below 20 Hz, below C3, with all partials, with some above 12 kHz, a pulse; then a darker one.
+    tones = [(0, 11, ""), (1, 28, ""), (0, 60, ""), (1, 60, ""), (2, 107, ""), (3, 50, "nan")]
+    length = round(1.0 / preset.time.tick_seconds)
+    events = []
+    for index, (voice, note, fault) in enumerate(tones):
+        on = On(index * length, voice, note, 80, note + 0.25, 1.0, sound=fault)
+        events += [on, Off(on.tick + length // 2, voice, note)]
+    last = len(tones) * length
+    events += [Control(last, 0, BRIGHTNESS, 20), On(last, 0, 60, 80, 60.0, 1.0)]
+    events += [End(last + length // 2, 0, 0.0)]
+    report = Report(tmp_path / "run.html", score_of(log, preset), log)
+    report.send(events)
+    report.close()
+    synth = Synth(preset, 4)
+    synth.send(events)
+    meant = synth.render(44100 * (len(tones) + 1))
+    made = visit(report.path).evaluate(
+        """async seconds => {
+          const context = new OfflineAudioContext(2, seconds * run.synth.rate, run.synth.rate);
+          const buffer = context.createBuffer(2, context.length, run.synth.rate);
+          new Synth().render(0, 1, 0, context.length, () => true).forEach(
+            (channel, index) => buffer.copyToChannel(channel, index));
+          const source = new AudioBufferSourceNode(context, { buffer });
+          source.connect(context.destination);
+          source.start();
+          const rendered = await context.startRendering();
+          return [0, 1].map((index) => Array.from(rendered.getChannelData(index)));
+        }""",
+        len(tones) + 1,
+    )
+    for second in range(len(tones) + 1):
+        part = slice(44100 * second, 44100 * (second + 1))
+        spectra = [
+            np.abs(np.fft.rfft(samples[part].sum(axis=1)))
+            for samples in (meant, np.array(made, np.float32).T)
+        ]
+        # Within -80 dB of the note's loudest frequency, at every frequency.
+        assert np.abs(spectra[1] - spectra[0]).max() < 1e-4 * spectra[0].max()
 
 
 def test_text_is_shown_and_not_run(tmp_path, write_page, visit):

@@ -8,7 +8,8 @@ import pytest
 from gradmidi.log import ABSENT, Frame, row
 from gradmidi.music.events import Step
 from gradmidi.music.voices import Voice
-from gradmidi.report import curves, pack
+from gradmidi.report import curves
+from gradmidi.report import data as pack
 
 VOICES = (Voice(0, "a", (0,)), Voice(1, "bc", (1, 2)))
 

@@ -1,0 +1,95 @@
+"""What the synth's notes are made of: timbres, gains and ramps of a preset, at one rate."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gradmidi.music.events import FAULT_VOICE, On
+from gradmidi.music.preset import Preset
+from gradmidi.sound.timbre import Gains, Samples, Spectrum, Timbre, balance, hollow, ramp
+
+__all__ = ["CEILING", "KNEE", "VELOCITY", "Instrument", "instrument"]
+
+AMPLITUDE = 0.1
+"""Peak of a note's fundamental at velocity 80: the amplitude of the 2019 blog post."""
+
+VELOCITY = 80
+
+ALIKE = 4
+"""This many voices together keep their loudness; more are each made softer, fewer louder."""
+
+TURN_MS = 10.0
+"""How long a held note takes to follow its voice's brightness."""
+
+PULSE_PARTIALS = (1.0, 0.5, 0.33, 0.25)
+PULSE_MS = 25.0
+"""Timbre and ramps of a fault's pulse."""
+
+KNEE, CEILING = 0.55, 0.77
+"""The limiter leaves samples up to the knee alone; none passes the ceiling.
+
+It is 1.3 dB below -1 dBFS: so much may a flattened wave rise between its samples."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instrument:
+    """Timbres, gains and ramps that every note of a preset is rendered with.
+
+    Parameters
+    ----------
+    timbres : tuple of three Timbre
+        Of the voices with an even index, of those with an odd index, and of a fault's pulse.
+    places : mapping of int to ndarray of float32, shape (channels, 1)
+        Gain of each channel at velocity 80, for every voice and for `FAULT_VOICE`.
+    turn : ndarray of float32
+        Ramp from 0 to 1 on which a held note follows its voice's brightness.
+    """
+
+    timbres: tuple[Timbre, Timbre, Timbre]
+    places: Mapping[int, Samples]
+    turn: Samples
+
+    @staticmethod
+    def kind_of(on: On) -> int:
+        """Return the index in `timbres` of a note's timbre."""
+        return 2 if on.sound or on.voice == FAULT_VOICE else on.voice % 2
+
+    @staticmethod
+    def gains(timbre: Timbre, spectrum: Spectrum, brightness: int) -> Gains:
+        """Return the gains of a note's two parts at a value of controller 74."""
+        return balance(spectrum, timbre.brightness * (brightness - 64) / 64.0)
+
+
+def instrument(preset: Preset, voices: int, rate: int) -> Instrument:
+    """Build the instrument of a preset for a number of voices, at a rate in samples a second."""
+    sound = preset.sound
+    plain = Timbre(
+        sound.partials,
+        tuple(1.0 / (seconds * rate) if seconds else 0.0 for seconds in sound.decay),
+        sound.brightness,
+        ramp(sound.attack, rate),
+        np.float32(1.0) - ramp(sound.release, rate),
+    )
+    hollowed = replace(plain, partials=hollow(sound.partials, sound.contrast))
+    rise = ramp(PULSE_MS, rate)
+    still = (0.0,) * len(PULSE_PARTIALS)
+    pulse = Timbre(PULSE_PARTIALS, still, 0.0, rise, np.float32(1.0) - rise)
+    gain = AMPLITUDE * 10.0 ** (sound.gain / 20.0)
+    together = 1.0 if preset.time.style == "arpeggio" else math.sqrt(ALIKE / voices)
+    places = {
+        voice: _place(voice, voices, sound.pan, sound.channels, gain * together)
+        for voice in range(voices)
+    }
+    places[FAULT_VOICE] = _place(0, 1, 0.0, sound.channels, gain)
+    return Instrument((plain, hollowed, pulse), places, ramp(TURN_MS, rate))
+
+
+def _place(voice: int, voices: int, width: float, channels: int, gain: float) -> Samples:
+    """Return the gain of each channel, in a column: equal power, first voice left, last right."""
+    if channels == 1:
+        return np.array([[gain]], np.float32)
+    place = width * (2.0 * voice / (voices - 1) - 1.0) if voices > 1 else 0.0
+    angle = (place + 1.0) * math.pi / 4.0
+    return np.array([[gain * math.cos(angle)], [gain * math.sin(angle)]], np.float32)

@@ -114,6 +114,7 @@ def demo(
     """
     from gradmidi.cli.options import is_plain
     from gradmidi.demo import experiments
+    from gradmidi.options import Options
 
     try:
         one = experiments.Experiment(optimizer, lr, momentum, batch_size, steps, seed)
@@ -140,6 +141,7 @@ def demo(
         clock_port=clock_port,
     )
     sound = card if card is not None else audio
+    options = Options(preset=preset, rig=studio, osc=osc, audio=sound, take=take)
     is_live = bool(studio.ports or osc or take) or sound is not False
     if not is_live and (words := _given(context, CABLES)):
         raise typer.BadParameter(
@@ -163,11 +165,7 @@ def demo(
                     experiment,
                     folder,
                     data=data,
-                    preset=preset,
-                    rig=studio,
-                    osc=osc,
-                    audio=sound,
-                    take=take,
+                    options=options,
                     progress=step,
                     show=view,
                 )

@@ -104,8 +104,7 @@ def play(
 ) -> None:
     """Play a run into MIDI, OSC or the sound card: again, or as it happens."""
     from gradmidi.cli.options import is_plain
-    from gradmidi.live.session import Session
-    from gradmidi.music.preset import load as load_preset
+    from gradmidi.options import Options
 
     _one_of("--from", begin, (None, "start", "now"))
     _one_of("--time", timing, ("wall", "step"))
@@ -126,13 +125,10 @@ def play(
         source = _source(run, begin, show.say)
         if timing == "step" and not source.paced:
             raise typer.BadParameter("--time step needs the whole run: add --from start")
-        session = Session(
-            load_preset(preset),
-            studio,
-            osc=tuple(osc or ()),
+        sound = card if card is not None else audio
+        options = Options(preset=preset, rig=studio, osc=osc, audio=sound, take=take)
+        session = options.session(
             timetags=osc_timetags,
-            audio=card if card is not None else "" if audio else None,
-            take=None if take is None else str(take.absolute()),
             time=timing,
             paced=source.paced,
             history=not source.paced,

@@ -102,7 +102,8 @@ def run(
     Options of gradmidi stand before SCRIPT; all that follows it is the script's.
     """
     from gradmidi.base.versions import TORCH, check_version
-    from gradmidi.integrations.script import Options, Script, is_first, rank_of
+    from gradmidi.integrations.script import Script, is_first, rank_of
+    from gradmidi.options import Options
 
     given = tuple(arguments or ())
     _refuse_launcher(Path(script).name, given, _before_script(given))
@@ -130,7 +131,7 @@ def run(
         out=out,
         preset=preset,
         rig=cables(rig, midi),
-        osc=tuple(osc or ()),
+        osc=osc,
         audio=card if card is not None else audio,
         take=take,
         layers=_layers(layers),

@@ -9,8 +9,8 @@ import contextlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,11 @@ import numpy.typing as npt
 
 from gradmidi.demo.digits import digits
 from gradmidi.errors import GradmidiError
-from gradmidi.listener.listen import listen
+from gradmidi.listener.listen import listen_with
 from gradmidi.live.feed import Live
 from gradmidi.log import RunLog
-from gradmidi.midi.rig import Rig
-from gradmidi.music.preset import load
+from gradmidi.music.preset import Preset
+from gradmidi.options import Options
 
 if TYPE_CHECKING:
     import torch
@@ -165,12 +165,7 @@ def run(
     out: str | Path,
     *,
     data: str | Path | None = None,
-    preset: str | Path = "pentatonic",
-    rig: str | Path | Rig | None = None,
-    midi: str | Sequence[str] | None = None,
-    osc: str | Sequence[str] | None = None,
-    audio: bool | str | None = None,
-    take: str | Path | None = None,
+    options: Options | None = None,
     progress: Callable[[int, float], None] | None = None,
     show: Callable[[Live], contextlib.AbstractContextManager[Going]] | None = None,
 ) -> Outcome:
@@ -189,10 +184,8 @@ def run(
     data : str or Path, optional
         A folder that holds the full MNIST as torchvision lays it out; by default the 10,000
         digits that travel with the package.
-    preset : str or Path, default "pentatonic"
-        How norms become music.
-    rig, midi, osc, audio, take : optional
-        Live output, as in `gradmidi.listen`.
+    options : Options, optional
+        Preset and live output.
     progress : callable, optional
         Called after every step with its number, from 1, and its loss.
     show : callable, optional
@@ -222,30 +215,22 @@ def run(
             f"batch_size = {experiment.batch_size}; allowed is 1 to {len(images)}, the digits "
             "there are"
         )
+    options = replace(
+        options or Options(),
+        out=out,
+        parameters="weights",
+        files=FILES,
+        config={**asdict(experiment), "digits": len(images)},
+    )
     losses: list[float] = []
     with _repeatable(experiment.seed), contextlib.ExitStack() as stack:
         net = network()
         optimizer = _optimizer(experiment, net)
-        ears = stack.enter_context(
-            listen(
-                net,
-                optimizer,
-                out=out,
-                parameters="weights",
-                preset=preset,
-                rig=rig,
-                midi=midi,
-                osc=osc,
-                audio=audio,
-                take=take,
-                files=FILES,
-                config={**asdict(experiment), "digits": len(images)},
-            )
-        )
+        ears = stack.enter_context(listen_with(net, optimizer, options))
         going: Going = lambda: True  # noqa: E731
         slot = 0.0
         if ears.live is not None:
-            slot = _slot_seconds(preset, len(ears.layers))
+            slot = _slot_seconds(options.music, len(ears.layers))
             if show is not None:
                 going = stack.enter_context(show(ears.live))
         began = time.monotonic()
@@ -341,8 +326,8 @@ def _batches(experiment: Experiment, digits: int) -> Iterator[npt.NDArray[np.int
         yield order[start : start + size]
 
 
-def _slot_seconds(preset: str | Path, voices: int) -> float:
-    timing = load(preset).time
+def _slot_seconds(preset: Preset, voices: int) -> float:
+    timing = preset.time
     return timing.slot_ticks(voices) * timing.tick_seconds
 
 

@@ -6,9 +6,9 @@ an update takes.
 
 from typing import TYPE_CHECKING, Any
 
-from gradmidi.base.versions import check_options, framework
-from gradmidi.listener.listen import Listener
-from gradmidi.listener.listen import listen as listen_to
+from gradmidi.base.versions import framework
+from gradmidi.listener.listen import Listener, listen_with
+from gradmidi.options import Options
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -43,5 +43,4 @@ def listen(accelerator: Any, model: "Module", optimizer: "Optimizer", **options:
         If there is no such option, or no Accelerate of version 0.20 or newer.
     """
     framework("accelerate", "accelerate", "0.20")
-    check_options(options, listen_to)
-    return listen_to(model, optimizer, **options)
+    return listen_with(model, optimizer, Options.given(options))

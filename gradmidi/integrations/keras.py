@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from gradmidi.base.versions import adapter, check_options, framework
-from gradmidi.listener.listen import Listener, record
-from gradmidi.listener.opening import check
+from gradmidi.base.versions import adapter, framework
+from gradmidi.listener.listen import Listener, record_with
 from gradmidi.log import ABSENT, Layer
+from gradmidi.options import Options
 
 __all__ = ["GradMidi"]  # noqa: F822  made by __getattr__ when it is first asked for
 
 NEEDED = "3.5"
 """Before it an optimizer clips before it says whose gradients they are."""
+
+
+WITHOUT = ("layers", "parameters", "budget", "scaler")
+"""Options of `listen` that do not apply to Keras."""
 
 
 class _Callback:
@@ -49,10 +53,8 @@ class _Callback:
 
     def __init__(self, *, every: int = 1, **options: Any) -> None:
         super().__init__()
-        check(every=every, budget=None, keep="layers")
-        check_options(options, record, besides=("layers",))
         self.ears: Listener | None = None
-        self._options = options
+        self._options = Options.given({"every": every, **options}, without=WITHOUT)
         self._probe: _Probe | None = None
         self._pause = contextlib.ExitStack()
         self._every = every
@@ -63,7 +65,7 @@ class _Callback:
         self._leave()
         model: Any = self.model  # type: ignore[attr-defined]
         layers, members = _layers(model)
-        self.ears = record(layers=layers, **self._options)
+        self.ears = record_with(layers, self._options)
         self._probe = _Probe(model, members, len(layers), self.ears.fail)
         self._batches = self._updates = 0
 

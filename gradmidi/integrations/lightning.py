@@ -8,8 +8,9 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-from gradmidi.base.versions import adapter, check_options, framework
-from gradmidi.listener.listen import Listener, listen
+from gradmidi.base.versions import adapter, framework
+from gradmidi.listener.listen import Listener, listen_with
+from gradmidi.options import Options
 
 __all__ = ["GradMidi"]  # noqa: F822  made by __getattr__ when it is first asked for
 
@@ -37,9 +38,8 @@ class _Callback:
     """
 
     def __init__(self, **options: Any) -> None:
-        check_options(options, listen)
         self.ears: Listener | None = None
-        self._options = options
+        self._options = Options.given(options)
         self._run = contextlib.ExitStack()
         self._pause = contextlib.ExitStack()
         self._step = 0
@@ -47,7 +47,9 @@ class _Callback:
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Open the run."""
         self._step = trainer.global_step
-        self.ears = self._run.enter_context(listen(pl_module, trainer.optimizers, **self._options))
+        self.ears = self._run.enter_context(
+            listen_with(pl_module, trainer.optimizers, self._options)
+        )
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

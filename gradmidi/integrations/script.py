@@ -9,18 +9,17 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradmidi.base.messages import say
 from gradmidi.errors import GradmidiError
 from gradmidi.integrations.importhook import when_imported
-from gradmidi.listener.listener import FEED_SECONDS, Listener
-from gradmidi.listener.opening import begin, check, dated
-from gradmidi.listener.wanted import Wanted, wanted
+from gradmidi.listener.listener import Listener, Outputs
+from gradmidi.listener.opening import dated, open_capture
 from gradmidi.log.folder import check_out
-from gradmidi.midi.rig import Rig
+from gradmidi.options import Options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from gradmidi.capture.capture import Capture
 
-__all__ = ["Options", "Script", "is_first", "rank_of"]
+__all__ = ["Script", "is_first", "rank_of"]
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 """Where launchers tell a process which of several it is: torchrun's and Accelerate's first."""
@@ -58,54 +57,6 @@ def is_first(environment: Mapping[str, str] = os.environ) -> bool:
     (True, True, False)
     """
     return rank_of(environment)[0] == "0"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What `gradmidi.listen` takes beside a model and its optimizers; see there."""
-
-    out: Path | None = None
-    preset: str = "pentatonic"
-    rig: Rig | None = None
-    osc: tuple[str, ...] = ()
-    audio: bool | str = False
-    take: Path | None = None
-    layers: tuple[str, ...] | Mapping[str, str] | None = None
-    parameters: str = "all"
-    every: int = 1
-    budget: float | None = None
-    files: tuple[str, ...] = ("mid", "wav", "txt")
-    keep: str = "layers"
-    log_to: str | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def voices(self) -> dict[str, str]:
-        """The user's own voices."""
-        return dict(self.layers) if isinstance(self.layers, Mapping) else {}
-
-    def from_here(self) -> "Options":
-        """Return the same, to be understood from any folder."""
-        own = Path(self.preset).suffix == ".toml"
-        return replace(
-            self,
-            preset=str(Path(self.preset).absolute()) if own else self.preset,
-            take=None if self.take is None else self.take.absolute(),
-        )
-
-    def wanted(self) -> Wanted:
-        """Check what needs no model, and open what is live."""
-        return wanted(
-            self.preset,
-            self.files,
-            rig=self.rig,
-            midi=None,
-            osc=self.osc,
-            audio=self.audio,
-            take=self.take,
-            log_to=self.log_to,
-            patterns=self.voices if self.keep == "layers" else {},
-        )
 
 
 class _Training:
@@ -144,12 +95,11 @@ class Script:
     """
 
     def __init__(self, options: Options) -> None:
-        check(every=options.every, budget=options.budget, keep=options.keep)
         if options.out is not None:
             check_out(options.out)
         # The script may go elsewhere; its runs stay here.
         self._home = Path.cwd()
-        self._options = options = options.from_here()
+        self._options = options
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._ears: Listener | None = None
@@ -162,7 +112,7 @@ class Script:
         self._turns = 0
         self._missed = False
         self._apart: Callable[..., None] = self._guard
-        self._wanted: Wanted | None = options.wanted()
+        self._outputs: Outputs | None = Outputs.of(options)
 
     def listen(self) -> None:
         """Begin, now or as soon as the script has imported torch; tell at its end if in vain."""
@@ -303,13 +253,7 @@ class Script:
         model = owner(optimizers, scopes())
         parameters = {id(parameter) for parameter in model.parameters()}
         owned = [each for each in optimizers if held_by(each).keys() & parameters]
-        voices = options.voices
-        capture = Capture(
-            model,
-            owned,
-            layers=None if voices else options.layers,
-            parameters=options.parameters,
-        )
+        capture = Capture(model, owned, layers=options.patterns, parameters=options.parameters)
         if capture.spread:
             raise GradmidiError(
                 f"{capture.model_name} is spread over processes, of which each sees but a part; "
@@ -319,13 +263,10 @@ class Script:
             self._ears.replace()
         self._ears = self._capture = None
         again = training.folder
-        ears = begin(
+        ears = open_capture(
             capture,
-            self._outputs(training),
-            self._place(training) if again is None else again,
-            keep=options.keep,
-            voices=voices,
-            config=options.config,
+            replace(options, out=self._place() if again is None else again),
+            self._opened(training),
             resume=again is not None or (training.number == 1 and options.out is not None),
         )
         training.folder = ears.folder.absolute()
@@ -336,31 +277,30 @@ class Script:
         self._parameters = parameters
         self._unclaimed.clear()
 
-    def _outputs(self, training: _Training) -> Wanted:
-        """Take what was opened before the script began; for a further training, open it anew."""
-        outputs, self._wanted = self._wanted, None
+    def _opened(self, training: _Training) -> Outputs:
+        """Return the outputs opened before the script began; open new ones for a later training."""
+        outputs, self._outputs = self._outputs, None
         if outputs is not None:
             return outputs
         options = self._options
         if options.take is not None:
-            name = f"{options.take.stem}-{len(self._trainings) + self._turns}"
-            options = replace(options, take=options.take.with_stem(name))
+            take = Path(options.take)
+            number = len(self._trainings) + self._turns
+            options = replace(options, take=take.with_stem(f"{take.stem}-{number}"))
         try:
-            return options.wanted()
+            return Outputs.of(options)
         except GradmidiError as error:
             say(f"{error}; training {training.number} makes no sound, all else goes on")
-            silent = replace(options, rig=None, osc=(), audio=False, take=None)
-            return silent.wanted()
+            return Outputs.of(options.silent())
 
-    def _place(self, training: _Training) -> Path:
-        out = dated() if self._options.out is None else self._options.out
+    def _place(self) -> Path:
+        out = dated() if self._options.out is None else Path(self._options.out)
         return out if Path.cwd() == self._home else self._home / out
 
     def _let_go(self) -> None:
         """Close what was opened for a training that does not come."""
-        if self._wanted is not None:
-            for feed in self._wanted.feeds:
-                feed.close(FEED_SECONDS)
+        if self._outputs is not None:
+            self._outputs.close()
 
     def _tell(self) -> None:
         if os.getpid() != self._process:

@@ -7,8 +7,9 @@ import contextlib
 from typing import Any
 
 from gradmidi.base.messages import say
-from gradmidi.base.versions import adapter, check_options, framework
-from gradmidi.listener.listen import Listener, listen
+from gradmidi.base.versions import adapter, framework
+from gradmidi.listener.listen import Listener, listen_with
+from gradmidi.options import Options
 
 __all__ = ["GradMidi"]  # noqa: F822  made by __getattr__ when it is first asked for
 
@@ -40,9 +41,8 @@ class _Callback:
     """
 
     def __init__(self, **options: Any) -> None:
-        check_options(options, listen)
         self.ears: Listener | None = None
-        self._options = options
+        self._options = Options.given(options)
         self._run = contextlib.ExitStack()
         self._pause = contextlib.ExitStack()
 
@@ -62,7 +62,7 @@ class _Callback:
                 if state.is_world_process_zero:
                     say(f"{name} keeps each process's gradients to itself: this run is not heard")
                 return
-        self.ears = self._run.enter_context(listen(model, optimizer, **self._options))
+        self.ears = self._run.enter_context(listen_with(model, optimizer, self._options))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Log what the Trainer logs of a step."""

@@ -5,9 +5,9 @@ from pathlib import Path
 from gradmidi.base.messages import Warnings, say
 from gradmidi.listener.patience import Patience
 from gradmidi.listener.rendering import Rendering, command
-from gradmidi.listener.wanted import Wanted
 from gradmidi.log import FILE_NAME
 from gradmidi.log.writer import LogWriter
+from gradmidi.options import Options
 
 __all__ = ["Files", "tell"]
 
@@ -19,24 +19,25 @@ class Files:
     ----------
     folder : Path
         The run's folder.
-    wanted : Wanted
+    options : Options
         Which, and by which preset.
     warnings : Warnings
         Where run-time trouble is counted.
     """
 
-    def __init__(self, folder: Path, wanted: Wanted, warnings: Warnings) -> None:
+    def __init__(self, folder: Path, options: Options, warnings: Warnings) -> None:
         self._folder = folder
         # The script may be in another folder by the time the files are made.
         self._absolute = folder.absolute()
-        self._wanted = wanted
+        self._endings = options.endings
+        self._preset = str(options.preset)
         self._warnings = warnings
 
     def start(self) -> Rendering | None:
         """Begin to make them, in a process of its own; None where there are none to make."""
-        if not self._wanted.files:
+        if not self._endings:
             return None
-        line = command(self._absolute, self._in(self._absolute), self._wanted.preset)
+        line = command(self._absolute, self._in(self._absolute), self._preset)
         try:
             return Rendering(line)
         except OSError as error:
@@ -63,7 +64,7 @@ class Files:
         The text is made by the process that was waited for: nobody looks for faults here.
         """
         text = self._absolute / "run.txt"
-        if ".txt" not in self._wanted.files or not text.is_file():
+        if ".txt" not in self._endings or not text.is_file():
             return
         lines = text.read_text(encoding="utf-8").splitlines()
         at = next((i for i, line in enumerate(lines) if line.startswith("faults: ")), None)
@@ -71,7 +72,7 @@ class Files:
             say(f"{lines[at]}; the first: {lines[at + 1]}")
 
     def _in(self, folder: Path) -> list[Path]:
-        return [folder / f"run{ending}" for ending in self._wanted.files]
+        return [folder / f"run{ending}" for ending in self._endings]
 
     def _again(self) -> str:
         return f"try `gradmidi render {self._folder} -o FILE`"

@@ -12,21 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from gradmidi.base.versions import TORCH, check_version
 from gradmidi.errors import CaptureError
-from gradmidi.listener.listener import Listener
-from gradmidi.listener.opening import begin, check, open_run
+from gradmidi.listener.listener import Listener, Outputs
+from gradmidi.listener.opening import open_capture, open_run
 from gradmidi.listener.other_rank import Silent
-from gradmidi.listener.trackers import Writer
-from gradmidi.listener.wanted import wanted
 from gradmidi.log import Header, Layer
 from gradmidi.midi.rig import Rig
+from gradmidi.options import LayerChoice, Options, SummaryWriter
 
 if TYPE_CHECKING:
     from torch.nn import Module
     from torch.optim import Optimizer
 
-    from gradmidi.capture.layers import LayerChoice
-
-__all__ = ["Listener", "listen", "record"]
+__all__ = ["Listener", "listen", "listen_with", "record", "record_with"]
 
 
 def record(
@@ -39,9 +36,10 @@ def record(
     osc: str | Sequence[str] | None = None,
     audio: bool | str | None = None,
     take: str | os.PathLike[str] | None = None,
-    files: Sequence[str] = ("mid", "wav", "txt"),
+    voices: Mapping[str, str] | None = None,
+    files: str | Sequence[str] = ("mid", "wav", "txt"),
     keep: str = "layers",
-    log_to: str | Writer | None = None,
+    log_to: str | SummaryWriter | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Listener:
     """Open a run for norms that you compute yourself; no torch is needed.
@@ -57,6 +55,9 @@ def record(
         A shipped preset's name or a ``.toml`` file: how the run sounds.
     rig, midi, osc, audio, take
         Live output, see `listen`.
+    voices : mapping of str to str, optional
+        Voices of your own: a name and a pattern over the layers' names each, as
+        ``{"top": "fc*"}``. A layer that no pattern matches is logged and makes no sound.
     files : sequence of str, default ("mid", "wav", "txt")
         What is made at the end, by ending: ``mid wav flac ogg mp3 png svg html mp4
         txt``; () for none.
@@ -76,7 +77,7 @@ def record(
     RunLogError
         If `out` is a file or cannot be created.
     PresetError
-        If the preset cannot be used.
+        If the preset or the rig cannot be used, or a voice's pattern matches no layer.
     CaptureError
         If `layers` is empty or names a layer twice.
 
@@ -86,6 +87,25 @@ def record(
     >>> with gradmidi.record(tempfile.mkdtemp() + "/a", layers=["fc1"], files=()) as ears:
     ...     ears.frame({"fc1": 0.45}, loss=2.3)
     """
+    options = Options(
+        out=out,
+        preset=preset,
+        rig=rig,
+        midi=midi,
+        osc=osc,
+        audio=audio,
+        take=take,
+        layers=voices,
+        files=files,
+        keep=keep,
+        log_to=log_to,
+        config=config,
+    )
+    return record_with(layers, options)
+
+
+def record_with(layers: Sequence[str | Layer], options: Options) -> Listener:
+    """Open a run for norms that the caller computes, see `record`."""
     named = tuple(
         layer if isinstance(layer, Layer) else Layer(str(layer), 0)
         for layer in ((layers,) if isinstance(layers, str) else layers)
@@ -96,18 +116,7 @@ def record(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise CaptureError(f"layers= names {twice!r} twice; each layer needs a name of its own")
-    outputs = wanted(
-        preset,
-        files,
-        rig=rig,
-        midi=midi,
-        osc=osc,
-        audio=audio,
-        take=take,
-        log_to=log_to,
-        patterns={},
-    )
-    return open_run(Header(named, config=dict(config or {})), out, outputs, keep)
+    return open_run(Header(named), options, Outputs.of(options))
 
 
 def listen(
@@ -121,14 +130,14 @@ def listen(
     osc: str | Sequence[str] | None = None,
     audio: bool | str | None = None,
     take: str | os.PathLike[str] | None = None,
-    layers: "LayerChoice | None" = None,
+    layers: LayerChoice | None = None,
     parameters: str = "all",
     every: int = 1,
     budget: float | None = None,
     scaler: Any = None,
-    files: Sequence[str] = ("mid", "wav", "txt"),
+    files: str | Sequence[str] = ("mid", "wav", "txt"),
     keep: str = "layers",
-    log_to: str | Writer | None = None,
+    log_to: str | SummaryWriter | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Listener:
     """Listen to a PyTorch model while it trains.
@@ -217,6 +226,31 @@ def listen(
     >>> gradmidi.read(ears.folder).steps
     3
     """
+    options = Options(
+        out=out,
+        preset=preset,
+        rig=rig,
+        midi=midi,
+        osc=osc,
+        audio=audio,
+        take=take,
+        layers=layers,
+        parameters=parameters,
+        every=every,
+        budget=budget,
+        scaler=scaler,
+        files=files,
+        keep=keep,
+        log_to=log_to,
+        config=config,
+    )
+    return listen_with(model, optimizer, options)
+
+
+def listen_with(
+    model: "Module", optimizer: "Optimizer | Iterable[Optimizer] | None", options: Options
+) -> Listener:
+    """Listen to a model while it trains, see `listen`."""
     check_version("torch", TORCH)
     try:
         from gradmidi.capture.capture import Capture
@@ -227,35 +261,19 @@ def listen(
             "listen() needs PyTorch: pip install 'gradmidi[train]'; record() takes plain numbers "
             "without it"
         ) from error
-    check(every=every, budget=budget, keep=keep)
-    voices = dict(layers) if isinstance(layers, Mapping) else {}
-    if scaler is not None and not callable(getattr(scaler, "step", None)):
-        raise CaptureError(
-            f"scaler={type(scaler).__name__} has no step(optimizer); give a GradScaler or its like"
-        )
-    capture = Capture(model, optimizer, layers=None if voices else layers, parameters=parameters)
+    capture = Capture(model, optimizer, layers=options.patterns, parameters=options.parameters)
     spread = capture.meet()
     try:
+        ears: Listener
         if capture.heard_here:
-            outputs = wanted(
-                preset,
-                files,
-                rig=rig,
-                midi=midi,
-                osc=osc,
-                audio=audio,
-                take=take,
-                log_to=log_to,
-                patterns=voices if keep == "layers" else {},
-            )
-            ears = begin(capture, outputs, out, keep=keep, voices=voices, config=config)
+            ears = open_capture(capture, options, Outputs.of(options))
         else:
             capture.replace_others()
-            ears = Silent(capture, out)
+            ears = Silent(capture, options.out)
     except BaseException:
-        # Whoever met must leave, that nobody waits for it.
+        # The other ranks must not wait for this one.
         capture.detach()
         raise
     if spread or capture.heard_here:
-        capture.attach(ears, every=every, budget=budget, scaler=scaler)
+        capture.attach(ears, every=options.every, budget=options.budget, scaler=options.scaler)
     return ears

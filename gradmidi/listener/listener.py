@@ -5,6 +5,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ from gradmidi.listener.ending import Files, tell
 from gradmidi.listener.giving import Giving
 from gradmidi.listener.patience import Patience
 from gradmidi.listener.rows import Norms, Rows
-from gradmidi.listener.wanted import Wanted
+from gradmidi.listener.trackers import Tracker, tracker
 from gradmidi.live.feed import Live
 from gradmidi.log import Layer
 from gradmidi.log.clipping import Clipping
 from gradmidi.log.folder import Place
 from gradmidi.log.writer import FLUSH_SECONDS, LogWriter
+from gradmidi.options import Options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,13 +31,47 @@ if TYPE_CHECKING:
     from gradmidi.capture.capture import Capture
     from gradmidi.capture.readout import Readout
 
-__all__ = ["FEED_SECONDS", "Listener", "Row"]
+__all__ = ["Listener", "Outputs", "Row"]
 
 FILES_SECONDS = 30.0
 FEED_SECONDS = 2.0
 REASON_LENGTH = 200
 
 Row = Callable[[Any], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What is open for a run besides its log.
+
+    Parameters
+    ----------
+    feeds : tuple of Live
+        Live output.
+    tracker : Tracker or None
+        Where the run is uploaded at its end.
+    """
+
+    feeds: tuple[Live, ...] = ()
+    tracker: Tracker | None = None
+
+    @classmethod
+    def of(cls, options: Options) -> "Outputs":
+        """Find the tracker and open live output.
+
+        Raises
+        ------
+        GradmidiError
+            If a port, an address or a tracker is not there.
+        """
+        found = tracker(options.log_to)
+        session = options.session()
+        return cls((Live(session),) if session.sounds else (), found)
+
+    def close(self) -> None:
+        """Close live output."""
+        for feed in self.feeds:
+            feed.close(FEED_SECONDS)
 
 
 class Listener:
@@ -59,7 +95,8 @@ class Listener:
         writer: LogWriter,
         layers: tuple[Layer, ...],
         target: Place,
-        wanted: Wanted,
+        options: Options,
+        outputs: Outputs,
         warnings: Warnings,
         *,
         fold: Row | None = None,
@@ -70,16 +107,17 @@ class Listener:
         self.layers = layers
         self.step = target.last_step
         self._writer = writer
-        self._wanted = wanted
+        self._outputs = outputs
         self._warnings = warnings
         self._fold = fold
         self._clipping = clipping
         self._capture = capture
         self._rows = Rows(layers)
-        self._files = Files(target.folder, wanted, warnings)
-        tracker = wanted.tracker
+        self._files = Files(target.folder, options, warnings)
         self._giving = (
-            None if tracker is None else Giving(target.folder, wanted.preset, tracker, warnings)
+            None
+            if outputs.tracker is None
+            else Giving(target.folder, str(options.preset), outputs.tracker, warnings)
         )
         self._readout: Readout | None = None
         self._looked_at = False
@@ -89,7 +127,7 @@ class Listener:
     @property
     def live(self) -> Live | None:
         """The live output, for whoever shows it; None where there is none."""
-        return self._wanted.feeds[0] if self._wanted.feeds else None
+        return self._outputs.feeds[0] if self._outputs.feeds else None
 
     @property
     def bytes_per_step(self) -> float:
@@ -367,7 +405,7 @@ class Listener:
             giving = self._giving if self._writer.steps and wait else None
             if giving is not None:
                 giving.start()
-            for feed in self._wanted.feeds:
+            for feed in self._outputs.feeds:
                 try:
                     feed.close(FEED_SECONDS)
                 except Exception as error:

@@ -1,136 +1,84 @@
-"""A run is opened: options checked, its place found, its log begun, and a line that says so."""
+"""Opening a run: its folder, its log, and a line that says so."""
 
 import functools
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gradmidi.base.messages import Warnings, say
-from gradmidi.errors import CaptureError, RunLogError
-from gradmidi.listener.listener import FEED_SECONDS, Listener, Row
-from gradmidi.listener.wanted import Wanted
+from gradmidi.listener.listener import Listener, Outputs, Row
 from gradmidi.log import FILE_NAME, Header, Layer, combine
 from gradmidi.log.clipping import Clipping
 from gradmidi.log.folder import place
 from gradmidi.log.writer import LogWriter
 from gradmidi.music.voices import Voice, group
+from gradmidi.options import Options
 
 if TYPE_CHECKING:
     from gradmidi.capture.capture import Capture
 
-__all__ = ["begin", "check", "dated", "open_run"]
+__all__ = ["dated", "open_capture", "open_run"]
 
 MANY_LAYERS = 64
 FRAME_BYTES, NORM_BYTES = 50, 12
 """About what a line of the log takes, and each norm in it."""
 
 
-def check(*, every: int, budget: float | None, keep: str) -> None:
-    """See that options of `listen` are allowed which need no model.
-
-    Raises
-    ------
-    CaptureError
-        If `every` or `budget` is not.
-    RunLogError
-        If `keep` is not.
-    """
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise CaptureError(f"every={every!r}; allowed is a whole number of 1 or more")
-    if budget is not None and not 0.0 < budget < 1.0:
-        raise CaptureError(f"budget={budget!r}; allowed is a share above 0 and below 1, as 0.005")
-    _check_keep(keep)
-
-
-def _check_keep(keep: str) -> None:
-    if keep not in ("layers", "voices"):
-        raise RunLogError(f"keep={keep!r}; allowed is 'layers' or 'voices'")
-
-
-def begin(
-    capture: "Capture",
-    outputs: Wanted,
-    out: str | os.PathLike[str] | None,
-    *,
-    keep: str,
-    voices: Mapping[str, str],
-    config: Mapping[str, Any] | None = None,
-    resume: bool = True,
+def open_capture(
+    capture: "Capture", options: Options, outputs: Outputs, *, resume: bool = True
 ) -> Listener:
-    """Open the run of a model, whose capture is not attached yet.
-
-    Parameters
-    ----------
-    capture : Capture
-        What is captured.
-    outputs : Wanted
-        What is made of it, open already.
-    out, keep, config
-        As for `listen`.
-    voices : mapping of str to str
-        The user's own voices.
-    resume : bool, default True
-        Whether an earlier run of the same layers in `out` goes on.
-    """
-    header = Header(
-        capture.layers,
-        capture.model_name,
-        capture.parameters,
-        config=dict(config or {}),
-    )
+    """Open the run of a model, whose capture is not attached yet; see `open_run`."""
+    header = Header(capture.layers, capture.model_name, capture.parameters)
     capture.replace_others()
-    return open_run(header, out, outputs, keep, voices=voices, capture=capture, resume=resume)
+    return open_run(header, options, outputs, capture=capture, resume=resume)
 
 
 def open_run(
     header: Header,
-    out: str | os.PathLike[str] | None,
-    outputs: Wanted,
-    keep: str,
+    options: Options,
+    outputs: Outputs,
     *,
-    voices: Mapping[str, str] | None = None,
     capture: "Capture | None" = None,
     resume: bool = True,
 ) -> Listener:
-    """Open a run: its place, its log, and a line that says so.
+    """Find a run's folder, begin its log, and say so in a line.
 
     Parameters
     ----------
     header : Header
-        The first line of its log.
-    out, keep
-        As for `listen`.
-    outputs : Wanted
-        What is made of it, open already; closed again if the run cannot be opened.
-    voices : mapping of str to str, optional
-        The user's own voices.
+        Layers, model and parameters; the rest of the log's first line is filled in here.
+    options : Options
+        What the user asked for.
+    outputs : Outputs
+        What is open already; closed again if the run cannot be opened.
     capture : Capture, optional
         What is captured; None where the numbers are the caller's.
     resume : bool, default True
-        Whether an earlier run of the same layers in `out` goes on.
+        Whether an earlier run of the same layers in ``options.out`` goes on.
 
     Raises
     ------
     RunLogError
-        If `keep` is not allowed, or `out` is a file or cannot be created.
+        If ``options.out`` is a file or cannot be created.
+    PresetError
+        If a voice's pattern matches no layer.
     """
     warnings = Warnings()
     layers = header.layers
+    out = options.out
     try:
-        _check_keep(keep)
-        grouped = group(layers, outputs.values.voices.most, voices)
-        header = replace(header, started=_utc())
+        voices = group(layers, options.music.voices.most, options.voices)
+        header = replace(header, started=_utc(), config=dict(options.config or {}))
         fold: Row | None = None
-        if keep == "voices":
-            fold = _fold(grouped)
-            header = replace(header, layers=_kept(layers, grouped))
-        elif voices:
-            header = replace(header, voices=dict(voices))
+        if options.keep == "voices":
+            fold = _fold(voices)
+            header = replace(header, layers=_kept(layers, voices))
+        else:
+            header = replace(header, voices=options.voices)
         target = place(out or dated(), header, resume=resume and out is not None)
         for feed in outputs.feeds:
             feed.name(target.folder.name)
@@ -139,8 +87,7 @@ def open_run(
             target, header, feeds=outputs.feeds, warnings=warnings, clipping=clipping
         )
     except BaseException:
-        for feed in outputs.feeds:
-            feed.close(FEED_SECONDS)
+        outputs.close()
         raise
     if target.taken is not None and resume:
         say(f"{target.taken} holds another run, or one that is being written: this one is new")
@@ -152,10 +99,18 @@ def open_run(
         megabytes = 10_000 * (FRAME_BYTES + NORM_BYTES * len(header.layers)) / 1e6
         say(
             f"the run log grows by about {megabytes:.0f} MB in 10,000 steps; keep='voices' "
-            f"logs {_count(len(grouped), 'voice')} instead"
+            f"logs {_count(len(voices), 'voice')} instead"
         )
     return Listener(
-        writer, layers, target, outputs, warnings, fold=fold, clipping=clipping, capture=capture
+        writer,
+        layers,
+        target,
+        options,
+        outputs,
+        warnings,
+        fold=fold,
+        clipping=clipping,
+        capture=capture,
     )
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from gradmidi.base.versions import framework
-from gradmidi.errors import CaptureError, GradmidiError
+from gradmidi.errors import CaptureError
+from gradmidi.options import SummaryWriter
 
-__all__ = ["Give", "Shown", "Tracker", "Writer", "tracker"]
+__all__ = ["Give", "Shown", "Tracker", "tracker"]
 
 TAG = "gradmidi"
 
@@ -29,22 +30,6 @@ class Shown:
     sound: Path
     picture: Path
     text: Path
-
-
-class Writer(Protocol):
-    """TensorBoard's SummaryWriter, torch's or any other."""
-
-    def add_audio(self, *args: Any, **kwargs: Any) -> Any:
-        """Write a sound."""
-
-    def add_image(self, *args: Any, **kwargs: Any) -> Any:
-        """Write a picture."""
-
-    def add_text(self, *args: Any, **kwargs: Any) -> Any:
-        """Write a text."""
-
-    def flush(self) -> Any:
-        """Have it all on the disk."""
 
 
 Give = Callable[[Shown], None]
@@ -103,7 +88,7 @@ def _mlflow() -> Give:
     return give
 
 
-def _summary(writer: Writer) -> Give:
+def _summary(writer: SummaryWriter) -> Give:
     def give(shown: Shown) -> None:
         import numpy as np
         import soundfile
@@ -150,11 +135,8 @@ TRACKERS: Mapping[str, _Named] = {
     "mlflow": _Named(_mlflow, ("mlflow", "mlflow-skinny"), "2.0", lasting=True),
 }
 
-WRITER = ("add_audio", "add_image", "add_text", "flush")
-"""What a SummaryWriter can do."""
 
-
-def tracker(log_to: "str | Writer | None") -> Tracker | None:
+def tracker(log_to: "str | SummaryWriter | None") -> Tracker | None:
     """Find a tracker, before anything is trained.
 
     Parameters
@@ -169,31 +151,16 @@ def tracker(log_to: "str | Writer | None") -> Tracker | None:
 
     Raises
     ------
-    GradmidiError
-        If it is none of these.
     CaptureError
         If it is not installed or too old, or Matplotlib is not there to make the picture.
-
-    Examples
-    --------
-    >>> tracker("clearml")
-    Traceback (most recent call last):
-    gradmidi.errors.GradmidiError: log_to='clearml'; allowed is: wandb, mlflow, or a SummaryWriter
     """
     if log_to is None:
         return None
-    if isinstance(log_to, str) and log_to in TRACKERS:
+    if isinstance(log_to, str):
         _module(log_to)
         found = Tracker(log_to, TRACKERS[log_to].active, TRACKERS[log_to].lasting)
-    elif not isinstance(log_to, str) and all(
-        callable(getattr(log_to, name, None)) for name in WRITER
-    ):
-        found = Tracker("TensorBoard", partial(_summary, log_to))
     else:
-        given = repr(log_to) if isinstance(log_to, str) else type(log_to).__name__
-        raise GradmidiError(
-            f"log_to={given}; allowed is: {', '.join(TRACKERS)}, or a SummaryWriter"
-        )
+        found = Tracker("TensorBoard", partial(_summary, log_to))
     if find_spec("matplotlib") is None:
         raise CaptureError("log_to= needs Matplotlib for the picture: pip install 'gradmidi[plot]'")
     return found

@@ -37,7 +37,7 @@ class Score:
     per_slot : int, default 1
         Steps that share a slot; for ``time="wall"``, how many times a slot's own seconds.
     patterns : mapping of str to str, optional
-        The user's own voices: name to a pattern over layer names.
+        Voices in place of those in the header: name to a pattern over layer names.
     references : sequence of float, optional
         The norm each voice is at home at.
     legend : bool, default False
@@ -67,7 +67,9 @@ class Score:
     ) -> None:
         self.header = header
         self.preset = preset
-        self.voices: tuple[Voice, ...] = group(header.layers, preset.voices.most, patterns)
+        self.voices: tuple[Voice, ...] = group(
+            header.layers, preset.voices.most, patterns or header.voices
+        )
         self.composer = Composer(
             preset,
             header.layers,

@@ -1,0 +1,338 @@
+"""The options of `listen`, `record`, `gradmidi run` and the framework callbacks, checked once."""
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from gradmidi.errors import CaptureError, GradmidiError, RunLogError
+from gradmidi.live.session import Session
+from gradmidi.midi.rig import Rig
+from gradmidi.midi.rig import load as load_rig
+from gradmidi.music.preset import Preset
+from gradmidi.music.preset import load as load_preset
+from gradmidi.sinks.endings import ENDINGS
+
+__all__ = ["TRACKERS", "LayerChoice", "Options", "SummaryWriter", "about"]
+
+LayerChoice = str | Sequence[str] | Mapping[str, str]
+"""Layer names or patterns; or the user's own voices, a name and a pattern each."""
+
+TRACKERS = ("wandb", "mlflow")
+"""The experiment trackers that ``log_to=`` knows by name."""
+
+
+class SummaryWriter(Protocol):
+    """TensorBoard's `SummaryWriter`, from torch or any other package."""
+
+    def add_audio(self, *args: Any, **kwargs: Any) -> Any:
+        """Write a sound."""
+
+    def add_image(self, *args: Any, **kwargs: Any) -> Any:
+        """Write a picture."""
+
+    def add_text(self, *args: Any, **kwargs: Any) -> Any:
+        """Write a text."""
+
+    def flush(self) -> Any:
+        """Write everything to disk."""
+
+
+WRITER_METHODS = ("add_audio", "add_image", "add_text", "flush")
+
+
+def about(doc: str, kind: type | None = None, **more: Any) -> Mapping[str, Any]:
+    """Describe an option, for the command line and for the documentation.
+
+    Parameters
+    ----------
+    doc : str
+        What it means, in a line.
+    kind : type, optional
+        What one value on a command line is: `str`, `int`, `float`, `bool` (a switch) or `Path`.
+        None: the option has no flag.
+    **more
+        ``metavar`` (what stands for the value in help), ``unit``, ``choices`` (all the values
+        allowed), ``error`` (the class raised for any other), ``repeat`` (the flag may be repeated).
+    """
+    return {"doc": doc, "kind": kind, **more}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Everything that `listen` takes besides a model and its optimizers.
+
+    Paths of the preset and the take are made absolute, so that a script may change its folder.
+
+    Raises
+    ------
+    GradmidiError
+        If a value is not allowed; a `PresetError` for preset and rig, a `CaptureError` for what
+        concerns capture, a `RunLogError` for what concerns the log.
+
+    Examples
+    --------
+    >>> options = Options(preset="hold", files="mid", layers={"top": "fc*"}, midi="IAC Bus 1")
+    >>> options.endings, options.voices, options.cables.ports
+    (('.mid',), {'top': 'fc*'}, ('IAC Bus 1',))
+    >>> Options(every=0)
+    Traceback (most recent call last):
+    gradmidi.errors.CaptureError: every=0; allowed is a whole number of 1 or more
+    """
+
+    out: str | os.PathLike[str] | None = field(
+        default=None,
+        metadata=about("Folder of the run; by default runs/<date-time>", Path, metavar="FOLDER"),
+    )
+    preset: str | Path = field(
+        default="pentatonic",
+        metadata=about(
+            "How the run sounds: a preset's name or a .toml file", str, metavar="PRESET"
+        ),
+    )
+    rig: str | Path | Rig | None = field(
+        default=None,
+        metadata=about(
+            "Rig for live MIDI, a .toml file: channels, clock, limits", Path, metavar="FILE"
+        ),
+    )
+    midi: str | Sequence[str] | None = field(
+        default=None,
+        metadata=about(
+            "MIDI output, by name or part of it; virtual:NAME makes a port",
+            str,
+            metavar="PORT",
+            repeat=True,
+        ),
+    )
+    osc: str | Sequence[str] | None = field(
+        default=None, metadata=about("Where to send OSC", str, metavar="HOST:PORT", repeat=True)
+    )
+    audio: bool | str | None = field(
+        default=None,
+        metadata=about(
+            "Play through the sound card, or through the one of this name", bool, metavar="NAME"
+        ),
+    )
+    take: str | os.PathLike[str] | None = field(
+        default=None,
+        metadata=about("Save what is played live as a .mid file", Path, metavar="FILE"),
+    )
+    layers: LayerChoice | None = field(
+        default=None,
+        metadata=about(
+            "Listen to these layers only, as 'blocks.*'; or own voices, as 'low=blocks.0*'",
+            str,
+            metavar="PATTERN",
+            repeat=True,
+            error=CaptureError,
+        ),
+    )
+    parameters: str = field(
+        default="all",
+        metadata=about(
+            "Norm over all of a layer's parameters, or its weights only",
+            str,
+            choices=("all", "weights"),
+            error=CaptureError,
+        ),
+    )
+    every: int = field(
+        default=1, metadata=about("Measure every Nth step", int, metavar="N", unit="steps")
+    )
+    budget: float | None = field(
+        default=None,
+        metadata=about(
+            "Largest share of the training time that measuring may take, as 0.005",
+            float,
+            metavar="SHARE",
+        ),
+    )
+    scaler: Any = field(
+        default=None, metadata=about("Object whose step(optimizer) steps or skips the optimizer")
+    )
+    files: str | Sequence[str] = field(
+        default=("mid", "wav", "txt"),
+        metadata=about("Files to make at the end, by ending; or none", str, metavar="ENDINGS"),
+    )
+    keep: str = field(
+        default="layers",
+        metadata=about(
+            "Log every layer, or only the grouped voices",
+            str,
+            choices=("layers", "voices"),
+            error=RunLogError,
+        ),
+    )
+    log_to: str | SummaryWriter | None = field(
+        default=None,
+        metadata=about(
+            "Upload sound, picture and faults to the active run", str, metavar="wandb|mlflow"
+        ),
+    )
+    config: Mapping[str, Any] | None = field(
+        default=None, metadata=about("What to keep beside the run, in its log")
+    )
+
+    def __post_init__(self) -> None:
+        for declared in fields(self):
+            choices, value = declared.metadata.get("choices"), getattr(self, declared.name)
+            if choices and value not in choices:
+                allowed = " or ".join(map(repr, choices))
+                raise declared.metadata["error"](f"{declared.name}={value!r}; allowed is {allowed}")
+        if self.out is not None:
+            _path("out", self.out, "a folder")
+        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
+            raise CaptureError(f"every={self.every!r}; allowed is a whole number of 1 or more")
+        if self.budget is not None and not _is_share(self.budget):
+            raise CaptureError(
+                f"budget={self.budget!r}; allowed is a share above 0 and below 1, as 0.005"
+            )
+        if self.scaler is not None and not callable(getattr(self.scaler, "step", None)):
+            raise CaptureError(
+                f"scaler={type(self.scaler).__name__} has no step(optimizer); give a GradScaler "
+                "or its like"
+            )
+        _check_layers(self.layers)
+        _check_tracker(self.log_to)
+        if self.config is not None and not isinstance(self.config, Mapping):
+            raise RunLogError(f"config={self.config!r}; allowed is a mapping of names to values")
+        preset = _path("preset", self.preset, "a preset's name or a .toml file")
+        if preset.suffix == ".toml":
+            object.__setattr__(self, "preset", str(preset.absolute()))
+        if self.take is not None:
+            take = _path("take", self.take, "a file whose name ends in .mid")
+            if take.suffix.lower() != ".mid":
+                raise GradmidiError(f"take={str(take)!r}; the file's name must end in .mid")
+            object.__setattr__(self, "take", take.absolute())
+        # Checked and read here, once.
+        _ = self.endings, self.music, self.cables, self.addresses
+
+    @classmethod
+    def given(cls, values: Mapping[str, Any], *, without: Iterable[str] = ()) -> "Options":
+        """Make options of keyword arguments; refuse an unknown name.
+
+        Parameters
+        ----------
+        values : mapping
+            Names and values.
+        without : iterable of str
+            Names that are refused too.
+
+        Raises
+        ------
+        CaptureError
+            If there is no such option.
+
+        Examples
+        --------
+        >>> Options.given({"perset": "hold"})  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        gradmidi.errors.CaptureError: there is no option 'perset'; there are: out, preset, rig, ...
+        """
+        known = [each.name for each in fields(cls) if each.name not in set(without)]
+        for name in values:
+            if name not in known:
+                raise CaptureError(f"there is no option {name!r}; there are: {', '.join(known)}")
+        return cls(**values)
+
+    @classmethod
+    def signature(cls, *, without: Iterable[str] = ()) -> list[inspect.Parameter]:
+        """Return the options as keyword parameters, for the signature of what takes them."""
+        parameters = inspect.signature(cls).parameters.values()
+        return [each for each in parameters if each.name not in set(without)]
+
+    @cached_property
+    def voices(self) -> dict[str, str]:
+        """The user's own voices: a name and a pattern each; empty where there are none."""
+        return dict(self.layers) if isinstance(self.layers, Mapping) else {}
+
+    @property
+    def patterns(self) -> LayerChoice | None:
+        """Which layers are captured; None: all of them."""
+        return None if self.voices else self.layers
+
+    @cached_property
+    def endings(self) -> tuple[str, ...]:
+        """Endings of the files that are made at the end, with the dot."""
+        given = _texts("files", self.files, "endings, as ('mid', 'wav')")
+        endings = tuple(dict.fromkeys(f".{each.lower().removeprefix('.')}" for each in given))
+        for ending in endings:
+            if ending not in ENDINGS:
+                known = " ".join(each.removeprefix(".") for each in ENDINGS)
+                raise GradmidiError(f"files={ending.removeprefix('.')!r}; allowed is: {known}")
+        return endings
+
+    @cached_property
+    def music(self) -> Preset:
+        """The preset's values."""
+        return load_preset(self.preset)
+
+    @cached_property
+    def cables(self) -> Rig:
+        """The rig, with the ports of ``midi=``."""
+        ports = [port for port in _texts("midi", self.midi, "MIDI outputs by name") if port]
+        return load_rig(self.rig, {"ports": ports or None})
+
+    @cached_property
+    def addresses(self) -> tuple[str, ...]:
+        """Where OSC is sent to."""
+        return _texts("osc", self.osc, "addresses, as '127.0.0.1:57120'")
+
+    def session(self, **more: Any) -> Session:
+        """Return what a player is told at its start; `more` are further fields of `Session`."""
+        return Session(
+            self.music,
+            self.cables,
+            osc=self.addresses,
+            audio=None if not self.audio else self.audio if isinstance(self.audio, str) else "",
+            take=None if self.take is None else str(self.take),
+            **more,
+        )
+
+    def silent(self) -> "Options":
+        """Return the same without live output."""
+        return dataclasses.replace(self, rig=None, midi=None, osc=None, audio=None, take=None)
+
+
+def _path(name: str, value: Any, allowed: str) -> Path:
+    try:
+        return Path(value)
+    except TypeError:
+        raise GradmidiError(f"{name}={value!r}; allowed is {allowed}") from None
+
+
+def _texts(name: str, value: Any, allowed: str) -> tuple[str, ...]:
+    texts = () if value is None else (value,) if isinstance(value, str) else value
+    if not isinstance(texts, Iterable) or not all(isinstance(each, str) for each in texts):
+        raise GradmidiError(f"{name}={value!r}; allowed are {allowed}")
+    return tuple(texts)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0.0 < value < 1.0
+
+
+def _check_layers(value: Any) -> None:
+    parts: Any = [*value, *value.values()] if isinstance(value, Mapping) else value
+    if parts is None or isinstance(parts, str):
+        return
+    if not isinstance(parts, Iterable) or not all(isinstance(each, str) for each in parts):
+        raise CaptureError(
+            f"layers={value!r}; allowed are names or patterns of layers, as ['blocks.*'], or a "
+            "mapping of voices to patterns, as {'top': 'fc*'}"
+        )
+
+
+def _check_tracker(value: Any) -> None:
+    if value is None or (isinstance(value, str) and value in TRACKERS):
+        return
+    if isinstance(value, str) or not all(callable(getattr(value, n, None)) for n in WRITER_METHODS):
+        given = repr(value) if isinstance(value, str) else type(value).__name__
+        raise GradmidiError(
+            f"log_to={given}; allowed is: {', '.join(TRACKERS)}, or a SummaryWriter"
+        )

@@ -1,0 +1,105 @@
+"""Options: what is refused, one declaration for all that take them, and paths that last."""
+
+import inspect
+import os
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gradmidi
+from gradmidi.errors import CaptureError, GradmidiError, PresetError, RunLogError
+from gradmidi.midi.rig import Rig
+from gradmidi.options import Options
+
+WRONG: list[tuple[dict[str, Any], type[GradmidiError], str]] = [
+    ({"out": 5}, GradmidiError, "out=5; allowed is a folder"),
+    ({"preset": "x"}, PresetError, "no preset is called 'x'; there are: "),
+    ({"preset": None}, GradmidiError, "preset=None; allowed is a preset's name or a .toml file"),
+    ({"preset": "no.toml"}, PresetError, "preset {here}/no.toml cannot be read: No such file"),
+    ({"rig": "no.toml"}, PresetError, "rig no.toml cannot be read: No such file"),
+    ({"midi": ["a", "a"]}, PresetError, "option ports = ['a', 'a']; allowed is each port once"),
+    ({"midi": 1}, GradmidiError, "midi=1; allowed are MIDI outputs by name"),
+    ({"osc": [57120]}, GradmidiError, "osc=[57120]; allowed are addresses, as '127.0.0.1:57120'"),
+    ({"take": "a.wav"}, GradmidiError, "take='a.wav'; the file's name must end in .mid"),
+    ({"layers": 3}, CaptureError, "layers=3; allowed are names or patterns of layers, as"),
+    ({"layers": {"top": 1}}, CaptureError, "layers={'top': 1}; allowed are names or patterns"),
+    ({"parameters": "biases"}, CaptureError, "parameters='biases'; allowed is 'all' or 'weights'"),
+    ({"every": 0}, CaptureError, "every=0; allowed is a whole number of 1 or more"),
+    ({"every": True}, CaptureError, "every=True; allowed is a whole number of 1 or more"),
+    ({"every": 2.0}, CaptureError, "every=2.0; allowed is a whole number of 1 or more"),
+    ({"budget": 0.0}, CaptureError, "budget=0.0; allowed is a share above 0 and below 1, as 0.005"),
+    ({"budget": "1%"}, CaptureError, "budget='1%'; allowed is a share above 0 and below 1"),
+    ({"scaler": 2.0}, CaptureError, "scaler=float has no step(optimizer); give a GradScaler"),
+    ({"files": "xyz"}, GradmidiError, "files='xyz'; allowed is: mid wav flac ogg mp3"),
+    ({"files": [1]}, GradmidiError, "files=[1]; allowed are endings, as ('mid', 'wav')"),
+    ({"keep": "all"}, RunLogError, "keep='all'; allowed is 'layers' or 'voices'"),
+    ({"log_to": "clearml"}, GradmidiError, "log_to='clearml'; allowed is: wandb, mlflow, or a Su"),
+    ({"log_to": 3}, GradmidiError, "log_to=int; allowed is: wandb, mlflow, or a SummaryWriter"),
+    ({"config": [1]}, RunLogError, "config=[1]; allowed is a mapping of names to values"),
+]
+
+
+@pytest.mark.parametrize(("given", "kind", "message"), WRONG)
+def test_a_wrong_value_is_refused_with_what_is_allowed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, Any],
+    kind: type[GradmidiError],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(kind) as told:
+        Options(**given)
+    assert str(told.value).startswith(message.replace("{here}", str(tmp_path)))
+    assert "\n" not in str(told.value)
+
+
+def test_the_signatures_of_listen_and_record_are_the_options() -> None:
+    declared = {each.name: each.default for each in fields(Options)}
+    assert MISSING not in declared.values()
+    own = {"listen": {"model", "optimizer"}, "record": {"layers", "voices"}}
+    of_capture = {"layers", "parameters", "every", "budget", "scaler"}
+    for name, left_out in (("listen", set()), ("record", of_capture)):
+        taken = {
+            parameter.name: parameter.default
+            for parameter in inspect.signature(getattr(gradmidi, name)).parameters.values()
+            if parameter.name not in own[name]
+        }
+        assert taken == {each: declared[each] for each in declared if each not in left_out}
+
+
+def test_each_option_tells_a_command_line_what_it_means() -> None:
+    without_flag = {each.name for each in fields(Options) if each.metadata["kind"] is None}
+    assert without_flag == {"scaler", "config"}
+    for each in fields(Options):
+        assert each.metadata["doc"]
+        if each.metadata["kind"] is not None:
+            assert "metavar" in each.metadata or "choices" in each.metadata
+
+
+def test_paths_hold_when_the_script_changes_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.toml").write_text('title = "Own"\n[time]\ntempo = 90\n')
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    options = Options(preset="own.toml", take="live.mid")
+    os.chdir("elsewhere")
+    assert options.preset == str(tmp_path / "own.toml")
+    assert options.session().take == str(tmp_path / "live.mid")
+    assert options.music.time.tempo == 90
+
+
+def test_what_the_player_is_told(tmp_path: Path) -> None:
+    rig = Rig(channels="1-4")
+    session = Options(
+        preset="hold", rig=rig, midi="a", osc="127.0.0.1:9", audio=True, take=tmp_path / "a.mid"
+    ).session(level=-6.0)
+    assert session.preset.name == "hold"
+    assert (session.rig.ports, session.rig.channels) == (("a",), "1-4")
+    assert (session.osc, session.audio, session.level) == (("127.0.0.1:9",), "", -6.0)
+    assert Options(audio="Built-in").session().audio == "Built-in"
+    assert Options(audio=False).session().audio is None
+    assert not Options(midi="a", osc="127.0.0.1:9", audio=True).silent().session().sounds

@@ -17,7 +17,7 @@ from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
 from gradmidi.music.events import Mark
 from gradmidi.music.preset import Preset, load
-from gradmidi.report.sound import check_length
+from gradmidi.report.report import check_length
 from gradmidi.sound.recording import Recording
 from gradmidi.text.describe import describe
 
@@ -168,7 +168,7 @@ def _lines(
 ) -> Iterator[str]:
     for number, (left, right) in enumerate(pairs, 2):
         yield (
-            f"from {_clock(left.take.start)} on, after {number} pips on the right: "
+            f"from {_clock(left.played.start)} on, after {number} pips on the right: "
             f"{left.entry.name} left, {right.entry.name} right, by {by}"
         )
     for entry in plan.entries:
@@ -195,7 +195,7 @@ def _departs(plan: Plan, left: Side, right: Side, found: Departure | None, by: s
 
 
 def _at(plan: Plan, side: Side, found: Departure) -> float:
-    return side.take.start + found.index * plan.slot_seconds
+    return side.played.start + found.index * plan.slot_seconds
 
 
 def _clock(seconds: float) -> str:
@@ -218,17 +218,17 @@ def _page(
 ) -> None:
     from gradmidi.report.curves import trace
     from gradmidi.report.page import Page, Point
-    from gradmidi.report.sound import mp3
+    from gradmidi.report.report import mp3
 
-    takes = []
+    played = []
     for left, right in pairs:
         if len(pairs) > 1:
             # Where its announcement begins, so that no mark of a run stands in its place.
             name = f"{left.entry.name} left, {right.entry.name} right"
-            left.take.send([Mark(-left.lead, name)])
+            left.played.send([Mark(-left.lead, name)])
         for side in (left, right):
             frames, steps = side.entry.frames(), side.entry.log.steps
-            takes.append((side.take, trace(frames, side.take.slots, plan.voices, steps)))
+            played.append((side.played, trace(frames, side.played.slots, plan.voices, steps)))
     names = [entry.name for entry in plan.entries]
     limits = plan.preset.faults
     told = [
@@ -239,7 +239,7 @@ def _page(
         plan.preset,
         plan.entries[0].header.layers,
         plan.voices,
-        takes,
+        played,
         (f"{len(names)} runs compared", *lines, RULE, *told),
         mp3(wav, seconds),
         seconds,

@@ -10,7 +10,7 @@ from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset
 from gradmidi.music.score import LONGEST_SECONDS, Score, fit
 from gradmidi.music.voices import Voice, group
-from gradmidi.report.take import Take
+from gradmidi.report.played import PlayedRun
 
 __all__ = ["Plan", "Side", "lay_out", "perform"]
 
@@ -58,7 +58,7 @@ class Side:
     ----------
     entry : Entry
         The run.
-    take : Take
+    played : PlayedRun
         What a page shows of it.
     slots : ClockSlots
         What it sounded, slot by slot.
@@ -67,7 +67,7 @@ class Side:
     """
 
     entry: Entry
-    take: Take
+    played: PlayedRun
     slots: ClockSlots
     lead: int
 
@@ -139,25 +139,25 @@ def _side(plan: Plan, which: int, place: int, start: float, number: int) -> Side
     entry = plan.entries[which - 1]
     tick_seconds = plan.preset.time.tick_seconds
     lead = announcement(number, place, plan.preset)[1]
-    take = Take(
+    played = PlayedRun(
         entry.name, tick_seconds, start=start + lead * tick_seconds, run=which - 1, side=place
     )
-    return Side(entry, take, ClockSlots(plan.width, entry.place, plan.voices), lead)
+    return Side(entry, played, ClockSlots(plan.width, entry.place, plan.voices), lead)
 
 
 def _events(plan: Plan, side: Side, number: int) -> Iterator[list[Event]]:
     """Announce a run, then play it; its events also reach its take."""
-    pips, lead = announcement(number, side.take.side, plan.preset)
-    side.take.send([_moved(event, -lead) for event in pips])
+    pips, lead = announcement(number, side.played.side, plan.preset)
+    side.played.send([_moved(event, -lead) for event in pips])
     yield pips
     score = Score(side.entry.header, plan.preset, references=plan.references, slots=side.slots)
     for item in side.entry.items():
         events = score.feed(item)
         if events:
-            side.take.send(events)
+            side.played.send(events)
             yield [_moved(event, lead) for event in events]
     events = score.finish()
-    side.take.send(events)
+    side.played.send(events)
     yield [_moved(event, lead) for event in events]
 
 

@@ -1,7 +1,10 @@
-"""The norms of a run as curves: bins of a few steps that keep their largest and least."""
+"""The norms of a run as curves of its voices, and what stands out in them.
+
+A curve has a value for each bin of a few steps, and keeps the largest and the least norm in it.
+"""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +14,22 @@ from gradmidi.log import ABSENT, Frame, combine
 from gradmidi.music.events import Step
 from gradmidi.music.voices import Voice
 
-__all__ = ["Curves", "heard", "trace"]
+__all__ = ["Curves", "heard", "is_logarithmic", "notable", "trace"]
 
 MOST_VALUES = 1_600_000
-"""Norms a curve holds in all; a longer run is drawn in bins of several steps."""
+"""Norms in all curves of a run; a longer run is drawn in bins of several steps."""
 
 BATCH = 2048
-"""Frames combined to voices at once."""
+"""Frames whose layers are combined to voices at once."""
+
+LOG_LOSS = 20.0
+"""Loss is drawn on a log axis where its largest is this many times its least."""
+
+MANY_TIMES = 100.0
+"""A voice's largest norm is notable where it is this many times its first."""
+
+NAMED = 4
+"""Voices that one line names."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -25,7 +37,7 @@ Ints = NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curves:
-    """The curves of a run, bin by bin.
+    """The curves of a run's voices, a value for each bin.
 
     Parameters
     ----------
@@ -54,22 +66,9 @@ class Curves:
 def trace(
     frames: Iterable[Frame], slots: Sequence[Step], voices: Sequence[Voice], steps: int
 ) -> Curves:
-    """Draw curves through a run's frames, in bins that no slot's edge cuts.
+    """Compute the curves of a run's frames, in bins that each lie within one slot.
 
-    Parameters
-    ----------
-    frames : iterable of Frame
-        The run, in order; it is read once and not kept.
-    slots : sequence of Step
-        What was played of it: frames after the last one's step are left out.
-    voices : sequence of Voice
-        Which layers sound as one.
-    steps : int
-        About how many frames there are.
-
-    Returns
-    -------
-    Curves
+    Frames after the last slot's step are left out; `steps` is about how many frames there are.
 
     Examples
     --------
@@ -101,19 +100,10 @@ def trace(
 
 
 def heard(slots: Sequence[Step], curves: Curves) -> Floats:
-    """Tell what each slot sounds; a `Step` alone repeats a voice's last where it has none.
+    """Return the norm of every voice in every slot, of shape (slots, voices).
 
-    Parameters
-    ----------
-    slots : sequence of Step
-        What was played.
-    curves : Curves
-        As `trace` draws them through the same slots.
-
-    Returns
-    -------
-    ndarray of float64, shape (slots, voices)
-        A norm above zero, or what is no such number: nan, inf, zero or `ABSENT`.
+    It is above zero, or nan, inf, zero or `ABSENT`; a `Step` alone repeats a voice's last norm
+    where the voice has none.
 
     Examples
     --------
@@ -131,8 +121,13 @@ def heard(slots: Sequence[Step], curves: Curves) -> Floats:
     return np.where(np.isfinite(high) & (high > 0.0), norms, high)
 
 
+def is_logarithmic(low: float, high: float) -> bool:
+    """Return whether a loss with this range is drawn on a log axis."""
+    return low > 0.0 and high > LOG_LOSS * low
+
+
 class _Bins:
-    """Bins as they are filled; combined to voices many frames at a time."""
+    """Collects frames in bins, and combines their layers to voices many frames at a time."""
 
     def __init__(self, voices: Sequence[Voice]) -> None:
         self._members = np.array([i for v in voices for i in v.layers], dtype=np.intp)
@@ -148,7 +143,7 @@ class _Bins:
         self._low: list[Floats] = [np.empty((0, len(counts)))]
 
     def add(self, frame: Frame) -> None:
-        """Put a frame into the open bin, or into a new one."""
+        """Add a frame to the open bin, or to a new one."""
         loss = math.nan if frame.loss is None else frame.loss
         if self._open:
             self._step[-1], self._seconds[-1] = frame.step, frame.t
@@ -191,3 +186,97 @@ class _Bins:
             np.concatenate(self._high),
             np.concatenate(self._low),
         )
+
+
+def notable(curves: Curves, voices: Sequence[Voice]) -> list[tuple[int, str]]:
+    """Find voices that rise far above their first norm, or end as zero, inf or nan.
+
+    Returns a bin and a line for each, in order of bins; voices that do the same in the same bin
+    share a line.
+
+    Examples
+    --------
+    >>> high = np.array([[1.0], [500.0], [0.0], [0.0]])
+    >>> curves = Curves(
+    ...     np.arange(5, dtype=np.int32), np.arange(1, 5, dtype=np.int32), np.arange(4.0),
+    ...     np.full(4, math.nan), high, high,
+    ... )
+    >>> for _, text in notable(curves, [Voice(0, "fc1", (0,))]):
+    ...     print(text)
+    fc1 is largest at step 2: 500, 500 times its first
+    fc1 is exactly zero from step 3 to the end
+    """
+    if not len(curves.step):
+        return []
+    return sorted([*_peaks(curves, voices), *_ends(curves, voices)])
+
+
+def _peaks(curves: Curves, voices: Sequence[Voice]) -> Iterator[tuple[int, str]]:
+    found: dict[int, list[tuple[float, float, str]]] = {}
+    for voice in voices:
+        norms = curves.high[:, voice.index]
+        numbers = np.flatnonzero(np.isfinite(norms) & (norms > 0.0))
+        if not numbers.size:
+            continue
+        first = float(norms[numbers[0]])
+        peak = int(numbers[norms[numbers].argmax()])
+        times = float(norms[peak]) / first
+        if times >= MANY_TIMES:
+            found.setdefault(peak, []).append((-times, float(norms[peak]), voice.name))
+    for peak, who in found.items():
+        who.sort()
+        times, norm, name = who[0]
+        others = [name for *_, name in who[1:]]
+        too = f"; {_are(others)} largest there too" if others else ""
+        yield (
+            peak,
+            f"{name} is largest {_when(curves, peak)}: {norm:.3g}, {_whole(-times)} times "
+            f"its first{too}",
+        )
+
+
+def _ends(curves: Curves, voices: Sequence[Voice]) -> Iterator[tuple[int, str]]:
+    kinds = _kinds(curves.high)
+    found: dict[tuple[int, int], list[str]] = {}
+    for voice in voices:
+        column = kinds[:, voice.index]
+        if column[-1] == 0:
+            continue
+        others = np.flatnonzero(column != column[-1])
+        begin = int(others[-1]) + 1 if others.size else 0
+        found.setdefault((begin, int(column[-1])), []).append(voice.name)
+    for (begin, kind), names in found.items():
+        since = f"from step {curves.step[begin - 1] + 1}" if begin else "from the first step"
+        yield begin, f"{_are(names)} {_KINDS[kind]} {since} to the end"
+
+
+_KINDS = {1: "exactly zero", 2: "inf", 3: "nan"}
+
+
+def _kinds(norms: NDArray[np.float64]) -> NDArray[np.int_]:
+    """Return 1 for exact zero, 2 for inf, 3 for nan, and 0 for any other norm and none."""
+    kinds = np.zeros(norms.shape, np.int_)
+    kinds[norms == 0.0] = 1
+    kinds[norms == math.inf] = 2
+    kinds[np.isnan(norms)] = 3
+    return kinds
+
+
+def _when(curves: Curves, place: int) -> str:
+    before = curves.step[place - 1] if place else 0
+    alone = curves.step[place] - before == 1
+    return f"at step {curves.step[place]}" if alone else f"by step {curves.step[place]}"
+
+
+def _whole(times: float) -> str:
+    """Write a large ratio with three digits."""
+    rounded = float(f"{times:.3g}")
+    return f"{rounded:,.0f}" if rounded < 1e15 else f"{rounded:.3g}"
+
+
+def _are(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"{names[0]} is"
+    if len(names) > NAMED:
+        return f"{', '.join(names[: NAMED - 1])} and {len(names) - NAMED + 1} more are"
+    return f"{', '.join(names[:-1])} and {names[-1]} are"

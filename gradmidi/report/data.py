@@ -1,4 +1,4 @@
-"""Numbers for the page's script: arrays as text, norms as 16-bit codes, the synth's tables.
+"""What the page's script reads: arrays as text, norms as 16-bit codes, the synth's tables.
 
 A norm's code keeps none, zero, inf and nan apart from numbers and keeps the order of all: the
 largest of several codes is that of the largest norm, with nan above inf above any number.
@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradmidi.log import ABSENT, Layer
 from gradmidi.music.events import FAULT_VOICE
 from gradmidi.music.preset import Preset
-from gradmidi.report.take import PULSE, Take
+from gradmidi.music.voices import Voice
+from gradmidi.report.curves import Curves, heard, is_logarithmic
+from gradmidi.report.played import PULSE, PlayedRun
 from gradmidi.sound.instrument import CEILING, KNEE, VELOCITY, instrument
 from gradmidi.sound.timbre import spectrum
 
-__all__ = ["RATE", "codes", "levels", "reach", "synth_tables", "text"]
+__all__ = ["codes", "data_of", "levels", "loss_scale", "reach", "text"]
 
 RATE = 44100
 """Samples a second of the page's synth."""
@@ -27,9 +30,113 @@ RATE = 44100
 NEUTRAL = 64
 """Brightness of a voice before its first controller 74."""
 
-ABSENT, ZERO, LEAST, MOST, INF, NAN = 0, 1, 2, 65533, 65534, 65535
+NONE, ZERO, LEAST, MOST, INF, NAN = 0, 1, 2, 65533, 65534, 65535
+"""Codes; those of numbers lie between `LEAST` and `MOST`."""
 
 Scale = tuple[float, float]
+"""Natural logarithms of a voice's least and largest norm."""
+
+LossScale = tuple[float, float, bool]
+"""The least and the largest loss, and whether they are logarithms."""
+
+Played = Sequence[tuple[PlayedRun, Curves]]
+"""Every part of a piece that plays a run, and the run's curves."""
+
+
+def data_of(
+    preset: Preset, layers: Sequence[Layer], voices: Sequence[Voice], played: Played
+) -> dict[str, Any]:
+    """Return the runs, voices and synth tables of a page, as JSON can hold them."""
+    scales = [
+        reach(
+            *(norms[:, voice.index] for _, c in played for norms in (c.high, c.low)),
+            *(np.array([slot.norms[voice.index] for slot in run.slots]) for run, _ in played),
+        )
+        for voice in voices
+    ]
+    loss = loss_scale(played)
+    synth, spectra = _synth(preset, len(voices), [run for run, _ in played])
+    return {
+        "voices": [
+            {"name": v.name, "layers": [layers[i].name for i in v.layers], "scale": scale}
+            for v, scale in zip(voices, scales, strict=True)
+        ],
+        "played": [
+            _run(preset, run, curves, scales, loss, index)
+            for (run, curves), index in zip(played, spectra, strict=True)
+        ],
+        "lossScale": loss,
+        "synth": synth,
+    }
+
+
+def loss_scale(played: Played) -> LossScale | None:
+    """Return the range of the loss over all runs; None where no run logged one."""
+    values = np.concatenate([curves.loss for _, curves in played])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return None
+    low, high = float(values.min()), float(values.max())
+    return (
+        (math.log(low), math.log(high), True) if is_logarithmic(low, high) else (low, high, False)
+    )
+
+
+def _run(
+    preset: Preset,
+    run: PlayedRun,
+    curves: Curves,
+    scales: Sequence[Scale],
+    loss: LossScale | None,
+    spectra: NDArray[np.int32],
+) -> dict[str, Any]:
+    slot_ticks = preset.time.slot_ticks(len(scales))
+    binned = not np.array_equal(np.where(curves.high > 0.0, curves.high, ABSENT), curves.low)
+    last = float(curves.seconds.max(initial=0.0))
+
+    def coded(norms: NDArray[np.float64]) -> str:
+        columns = [codes(column, scale) for column, scale in zip(norms.T, scales, strict=True)]
+        return text(np.concatenate(columns))
+
+    return {
+        "name": run.name,
+        "run": run.run,
+        "side": run.side,
+        "start": run.start,
+        "end": run.end,
+        "tickSeconds": run.tick_seconds,
+        "slotSeconds": slot_ticks * run.tick_seconds,
+        "slots": text(np.array([slot.tick // slot_ticks for slot in run.slots], np.int32)),
+        "heard": coded(heard(run.slots, curves)),
+        "first": text(curves.first),
+        "bins": len(curves.step),
+        "step": _steps(curves.step),
+        "last": last,
+        "seconds": text(levels(curves.seconds, 0.0, last)),
+        "loss": _losses(curves.loss, loss),
+        "high": coded(curves.high),
+        "low": coded(curves.low) if binned else None,
+        "notes": {
+            **{name: text(column) for name, column in run.notes.items()},
+            "pitch": text(np.asarray(run.notes["pitch"], np.float32)),
+            "spectrum": text(spectra),
+        },
+        "brightness": {name: text(column) for name, column in run.brightness.items()},
+    }
+
+
+def _steps(steps: NDArray[np.int32]) -> list[int] | str:
+    """Pack step numbers: as the first and the distance where all distances are equal."""
+    if len(steps) > 1 and (np.diff(steps) == steps[1] - steps[0]).all():
+        return [int(steps[0]), int(steps[1] - steps[0])]
+    return text(steps)
+
+
+def _losses(values: NDArray[np.float64], scale: LossScale | None) -> str | None:
+    if scale is None or not np.isfinite(values).any():
+        return None
+    low, high, logarithmic = scale
+    return text(levels(np.log(values) if logarithmic else values, low, high))
 
 
 def text(values: "array[Any] | NDArray[Any]") -> str:
@@ -62,14 +169,7 @@ def reach(*norms: NDArray[np.float64]) -> Scale:
 
 
 def codes(norms: NDArray[np.float64], scale: Scale) -> NDArray[np.uint16]:
-    """Turn norms into codes, evenly on a log scale.
-
-    Parameters
-    ----------
-    norms : ndarray of float64
-        See `gradmidi.log.Frame`.
-    scale : tuple of two floats
-        As `reach` finds it.
+    """Turn norms into codes, evenly on a log scale with the ends that `reach` finds.
 
     Examples
     --------
@@ -81,7 +181,7 @@ def codes(norms: NDArray[np.float64], scale: Scale) -> NDArray[np.uint16]:
         logs = np.log(norms)
     place = (logs - low) / ((high - low) or 1.0)
     number = np.isfinite(logs)
-    coded = np.full(norms.shape, ABSENT, dtype=np.uint16)
+    coded = np.full(norms.shape, NONE, dtype=np.uint16)
     coded[number] = np.rint(LEAST + np.clip(place[number], 0.0, 1.0) * (MOST - LEAST))
     coded[norms == 0.0] = ZERO
     coded[norms == np.inf] = INF
@@ -104,20 +204,25 @@ def levels(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.u
     return level
 
 
-def synth_tables(
-    preset: Preset, voices: int, takes: Sequence[Take]
+def _synth(
+    preset: Preset, voices: int, runs: Sequence[PlayedRun]
 ) -> tuple[dict[str, Any], list[NDArray[np.int32]]]:
     """Compute what the page's synth renders notes with, as gradmidi's own synth has it.
 
-    Returns the synth's settings and, for each take, the index of every note's spectrum.
+    Returns the synth's settings and, for each run, the index of every note's spectrum.
     """
     parts = instrument(preset, voices, RATE)
-    kinds = [
-        np.where(_column(take, "sound") == PULSE, 2, _column(take, "voice") % 2) for take in takes
+    columns = [
+        np.stack(
+            [
+                np.where(np.asarray(notes["sound"]) == PULSE, 2, np.asarray(notes["voice"]) % 2),
+                np.asarray(notes["pitch"]),
+            ]
+        )
+        for notes in (run.notes for run in runs)
     ]
-    tones = np.stack([np.concatenate(kinds), np.concatenate([_column(t, "pitch") for t in takes])])
-    tones, index = np.unique(tones, axis=1, return_inverse=True)
-    values = sorted({NEUTRAL}.union(*(take.turns["value"] for take in takes)))
+    tones, index = np.unique(np.hstack(columns), axis=1, return_inverse=True)
+    values = sorted({NEUTRAL}.union(*(run.brightness["value"] for run in runs)))
     cycles: list[float] = []
     shapes: dict[tuple[tuple[float, ...], ...], int] = {}
     shape: list[int] = []
@@ -159,9 +264,5 @@ def synth_tables(
         "brightness": values,
         "gains": text(np.array(gains, np.float32)),
     }
-    ends = np.cumsum([len(kind) for kind in kinds])[:-1]
+    ends = np.cumsum([column.shape[1] for column in columns])[:-1]
     return settings, np.split(index.ravel().astype(np.int32), ends)
-
-
-def _column(take: Take, name: str) -> NDArray[Any]:
-    return np.asarray(take.notes[name])

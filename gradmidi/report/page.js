@@ -1,4 +1,4 @@
-// The page: what is pressed, pointed at and asked for, and what is shown and said.
+// The page: buttons, keys and pointer, and what is shown and said.
 
 const element = (id) => document.getElementById(id);
 const all = (selector) => [...document.querySelectorAll(selector)];
@@ -13,17 +13,17 @@ const picture = new Picture(
   element("loss"),
 );
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
-let jumped = null;        // The fault that was last gone to, until another place is.
+let jumped = null;        // Index of the fault last jumped to; null after any other seek.
 
-// -- what stands under a time --------------------------------------------------------------
+// -- numbers at a time ----------------------------------------------------------------------
 
-const active = (time) => takes.filter((take) => take.slotAt(time) >= 0);
+const active = (time) => playedRuns.filter((played) => played.slotAt(time) >= 0);
 const several = run.runs.length > 1;
 
-// The last note that tells a voice's norm in a slot.
-function noteIn(take, slot, voice) {
-  const { start, end, voice: whose, pitch, sound } = take.notes;
-  const from = take.begins[slot], to = from + take.slotSeconds - 1e-6;
+// The last note of a voice's norm in a slot.
+function noteIn(played, slot, voice) {
+  const { start, end, voice: whose, pitch, sound } = played.notes;
+  const from = played.begins[slot], to = from + played.slotSeconds - 1e-6;
   for (let note = after(start, to) - 1; note >= 0 && start[note] > from - 60; note--) {
     if (whose[note] !== voice || sound[note] !== NORM || end[note] <= from) continue;
     return noteName(pitch[note]);
@@ -32,24 +32,24 @@ function noteIn(take, slot, voice) {
 }
 
 function numbers(voice, time) {
-  return active(time).map((take) => {
-    const slot = take.slotAt(time);
-    const code = take.heardAt(slot, voice);
+  return active(time).map((played) => {
+    const slot = played.slotAt(time);
+    const code = played.heardAt(slot, voice);
     const heard = code >= LEAST && code <= MOST;
     return {
-      take,
+      played,
       norm: digits(normOf(code, voice)),
-      note: heard ? noteIn(take, slot, voice) : "",
+      note: heard ? noteIn(played, slot, voice) : "",
     };
   });
 }
 
 function placeText(time) {
-  const parts = active(time).map((take) => {
-    const bin = take.lastBin(take.slotAt(time));
-    const loss = take.lossAt(bin);
-    const name = several ? take.name + ": " : "";
-    return `${name}step ${take.step[bin]}` +
+  const parts = active(time).map((played) => {
+    const bin = played.lastBin(played.slotAt(time));
+    const loss = played.lossAt(bin);
+    const name = several ? played.name + ": " : "";
+    return `${name}step ${played.step[bin]}` +
       (Number.isFinite(loss) ? `, loss ${digits(loss)}` : "");
   });
   return parts.join("; ");
@@ -58,8 +58,8 @@ function placeText(time) {
 function sayNumbers() {
   const time = player.time;
   const voices = run.voices.map(({ name }, voice) => {
-    const words = numbers(voice, time).map(({ take, norm, note }) =>
-      (several ? take.name + " " : "") + norm + (note ? ", note " + note : ""));
+    const words = numbers(voice, time).map(({ played, norm, note }) =>
+      (several ? played.name + " " : "") + norm + (note ? ", note " + note : ""));
     return `${name} ${words.join("; ") || "silent"}`;
   });
   const place = placeText(time);
@@ -67,14 +67,14 @@ function sayNumbers() {
     voices.join(". ") + ".");
 }
 
-// Said by a screen reader, and shown; the same words twice are said twice.
+// Show a text and have screen readers say it, also if it is the same as before.
 function say(text) {
   const region = element("said");
   region.textContent = "";
   setTimeout(() => { region.textContent = text; }, 50);
 }
 
-// -- showing where we are ------------------------------------------------------------------
+// -- the current position ------------------------------------------------------------------
 
 function show() {
   const time = player.time;
@@ -89,15 +89,15 @@ function show() {
   element("clock").textContent = text;
   element("place").textContent = place;
   const slider = element("position");
-  // While it plays, a slider in focus would be read out again and again.
+  // During playback a focused slider would be read out again and again.
   if (!player.playing || document.activeElement !== slider) {
     slider.value = time;
     slider.setAttribute("aria-valuetext", place ? `${text}, ${place}` : text);
   }
   lanes.forEach((lane, voice) => {
     const now = lane.querySelector(".now");
-    const words = numbers(voice, time).map(({ take, norm, note }) =>
-      (several ? take.name + "\u00a0" : "") + norm + (note ? "\u00a0" + note : ""));
+    const words = numbers(voice, time).map(({ played, norm, note }) =>
+      (several ? played.name + "\u00a0" : "") + norm + (note ? "\u00a0" + note : ""));
     const line = words.join(" · ") || "–";
     if (now.textContent !== line) now.textContent = line;
   });
@@ -120,7 +120,7 @@ player.changed = () => {
   if (player.playing) requestAnimationFrame(tick);
 };
 
-// -- going somewhere -----------------------------------------------------------------------
+// -- seeking -------------------------------------------------------------------------------
 
 function go(time) {
   jumped = null;
@@ -151,14 +151,14 @@ function goToFault(way) {
   return playFrom(fault.at, `Fault ${index + 1} of ${count}: ${fault.text}`);
 }
 
-// -- what is pressed -----------------------------------------------------------------------
+// -- buttons and keys ----------------------------------------------------------------------
 
 const toggle = () => (player.playing ? player.pause() : player.play());
 
 function choose(button) {
   const pressed = player.choice.switch(button.dataset.set, button.dataset.key);
   button.setAttribute("aria-pressed", String(pressed));
-  marked();
+  showChoice();
   return player.restart();
 }
 
@@ -166,12 +166,12 @@ function chooseAll() {
   player.choice.muted.clear();
   player.choice.alone.clear();
   for (const button of all("[data-key]")) button.setAttribute("aria-pressed", "false");
-  marked();
+  showChoice();
   say("All voices are heard.");
   return player.restart();
 }
 
-function marked() {
+function showChoice() {
   lanes.forEach((lane, voice) =>
     lane.classList.toggle("unheard", !player.choice.hears("voice", voice)));
   element("all").disabled = player.choice.whole;
@@ -205,7 +205,7 @@ document.addEventListener("keydown", (event) => {
   const slider = target === element("position");
   if (target.matches("select")) return;
   if (key in moves && (slider || key.startsWith("Arrow"))) {
-    const step = event.shiftKey ? Math.sign(moves[key]) * takes[0].slotSeconds : moves[key];
+    const step = event.shiftKey ? Math.sign(moves[key]) * playedRuns[0].slotSeconds : moves[key];
     event.preventDefault();
     go(player.time + step);
   } else if (slider && (key === "ArrowUp" || key === "ArrowDown")) {
@@ -244,7 +244,7 @@ for (const link of all("a[data-at]")) {
   });
 }
 
-// -- what is pointed at --------------------------------------------------------------------
+// -- the pointer ---------------------------------------------------------------------------
 
 const hover = element("hover");
 
@@ -254,7 +254,7 @@ function pointed(view, event) {
   return Math.min(Math.max(picture.from, time), picture.to);
 }
 
-// The faults whose marks are within a finger's width.
+// The faults whose marks are within six pixels.
 function faultsAt(view, event, voice) {
   if (voice < 0) return [];
   const box = view.getBoundingClientRect();
@@ -265,20 +265,20 @@ function faultsAt(view, event, voice) {
   return [...near.slice(0, 4).map(({ text }) => text), ...more];
 }
 
-function tell(view, event) {
+function showHover(view, event) {
   const time = pointed(view, event);
   const lines = [];
   const voice = lanes.indexOf(view.closest(".lane.voice"));
   if (voice >= 0) lines.push(run.voices[voice].name);
-  for (const take of active(time)) {
-    const bin = take.binAt(time);
+  for (const played of active(time)) {
+    const bin = played.binAt(time);
     if (bin < 0) continue;
-    const name = several ? take.name + ": " : "";
-    const words = [`${name}step ${take.step[bin]}`, `${digits(take.seconds[bin])} s of training`];
+    const name = several ? played.name + ": " : "";
+    const words = [`${name}step ${played.step[bin]}`, `${digits(played.seconds[bin])} s of training`];
     if (voice >= 0) {
-      words.push("norm " + digits(normOf(take.high[voice * take.bins + bin], voice)));
-    } else if (Number.isFinite(take.lossAt(bin))) {
-      words.push("loss " + digits(take.lossAt(bin)));
+      words.push("norm " + digits(normOf(played.high[voice * played.bins + bin], voice)));
+    } else if (Number.isFinite(played.lossAt(bin))) {
+      words.push("loss " + digits(played.lossAt(bin)));
     }
     lines.push(words.join(", "));
   }
@@ -308,7 +308,7 @@ for (const view of views) {
     go(pointed(view, event));
   });
   view.addEventListener("pointermove", (event) => {
-    if (event.pointerType !== "touch") tell(view, event);
+    if (event.pointerType !== "touch") showHover(view, event);
     if (event.buttons & 1 && !player.playing) go(pointed(view, event));
   });
   view.addEventListener("pointerleave", () => { hover.hidden = true; });
@@ -323,7 +323,7 @@ function start() {
   element("position").step = "any";
   const asked = /^#t=(\d+(?:\.\d+)?)$/.exec(location.hash);
   if (asked) player.at = Math.min(Number(asked[1]), run.duration);
-  marked();
+  showChoice();
   new ResizeObserver(() => { picture.draw(); show(); }).observe(element("axis"));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => picture.draw());
 }

@@ -1,8 +1,8 @@
-"""The page itself: one HTML file that holds its picture, its sound and its text.
+"""The page of one or more runs: an HTML file that holds their picture, sound and text.
 
 What a user wrote (layers, marks, names) reaches the page through a template that escapes it,
-or as JSON that is only ever shown as text. The content-security policy lets run the one
-script and the one style whose digests it names, and nothing be fetched.
+or as JSON that is only shown as text. The content-security policy allows only the script and
+the style whose digests it names, and no request to the network.
 """
 
 import base64
@@ -20,44 +20,32 @@ from typing import Any
 import jinja2
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from gradmidi.base.files import WholeFile
-from gradmidi.log import ABSENT, Layer
+from gradmidi.log import Layer
 from gradmidi.music.events import Fault
 from gradmidi.music.preset import Preset
 from gradmidi.music.scale import note_name
 from gradmidi.music.voices import Voice
-from gradmidi.report import data as pack
-from gradmidi.report.curves import Curves, heard
-from gradmidi.report.landmarks import landmarks
-from gradmidi.report.take import Take
+from gradmidi.report.curves import notable
+from gradmidi.report.data import Played, data_of
 from gradmidi.text.audibility import describe as audible
 
 __all__ = ["Page", "Point"]
 
 SCRIPTS = ("run.js", "synth.js", "player.js", "picture.js", "page.js")
-"""In the order they are read: each stands on those before it."""
+"""In the order in which they run: each uses those before it."""
 
 LEAD_SECONDS = 2.0
-"""What went wrong is played from this much before it."""
+"""A fault is played from this many seconds before it."""
 
 MOST_ROWS = 500
-LOG_LOSS = 20.0
-"""Loss is drawn on a log axis where its largest is this many times its least."""
+"""Faults in the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A place in the piece that a reader goes to.
-
-    Parameters
-    ----------
-    text : str
-        What is there.
-    at : float or None
-        Seconds of the piece; None where there is no such place.
-    """
+    """A line of text with a link into the piece; `at` is in seconds, None where it has no place."""
 
     text: str
     at: float | None
@@ -67,59 +55,34 @@ class Point:
 class Page:
     """What a page shows.
 
-    Parameters
-    ----------
-    title : str
-        The run's name, or the runs'.
-    preset : Preset
-        How norms became music.
-    layers : sequence of Layer
-        What the voices are of.
-    voices : sequence of Voice
-        A lane each.
-    takes : sequence of (Take, Curves)
-        One for each stretch of the piece and side that a run is played on.
-    text : sequence of str
-        The text twin, line by line; the first line stands below the title.
-    sound : bytes
-        The whole piece, as MP3.
-    seconds : float
-        How long it is.
-    departures : sequence of Point, optional
-        Where compared runs depart from the first.
+    `played` has one entry for each part of the piece and side that a run is played on. The first
+    line of `text` stands below the title. `sound` is the whole piece as MP3, and `seconds` its
+    length. `departures` are where compared runs depart from the first.
     """
 
     title: str
     preset: Preset
     layers: Sequence[Layer]
     voices: Sequence[Voice]
-    takes: Sequence[tuple[Take, Curves]]
+    played: Played
     text: Sequence[str]
     sound: bytes
     seconds: float
     departures: Sequence[Point] = field(default=())
 
     def write(self, path: Path) -> None:
-        """Write the file: whole, or not at all.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written.
-        """
+        """Write the file, whole or not at all."""
         with WholeFile(path) as new:
             new.file.write(self.html().encode("utf-8", "replace"))
 
     def html(self) -> str:
-        """Fill the template."""
+        """Return the page as HTML."""
         script = "".join(_part(name) for name in SCRIPTS)
         style = _part("page.css")
-        runs = list(dict.fromkeys(take.name for take, _ in self.takes))
-        scales = self._scales()
+        runs = list(dict.fromkeys(run.name for run, _ in self.played))
         faults = self._faults()
         marks = self._marks()
-        loss = self._loss_scale()
-        data = _json(self._data(runs, scales, faults, marks, loss))
+        data = _json(self._script_data(runs, faults, marks))
         return _template().render(
             policy=_policy(script, style),
             version=version("gradmidi"),
@@ -132,13 +95,13 @@ class Page:
             runs=runs,
             voices=[self._voice(voice) for voice in self.voices],
             faults=faults,
-            fault_sounds=any(v < 0 for take, _ in self.takes for v in set(take.notes["voice"])),
+            fault_sounds=any(v < 0 for run, _ in self.played for v in set(run.notes["voice"])),
             faults_text=_told(faults),
             marks=marks,
             marks_label=f", {_count(len(marks), 'mark')}" if marks else "",
             departures=[self._place(point) for point in self.departures],
-            landmarks=self._landmarks(),
-            loss_label=self._loss_label() if loss else "",
+            notable=self._notable(),
+            loss_label=self._loss_label(),
             picture_text=self._picture_text(len(runs)),
             duration_text=self._clock(self.seconds),
             listening=[f"{self.preset.title}. {self.preset.use}", *audible(self.preset)],
@@ -147,102 +110,20 @@ class Page:
             most_rows=MOST_ROWS,
         )
 
-    # -- numbers for the script ----------------------------------------------------------------
-
-    def _data(
+    def _script_data(
         self,
         runs: Sequence[str],
-        scales: Sequence[pack.Scale],
         faults: Sequence[Mapping[str, Any]],
         marks: Sequence[Mapping[str, Any]],
-        loss: tuple[float, float, bool] | None,
     ) -> dict[str, Any]:
-        synth, spectra = pack.synth_tables(
-            self.preset, len(self.voices), [take for take, _ in self.takes]
-        )
         return {
             "duration": self.seconds,
             "runs": runs,
-            "voices": [
-                {
-                    "name": voice.name,
-                    "layers": [self.layers[i].name for i in voice.layers],
-                    "scale": scale,
-                }
-                for voice, scale in zip(self.voices, scales, strict=True)
-            ],
-            "takes": [
-                self._take(take, curves, scales, loss, index)
-                for (take, curves), index in zip(self.takes, spectra, strict=True)
-            ],
-            "faults": [{k: fault[k] for k in ("at", "voice", "text")} for fault in faults],
-            "marks": [{k: mark[k] for k in ("at", "text")} for mark in marks],
+            "faults": [{key: fault[key] for key in ("at", "voice", "text")} for fault in faults],
+            "marks": [{key: mark[key] for key in ("at", "text")} for mark in marks],
             "departures": [{"at": p.at} for p in self.departures if p.at is not None],
-            "lossScale": loss,
-            "synth": synth,
+            **data_of(self.preset, self.layers, self.voices, self.played),
         }
-
-    def _take(
-        self,
-        take: Take,
-        curves: Curves,
-        scales: Sequence[pack.Scale],
-        loss: tuple[float, float, bool] | None,
-        spectra: NDArray[np.int32],
-    ) -> dict[str, Any]:
-        slot_ticks = self.preset.time.slot_ticks(len(self.voices))
-        binned = not np.array_equal(np.where(curves.high > 0.0, curves.high, ABSENT), curves.low)
-
-        last = float(curves.seconds.max(initial=0.0))
-
-        def coded(norms: np.ndarray) -> str:
-            columns = [pack.codes(c, s) for c, s in zip(norms.T, scales, strict=True)]
-            return pack.text(np.concatenate(columns))
-
-        return {
-            "name": take.name,
-            "run": take.run,
-            "side": take.side,
-            "start": take.start,
-            "end": take.end,
-            "tickSeconds": self.preset.time.tick_seconds,
-            "slotSeconds": slot_ticks * self.preset.time.tick_seconds,
-            "slots": pack.text(np.array([s.tick // slot_ticks for s in take.slots], np.int32)),
-            "heard": coded(heard(take.slots, curves)),
-            "first": pack.text(curves.first),
-            "bins": len(curves.step),
-            "step": _steps(curves.step),
-            "last": last,
-            "seconds": pack.text(pack.levels(curves.seconds, 0.0, last)),
-            "loss": _losses(curves.loss, loss),
-            "high": coded(curves.high),
-            "low": coded(curves.low) if binned else None,
-            "notes": {
-                **{name: pack.text(column) for name, column in take.notes.items()},
-                "pitch": pack.text(np.asarray(take.notes["pitch"], np.float32)),
-                "spectrum": pack.text(spectra),
-            },
-            "turns": {name: pack.text(column) for name, column in take.turns.items()},
-        }
-
-    def _scales(self) -> list[pack.Scale]:
-        return [
-            pack.reach(
-                *(part[:, voice.index] for _, c in self.takes for part in (c.high, c.low)),
-                *(np.array([s.norms[voice.index] for s in take.slots]) for take, _ in self.takes),
-            )
-            for voice in self.voices
-        ]
-
-    def _loss_scale(self) -> tuple[float, float, bool] | None:
-        values = np.concatenate([c.loss for _, c in self.takes])
-        values = values[np.isfinite(values)]
-        if not values.size:
-            return None
-        low, high = float(values.min()), float(values.max())
-        if low > 0.0 and high > LOG_LOSS * low:
-            return math.log(low), math.log(high), True
-        return low, high, False
 
     # -- words ---------------------------------------------------------------------------------
 
@@ -250,20 +131,18 @@ class Page:
         whose = {
             self.layers[layer].name: voice.index for voice in self.voices for layer in voice.layers
         }
-        several = len({take.name for take, _ in self.takes}) > 1
+        several = len({run.name for run, _ in self.played}) > 1
         found = []
-        for take, _ in self.takes:
-            for fault in take.faults:
+        for run, _ in self.played:
+            for fault in run.faults:
                 place = self._place(
-                    Point(
-                        _fault_text(fault, take.name if several else ""), take.seconds(fault.tick)
-                    )
+                    Point(_fault_text(fault, run.name if several else ""), run.seconds(fault.tick))
                 )
                 place |= {
                     "kind": fault.kind,
                     "layer": fault.layer,
                     "voice": whose.get(fault.layer),
-                    "run": take.name,
+                    "run": run.name,
                     "step": fault.step,
                     "value": f"{fault.value:.4g}",
                 }
@@ -272,21 +151,21 @@ class Page:
 
     def _marks(self) -> list[dict[str, Any]]:
         points = {
-            (take.seconds(mark.tick), mark.text) for take, _ in self.takes for mark in take.marks
+            (run.seconds(mark.tick), mark.text) for run, _ in self.played for mark in run.marks
         }
         return [self._place(Point(text, at)) for at, text in sorted(points)]
 
-    def _landmarks(self) -> list[dict[str, Any]]:
+    def _notable(self) -> list[dict[str, Any]]:
         found = []
-        told = set()
-        for take, curves in self.takes:
-            if take.run in told:
+        seen = set()
+        for run, curves in self.played:
+            if run.run in seen:
                 continue  # The first of several runs is played against each of the others.
-            told.add(take.run)
-            name = f"{take.name}: " if len(self.takes) > 1 else ""
-            for place, text in landmarks(curves, self.voices):
+            seen.add(run.run)
+            name = f"{run.name}: " if len(self.played) > 1 else ""
+            for place, text in notable(curves, self.voices):
                 slot = int(np.searchsorted(curves.first, place, side="right")) - 1
-                at = take.seconds(take.slots[slot].tick)
+                at = run.seconds(run.slots[slot].tick)
                 found.append(self._place(Point(name + text, at)))
         return found
 
@@ -307,10 +186,10 @@ class Page:
         if self.preset.pitch.law == "log":
             home = f"at home on {note_name(self.preset.home_notes(len(self.voices))[voice.index])}"
         lines = []
-        for take, curves in self.takes:
+        for run, curves in self.played:
             norms = curves.high[:, voice.index]
             finite = norms[np.isfinite(norms) & (norms >= 0.0)]
-            name = f"{take.name}: " if len(self.takes) > 1 else ""
+            name = f"{run.name}: " if len(self.played) > 1 else ""
             if finite.size:
                 first, last = finite[0], finite[-1]
                 lines.append(
@@ -327,26 +206,28 @@ class Page:
 
     def _loss_label(self) -> str:
         lines = []
-        for take, curves in self.takes:
+        for run, curves in self.played:
             finite = curves.loss[np.isfinite(curves.loss)]
             if finite.size:
-                name = f"{take.name}: " if len(self.takes) > 1 else ""
+                name = f"{run.name}: " if len(self.played) > 1 else ""
                 lines.append(f"{name}first {finite[0]:.3g}, last {finite[-1]:.3g}")
-        return "Loss. " + "; ".join(lines)
+        return "Loss. " + "; ".join(lines) if lines else ""
 
     def _picture_text(self, runs: int) -> str:
-        take, curves = self.takes[0]
-        frames = len(curves.step) / max(1, len(take.slots))
+        run, curves = self.played[0]
+        frames = len(curves.step) / max(1, len(run.slots))
         lines = [
-            "A lane a voice: its norm as a line on a log axis, its notes below. Red triangles are "
-            "faults; short strokes at the head of a lane are nan or inf, at its foot exact zero. "
-            "Click, or press the arrow keys, to go somewhere."
+            "Each row is one voice: its norm as a line on a log axis, its notes below. Red "
+            "triangles are faults. Short marks at the top of a row are nan or inf; at the bottom, "
+            "exactly zero. Click in the picture or press the arrow keys to move."
         ]
         if runs > 1:
-            lines.append("The first run is on the left and solid, the other on the right, dashed.")
+            lines.append(
+                "The first run is on the left and solid; the other is on the right and dashed."
+            )
         if frames > 1.5:
             lines.append(
-                "Several steps share a slot here: their largest norm sounds; the line shows all."
+                "Several steps share a slot: their largest norm is heard, the line shows all."
             )
         return " ".join(lines)
 
@@ -355,20 +236,6 @@ class Page:
             return f"{seconds:.1f} s"
         whole = math.floor(seconds + 0.05)
         return f"{whole // 60}:{whole % 60:02d}"
-
-
-def _steps(steps: np.ndarray) -> list[int] | str:
-    """Pack step numbers: the first and the distance where all have the same."""
-    if len(steps) > 1 and (np.diff(steps) == steps[1] - steps[0]).all():
-        return [int(steps[0]), int(steps[1] - steps[0])]
-    return pack.text(steps)
-
-
-def _losses(values: np.ndarray, scale: tuple[float, float, bool] | None) -> str | None:
-    if scale is None or not np.isfinite(values).any():
-        return None
-    low, high, logarithmic = scale
-    return pack.text(pack.levels(np.log(values) if logarithmic else values, low, high))
 
 
 def _fault_text(fault: Fault, run: str) -> str:

@@ -1,12 +1,12 @@
-// The picture: the loss, a lane a voice, and the piece's time above them.
+// The picture: the time axis, the loss, and a row for each voice.
 
-const NOTES = 0.3;        // The part of a lane that the notes take.
+const NOTES = 0.3;        // The part of a lane that the notes played.
 const GUTTER = 46;        // Left of the picture, for the numbers on its axes.
 const LABEL_GAP = 8;
 
 class Picture {
   constructor(lanes, axis, loss) {
-    this.lanes = lanes;   // Canvases, a voice each.
+    this.lanes = lanes;   // A canvas for each voice.
     this.axis = axis;
     this.loss = loss;
     this.from = 0;
@@ -21,9 +21,9 @@ class Picture {
     return this.from + ((x - GUTTER) / (width - GUTTER)) * (this.to - this.from);
   }
 
-  // Show `span` seconds around `time`, kept where it stands in the picture.
+  // Zoom by a factor; `time` keeps its place in the picture.
   zoom(time, factor) {
-    const least = Math.min(run.duration, 8 * takes[0].slotSeconds);
+    const least = Math.min(run.duration, 8 * playedRuns[0].slotSeconds);
     const span = Math.min(run.duration, Math.max(least, (this.to - this.from) * factor));
     const place = (time - this.from) / (this.to - this.from || 1);
     const held = place >= 0 && place <= 1 ? place : 0.5;
@@ -32,7 +32,7 @@ class Picture {
     this.draw();
   }
 
-  // Turn the page where the cursor has left it.
+  // Scroll to the cursor where it has left the picture.
   follow(time) {
     if (time >= this.from && time <= this.to) return;
     const span = this.to - this.from;
@@ -43,11 +43,11 @@ class Picture {
 
   pitchRange(voice) {
     let low = Infinity, high = -Infinity;
-    for (const take of takes) {
-      for (let note = 0; note < take.notes.voice.length; note++) {
-        if (take.notes.voice[note] !== voice) continue;
-        low = Math.min(low, take.notes.pitch[note]);
-        high = Math.max(high, take.notes.pitch[note]);
+    for (const played of playedRuns) {
+      for (let note = 0; note < played.notes.voice.length; note++) {
+        if (played.notes.voice[note] !== voice) continue;
+        low = Math.min(low, played.notes.pitch[note]);
+        high = Math.max(high, played.notes.pitch[note]);
       }
     }
     return low > high ? null : [low - 1.5, high + 1.5];
@@ -132,24 +132,24 @@ class Picture {
       return height - 8 - ((place - low) / (high - low || 1)) * (height - 16);
     };
     this.grid(pen, width, up, logarithmic, low, high);
-    takes.forEach((take, index) => {
-      if (take.loss === null) return;
+    playedRuns.forEach((played, index) => {
+      if (played.loss === null) return;
       pen.strokeStyle = this.colour(index, null);
       pen.lineWidth = 1.3;
-      pen.setLineDash(take.side > 0 ? [5, 3] : []);
-      this.curve(pen, take, width, (bin) => {
-        const value = take.loss[bin];
+      pen.setLineDash(played.side > 0 ? [5, 3] : []);
+      this.curve(pen, played, width, (bin) => {
+        const value = played.loss[bin];
         return Number.isFinite(value) && (!logarithmic || value > 0) ? up(value) : null;
       });
       pen.setLineDash([]);
     });
   }
 
-  // What bins hold, pixel by pixel: a line through them, or where several fall into a pixel
-  // nearly everywhere, their extent in it.
-  curve(pen, take, width, up, upLow = up) {
-    const first = Math.max(0, after(take.at, this.from) - 2);
-    const last = Math.min(take.bins, after(take.at, this.to) + 1);
+  // Draw the curve of some bins: as a line or, with several bins in most pixels, as the range
+  // of values in each pixel.
+  curve(pen, played, width, up, upLow = up) {
+    const first = Math.max(0, after(played.at, this.from) - 2);
+    const last = Math.min(played.bins, after(played.at, this.to) + 1);
     const dense = last - first > width - GUTTER;
     const fine = dense ? 1 : 2;
     const columns = [];
@@ -160,7 +160,7 @@ class Picture {
         column = null;
         continue;
       }
-      const x = Math.round(this.x(take.at[bin], width) * fine) / fine;
+      const x = Math.round(this.x(played.at[bin], width) * fine) / fine;
       const high = y === null ? low : y, deep = low === null ? y : low;
       if (column === null || column.x !== x) {
         column = { x, top: high, bottom: deep, joined: column !== null };
@@ -174,7 +174,7 @@ class Picture {
     pen.beginPath();
     pen.rect(GUTTER, 0, width, 1000);
     pen.clip();
-    if (dense) this.fillColumns(pen, columns, take.side > 0);
+    if (dense) this.fillColumns(pen, columns, played.side > 0);
     else this.strokeColumns(pen, columns);
     pen.restore();
   }
@@ -184,13 +184,13 @@ class Picture {
     columns.forEach(({ x, top, bottom, joined }, index) => {
       const followed = index + 1 < columns.length && columns[index + 1].joined;
       if (joined) pen.lineTo(x, top); else pen.moveTo(x, top);
-      // A point alone is still a dot.
+      // A single point is drawn as a dot.
       pen.lineTo(x + (top === bottom && !joined && !followed ? 0.8 : 0), bottom);
     });
     pen.stroke();
   }
 
-  // Rectangles that touch: many times as fast as a line that goes up and down in every pixel.
+  // Touching rectangles are many times as fast as a line that goes up and down in every pixel.
   fillColumns(pen, columns, dashed) {
     pen.fillStyle = pen.strokeStyle;
     let before = null;
@@ -199,7 +199,7 @@ class Picture {
       const top = joined ? Math.min(column.top, before.bottom) : column.top;
       const bottom = joined ? Math.max(column.bottom, before.top) : column.bottom;
       before = column;
-      // What stands out is drawn in the gaps of a dashed line too.
+      // A spike is drawn in the gaps of a dashed line too.
       if (dashed && x % 8 >= 5 && bottom - top < 8) continue;
       pen.fillRect(x - 0.5, top - 0.6, 1, bottom - top + 1.2);
     }
@@ -218,34 +218,34 @@ class Picture {
     pen.moveTo(GUTTER, tall + 0.5);
     pen.lineTo(width, tall + 0.5);
     pen.stroke();
-    takes.forEach((take, index) => {
+    playedRuns.forEach((played, index) => {
       const colour = this.colour(index, voice);
       pen.strokeStyle = colour;
       pen.lineWidth = 1.4;
-      pen.setLineDash(take.side > 0 ? [5, 3] : []);
-      const offset = voice * take.bins;
+      pen.setLineDash(played.side > 0 ? [5, 3] : []);
+      const offset = voice * played.bins;
       const read = (codes) => (bin) => {
         const code = codes[offset + bin];
         return code >= LEAST && code <= MOST ? up(high > low ? share(code) : 0.5) : null;
       };
-      this.curve(pen, take, width, read(take.high), read(take.low));
+      this.curve(pen, played, width, read(played.high), read(played.low));
       pen.setLineDash([]);
-      this.strange(pen, take, voice, width, tall);
-      this.drawNotes(pen, take, voice, colour, width, tall + 3, height - 2);
+      this.strange(pen, played, voice, width, tall);
+      this.drawNotes(pen, played, voice, colour, width, tall + 3, height - 2);
     });
     this.points(pen, voice, width);
   }
 
-  // What has no place on a log axis: zero at the foot of the lane, nan and inf at its head.
-  strange(pen, take, voice, width, tall) {
-    const offset = voice * take.bins;
-    const first = Math.max(0, after(take.at, this.from) - 1);
-    const last = Math.min(take.bins, after(take.at, this.to));
+  // Mark what a log axis cannot show: zero at the bottom of the row, nan and inf at the top.
+  strange(pen, played, voice, width, tall) {
+    const offset = voice * played.bins;
+    const first = Math.max(0, after(played.at, this.from) - 1);
+    const last = Math.min(played.bins, after(played.at, this.to));
     const drawn = new Set();
     for (let bin = first; bin < last; bin++) {
-      const code = take.high[offset + bin];
+      const code = played.high[offset + bin];
       if (code !== ZERO && code < INF) continue;
-      const x = Math.round(this.x(take.at[bin], width));
+      const x = Math.round(this.x(played.at[bin], width));
       const key = code === ZERO ? x : x + 0.5;
       if (drawn.has(key)) continue;
       drawn.add(key);
@@ -254,14 +254,14 @@ class Picture {
     }
   }
 
-  drawNotes(pen, take, voice, colour, width, top, bottom) {
+  drawNotes(pen, played, voice, colour, width, top, bottom) {
     if (this.pitches[voice] === null) return;
     const [low, high] = this.pitches[voice];
-    // Two runs at once have half the height each.
+    // Two runs at once get half the height each.
     const middle = (top + bottom) / 2;
-    if (take.side < 0) bottom = middle - 1;
-    if (take.side > 0) top = middle + 1;
-    const { start, end, voice: whose, pitch } = take.notes;
+    if (played.side < 0) bottom = middle - 1;
+    if (played.side > 0) top = middle + 1;
+    const { start, end, voice: whose, pitch } = played.notes;
     const tall = Math.max(2, Math.min(5, ((bottom - top) / (high - low)) * 1.6));
     pen.fillStyle = colour;
     const first = after(start, this.from - 20), last = after(start, this.to);
@@ -311,8 +311,8 @@ class Picture {
   }
 
   colour(index, voice) {
-    const take = takes[index];
-    if (take.side !== 0 || takes.length > 1) return this.ink(take.side > 0 ? "right" : "left");
+    const played = playedRuns[index];
+    if (played.side !== 0 || playedRuns.length > 1) return this.ink(played.side > 0 ? "right" : "left");
     if (voice === null) return this.ink("ink");
     const count = run.voices.length;
     const hue = 250 - (290 * voice) / Math.max(1, count - 1);
@@ -320,11 +320,11 @@ class Picture {
   }
 }
 
-// The least distance of ticks, of those a reader counts in, that is no less than `least`.
+// The smallest usual distance of ticks that is at least `least`.
 const DISTANCES = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600];
 const niceStep = (least) => DISTANCES.find((step) => step >= least) || 1800;
 
-// Powers of ten within a range of natural logarithms; its two ends where there is none.
+// Powers of ten within a range of natural logarithms; else the two ends of the range.
 function decades(low, high) {
   const first = Math.ceil(low / Math.LN10 - 1e-9), last = Math.floor(high / Math.LN10 + 1e-9);
   const every = Math.max(1, Math.ceil((last - first + 1) / 5));

@@ -1,6 +1,12 @@
-"""A run as a picture: the norms on a log axis above, the notes as a piano roll below."""
+"""Pictures and films of a run: norms on a log axis above, notes as a piano roll below.
+
+A film is the picture with a cursor that moves across it, and the sound.
+"""
 
 import math
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,42 +16,38 @@ import numpy as np
 from gradmidi.base.files import WholeFile
 from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
-from gradmidi.music.events import FAULT_VOICE, End, Event, Fault, Mark, Off, On, Step
+from gradmidi.music.events import FAULT_VOICE, Event
 from gradmidi.music.scale import note_name
 from gradmidi.music.score import Score
-from gradmidi.report.curves import heard, trace
+from gradmidi.report.curves import heard, is_logarithmic, trace
+from gradmidi.report.played import PlayedRun
+from gradmidi.sound.audiofile import AudioFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Picture", "save_figure"]
+__all__ = ["Film", "Picture", "plain_text", "save_figure"]
 
 FAULT_COLOUR = "#d4351c"
 LABELLED_VOICES = 15
 LONGEST_LABEL = 40
 DPI = 120
 
-LOG_LOSS = 20.0
-"""Loss is drawn on a log axis where its largest is this many times its least."""
+FILM_INCHES = (16.0, 9.0)
+"""Width and height of a film; at 120 dots an inch it has 1920 by 1080 pixels."""
+
+FRAME_RATE = 30
+"""Frames of a film a second."""
+
+CURSOR = "0x1b1f24", 4
+"""Colour of a film's cursor, and its width in pixels."""
 
 
 class Picture:
     """Draws the events it is sent: a file sink for ``.png`` and ``.svg``.
 
-    Parameters
-    ----------
-    path : Path
-        The file; its ending is the format.
-    score : Score
-        What the events come from.
-    log : RunLog
-        The run; its name stands above, and it is read again for the norms, at `draw`.
-
-    Raises
-    ------
-    GradmidiError
-        If Matplotlib is not installed.
+    Raises GradmidiError if Matplotlib is not installed.
     """
 
     def __init__(self, path: Path, score: Score, log: RunLog) -> None:
@@ -56,56 +58,25 @@ class Picture:
                 f"{path.name} needs Matplotlib; install it with: pip install 'gradmidi[plot]'"
             ) from error
         self.path = path
-        self._preset = score.preset
         self._voices = score.voices
         self._log = log
-        self._steps: list[Step] = []
-        self._notes: list[list[tuple[float, float, float]]] = [[] for _ in self._voices]
-        self._sounding: dict[tuple[int, int], list[On]] = {}
-        self._faults: list[Fault] = []
-        self._marks: list[Mark] = []
-        self._end = 0
+        self.played = PlayedRun(log.name, score.preset.time.tick_seconds)
 
     def send(self, events: Sequence[Event]) -> None:
-        """Remember what is drawn at `close`."""
-        for event in events:
-            match event:
-                case Step():
-                    self._steps.append(event)
-                case On(voice=voice, note=note) if voice != FAULT_VOICE:
-                    self._sounding.setdefault((voice, note), []).append(event)
-                case Off(tick=tick, voice=voice, note=note):
-                    started = self._sounding.get((voice, note))
-                    if started:
-                        on = started.pop(0)
-                        self._notes[voice].append((on.tick, tick, on.pitch))
-                case Fault():
-                    self._faults.append(event)
-                case Mark(voice=None):
-                    self._marks.append(event)
-                case End(tick=tick):
-                    self._end = tick
+        """Keep the events until `close` draws them."""
+        self.played.send(events)
 
     def close(self) -> None:
-        """Draw, and write the file whole."""
-        figure = self.draw()
-        save_figure(figure, self.path)
+        """Draw, and write the file."""
+        save_figure(self.draw(), self.path)
 
     def abort(self) -> None:
         """Write no file."""
 
     def draw(self, inches: tuple[float, float] = (12.0, 7.0)) -> "Figure":
-        """Draw what was sent.
+        """Draw the events so far on a figure of this width and height, at 120 dots an inch.
 
-        Parameters
-        ----------
-        inches : tuple of two floats, default (12, 7)
-            Width and height, at 120 pixels an inch.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            Its first two axes, above and below, share the seconds of the piece.
+        Its first two axes, above and below, share the seconds of the piece.
         """
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -121,17 +92,16 @@ class Picture:
             axes.set_axisbelow(True)
             for spine in ("top", "right"):
                 axes.spines[spine].set_visible(False)
-            for tick in self._marks:
-                axes.axvline(
-                    self._seconds(tick.tick), color="#777777", linewidth=0.8, linestyle=":"
-                )
-        figure.suptitle(_plain(self._log.name, 80), fontsize=13)
+            for mark in self.played.marks:
+                seconds = self.played.seconds(mark.tick)
+                axes.axvline(seconds, color="#777777", linewidth=0.8, linestyle=":")
+        figure.suptitle(plain_text(self._log.name, 80), fontsize=13)
         return figure
 
     def _draw_norms(self, axes: "Axes", colours: Sequence[str]) -> None:
-        seconds = [self._seconds(step.tick) for step in self._steps]
-        curves = trace(self._log.frames(), self._steps, self._voices, self._log.steps)
-        norms = heard(self._steps, curves)
+        slots = self.played.slots
+        seconds = [self.played.seconds(slot.tick) for slot in slots]
+        norms = heard(slots, trace(self._log.frames(), slots, self._voices, self._log.steps))
         norms[~(np.isfinite(norms) & (norms > 0.0))] = math.nan
         for voice, colour in zip(self._voices, colours, strict=True):
             axes.plot(
@@ -141,53 +111,64 @@ class Picture:
                 linewidth=1.4,
                 marker=".",
                 markersize=2,
-                label=_plain(voice.name, LONGEST_LABEL),
+                label=plain_text(voice.name, LONGEST_LABEL),
             )
         axes.set_yscale("log")
         axes.set_ylabel("gradient norm")
         loss = [
-            (s, step.loss)
-            for s, step in zip(seconds, self._steps, strict=True)
-            if step.loss is not None and math.isfinite(step.loss)
+            (at, slot.loss)
+            for at, slot in zip(seconds, slots, strict=True)
+            if slot.loss is not None and math.isfinite(slot.loss)
         ]
         if loss:
             other = axes.twinx()
             values = [value for _, value in loss]
             other.plot(
-                [s for s, _ in loss], values, color="#999999", linewidth=1, linestyle="--", zorder=0
+                [at for at, _ in loss],
+                values,
+                color="#999999",
+                linewidth=1,
+                linestyle="--",
+                zorder=0,
             )
-            if min(values) > 0.0 and max(values) > LOG_LOSS * min(values):
+            if is_logarithmic(min(values), max(values)):
                 other.set_yscale("log")
             other.set_ylabel("loss (dashed)", color="#666666")
             other.spines["top"].set_visible(False)
-        for fault in self._faults:
-            axes.axvline(self._seconds(fault.tick), color=FAULT_COLOUR, linewidth=0.8)
+        for fault in self.played.faults:
+            axes.axvline(self.played.seconds(fault.tick), color=FAULT_COLOUR, linewidth=0.8)
         if len(self._voices) <= LABELLED_VOICES:
             axes.legend(loc="upper left", bbox_to_anchor=(1.06, 1.0), fontsize=8, frameon=False)
 
     def _draw_notes(self, axes: "Axes", colours: Sequence[str]) -> None:
-        for notes, colour in zip(self._notes, colours, strict=True):
-            if not notes:
-                continue
-            starts = [self._seconds(start) for start, _, _ in notes]
-            lengths = [self._seconds(end) - self._seconds(start) for start, end, _ in notes]
-            pitches = [pitch for _, _, pitch in notes]
-            axes.barh(pitches, lengths, left=starts, height=0.8, color=colour, linewidth=0)
-        pitches = [pitch for notes in self._notes for _, _, pitch in notes]
-        if pitches:
-            low, high = math.floor(min(pitches)), math.ceil(max(pitches))
+        notes = {name: np.asarray(column) for name, column in self.played.notes.items()}
+        starts, ends = (notes[edge] * self.played.tick_seconds for edge in ("start", "end"))
+        for voice, colour in zip(self._voices, colours, strict=True):
+            own = notes["voice"] == voice.index
+            if own.any():
+                axes.barh(
+                    notes["pitch"][own],
+                    (ends - starts)[own],
+                    left=starts[own],
+                    height=0.8,
+                    color=colour,
+                    linewidth=0,
+                )
+        pitches = notes["pitch"][notes["voice"] != FAULT_VOICE]
+        if pitches.size:
+            low, high = math.floor(pitches.min()), math.ceil(pitches.max())
             ticks = [
                 note for note in range(low - low % 12, high + 13, 12) if low - 6 <= note <= high + 6
             ]
             axes.set_yticks(ticks, [note_name(note) for note in ticks])
         labels: dict[int, list[str]] = {}
-        for fault in self._faults:
+        for fault in self.played.faults:
             labels.setdefault(fault.tick, []).append(f"{fault.kind} {fault.layer}".strip())
         for tick, names in labels.items():
-            seconds = self._seconds(tick)
+            seconds = self.played.seconds(tick)
             axes.axvline(seconds, color=FAULT_COLOUR, linewidth=0.8)
             axes.annotate(
-                _plain(", ".join(dict.fromkeys(names)), LONGEST_LABEL),
+                plain_text(", ".join(dict.fromkeys(names)), LONGEST_LABEL),
                 (seconds, 1.0),
                 xycoords=("data", "axes fraction"),
                 rotation=90,
@@ -198,10 +179,7 @@ class Picture:
             )
         axes.set_ylabel("note")
         axes.set_xlabel("seconds of the piece")
-        axes.set_xlim(0.0, max(self._seconds(self._end), 1e-3))
-
-    def _seconds(self, tick: float) -> float:
-        return tick * self._preset.time.tick_seconds
+        axes.set_xlim(0.0, max(self.played.end, 1e-3))
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
@@ -217,8 +195,8 @@ def save_figure(figure: "Figure", path: Path) -> None:
         figure.savefig(new.file, format=kind, metadata=metadata)
 
 
-def _plain(text: str, longest: int) -> str:
-    """Take the meaning from dollar signs, and what is too long to leave room for a picture."""
+def plain_text(text: str, longest: int) -> str:
+    """Return text that Matplotlib shows as it is, cut to a number of characters."""
     short = text if len(text) <= longest else text[: longest - 1] + "…"
     return short.replace("$", r"\$")
 
@@ -229,3 +207,91 @@ def _colours(count: int) -> list[str]:
 
     palette = matplotlib.colormaps["turbo"]
     return [to_hex(palette(0.08 + 0.84 * i / max(1, count - 1))) for i in range(count)]
+
+
+class Film:
+    """Writes the events it is sent as a film: a file sink for ``.mp4``.
+
+    1920 by 1080 pixels, H.264 and AAC, by the program ffmpeg. Raises GradmidiError if ffmpeg or
+    Matplotlib is not installed.
+    """
+
+    def __init__(self, path: Path, score: Score, log: RunLog) -> None:
+        if shutil.which("ffmpeg") is None:
+            raise GradmidiError(
+                f"{path.name} needs the program ffmpeg, which is not on the PATH; install it from "
+                "your system's packages (apt, brew, winget) or from ffmpeg.org"
+            )
+        self.path = path
+        self._new = WholeFile(path)
+        self._folder = Path(tempfile.mkdtemp(prefix="gradmidi-"))
+        try:
+            self._still = self._folder / "picture.png"
+            self._picture = Picture(self._still, score, log)
+            self._sound = AudioFile(self._folder / "sound.wav", score.preset, len(score.voices))
+        except BaseException:
+            self._clean()
+            raise
+
+    def send(self, events: Sequence[Event]) -> None:
+        """Keep the events for the picture, and write their sound."""
+        self._picture.send(events)
+        self._sound.send(events)
+
+    def close(self) -> None:
+        """Draw, and have ffmpeg join picture, cursor and sound.
+
+        Raises GradmidiError if ffmpeg fails, with its last line.
+        """
+        try:
+            self._sound.close()
+            place = self._draw()
+            done = subprocess.run(
+                self._command(place), stdin=subprocess.DEVNULL, capture_output=True, text=True
+            )
+            if done.returncode:
+                said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+                raise GradmidiError(f"{self.path} could not be written by ffmpeg: {said[-1]}")
+            self._new.save()
+        finally:
+            self._clean()
+
+    def abort(self) -> None:
+        """Write no file."""
+        self._sound.abort()
+        self._clean()
+
+    def _clean(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._new.discard()
+
+    def _draw(self) -> tuple[float, float, int, int]:
+        """Draw the picture; return the cursor's first and last x, its top and its height."""
+        figure = self._picture.draw(FILM_INCHES)
+        figure.savefig(self._still, format="png")
+        above, below = figure.axes[:2]
+        (begin, _), (end, _) = below.transData.transform(
+            ((0.0, 60.0), (self._picture.played.end, 60.0))
+        )
+        height = round(figure.bbox.height)
+        top = height - round(above.get_window_extent().y1)
+        return begin, end, top, height - top - round(below.get_window_extent().y0)
+
+    def _command(self, place: tuple[float, float, int, int]) -> list[str]:
+        begin, end, top, height = place
+        colour, width = CURSOR
+        seconds = max(self._picture.played.end, 1.0 / FRAME_RATE)
+        cursor = f"color=c={colour}:s={width}x{height}:r={FRAME_RATE}"
+        across = f"{begin - width / 2:.2f}+{end - begin:.2f}*min(1,t/{seconds:.6f})"
+        # The picture is decoded and converted once, not once a frame.
+        timing = f"setpts=N/{FRAME_RATE}/TB,fps={FRAME_RATE}"
+        still = f"[0:v]format=yuv420p,loop=loop=-1:size=1,{timing}[still]"
+        return [
+            *("ffmpeg", "-nostdin", "-y", "-loglevel", "error"),
+            *("-i", str(self._still), "-f", "lavfi", "-i", cursor, "-i", str(self._sound.path)),
+            *("-filter_complex", f"{still};[still][1:v]overlay=x='{across}':y={top}[v]"),
+            *("-map", "[v]", "-map", "2:a", "-t", f"{seconds:.6f}"),
+            *("-c:v", "libx264", "-preset", "veryfast", "-tune", "stillimage", "-crf", "20"),
+            *("-c:a", "aac", "-b:a", "192k", "-movflags", "+faststart"),
+            *("-f", "mp4", str(self._new.part)),
+        ]

@@ -1,10 +1,10 @@
-// The player: one clock over two sources, the sound file and, for chosen voices, the synth.
+// The player: it plays the sound file or, where voices are chosen, the synthesiser.
 
-const CHUNK = 0.25;   // Seconds of sound computed at a time,
-const AHEAD = 2.5;    // and how far ahead: a tab in the background wakes once a second.
+const CHUNK = 0.25;   // Seconds of sound in a chunk.
+const AHEAD = 2.5;    // Seconds rendered ahead: a tab in the background runs once a second.
 const FADE = 0.015;
 
-// The sound file of the whole mix, in the page's own audio element.
+// The sound file of the whole mix, in the page's audio element.
 class Mix {
   constructor(element, ended) {
     this.element = element;
@@ -24,8 +24,8 @@ class Mix {
   stop() { this.element.pause(); }
 }
 
-// Voices that are computed as they play, in chunks that follow each other without a gap.
-class Made {
+// The chosen voices, rendered while they play, in chunks without gaps.
+class ChosenVoices {
   constructor(ended, audible) {
     this.ended = ended;
     this.audible = audible;
@@ -56,7 +56,7 @@ class Made {
     const rate = this.context.sampleRate;
     const frames = Math.round(CHUNK * rate);
     const last = ((run.duration - this.anchor) / this.speed) * rate;
-    // One chunk a turn at the most, so that a slow machine still answers.
+    // At most one chunk at a time, so that a slow machine still responds.
     if (this.done < last && this.from + this.done / rate < this.context.currentTime + AHEAD) {
       const [left, right] =
         this.synth.render(this.anchor, this.speed, this.done, frames, this.audible);
@@ -81,7 +81,7 @@ class Made {
   }
 }
 
-// Which voices and runs are heard: a solo silences the others, a mute its own.
+// Which voices and runs are heard: solo silences all others, mute silences one.
 class Choice {
   constructor() {
     this.muted = new Set();
@@ -107,8 +107,8 @@ class Player {
     this.choice = new Choice();
     const ended = () => this.finish();
     this.mix = new Mix(element, ended);
-    this.made = new Made(ended, (take, voice) =>
-      this.choice.hears("run", takes[take].run) && this.choice.hears("voice", voice));
+    this.chosen = new ChosenVoices(ended, (played, voice) =>
+      this.choice.hears("run", playedRuns[played].run) && this.choice.hears("voice", voice));
     this.source = this.mix;
     this.playing = false;
     this.speed = 1;
@@ -121,7 +121,7 @@ class Player {
   async play() {
     if (this.playing) return;
     if (this.at >= run.duration - 0.01) this.at = 0;
-    this.source = this.choice.whole ? this.mix : this.made;
+    this.source = this.choice.whole ? this.mix : this.chosen;
     try {
       await this.source.start(this.at, this.speed);
       this.playing = true;

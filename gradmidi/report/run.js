@@ -1,11 +1,11 @@
-// The run as the page carries it: numbers packed as text, unpacked to typed arrays here.
+// The data of the page: numbers packed as text are unpacked to typed arrays here.
 
 const run = JSON.parse(document.getElementById("run").textContent);
 
-// What a code of a norm stands for; the numbers between lie evenly on a log scale.
+// Codes of norms; those between LEAST and MOST are numbers, evenly on a log scale.
 const ABSENT = 0, ZERO = 1, LEAST = 2, MOST = 65533, INF = 65534, NAN = 65535;
 
-// What a note tells: a voice's norm, or a fault's kind; 2: only whose the fault is.
+// What a note stands for: a norm, or a fault's sound (2: the voice that has the fault).
 const NORM = 0, PULSE = 1;
 
 function unpack(text, Kind) {
@@ -35,8 +35,8 @@ function losses(levels) {
   return logarithmic ? loss.map(Math.exp) : loss;
 }
 
-// One run as it is played: its slots, the bins its curves are drawn from, and its notes.
-class Take {
+// One run as it is played: its slots, the bins of its curves, and its notes.
+class PlayedRun {
   constructor(raw) {
     this.name = raw.name;
     this.run = raw.run;
@@ -75,20 +75,20 @@ class Take {
       sound: unpack(raw.notes.sound, Uint8Array),
       spectrum: unpack(raw.notes.spectrum, Int32Array),
     };
-    this.turns = {
-      at: seconds(raw.turns.at),
-      voice: unpack(raw.turns.voice, Int16Array),
-      value: unpack(raw.turns.value, Uint8Array),
+    this.brightness = {
+      at: seconds(raw.brightness.at),
+      voice: unpack(raw.brightness.voice, Int16Array),
+      value: unpack(raw.brightness.value, Uint8Array),
     };
   }
 
-  // The slot that sounds at a time of the piece, or -1 where this take does not.
+  // The slot that sounds at a time of the piece, or -1 where this run does not sound.
   slotAt(time) {
     if (time < this.start || time > this.end) return -1;
     return after(this.begins, time + 1e-6) - 1;
   }
 
-  // The bin whose curve stands at a time of the piece, or -1.
+  // The bin of the curves at a time of the piece, or -1.
   binAt(time) {
     if (time < this.start || time > this.end) return -1;
     return after(this.at, time + 1e-6) - 1;
@@ -107,10 +107,10 @@ class Take {
   }
 }
 
-const takes = run.takes.map((raw) => new Take(raw));
-run.takes = null;
+const playedRuns = run.played.map((raw) => new PlayedRun(raw));
+run.played = null;
 
-// How far up its lane a norm stands, 0 to 1, and the norm itself.
+// How far up its row a norm is drawn, 0 to 1, and the norm itself.
 const share = (code) => (code - LEAST) / (MOST - LEAST);
 function normOf(code, voice) {
   if (code === ABSENT) return null;
@@ -121,7 +121,7 @@ function normOf(code, voice) {
   return Math.exp(low + share(code) * (high - low));
 }
 
-// A number as it is read: three digits, and a short exponent where it is far from 1.
+// A number with three digits, and with an exponent where it is far from 1.
 function digits(value) {
   if (value === null) return "none";
   if (Number.isNaN(value)) return "nan";

@@ -25,7 +25,7 @@ function balance(shape, brightness) {
   return [gains[at], gains[at + 1]];
 }
 
-// Halves go to the even number, as they do in gradmidi's own.
+// Round halves to the even number, as Python does.
 function round(value) {
   const near = Math.round(value);
   return near - value === 0.5 && near % 2 ? near - 1 : near;
@@ -35,20 +35,20 @@ const wave = (share) => 0.5 - 0.5 * Math.cos(Math.PI * share);
 
 class Synth {
   constructor() {
-    this.players = takes.map((take) => this.prepare(take));
+    this.players = playedRuns.map((played) => this.prepare(played));
   }
 
-  // Each note's place and loudness, and where its brightness turns.
-  prepare(take) {
-    const { start, end, voice, sound } = take.notes;
+  // Find the changes of brightness of each note.
+  prepare(played) {
+    const { start, end, voice, sound } = played.notes;
     const bright = new Map();
     const held = new Map();
     const turned = new Map();
     let turn = 0;
-    const take_turns = (until) => {
-      for (; turn < take.turns.at.length && take.turns.at[turn] <= until; turn++) {
-        const who = take.turns.voice[turn], value = take.turns.value[turn];
-        const at = take.turns.at[turn];
+    const followBrightness = (until) => {
+      for (; turn < played.brightness.at.length && played.brightness.at[turn] <= until; turn++) {
+        const who = played.brightness.voice[turn], value = played.brightness.value[turn];
+        const at = played.brightness.at[turn];
         bright.set(who, value);
         for (const note of held.get(who) || []) {
           if (end[note] <= at) continue;
@@ -58,7 +58,7 @@ class Synth {
     };
     let longest = 0;
     for (let note = 0; note < start.length; note++) {
-      take_turns(start[note] + 1e-9);
+      followBrightness(start[note] + 1e-9);
       const who = voice[note];
       const value = bright.has(who) ? bright.get(who) : NEUTRAL;
       turned.set(note, [{ at: start[note], value }]);
@@ -66,27 +66,27 @@ class Synth {
       held.set(who, [...others, note]);
       longest = Math.max(longest, end[note] - start[note]);
     }
-    take_turns(Infinity);
-    return { take, turned, longest, sound };
+    followBrightness(Infinity);
+    return { played, turned, longest, sound };
   }
 
   // Gains to the left and to the right.
-  places(take, voice) {
+  places(played, voice) {
     const [left, right = left] = settings.places[voice < 0 ? run.voices.length : voice];
-    return [take.side > 0 ? 0 : left, take.side < 0 ? 0 : right];
+    return [played.side > 0 ? 0 : left, played.side < 0 ? 0 : right];
   }
 
-  // Samples `first` to `first + frames` of what begins at `anchor` and runs at `speed`.
+  // Render samples `first` to `first + frames` of the piece from `anchor` on at `speed`.
   render(anchor, speed, first, frames, audible) {
     const left = new Float32Array(frames), right = new Float32Array(frames);
     const sampleOf = (time) => round(((time - anchor) * settings.rate) / speed);
     this.players.forEach((player, index) => {
-      const { start, end } = player.take.notes;
+      const { start, end } = player.played.notes;
       const ring = 3 * speed;
       const from = anchor + (first / settings.rate) * speed - player.longest - ring;
       const to = anchor + ((first + frames) / settings.rate) * speed;
       for (let note = after(start, from); note < start.length && start[note] <= to; note++) {
-        if (!audible(index, player.take.notes.voice[note])) continue;
+        if (!audible(index, player.played.notes.voice[note])) continue;
         this.add(player, note, sampleOf(start[note]), sampleOf(end[note]), sampleOf,
           first, frames, left, right);
       }
@@ -96,13 +96,13 @@ class Synth {
   }
 
   add(player, note, begin, off, sampleOf, first, frames, left, right) {
-    const { voice, velocity, spectrum } = player.take.notes;
+    const { voice, velocity, spectrum } = player.played.notes;
     const shape = spectra.shape[spectrum[note]], cycles = spectra.cycles[spectrum[note]];
     const { attack, release } = settings.timbres[spectra.timbre[spectrum[note]]];
     const from = Math.max(begin, first), to = Math.min(off + release, first + frames);
     if (from >= to) return;
     const loud = (velocity[note] / settings.velocity) ** 2;
-    const [toLeft, toRight] = this.places(player.take, voice[note]).map((gain) => gain * loud);
+    const [toLeft, toRight] = this.places(player.played, voice[note]).map((gain) => gain * loud);
 
     const size = to - from;
     const base = new Float32Array(size), upper = new Float32Array(size);

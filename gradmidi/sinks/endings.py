@@ -36,7 +36,7 @@ def _page(path: Path, score: Score, log: RunLog) -> FileSink:
 
 
 def _film(path: Path, score: Score, log: RunLog) -> FileSink:
-    from gradmidi.report.film import Film
+    from gradmidi.report.picture import Film
 
     return Film(path, score, log)
 

@@ -156,12 +156,12 @@ def test_a_spike_of_one_step_is_drawn_where_many_steps_share_a_pixel(tmp_path, w
         for (let y = 10; y < 75; y++) if (coloured(x, y)) return y;
         return 75;
       };
-      const spike = Math.round(picture.x(takes[0].at[bin], width));
+      const spike = Math.round(picture.x(playedRuns[0].at[bin], width));
       for (let x = 60; x < width - 40; x += 7) found.push(top(x));
       found.sort((a, b) => a - b);
       return [Math.min(top(spike - 1), top(spike), top(spike + 1)), found[found.length >> 1]];
     }"""
-    assert page.evaluate("takes[0].bins") == 9000
+    assert page.evaluate("playedRuns[0].bins") == 9000
     spike, usual = page.evaluate(tops, 6000)
     assert spike <= 12
     assert usual > 30
@@ -253,7 +253,7 @@ def test_solo_and_mute(page):
         False, False, True, False,
     ]  # fmt: skip
     page.get_by_role("button", name="Play", exact=True).click()
-    until(page, "player.source === player.made && player.time > 0.5")
+    until(page, "player.source === player.chosen && player.time > 0.5")
     page.get_by_role("button", name="Hear all voices").click()
     until(page, "player.playing && player.source === player.mix")
     assert time(page) > 0.5
@@ -494,7 +494,7 @@ def test_a_newcomer_finds_where_the_run_broke_by_mouse(broken_demo, visit):
     assert time(page) < step * 0.125
     page.keyboard.press("Space")
     lane = page.locator(".lane.voice .view").nth(0)
-    last = "width => picture.x(takes[0].begins.at(-1), width)"
+    last = "width => picture.x(playedRuns[0].begins.at(-1), width)"
     x = page.evaluate(last, lane.bounding_box()["width"])
     lane.hover(position={"x": x, "y": 30})
     assert "norm 0" in page.inner_text("#hover")
@@ -579,7 +579,7 @@ def test_a_comparison_fits_and_passes_axe(tmp_path, visit, axe, width, scheme):
     until(page, "player.playing")
     page.keyboard.press("k")
     page.get_by_role("button", name="Mute run higher").click()
-    assert page.evaluate("takes.map(take => player.choice.hears('run', take.run))") == [
+    assert page.evaluate("playedRuns.map(({ run }) => player.choice.hears('run', run))") == [
         True, False, True, True,
     ]  # fmt: skip
     page.evaluate("player.seek(10)")

@@ -8,8 +8,7 @@ import pytest
 from gradmidi.log import ABSENT, Frame, row
 from gradmidi.music.events import Step
 from gradmidi.music.voices import Voice
-from gradmidi.report import curves
-from gradmidi.report import data as pack
+from gradmidi.report import curves, data
 
 VOICES = (Voice(0, "a", (0,)), Voice(1, "bc", (1, 2)))
 
@@ -67,12 +66,12 @@ def test_frames_that_were_not_played_are_left_out():
 
 @pytest.mark.parametrize("norm", [1e-45, 1e-7, 0.3, 1.0, 1e5, 3e38, 1e300])
 def test_codes_keep_four_digits(norm):
-    scale = pack.reach(np.array([1e-45, 1e300]))
-    (code,) = pack.codes(np.array([norm]), scale)
+    scale = data.reach(np.array([1e-45, 1e300]))
+    (code,) = data.codes(np.array([norm]), scale)
     low, high = scale
     assert math.exp(low + (code - 2) / 65531 * (high - low)) == pytest.approx(norm, rel=7e-3)
-    near = pack.reach(np.array([norm / 100, norm * 100]))
-    (code,) = pack.codes(np.array([norm]), near)
+    near = data.reach(np.array([norm / 100, norm * 100]))
+    (code,) = data.codes(np.array([norm]), near)
     assert math.exp(near[0] + (code - 2) / 65531 * (near[1] - near[0])) == pytest.approx(
         norm, rel=1e-4
     )

@@ -126,15 +126,15 @@ def test_sound_is_the_piece(tmp_path):
 def test_numbers_come_back_out_of_it(tmp_path):
     rows = [[2.0**step, None, 0.0, math.nan] for step in range(-10, 11)]
     page = page_of(tmp_path, rows)
-    (take,) = page.data["takes"]
-    codes = np.frombuffer(base64.b64decode(take["high"]), "<u2").reshape(4, -1)
+    (run_data,) = page.data["played"]
+    codes = np.frombuffer(base64.b64decode(run_data["high"]), "<u2").reshape(4, -1)
     low, high = page.data["voices"][0]["scale"]
     norms = np.exp(low + (codes[0] - 2.0) / 65531 * (high - low))
     assert norms == pytest.approx([row[0] for row in rows], rel=2e-4)
     assert set(codes[1]) == {0}
     assert set(codes[2]) == {1}
     assert set(codes[3]) == {65535}
-    assert take["step"] == [1, 1]
+    assert run_data["step"] == [1, 1]
 
 
 def test_a_spike_of_one_step_stands_in_a_page_of_many(tmp_path):
@@ -143,9 +143,9 @@ def test_a_spike_of_one_step_stands_in_a_page_of_many(tmp_path):
     run = write_log(tmp_path / "run", rows, names=("a", "b"))
     path, *_ = render(run, tmp_path / "run.html", length=8.0)
     data = Reader(path.read_text(encoding="utf-8")).data
-    (take,) = data["takes"]
-    heard = np.frombuffer(base64.b64decode(take["heard"]), "<u2").reshape(2, -1)
-    high = np.frombuffer(base64.b64decode(take["high"]), "<u2").reshape(2, -1)
+    (run_data,) = data["played"]
+    heard = np.frombuffer(base64.b64decode(run_data["heard"]), "<u2").reshape(2, -1)
+    high = np.frombuffer(base64.b64decode(run_data["high"]), "<u2").reshape(2, -1)
     assert data["duration"] == pytest.approx(8.0, abs=0.125)
     assert high.shape[1] == 3000
     assert high[1].argmax() == 1234
@@ -178,9 +178,9 @@ def test_no_step_makes_no_page(tmp_path):
 
 def test_a_run_that_is_all_nan(tmp_path):
     page = page_of(tmp_path, [[math.nan] * 4] * 30, loss=False)
-    (take,) = page.data["takes"]
-    assert set(np.frombuffer(base64.b64decode(take["heard"]), "<u2")) == {65535}
-    assert take["loss"] is None
+    (run_data,) = page.data["played"]
+    assert set(np.frombuffer(base64.b64decode(run_data["heard"]), "<u2")) == {65535}
+    assert run_data["loss"] is None
     assert "fc1: nan at 30 steps" in page.text
 
 

@@ -1,4 +1,4 @@
-"""What a page tells from the norms alone, faults found or not."""
+"""What stands out in a run's norms, whether faults were found or not."""
 
 import math
 
@@ -7,8 +7,7 @@ import pytest
 
 from gradmidi.log import ABSENT
 from gradmidi.music.voices import Voice
-from gradmidi.report.curves import Curves
-from gradmidi.report.landmarks import landmarks
+from gradmidi.report.curves import Curves, notable
 
 VOICES = tuple(Voice(index, f"fc{index}", (index,)) for index in range(6))
 
@@ -28,7 +27,7 @@ def curves(columns, *, steps=None):
 
 
 def told(columns, **options):
-    return landmarks(curves(columns, **options), VOICES[: len(columns)])
+    return notable(curves(columns, **options), VOICES[: len(columns)])
 
 
 def test_a_run_that_goes_well_has_none():
@@ -83,4 +82,4 @@ def test_bins_of_several_steps():
 
 
 def test_no_steps():
-    assert landmarks(curves(np.empty((1, 0))), VOICES[:1]) == []
+    assert notable(curves(np.empty((1, 0))), VOICES[:1]) == []

@@ -32,12 +32,13 @@ def write_log(
     marks: Mapping[int, str] | None = None,
     loss: bool = True,
     closed: bool = True,
+    voices: Mapping[str, str] | None = None,
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "run.jsonl"
     step = 0
     with path.open("wb") as file:
-        file.write(encode_header(header(names)))
+        file.write(encode_header(header(names, voices=voices or {})))
         for step, values in enumerate(rows, 1):
             if marks and step in marks:
                 file.write(encode_mark(Mark(marks[step], (step - 1) * dt)))

@@ -48,7 +48,7 @@ def compare(
     """Lay runs side by side: the first in the left ear, the others in turn in the right."""
     from gradmidi.cli.options import length_of
     from gradmidi.comparison.compare import compare as write
-    from gradmidi.comparison.match import CLOCKS
+    from gradmidi.comparison.runs import CLOCKS
 
     if len(runs) < 2:
         raise typer.BadParameter("give two runs or more")

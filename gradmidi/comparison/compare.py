@@ -1,6 +1,7 @@
-"""Runs compared: on one clock, left and right, by the same preset, gain and reference.
+"""Comparisons of runs, written as sound, page or picture.
 
-With more than two, the first stays on the left and the others take turns on the right.
+All runs share one clock, preset, gain and reference. The first is on the left; the others take
+turns on the right.
 """
 
 import contextlib
@@ -9,14 +10,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from gradmidi.comparison.departure import RULE, Departure, departure
-from gradmidi.comparison.duet import Duet
-from gradmidi.comparison.match import CLOCKS, enter
-from gradmidi.comparison.plan import Plan, Side, lay_out, perform
+from gradmidi.comparison.pairs import Layout, PairWriter, Side, lay_out, play_pair
+from gradmidi.comparison.runs import CLOCKS, open_runs
 from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
 from gradmidi.music.events import Mark
 from gradmidi.music.preset import Preset, load
+from gradmidi.report.picture import LONGEST_LABEL, plain_text, save_figure
 from gradmidi.report.report import check_length
 from gradmidi.sound.recording import Recording
 from gradmidi.text.describe import describe
@@ -26,7 +29,13 @@ __all__ = ["ENDINGS", "Comparison", "compare"]
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
 PICTURES = (".png", ".svg")
 ENDINGS = (*SOUNDS, ".html", *PICTURES)
-"""What a comparison can be written as."""
+"""Endings of the files that a comparison can be written as."""
+
+COLOURS = ("#1361c4", "#b34700", "#1a7f37", "#8250df", "#9a6700", "#59636e")
+STYLES = ("-", "--", "-.", ":")
+FAULT_COLOUR = "#c02617"
+
+UNITS = {"step": "step", "examples": "examples", "time": "seconds"}
 
 COMMON = {"step": "step", "examples": "number of examples", "time": "time"}
 
@@ -35,16 +44,15 @@ Pair = tuple[Side, Side]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What came of comparing runs.
+    """The result of comparing runs.
 
     Parameters
     ----------
     paths : tuple of Path
         The files that were written.
     lines : tuple of str
-        Who is heard when, which layers had no match, and last, where each run departs from the
-        first, or that they had nothing in common to compare: one line each, that makes sense on
-        its own.
+        When each run is heard, which layers had no match, and last where each run departs from
+        the first, or that they have nothing in common. Each line makes sense on its own.
     """
 
     paths: tuple[Path, ...]
@@ -61,20 +69,21 @@ def compare(
 ) -> Comparison:
     """Write two or more runs side by side, as sound, page or picture.
 
-    Layers are matched by name; those that not every run has are left out, and told.
+    Layers are matched by name; those that not every run has are left out, and named. Voices are
+    those of the first run, its user's own where it has them.
 
     Parameters
     ----------
     runs : sequence of RunLog or str or Path
-        The first is the one that the others are compared with.
+        Two or more; the others are compared with the first.
     *paths : str or Path
-        Where to; the ending says what: ``.wav .flac .ogg .mp3 .html .png .svg``.
+        The files to write; the ending gives the format: ``.wav .flac .ogg .mp3 .html .png .svg``.
     by : {"step", "examples", "time"}, default "step"
-        What the runs are laid side by side by.
+        The clock on which the runs are compared.
     preset : str or Preset, default "pentatonic"
         How norms become music, the same for all.
     length : float or "full", optional
-        Seconds to fit the whole to; by default it is fitted to three minutes if longer.
+        Seconds to fit the whole to; by default three minutes, if it is longer.
     reference : RunLog or str or Path, optional
         The run whose first norms are at home; by default the first of `runs`.
 
@@ -112,13 +121,13 @@ def compare(
         raise GradmidiError(f"{len(runs)} run given; a comparison needs two or more")
     if by not in CLOCKS:
         raise GradmidiError(f"by={by!r}; runs are compared by: {', '.join(CLOCKS)}")
-    entries = enter([*runs, *([] if reference is None else [reference])], by)
-    plan = lay_out(entries[: len(runs)], entries[len(runs) :], load(preset), length)
+    opened = open_runs([*runs, *([] if reference is None else [reference])], by)
+    layout = lay_out(opened[: len(runs)], opened[len(runs) :], load(preset), length)
     for path in targets:
         if path.suffix.lower() == ".html":
-            check_length(path, plan.seconds)
+            check_length(path, layout.seconds)
     try:
-        return Comparison(targets, tuple(_write(plan, targets, by)))
+        return Comparison(targets, tuple(_write(layout, targets, by)))
     except OSError as error:
         if isinstance(error, GradmidiError):
             raise
@@ -126,36 +135,34 @@ def compare(
         raise GradmidiError(f"{where} could not be written: {error.strerror or error}") from error
 
 
-def _write(plan: Plan, targets: Sequence[Path], by: str) -> Iterator[str]:
+def _write(layout: Layout, targets: Sequence[Path], by: str) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         recordings = []
         pages = [path for path in targets if path.suffix.lower() == ".html"]
-        heard = [path for path in targets if path.suffix.lower() in SOUNDS]
+        sounds = [path for path in targets if path.suffix.lower() in SOUNDS]
         if pages:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gradmidi-"))
-            heard.append(Path(folder) / "sound.wav")
-        for path in heard:
-            recordings.append(Recording(path, 2, samples=plan.preset.sound.format))
-            stack.callback(_unless_whole, recordings[-1])
-        duet = Duet(recordings, plan.preset, len(plan.voices))
-        pairs = [perform(plan, number, duet) for number in range(2, len(plan.entries) + 1)]
+            sounds.append(Path(folder) / "sound.wav")
+        for path in sounds:
+            recordings.append(Recording(path, 2, samples=layout.preset.sound.format))
+            stack.callback(_abort_if_open, recordings[-1])
+        writer = PairWriter(recordings, layout.preset, len(layout.voices))
+        pairs = [play_pair(layout, number, writer) for number in range(2, len(layout.runs) + 1)]
         found = [
-            departure(left.slots.filled, right.slots.filled, plan.voices) for left, right in pairs
+            departure(left.slots.played, right.slots.played, layout.voices) for left, right in pairs
         ]
         for path in targets:
             if path.suffix.lower() in PICTURES:
-                from gradmidi.comparison.picture import draw
-
-                draw(path, plan, pairs, found, by)
+                _picture(path, layout, pairs, found, by)
         for recording in recordings:
             recording.close()
-        lines = list(_lines(plan, pairs, found, by))
+        lines = list(_lines(layout, pairs, found, by))
         for path in pages:
-            _page(path, plan, pairs, found, lines, heard[-1], duet.seconds)
+            _page(path, layout, pairs, found, lines, sounds[-1], writer.seconds)
     yield from lines
 
 
-def _unless_whole(recording: Recording) -> None:
+def _abort_if_open(recording: Recording) -> None:
     if not recording.closed:
         recording.abort()
 
@@ -164,38 +171,38 @@ def _unless_whole(recording: Recording) -> None:
 
 
 def _lines(
-    plan: Plan, pairs: Sequence[Pair], found: Sequence[Departure | None], by: str
+    layout: Layout, pairs: Sequence[Pair], found: Sequence[Departure | None], by: str
 ) -> Iterator[str]:
     for number, (left, right) in enumerate(pairs, 2):
         yield (
             f"from {_clock(left.played.start)} on, after {number} pips on the right: "
-            f"{left.entry.name} left, {right.entry.name} right, by {by}"
+            f"{left.run.name} left, {right.run.name} right, by {by}"
         )
-    for entry in plan.entries:
-        if entry.left_out:
-            names = ", ".join(entry.left_out)
-            yield f"not heard, for not every run has them: of {entry.name} {names}"
+    for run in layout.runs:
+        if run.left_out:
+            names = ", ".join(run.left_out)
+            yield f"not heard, because not every run has them: {names} of {run.name}"
     for pair, departed in zip(pairs, found, strict=True):
-        yield _departs(plan, *pair, departed, by)
+        yield _departs(layout, *pair, departed, by)
 
 
-def _departs(plan: Plan, left: Side, right: Side, found: Departure | None, by: str) -> str:
-    one, other = left.entry, right.entry
-    if {slot.index for slot in left.slots.filled}.isdisjoint(s.index for s in right.slots.filled):
+def _departs(layout: Layout, left: Side, right: Side, found: Departure | None, by: str) -> str:
+    one, other = left.run, right.run
+    if {slot.index for slot in left.slots.played}.isdisjoint(s.index for s in right.slots.played):
         return f"{other.name} and {one.name} have no {COMMON[by]} in common: they were not compared"
     ended = ""
-    if right.slots.filled[-1].index < left.slots.filled[-1].index:
+    if right.slots.played[-1].index < left.slots.played[-1].index:
         ended = f"; {other.name} ends at step {other.last_step}"
     if found is None:
         return f"{other.name} does not depart from {one.name}{ended}"
     return (
         f"{other.name} departs from {one.name} at step {found.step}, "
-        f"{_clock(_at(plan, right, found))} into the piece: {', '.join(found.told)}{ended}"
+        f"{_clock(_at(layout, right, found))} into the piece: {', '.join(found.words)}{ended}"
     )
 
 
-def _at(plan: Plan, side: Side, found: Departure) -> float:
-    return side.played.start + found.index * plan.slot_seconds
+def _at(layout: Layout, side: Side, found: Departure) -> float:
+    return side.played.start + found.index * layout.slot_seconds
 
 
 def _clock(seconds: float) -> str:
@@ -204,12 +211,12 @@ def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-# -- the page ------------------------------------------------------------------------------
+# -- page and picture ----------------------------------------------------------------------
 
 
 def _page(
     path: Path,
-    plan: Plan,
+    layout: Layout,
     pairs: Sequence[Pair],
     found: Sequence[Departure | None],
     lines: Sequence[str],
@@ -224,27 +231,82 @@ def _page(
     for left, right in pairs:
         if len(pairs) > 1:
             # Where its announcement begins, so that no mark of a run stands in its place.
-            name = f"{left.entry.name} left, {right.entry.name} right"
+            name = f"{left.run.name} left, {right.run.name} right"
             left.played.send([Mark(-left.lead, name)])
         for side in (left, right):
-            frames, steps = side.entry.frames(), side.entry.log.steps
-            played.append((side.played, trace(frames, side.played.slots, plan.voices, steps)))
-    names = [entry.name for entry in plan.entries]
-    limits = plan.preset.faults
-    told = [
-        f"{entry.name}: {line}" for entry in plan.entries for line in describe(entry.log, limits)
-    ]
+            frames, steps = side.run.frames(), side.run.log.steps
+            played.append((side.played, trace(frames, side.played.slots, layout.voices, steps)))
+    names = [run.name for run in layout.runs]
+    limits = layout.preset.faults
+    told = [f"{run.name}: {line}" for run in layout.runs for line in describe(run.log, limits)]
     Page(
         f"{', '.join(names[:-1])} and {names[-1]}",
-        plan.preset,
-        plan.entries[0].header.layers,
-        plan.voices,
+        layout.preset,
+        layout.runs[0].header.layers,
+        layout.voices,
         played,
         (f"{len(names)} runs compared", *lines, RULE, *told),
         mp3(wav, seconds),
         seconds,
         tuple(
-            Point(line, None if departed is None else _at(plan, right, departed))
+            Point(line, None if departed is None else _at(layout, right, departed))
             for line, departed, (_, right) in zip(lines[-len(pairs) :], found, pairs, strict=True)
         ),
     ).write(path)
+
+
+def _picture(
+    path: Path,
+    layout: Layout,
+    pairs: Sequence[Pair],
+    found: Sequence[Departure | None],
+    by: str,
+) -> None:
+    """Draw a row for each voice, a line for each run, and a vertical for each departure.
+
+    Raises GradmidiError if Matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise GradmidiError(
+            f"{path.name} needs Matplotlib; install it with: pip install 'gradmidi[plot]'"
+        ) from error
+    voices = layout.voices
+    figure = Figure(figsize=(12, 1.2 + 1.5 * len(voices)), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    rows = figure.subplots(len(voices), 1, sharex=True, squeeze=False)[:, 0]
+    start = 1.0 if by == "step" else 0.0
+    sides = [pairs[0][0], *(right for _, right in pairs)]
+    for voice, axes in zip(voices, rows, strict=True):
+        for which, side in enumerate(sides):
+            places = np.array([slot.index for slot in side.slots.played]) * layout.width + start
+            norms = np.array([slot.norms[voice.index] for slot in side.slots.played])
+            axes.plot(
+                places,
+                np.where(norms > 0.0, norms, np.nan),
+                color=COLOURS[which % len(COLOURS)],
+                linestyle=STYLES[which % len(STYLES)],
+                linewidth=1.4,
+                marker="." if len(places) < 300 else "",
+                markersize=3,
+                label=plain_text(side.run.name, LONGEST_LABEL),
+            )
+        for departed in found:
+            if departed is not None:
+                axes.axvline(
+                    departed.index * layout.width + start, color=FAULT_COLOUR, linewidth=0.9
+                )
+        if axes.lines[0].axes.dataLim.height > 0.0:
+            axes.set_yscale("log")
+        axes.set_ylabel(
+            plain_text(voice.name, LONGEST_LABEL), rotation=0, ha="right", va="center", fontsize=9
+        )
+        axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+        for spine in ("top", "right"):
+            axes.spines[spine].set_visible(False)
+    rows[-1].margins(x=0.01)
+    rows[-1].set_xlabel(UNITS[by])
+    figure.legend(*rows[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    save_figure(figure, path)

@@ -1,4 +1,4 @@
-"""Where one run departs from another: a rule, stated, on what both sound at the same time."""
+"""Where one run departs from another: the rule, applied to slots that both played, in words."""
 
 import math
 from collections.abc import Sequence
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmidi.comparison.match import Filled
+from gradmidi.comparison.runs import PlayedSlot
 from gradmidi.music.voices import Voice
 
 __all__ = ["FACTOR", "RULE", "Departure", "departure"]
 
 FACTOR = 4.0
-"""A norm this many times as large as the other's, or as small, is apart from it."""
+"""A norm departs where it is this many times the other's, or the other is this many times it."""
 
 WINDOW, LEAST = 5, 3
-"""Slots looked at, and how many of them must be apart: one spike is no departure."""
+"""Slots in a window, and how many of them must depart: one spike is no departure."""
 
 RULE = (
     f"A run departs where a voice's norm is {FACTOR:g} times the first run's or more, or a "
@@ -27,46 +27,28 @@ RULE = (
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """Where and how a run departs.
+    """Where and how a run departs from another.
 
-    Parameters
-    ----------
-    index : int
-        The slot.
-    step : int
-        The departing run's last step in that slot.
-    told : tuple of str
-        What each voice that departs there or later does, the first to do so first.
+    `index` is the slot, and `step` the departing run's last step in it. `words` say what each
+    voice that departs there or later does, the earliest first.
     """
 
     index: int
     step: int
-    told: tuple[str, ...]
+    words: tuple[str, ...]
 
 
 def departure(
-    first: Sequence[Filled], other: Sequence[Filled], voices: Sequence[Voice]
+    first: Sequence[PlayedSlot], other: Sequence[PlayedSlot], voices: Sequence[Voice]
 ) -> Departure | None:
-    """Find where `other` departs from `first`, by `RULE`.
-
-    Parameters
-    ----------
-    first, other : sequence of Filled
-        What either sounded; only slots that both filled are compared.
-    voices : sequence of Voice
-        Their names are told.
-
-    Returns
-    -------
-    Departure or None
-        None also where there is no slot that both filled.
+    """Find where `other` departs from `first`, by `RULE`, in the slots that both played.
 
     Examples
     --------
-    >>> steady = [Filled(i, i + 1, np.array([1.0])) for i in range(9)]
-    >>> rising = [Filled(i, i + 1, np.array([2.0**i])) for i in range(9)]
+    >>> steady = [PlayedSlot(i, i + 1, np.array([1.0])) for i in range(9)]
+    >>> rising = [PlayedSlot(i, i + 1, np.array([2.0**i])) for i in range(9)]
     >>> departure(steady, rising, [Voice(0, "fc1", (0,))])
-    Departure(index=2, step=3, told=('fc1 is 4 times as large',))
+    Departure(index=2, step=3, words=('fc1 is 4 times as large',))
     """
     known = {slot.index: slot for slot in first}
     pairs = [(known[slot.index], slot) for slot in other if slot.index in known]
@@ -76,10 +58,10 @@ def departure(
     b = np.stack([two.norms for _, two in pairs])
     ratio = _ratio(a, b)
     strange = ~np.isfinite(b) & np.isfinite(a)
-    apart = (np.abs(ratio) >= math.log2(FACTOR) - 1e-9) | (np.isnan(ratio) & _differ(a, b))
+    departs = (np.abs(ratio) >= math.log2(FACTOR) - 1e-9) | (np.isnan(ratio) & _differ(a, b))
     found: list[tuple[int, float, int]] = []
     for voice in range(len(voices)):
-        slot = _first(apart[:, voice], strange[:, voice])
+        slot = _first(departs[:, voice], strange[:, voice])
         if slot is not None:
             size = abs(ratio[slot, voice])
             found.append((slot, -(math.inf if np.isnan(size) else float(size)), voice))
@@ -87,15 +69,15 @@ def departure(
         return None
     found.sort()
     begin = found[0][0]
-    told = []
+    words = []
     for slot, _, voice in found:
         later = "" if slot == begin else f" from step {pairs[slot][1].step}"
-        told.append(f"{voices[voice].name} {_how(a[slot, voice], b[slot, voice])}{later}")
-    return Departure(pairs[begin][1].index, pairs[begin][1].step, tuple(told))
+        words.append(f"{voices[voice].name} {_how(a[slot, voice], b[slot, voice])}{later}")
+    return Departure(pairs[begin][1].index, pairs[begin][1].step, tuple(words))
 
 
 def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Tell how many doublings `b` is above `a`; nan where one of them is no number above zero."""
+    """Return how many doublings `b` is above `a`; nan where one is no finite number above zero."""
     numbers = np.isfinite(a) & np.isfinite(b) & (a > 0.0) & (b > 0.0)
     logs = np.full(a.shape, math.nan)
     logs[numbers] = np.log2(b[numbers]) - np.log2(a[numbers])
@@ -103,7 +85,7 @@ def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def _differ(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell where one is a number above zero, zero, none, inf or nan and the other is not so."""
+    """Return where the two differ in kind: number above zero, zero, none, inf or nan."""
 
     def kind(norms: NDArray[np.float64]) -> NDArray[np.float64]:
         kinds = np.where(np.isnan(norms), 4.0, np.where(np.isinf(norms), 3.0, np.sign(norms)))
@@ -112,11 +94,11 @@ def _differ(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.bool_]
     return np.asarray(kind(a) != kind(b))
 
 
-def _first(apart: NDArray[np.bool_], strange: NDArray[np.bool_]) -> int | None:
-    """Find the first slot from which on a voice is apart."""
-    least = min(LEAST, len(apart))
-    for slot in np.flatnonzero(apart | strange):
-        if strange[slot] or apart[slot : slot + WINDOW].sum() >= least:
+def _first(departs: NDArray[np.bool_], strange: NDArray[np.bool_]) -> int | None:
+    """Find the first slot from which on a voice departs."""
+    least = min(LEAST, len(departs))
+    for slot in np.flatnonzero(departs | strange):
+        if strange[slot] or departs[slot : slot + WINDOW].sum() >= least:
             return int(slot)
     return None
 

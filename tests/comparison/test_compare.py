@@ -1,6 +1,7 @@
 """Two runs on one clock: what either ear hears, where they part, what had no match."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,8 @@ from logs import NAMES, header, write_log
 from gradmidi.cli.app import app
 from gradmidi.comparison.compare import compare
 from gradmidi.comparison.departure import departure
-from gradmidi.comparison.duet import Duet
-from gradmidi.comparison.match import Filled, enter
-from gradmidi.comparison.plan import lay_out, perform
+from gradmidi.comparison.pairs import PairWriter, lay_out, play_pair
+from gradmidi.comparison.runs import PlayedSlot, open_runs
 from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.log import RunLog, encode_frame, encode_header
 from gradmidi.music.events import FAULT_VOICE, On
@@ -130,9 +130,9 @@ def test_clocks(tmp_path, by, last):
 
 def slots_of(runs, by):
     """The last slot that either run fills."""
-    plan = lay_out(enter(runs, by), (), load("pentatonic"), None)
-    sides = perform(plan, 2, Duet([], plan.preset, len(plan.voices)))
-    return tuple(side.slots.filled[-1].index for side in sides)
+    layout = lay_out(open_runs(runs, by), (), load("pentatonic"), None)
+    sides = play_pair(layout, 2, PairWriter([], layout.preset, len(layout.voices)))
+    return tuple(side.slots.played[-1].index for side in sides)
 
 
 def logged(folder: Path, steps: int, batch: int, dt: float, *, first: int = 1) -> Path:
@@ -166,13 +166,34 @@ def test_layers_are_matched_by_name_and_the_rest_told(tmp_path):
     one = run_of(tmp_path / "one", values, names=("a", "b", "old"))
     other = run_of(tmp_path / "other", values[:, [2, 1, 0]], names=("new", "b", "a"))
     done = compare([one, other], tmp_path / "ab.wav")
-    assert "not heard, for not every run has them: of one old" in done.lines
-    assert "not heard, for not every run has them: of other new" in done.lines
+    assert "not heard, because not every run has them: old of one" in done.lines
+    assert "not heard, because not every run has them: new of other" in done.lines
     assert done.lines[-1] == "other does not depart from one"
     sound, _ = soundfile.read(tmp_path / "ab.wav")
     # Column a of one is column a of other, in another place: both ears hear the same.
     left, right = sound[2 * RATE :].T
     assert np.abs(left - right).max() < 1e-4 * 4
+
+
+def test_the_first_runs_own_voices_are_compared(tmp_path):
+    values = rows(24)
+    broken = [list(row) for row in values]
+    for row in broken[10:]:
+        row[2] = row[3] = 0.0
+    voices = {"first": "conv1", "gone": "old*", "top": "fc*"}
+    one = run_of(
+        tmp_path / "one", [[*row, 1.0] for row in values], names=(*NAMES, "old"), voices=voices
+    )
+    other = run_of(tmp_path / "other", broken)
+    done = compare([one, other], tmp_path / "ab.html", tmp_path / "ab.svg")
+    assert "top is exactly zero" in done.lines[-1]
+    # The run without a layer of a voice leaves that voice out; conv2 is in none.
+    page = (tmp_path / "ab.html").read_text(encoding="utf-8")
+    assert re.findall(r'<h3 id="voice-\d+" title="([^"]+)"', page) == ["first", "top"]
+    picture = (tmp_path / "ab.svg").read_text(encoding="utf-8")
+    assert [name for name in ("first", "top", "conv1", "fc1") if f">{name}<" in picture] == [
+        "first", "top",
+    ]  # fmt: skip
 
 
 def test_runs_without_a_common_layer_are_refused(tmp_path):
@@ -202,7 +223,7 @@ def test_the_run_that_diverges_is_told(tmp_path):
 
 
 def filled(values):
-    return [Filled(i, i + 1, np.array([value])) for i, value in enumerate(values)]
+    return [PlayedSlot(i, i + 1, np.array([value])) for i, value in enumerate(values)]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +242,7 @@ def filled(values):
 )
 def test_departure(other, step, told):
     found = departure(filled([1.0] * 6), filled(other), ONE)
-    assert (found and (found.step, *found.told)) == (step and (step, told))
+    assert (found and (found.step, *found.words)) == (step and (step, told))
 
 
 def test_where_both_are_broken_alike_nothing_departs():
@@ -230,7 +251,7 @@ def test_where_both_are_broken_alike_nothing_departs():
 
 
 def test_only_slots_that_both_filled_are_compared():
-    sparse = [Filled(i, i, np.array([9.0])) for i in (10, 20)]
+    sparse = [PlayedSlot(i, i, np.array([9.0])) for i in (10, 20)]
     assert departure(filled([1.0] * 6), sparse, ONE) is None
 
 

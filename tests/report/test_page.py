@@ -163,6 +163,18 @@ def test_where_it_broke_is_told_with_a_link(tmp_path):
     assert links[0]["href"] == "#t=1.75"
 
 
+def test_the_users_own_voices_are_the_rows(tmp_path):
+    voices = {"top": "fc*", "bottom": "conv1"}
+    page = page_of(tmp_path, [[1.0, 2.0, 3.0, 4.0]] * 8, voices=voices)
+    assert [(voice["name"], voice["layers"]) for voice in page.data["voices"]] == [
+        ("top", ["fc1", "fc2"]),
+        ("bottom", ["conv1"]),
+    ]
+    assert "Norm of top, and its notes below. first 5, largest 5, last 5" in [
+        canvas.get("aria-label") for canvas in page.named("canvas")
+    ]
+
+
 def test_one_step(tmp_path):
     page = page_of(tmp_path, [[0.5, 1.0, 2.0, 4.0]])
     assert page.data["duration"] == pytest.approx(0.125 + END_SECONDS, abs=0.05)

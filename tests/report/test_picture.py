@@ -48,6 +48,11 @@ def test_a_norm_is_drawn_where_there_is_one_whatever_sounds(tmp_path, preset):
     assert np.array_equal(lines(run, preset), rows, equal_nan=True)
 
 
+def test_the_users_own_voices_are_the_lines(tmp_path):
+    run = write_log(tmp_path / "run", [[1.0, 2.0, 3.0, 4.0]] * 8, voices={"top": "fc*"})
+    assert lines(run).tolist() == [[5.0]] * 8
+
+
 def test_slots_of_several_steps_show_their_largest(tmp_path):
     rows = np.ones((4000, 4))
     rows[1234, 1] = 50.0

@@ -1,8 +1,9 @@
-"""Runs side by side: the layers they share, one clock, and their frames brought to both."""
+"""The runs that are compared: the layers they share, and their slots on one clock."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -14,37 +15,19 @@ from gradmidi.log import Frame, Header, Item, RunLog, combine
 from gradmidi.music.slots import Slot, WallSlots
 from gradmidi.music.voices import Voice
 
-__all__ = ["CLOCKS", "ClockSlots", "Entry", "Filled", "Place", "enter"]
+__all__ = ["CLOCKS", "ClockSlots", "ComparedRun", "Place", "PlayedSlot", "open_runs"]
 
 Place = Callable[[Frame], float]
-"""Where a frame stands on the clock."""
+"""Returns where a frame stands on the clock."""
 
 
-class Entry:
-    """One of the runs that are compared, seen through the layers all of them share.
+class ComparedRun:
+    """One of the runs that are compared, with only the layers that all of them have.
 
-    Parameters
-    ----------
-    name : str
-        What it is called.
-    log : RunLog
-        The run.
-    header : Header
-        Of the shared layers, in the order of the first run.
+    `place` returns where a frame stands on the clock, `last` is where the last frame stands, and
+    `spacing` the mean distance of its frames.
 
-    Attributes
-    ----------
-    place : callable
-        Where a frame stands on the clock.
-    last : float
-        Where its last frame stands.
-    apart : float
-        How far its frames stand apart, on the average.
-
-    Raises
-    ------
-    RunLogError
-        If it holds no steps, or nothing that the clock counts.
+    Raises RunLogError if it holds no steps, or nothing that the clock counts.
     """
 
     def __init__(self, name: str, log: RunLog, header: Header, by: str) -> None:
@@ -57,23 +40,23 @@ class Entry:
         self._columns = np.array([index[layer.name] for layer in header.layers], dtype=np.intp)
         first = next(log.frames())
         self.place = CLOCKS[by](log, first)
-        self.first_step, self.last_step, self.last = first.step, first.step, 0.0
+        self.last_step, self.last = first.step, 0.0
         begin = self.place(first)
         count = 0
         for frame in log.frames():
             self.last = max(self.last, self.place(frame))
             self.last_step = frame.step
             count += 1
-        self.apart = (self.last - begin) / (count - 1) if count > 1 else 0.0
+        self.spacing = (self.last - begin) / (count - 1) if count > 1 else 0.0
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Layers that not every run has."""
+        """Layers of this run that not every run has."""
         kept = {layer.name for layer in self.header.layers}
         return tuple(layer.name for layer in self.log.layers if layer.name not in kept)
 
     def items(self) -> Iterator[Item]:
-        """Read the log, with the shared layers alone."""
+        """Read the log, with the shared layers only."""
         for item in self.log.items():
             if isinstance(item, Frame):
                 yield Frame(item.step, item.t, item.norms[self._columns], item.extra)
@@ -83,7 +66,7 @@ class Entry:
                 yield item
 
     def frames(self) -> Iterator[Frame]:
-        """Read the frames alone."""
+        """Read the frames only."""
         return (item for item in self.items() if isinstance(item, Frame))
 
     def references(self, voices: Sequence[Voice]) -> tuple[float, ...]:
@@ -100,8 +83,8 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Filled:
-    """A slot as it sounded: its index, its last step, and the norm of every voice."""
+class PlayedSlot:
+    """A slot that was played: its index, its last step, and the norm of every voice."""
 
     index: int
     step: int
@@ -109,21 +92,9 @@ class Filled:
 
 
 class ClockSlots(WallSlots):
-    """Slots on a grid of a clock other than the log's own seconds; keeps what they held.
+    """Slots on a grid of a clock other than the log's own seconds, kept in `played`.
 
-    Parameters
-    ----------
-    width : float
-        Of a slot, on the clock.
-    place : callable
-        Where a frame stands on it.
-    voices : sequence of Voice
-        Which layers sound as one.
-
-    Attributes
-    ----------
-    filled : list of Filled
-        Every slot that was handed on.
+    `width` is that of a slot on the clock, and `place` returns where a frame stands on it.
 
     Examples
     --------
@@ -138,27 +109,27 @@ class ClockSlots(WallSlots):
 
     def __init__(self, width: float, place: Place, voices: Sequence[Voice]) -> None:
         super().__init__(width)
-        self.filled: list[Filled] = []
+        self.played: list[PlayedSlot] = []
         self._place = place
         self._members, self._starts = _members(voices)
 
     def index_of(self, t: float) -> int:
         """Find the slot that a place on the clock lies in."""
-        # A place on the edge, but for rounding, belongs to the slot that begins there.
+        # A place on an edge, up to rounding, belongs to the slot that begins there.
         return int(t / self.seconds + 1e-9)
 
     def add(self, frame: Frame, findings: Sequence[Finding]) -> Slot | None:
-        """Take a frame; return the slot before it once the frame falls into a later one."""
+        """Add a frame; return the slot before it once the frame falls into a later one."""
         done = self.until(self.index_of(self._place(frame)))
         self._fill(self._index, frame, findings)
         return done
 
     def finish(self) -> Slot | None:
-        """Return what is left, and keep it."""
+        """Return the open slot, and keep it."""
         slot = super().finish()
         if slot is not None:
             norms = combine(slot.norms, self._members, self._starts)
-            self.filled.append(Filled(slot.index, slot.step, norms))
+            self.played.append(PlayedSlot(slot.index, slot.step, norms))
         return slot
 
 
@@ -168,37 +139,27 @@ def _members(voices: Sequence[Voice]) -> tuple[NDArray[np.intp], NDArray[np.intp
     return members, np.cumsum([0, *counts][:-1], dtype=np.intp)
 
 
-def enter(runs: Sequence[str | Path | RunLog], by: str) -> tuple[Entry, ...]:
-    """Open runs to be compared.
+def open_runs(runs: Sequence[str | Path | RunLog], by: str) -> tuple[ComparedRun, ...]:
+    """Open runs to be compared, on the clock `by`.
 
-    Parameters
-    ----------
-    runs : sequence of RunLog or str or Path
-        One or more.
-    by : {"step", "examples", "time"}
-        The clock.
-
-    Returns
-    -------
-    tuple of Entry
-
-    Raises
-    ------
-    GradmidiError
-        If no layer has the same name in all of them.
-    RunLogError
-        If a run cannot be read or holds no steps, or nothing that the clock counts.
+    Raises GradmidiError if no layer has the same name in all of them, and RunLogError if one
+    cannot be read, holds no steps, or holds nothing that the clock counts.
     """
     logs = [run if isinstance(run, RunLog) else RunLog(run) for run in runs]
     shared = _shared(logs)
     first = logs[0].header
     header = replace(first, layers=tuple(lay for lay in first.layers if lay.name in shared))
+    header = replace(header, voices=_shared_voices(header))
     if not header.layers:
         names = "; ".join(
             f"{log.name} has {', '.join(layer.name for layer in log.layers[:5])}" for log in logs
         )
-        raise GradmidiError(f"these runs share no layer's name, so nothing compares: {names}")
-    return tuple(Entry(name, log, header, by) for name, log in zip(_names(logs), logs, strict=True))
+        raise GradmidiError(
+            f"these runs share no layer's name, so they cannot be compared: {names}"
+        )
+    return tuple(
+        ComparedRun(name, log, header, by) for name, log in zip(_names(logs), logs, strict=True)
+    )
 
 
 def _shared(logs: Sequence[RunLog]) -> set[str]:
@@ -206,8 +167,20 @@ def _shared(logs: Sequence[RunLog]) -> set[str]:
     return set.intersection(*({layer.name for layer in log.layers} for log in logs))
 
 
+def _shared_voices(header: Header) -> dict[str, str]:
+    """Return the user's own voices that still have a layer, each layer being in the first."""
+    left = {layer.name for layer in header.layers}
+    voices = {}
+    for name, pattern in header.voices.items():
+        members = {layer for layer in left if fnmatchcase(layer, pattern)}
+        if members:
+            voices[name] = pattern
+            left -= members
+    return voices
+
+
 def _names(logs: Sequence[RunLog]) -> list[str]:
-    """Name the runs, by as much of their paths as tells them apart."""
+    """Name the runs by as much of their paths as makes each name unique."""
     plain = [log.name for log in logs]
     names = [
         name if plain.count(name) == 1 else "/".join(log.path.absolute().parts[-3:-1])
@@ -231,7 +204,7 @@ def _seconds(_log: RunLog, _first: Frame) -> Place:
 
 
 def _examples(log: RunLog, first: Frame) -> Place:
-    """Count examples before a step: as logged, or by the size of a batch."""
+    """Return the examples before a step: as logged, or by the size of a batch."""
     logged = first.extra.get("examples")
     if isinstance(logged, (int, float)) and logged > 0:
         each = logged / max(1, first.step)
@@ -240,7 +213,7 @@ def _examples(log: RunLog, first: Frame) -> Place:
     if isinstance(batch, (int, float)) and batch > 0:
         return lambda frame: float((frame.step - 1) * batch)
     raise RunLogError(
-        f"{log.path} does not tell how many examples a step has; log them with "
+        f"{log.path} does not say how many examples a step has; log them with "
         "ears.log(examples=…), or record with config={'batch_size': …}, or compare by step"
     )
 
@@ -250,4 +223,4 @@ CLOCKS: dict[str, Callable[[RunLog, Frame], Place]] = {
     "examples": _examples,
     "time": _seconds,
 }
-"""What the runs can be laid side by side by."""
+"""What runs can be compared by, and what returns where a frame stands on that clock."""

@@ -1,0 +1,213 @@
+"""Runs played in pairs: how they are laid out, and the sound of a pair, one run in each ear."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+
+import numpy as np
+
+from gradmidi.comparison.runs import ClockSlots, ComparedRun
+from gradmidi.music.events import FAULT_VOICE, PPQ, End, Event, Off, On
+from gradmidi.music.preset import Preset
+from gradmidi.music.score import LONGEST_SECONDS, Score, fit
+from gradmidi.music.voices import Voice, group
+from gradmidi.report.played import PlayedRun
+from gradmidi.sound.recording import Recording
+from gradmidi.sound.synth import Synth
+from gradmidi.sound.timbre import Samples
+
+__all__ = ["LEFT", "RIGHT", "Layout", "PairWriter", "Side", "lay_out", "play_pair"]
+
+
+LEFT, RIGHT = -1, 1
+
+BLOCK = 16384
+"""Samples rendered at a time."""
+
+RATE = 44100
+
+PIP, PIP_DISTANCE, REST = 0.12, 0.24, 0.6
+"""Seconds of a pip, between the starts of two pips, and before the runs begin."""
+
+PIP_PITCH, PIP_KEY, PIP_VELOCITY = 84, 76, 80
+
+
+def announcement(number: int, side: int, preset: Preset) -> tuple[list[Event], int]:
+    """Announce a run with as many pips as its number, on its side.
+
+    The first run, on the left, has its one pip first; then the other has its own on the right.
+    Returns the notes of one side, and the tick at which both runs of the pair begin.
+    """
+    second = 1.0 / preset.time.tick_seconds
+    first = 0 if side == LEFT else 2
+    pips = 1 if side == LEFT else number
+    events: list[Event] = []
+    for pip in range(first, first + pips):
+        tick = round(pip * PIP_DISTANCE * second)
+        events.append(
+            On(tick, FAULT_VOICE, PIP_KEY, PIP_VELOCITY, float(PIP_PITCH), sound="announce")
+        )
+        events.append(Off(tick + round(PIP * second), FAULT_VOICE, PIP_KEY))
+    over = ((2 + number) * PIP_DISTANCE + REST) * second
+    return events, -(-round(over) // PPQ) * PPQ
+
+
+class PairWriter:
+    """Writes pairs of event streams as sound, one after another; `seconds` is how much so far.
+
+    The recordings have two channels each and are not closed here.
+    """
+
+    def __init__(self, recordings: Sequence[Recording], preset: Preset, voices: int) -> None:
+        self._recordings = recordings
+        self._preset = preset
+        self._voices = voices
+        self._samples = 0
+
+    @property
+    def seconds(self) -> float:
+        """Length of what has been written."""
+        return self._samples / RATE
+
+    def play(self, left: Iterable[Sequence[Event]], right: Iterable[Sequence[Event]]) -> None:
+        """Write a pair, both from their first tick on, until nothing sounds any more."""
+        silence = np.zeros((0, 1), np.float32)
+        for pair in zip_longest(self._render(left), self._render(right), fillvalue=silence):
+            block = np.zeros((max(map(len, pair)), 2), np.float32)
+            for channel, samples in enumerate(pair):
+                block[: len(samples), channel] = samples[:, 0]
+            for recording in self._recordings:
+                recording.write(block)
+            self._samples += len(block)
+
+    def _render(self, batches: Iterable[Sequence[Event]]) -> Iterator[Samples]:
+        """Render one side in blocks of one size, each as soon as its events are known."""
+        synth = Synth(self._preset, self._voices, rate=RATE)
+        newest = 0
+        for events in batches:
+            synth.send(events)
+            newest = max(newest, *(event.tick for event in events)) if events else newest
+            while synth.sample_of(newest) - synth.position >= BLOCK:
+                yield synth.render(BLOCK)
+        synth.send([End(newest, 0, 0.0)])
+        while synth.position <= synth.sample_of(newest) or synth.sounding:
+            yield synth.render(BLOCK)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """What all runs of a comparison share.
+
+    The preset has one channel, since left and right are for the runs. `references` holds the norm
+    each voice is at home at; it is None where the preset gives it. `width` is that of a slot on
+    the clock, and `slot_seconds` its length in the piece.
+    """
+
+    runs: tuple[ComparedRun, ...]
+    preset: Preset
+    voices: tuple[Voice, ...]
+    references: tuple[float, ...] | None
+    width: float
+    slot_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """About how long all pairs take, one after another, without the last notes' release."""
+        leads = sum(_lead(number, self.preset) for number in range(2, len(self.runs) + 1))
+        slots = _slots(self.runs, self.width)
+        return leads + (len(self.runs) - 1) * slots * self.slot_seconds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """One run in one ear of one pair, with what was played of it.
+
+    `lead` is how many ticks it is announced for before it begins.
+    """
+
+    run: ComparedRun
+    played: PlayedRun
+    slots: ClockSlots
+    lead: int
+
+
+def lay_out(
+    runs: Sequence[ComparedRun],
+    reference: Sequence[ComparedRun],
+    preset: Preset,
+    length: float | str | None,
+) -> Layout:
+    """Lay out two or more runs so that all pairs together are no longer than `length`.
+
+    `reference` holds the run whose first norms are at home, if it is not the first of `runs`.
+    `length` is in seconds; None stands for three minutes, and "full" merges no steps.
+    """
+    preset = replace(preset, sound=replace(preset.sound, channels=1))
+    voices = group(runs[0].header.layers, preset.voices.most, runs[0].header.voices)
+    slot_seconds = preset.time.slot_ticks(len(voices)) * preset.time.tick_seconds
+    spacing = min((run.spacing for run in runs if run.spacing > 0.0), default=1.0)
+    room = length
+    if length != "full":
+        pairs = len(runs) - 1
+        whole = LONGEST_SECONDS if length is None else float(length)
+        room = max(slot_seconds, whole / pairs - _lead(len(runs), preset))
+    return Layout(
+        tuple(runs),
+        preset,
+        voices,
+        None
+        if isinstance(preset.pitch.reference, float)
+        else (*reference, runs[0])[0].references(voices),
+        spacing * fit(_slots(runs, spacing), slot_seconds, room),
+        slot_seconds,
+    )
+
+
+def _slots(runs: Sequence[ComparedRun], width: float) -> int:
+    return math.floor(max(run.last for run in runs) / width + 1e-9) + 1
+
+
+def _lead(number: int, preset: Preset) -> float:
+    """Return how many seconds a run is announced for."""
+    return announcement(number, LEFT, preset)[1] * preset.time.tick_seconds
+
+
+def play_pair(layout: Layout, number: int, writer: PairWriter) -> tuple[Side, Side]:
+    """Write a pair: the first run on the left, run `number` (from 2) on the right."""
+    left, right = (
+        _side(layout, which, place, writer.seconds, number)
+        for which, place in ((1, LEFT), (number, RIGHT))
+    )
+    writer.play(_events(layout, left, number), _events(layout, right, number))
+    return left, right
+
+
+def _side(layout: Layout, which: int, place: int, start: float, number: int) -> Side:
+    run = layout.runs[which - 1]
+    tick_seconds = layout.preset.time.tick_seconds
+    lead = announcement(number, place, layout.preset)[1]
+    played = PlayedRun(
+        run.name, tick_seconds, start=start + lead * tick_seconds, run=which - 1, side=place
+    )
+    return Side(run, played, ClockSlots(layout.width, run.place, layout.voices), lead)
+
+
+def _events(layout: Layout, side: Side, number: int) -> Iterator[list[Event]]:
+    """Announce a run, then play it; its events are also collected."""
+    pips, lead = announcement(number, side.played.side, layout.preset)
+    side.played.send([_moved(event, -lead) for event in pips])
+    yield pips
+    score = Score(side.run.header, layout.preset, references=layout.references, slots=side.slots)
+    for item in side.run.items():
+        events = score.feed(item)
+        if events:
+            side.played.send(events)
+            yield [_moved(event, lead) for event in events]
+    events = score.finish()
+    side.played.send(events)
+    yield [_moved(event, lead) for event in events]
+
+
+def _moved(event: Event, ticks: int) -> Event:
+    return replace(event, tick=event.tick + ticks)

@@ -28,7 +28,7 @@ import mido
 
 from gradmidi.music.events import BRIGHTNESS, Control, End, Event, Off, On
 from gradmidi.music.preset import load
-from gradmidi.sound.audiofile import BLOCK, AudioFile
+from gradmidi.sound.mixdown import BLOCK, AudioFile
 from gradmidi.sound.synth import Synth
 
 VOICES = 16

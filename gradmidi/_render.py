@@ -84,7 +84,7 @@ def render(
         for path in targets:
             sinks.append(ENDINGS[path.suffix.lower()](path, score, log))
         if stems is not None:
-            from gradmidi.sound.stems import Stems
+            from gradmidi.sound.mixdown import Stems
 
             parts = Stems(stems, score.preset, score.voices)
             sinks.append(parts)

@@ -5,7 +5,6 @@ turns on the right.
 """
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from gradmidi.log import RunLog
 from gradmidi.music.events import Mark
 from gradmidi.music.preset import Preset, load
 from gradmidi.report.picture import LONGEST_LABEL, plain_text, save_figure
-from gradmidi.report.report import check_length
-from gradmidi.sound.recording import Recording
+from gradmidi.report.report import PageSound, check_length
+from gradmidi.sound.recording import Encoder, Recording
 from gradmidi.text.describe import describe
 
 __all__ = ["ENDINGS", "Comparison", "compare"]
@@ -101,7 +100,7 @@ def compare(
 
     Examples
     --------
-    >>> import gradmidi
+    >>> import gradmidi, tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> for name, rate in (("low", 1.0), ("high", 1.5)):
     ...     with gradmidi.record(folder / name, layers=["fc1"], files=()) as ears:
@@ -137,15 +136,16 @@ def compare(
 
 def _write(layout: Layout, targets: Sequence[Path], by: str) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
-        recordings = []
+        recordings: list[Recording | Encoder] = []
         pages = [path for path in targets if path.suffix.lower() == ".html"]
         sounds = [path for path in targets if path.suffix.lower() in SOUNDS]
-        if pages:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gradmidi-"))
-            sounds.append(Path(folder) / "sound.wav")
         for path in sounds:
             recordings.append(Recording(path, 2, samples=layout.preset.sound.format))
-            stack.callback(_abort_if_open, recordings[-1])
+            stack.callback(recordings[-1].abort)
+        if pages:
+            page_sound = PageSound(2, layout.seconds)
+            recordings.append(page_sound)
+            stack.callback(page_sound.abort)
         writer = PairWriter(recordings, layout.preset, len(layout.voices))
         pairs = [play_pair(layout, number, writer) for number in range(2, len(layout.runs) + 1)]
         found = [
@@ -158,13 +158,8 @@ def _write(layout: Layout, targets: Sequence[Path], by: str) -> Iterator[str]:
             recording.close()
         lines = list(_lines(layout, pairs, found, by))
         for path in pages:
-            _page(path, layout, pairs, found, lines, sounds[-1], writer.seconds)
+            _page(path, layout, pairs, found, lines, page_sound.data, writer.seconds)
     yield from lines
-
-
-def _abort_if_open(recording: Recording) -> None:
-    if not recording.closed:
-        recording.abort()
 
 
 # -- words ---------------------------------------------------------------------------------
@@ -220,12 +215,11 @@ def _page(
     pairs: Sequence[Pair],
     found: Sequence[Departure | None],
     lines: Sequence[str],
-    wav: Path,
+    sound: bytes,
     seconds: float,
 ) -> None:
     from gradmidi.report.curves import trace
     from gradmidi.report.page import Page, Point
-    from gradmidi.report.report import mp3
 
     played = []
     for left, right in pairs:
@@ -246,7 +240,7 @@ def _page(
         layout.voices,
         played,
         (f"{len(names)} runs compared", *lines, RULE, *told),
-        mp3(wav, seconds),
+        sound,
         seconds,
         tuple(
             Point(line, None if departed is None else _at(layout, right, departed))

@@ -8,22 +8,19 @@ from itertools import zip_longest
 import numpy as np
 
 from gradmidi.comparison.runs import ClockSlots, ComparedRun
-from gradmidi.music.events import FAULT_VOICE, PPQ, End, Event, Off, On
+from gradmidi.music.events import FAULT_VOICE, PPQ, Event, Off, On
 from gradmidi.music.preset import Preset
 from gradmidi.music.score import LONGEST_SECONDS, Score, fit
 from gradmidi.music.voices import Voice, group
 from gradmidi.report.played import PlayedRun
-from gradmidi.sound.recording import Recording
+from gradmidi.sound.mixdown import Mixdown
+from gradmidi.sound.recording import Encoder, Recording
 from gradmidi.sound.synth import Synth
 from gradmidi.sound.timbre import Samples
 
 __all__ = ["LEFT", "RIGHT", "Layout", "PairWriter", "Side", "lay_out", "play_pair"]
 
-
 LEFT, RIGHT = -1, 1
-
-BLOCK = 16384
-"""Samples rendered at a time."""
 
 RATE = 44100
 
@@ -59,7 +56,9 @@ class PairWriter:
     The recordings have two channels each and are not closed here.
     """
 
-    def __init__(self, recordings: Sequence[Recording], preset: Preset, voices: int) -> None:
+    def __init__(
+        self, recordings: Sequence[Recording | Encoder], preset: Preset, voices: int
+    ) -> None:
         self._recordings = recordings
         self._preset = preset
         self._voices = voices
@@ -72,27 +71,24 @@ class PairWriter:
 
     def play(self, left: Iterable[Sequence[Event]], right: Iterable[Sequence[Event]]) -> None:
         """Write a pair, both from their first tick on, until nothing sounds any more."""
-        silence = np.zeros((0, 1), np.float32)
-        for pair in zip_longest(self._render(left), self._render(right), fillvalue=silence):
-            block = np.zeros((max(map(len, pair)), 2), np.float32)
-            for channel, samples in enumerate(pair):
-                block[: len(samples), channel] = samples[:, 0]
+        mixdown = Mixdown(*(Synth(self._preset, self._voices, rate=RATE) for _ in range(2)))
+        newest = [0, 0]
+        for pair in zip_longest(left, right):
+            for side, events in enumerate(pair):
+                if events:
+                    newest[side] = events[-1].tick
+            # A side that is over is not waited for.
+            open_sides = [side for side, events in enumerate(pair) if events is not None]
+            known = min(newest[side] for side in open_sides)
+            self._write(mixdown.send([events or () for events in pair], known))
+        self._write(mixdown.finish())
+
+    def _write(self, blocks: Iterator[tuple[Samples, ...]]) -> None:
+        for pair in blocks:
+            block = np.hstack(pair)
             for recording in self._recordings:
                 recording.write(block)
             self._samples += len(block)
-
-    def _render(self, batches: Iterable[Sequence[Event]]) -> Iterator[Samples]:
-        """Render one side in blocks of one size, each as soon as its events are known."""
-        synth = Synth(self._preset, self._voices, rate=RATE)
-        newest = 0
-        for events in batches:
-            synth.send(events)
-            newest = max(newest, *(event.tick for event in events)) if events else newest
-            while synth.sample_of(newest) - synth.position >= BLOCK:
-                yield synth.render(BLOCK)
-        synth.send([End(newest, 0, 0.0)])
-        while synth.position <= synth.sample_of(newest) or synth.sounding:
-            yield synth.render(BLOCK)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

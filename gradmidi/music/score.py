@@ -49,6 +49,10 @@ class Score:
     ----------
     voices : tuple of Voice
         Which layers sound as one.
+    per_slot : int
+        Steps that share a slot; in wall time, how many times a slot's own seconds.
+    slot_seconds : float
+        Length of a slot.
     wall : WallSlots or None
         The grid of seconds, for ``time="wall"``.
     """
@@ -81,6 +85,7 @@ class Score:
         self._closed = False
         self._watch = Watch(header.layers, preset.faults)
         self.slot_seconds = self.composer.slot_ticks * preset.time.tick_seconds
+        self.per_slot = per_slot
         seconds = self.slot_seconds * per_slot
         self.wall = (
             WallSlots(seconds, math.ceil(1.0 / (preset.time.rate * seconds) - 1e-9))

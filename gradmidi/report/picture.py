@@ -21,7 +21,7 @@ from gradmidi.music.scale import note_name
 from gradmidi.music.score import Score
 from gradmidi.report.curves import heard, is_logarithmic, trace
 from gradmidi.report.played import PlayedRun
-from gradmidi.sound.audiofile import AudioFile
+from gradmidi.sound.mixdown import AudioFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -228,7 +228,8 @@ class Film:
         try:
             self._still = self._folder / "picture.png"
             self._picture = Picture(self._still, score, log)
-            self._sound = AudioFile(self._folder / "sound.wav", score.preset, len(score.voices))
+            self._wav = self._folder / "sound.wav"
+            self._sound = AudioFile(self._wav, score.preset, len(score.voices))
         except BaseException:
             self._clean()
             raise
@@ -288,7 +289,7 @@ class Film:
         still = f"[0:v]format=yuv420p,loop=loop=-1:size=1,{timing}[still]"
         return [
             *("ffmpeg", "-nostdin", "-y", "-loglevel", "error"),
-            *("-i", str(self._still), "-f", "lavfi", "-i", cursor, "-i", str(self._sound.path)),
+            *("-i", str(self._still), "-f", "lavfi", "-i", cursor, "-i", str(self._wav)),
             *("-filter_complex", f"{still};[still][1:v]overlay=x='{across}':y={top}[v]"),
             *("-map", "[v]", "-map", "2:a", "-t", f"{seconds:.6f}"),
             *("-c:v", "libx264", "-preset", "veryfast", "-tune", "stillimage", "-crf", "20"),

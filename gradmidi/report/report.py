@@ -5,9 +5,7 @@ that seeking in it is exact.
 """
 
 import io
-import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gradmidi.errors import GradmidiError
@@ -17,21 +15,22 @@ from gradmidi.music.score import Score
 from gradmidi.report.curves import trace
 from gradmidi.report.page import Page
 from gradmidi.report.played import PlayedRun
-from gradmidi.sound.audiofile import AudioFile
+from gradmidi.sound.mixdown import Mixdown
+from gradmidi.sound.recording import Encoder
+from gradmidi.sound.synth import Synth
+from gradmidi.sound.timbre import Samples
 from gradmidi.text.describe import describe
 
-__all__ = ["Report", "check_length", "mp3"]
+__all__ = ["PageSound", "Report", "check_length"]
 
 RATES = (112, 96, 64, 48)
-"""Kilobits a second; the highest that fits is taken."""
+"""Bit rates, kbit/s; the highest that fits is taken."""
 
 MOST_BYTES = 4_600_000
 """Bytes of MP3 in a page."""
 
 MOST_SECONDS = MOST_BYTES * 8 / (RATES[-1] * 1000)
 """The longest piece that a page can hold."""
-
-BLOCK = 1 << 16
 
 
 class Report:
@@ -44,13 +43,11 @@ class Report:
         self.path = path
         self._score = score
         self._log = log
-        self._folder = Path(tempfile.mkdtemp(prefix="gradmidi-"))
         self._played = PlayedRun(log.name, score.preset.time.tick_seconds)
-        try:
-            self._sound = AudioFile(self._folder / "sound.wav", score.preset, len(score.voices))
-        except BaseException:
-            shutil.rmtree(self._folder)
-            raise
+        self._mixdown = Mixdown(Synth(score.preset, len(score.voices)))
+        slots = log.seconds / score.slot_seconds if score.wall else log.steps
+        seconds = slots / score.per_slot * score.slot_seconds
+        self._sound = PageSound(score.preset.sound.channels, seconds)
 
     def send(self, events: Sequence[Event]) -> None:
         """Keep the events, and write their sound.
@@ -59,32 +56,33 @@ class Report:
         """
         if events:
             check_length(self.path, self._played.seconds(events[-1].tick))
-        self._played.send(events)
-        self._sound.send(events)
+            self._played.send(events)
+            self._write(self._mixdown.send((events,), events[-1].tick))
 
     def close(self) -> None:
         """Write the page."""
-        try:
-            self._sound.close()
-            voices, log = self._score.voices, self._log
-            curves = trace(log.frames(), self._played.slots, voices, log.steps)
-            Page(
-                log.name,
-                self._score.preset,
-                log.layers,
-                voices,
-                [(self._played, curves)],
-                tuple(describe(log, self._score.preset.faults)),
-                mp3(self._sound.path, self._played.end),
-                self._played.end,
-            ).write(self.path)
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._write(self._mixdown.finish())
+        self._sound.close()
+        voices, log = self._score.voices, self._log
+        curves = trace(log.frames(), self._played.slots, voices, log.steps)
+        Page(
+            log.name,
+            self._score.preset,
+            log.layers,
+            voices,
+            [(self._played, curves)],
+            tuple(describe(log, self._score.preset.faults)),
+            self._sound.data,
+            self._played.end,
+        ).write(self.path)
 
     def abort(self) -> None:
         """Write no file."""
         self._sound.abort()
-        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _write(self, blocks: Iterator[tuple[Samples, ...]]) -> None:
+        for (samples,) in blocks:
+            self._sound.write(samples)
 
 
 def check_length(path: Path, seconds: float) -> None:
@@ -96,35 +94,27 @@ def check_length(path: Path, seconds: float) -> None:
         )
 
 
-def mp3(wav: Path, seconds: float) -> bytes:
-    """Encode a WAV file as MP3, at a rate that fits its length.
+class PageSound(Encoder):
+    """Writes samples to memory as MP3, at a rate that fits a piece of about so many seconds.
 
     Raises GradmidiError if this libsndfile writes no MP3.
     """
-    import soundfile
 
-    if "MP3" not in soundfile.available_formats():
-        raise GradmidiError(
-            f"libsndfile {soundfile.__libsndfile_version__} writes no MP3, and a page's sound is "
-            "one; update it with: pip install --upgrade soundfile"
+    def __init__(self, channels: int, seconds: float) -> None:
+        import soundfile
+
+        if "MP3" not in soundfile.available_formats():
+            raise GradmidiError(
+                f"libsndfile {soundfile.__libsndfile_version__} writes no MP3, and a page's sound "
+                "is one; update it with: pip install --upgrade soundfile"
+            )
+        fitting = [rate for rate in RATES if seconds * rate * 1000 / 8 <= MOST_BYTES]
+        self._memory = io.BytesIO()
+        super().__init__(
+            self._memory, ".mp3", channels, kilobits=fitting[0] if fitting else RATES[-1]
         )
-    fitting = [rate for rate in RATES if seconds * rate * 1000 / 8 <= MOST_BYTES]
-    rate = fitting[0] if fitting else RATES[-1]
-    target = io.BytesIO()
-    with (
-        soundfile.SoundFile(wav) as source,
-        soundfile.SoundFile(
-            target,
-            "w",
-            source.samplerate,
-            source.channels,
-            "MPEG_LAYER_III",
-            format="MP3",
-            bitrate_mode="CONSTANT",
-            # libsndfile spreads its levels from 320 down to 32 kilobits a second.
-            compression_level=(320 - rate) / (320 - 32),
-        ) as coded,
-    ):
-        for block in source.blocks(BLOCK, dtype="float32"):
-            coded.write(block)
-    return target.getvalue()
+
+    @property
+    def data(self) -> bytes:
+        """The bytes written so far; the whole sound after `close`."""
+        return self._memory.getvalue()

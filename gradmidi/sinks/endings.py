@@ -18,7 +18,7 @@ def _midi(path: Path, score: Score, log: RunLog) -> FileSink:
 
 
 def _audio(path: Path, score: Score, _log: RunLog) -> FileSink:
-    from gradmidi.sound.audiofile import AudioFile
+    from gradmidi.sound.mixdown import AudioFile
 
     return AudioFile(path, score.preset, len(score.voices))
 

@@ -1,8 +1,7 @@
-"""A sound file while it is written: whole, under its name, at `close`, or not at all.
+"""Samples written as WAV, FLAC, Ogg or MP3: to any binary file, or whole under a file's name.
 
-Until then it is a hidden file beside its place. Samples of 16 bits are dithered by a function
-of their own index, so the same samples give the same bytes (but for Ogg, whose streams carry
-a random number of the library's).
+Samples of 16 bits are dithered by a function of their index, so the same samples give the same
+bytes (except in Ogg, whose streams carry a random number from libsndfile).
 """
 
 import contextlib
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from gradmidi.base.files import WholeFile, with_path
 from gradmidi.errors import GradmidiError
 
-__all__ = ["ENDINGS", "Recording"]
+__all__ = ["ENDINGS", "Encoder", "Recording"]
 
 ENDINGS: Mapping[str, tuple[str, str]] = {
     ".wav": ("WAV", ""),
@@ -27,27 +26,31 @@ ENDINGS: Mapping[str, tuple[str, str]] = {
     ".ogg": ("OGG", "VORBIS"),
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
-"""Container and coding of each ending; a WAV's coding is the caller's."""
+"""Container and coding of each ending; a WAV's coding is chosen by the caller."""
 
 CODINGS = {"pcm16": "PCM_16", "float": "FLOAT"}
 
 MOST_WAV = 2**32 - 2**12
-"""Bytes of samples in a WAV: its sizes are numbers of 32 bits."""
+"""Bytes of samples in a WAV: its sizes are 32-bit numbers."""
 
 
-class Recording:
-    """Writes samples as one sound file.
+class Encoder:
+    """Writes samples in the coding of a sound file to an open binary file.
 
     Parameters
     ----------
-    path : str or Path
-        The file, ending in ``.wav``, ``.flac``, ``.ogg`` or ``.mp3``; its folder must be there.
+    file : binary file
+        Open for writing and reading, unbuffered or in memory; it is not closed here.
+    ending : str
+        ``.wav``, ``.flac``, ``.ogg`` or ``.mp3``.
     channels : int
         1 or 2.
     rate : int, default 44100
-        Samples a second.
+        Samples per second.
     samples : {"pcm16", "float"}, default "pcm16"
-        Those of a WAV: 16 bits with dither, or as they are.
+        Of a WAV: 16 bits with dither, or floats.
+    kilobits : int, optional
+        Constant bit rate of an MP3, 32 to 320 kbit/s; libsndfile's default is variable.
 
     Attributes
     ----------
@@ -57,9 +60,120 @@ class Recording:
     Raises
     ------
     GradmidiError
-        If nothing writes such an ending, or not at such a rate.
+        If the ending is none of these, or libsndfile does not write it at this rate.
+    """
+
+    def __init__(
+        self,
+        file: io.RawIOBase | io.BytesIO,
+        ending: str,
+        channels: int,
+        *,
+        rate: int = 44100,
+        samples: str = "pcm16",
+        kilobits: int | None = None,
+    ) -> None:
+        import soundfile
+
+        kind, coding = ENDINGS[ending]
+        coding = coding or CODINGS[samples]
+        options = {}
+        if kilobits is not None:
+            # libsndfile spreads its levels from 320 down to 32 kilobits a second.
+            options = {
+                "bitrate_mode": "CONSTANT",
+                "compression_level": (320 - kilobits) / (320 - 32),
+            }
+        self.written = 0
+        self._sixteen = coding == "PCM_16"
+        self._most = MOST_WAV if kind == "WAV" else 1 << 62
+        self._target = _Target(file)
+        try:
+            self._coder = soundfile.SoundFile(
+                self._target, "w", rate, channels, coding, format=kind, **options
+            )
+        except soundfile.LibsndfileError as error:
+            raise GradmidiError(
+                f"no {ending} can be written at {rate} samples per second: {error}"
+            ) from error
+
+    def write(self, samples: NDArray[np.float32]) -> None:
+        """Write the next samples.
+
+        Parameters
+        ----------
+        samples : ndarray of float32, shape (frames, channels)
+            Within ±1.
+
+        Raises
+        ------
+        OSError
+            If they cannot be written, or a WAV would be too large.
+        """
+        block = _sixteen(samples, self.written) if self._sixteen else samples
+        self.written += len(block)
+        if self.written * block.strides[0] > self._most:
+            raise OSError(errno.EFBIG, f"a WAV holds at most {self._most} bytes; write a .flac")
+        with self._checked():
+            self._coder.write(block)
+
+    def close(self) -> None:
+        """Write what the coder still holds.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        with self._checked():
+            self._coder.close()
+        with self._checked():
+            self._target.clear_peak_time()
+
+    def abort(self) -> None:
+        """Let go of the coder; what was written so far is of no use."""
+        with contextlib.suppress(RuntimeError):
+            self._coder.close()
+
+    @contextlib.contextmanager
+    def _checked(self) -> Iterator[None]:
+        """Raise the first error that kept bytes from being written."""
+        try:
+            yield
+        except (OSError, RuntimeError, AssertionError) as error:
+            # libsndfile only says that it did not go well.
+            self._target.error = self._target.error or error
+        if self._target.error is not None:
+            raise self._target.error
+
+
+class Recording:
+    """Writes samples as one sound file, which appears whole at `close`, or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file, ending in ``.wav``, ``.flac``, ``.ogg`` or ``.mp3``; its folder must exist.
+    channels : int
+        1 or 2.
+    rate : int, default 44100
+        Samples per second.
+    samples : {"pcm16", "float"}, default "pcm16"
+        Of a WAV: 16 bits with dither, or floats.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    saved : bool
+        Whether the file is complete and has its name.
+
+    Raises
+    ------
+    GradmidiError
+        If the ending is none of these, or libsndfile does not write it at this rate.
     OSError
-        If the folder is not there or cannot be written to, or `path` is a folder.
+        If the folder does not exist or cannot be written to, or `path` is a folder.
 
     Examples
     --------
@@ -78,32 +192,22 @@ class Recording:
         import soundfile
 
         self.path = Path(path)
-        self.written = 0
+        self.saved = False
+        self._open = True
         ending = self.path.suffix.lower()
         known = [e for e, (kind, _) in ENDINGS.items() if kind in soundfile.available_formats()]
         if ending not in known:
             raise GradmidiError(
                 f"no sound file ends as {self.path} does; allowed: {' '.join(known)}"
             )
-        kind, coding = ENDINGS[ending]
-        coding = coding or CODINGS[samples]
-        self._sixteen = coding == "PCM_16"
-        self._most = MOST_WAV if kind == "WAV" else 1 << 62
-        self._closed = False
         self._new = WholeFile(self.path)
-        self._target = _Target(self._new.file.raw)
         try:
-            self._file = soundfile.SoundFile(self._target, "w", rate, channels, coding, format=kind)
-        except soundfile.LibsndfileError as error:
+            self._encoder = Encoder(
+                self._new.file.raw, ending, channels, rate=rate, samples=samples
+            )
+        except GradmidiError as error:
             self._new.discard()
-            raise GradmidiError(
-                f"{self.path} cannot be written at {rate} samples a second: {error}"
-            ) from error
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is whole, or given up."""
-        return self._closed
+            raise GradmidiError(f"{self.path}: {error}") from error
 
     def write(self, samples: NDArray[np.float32]) -> None:
         """Write the next samples.
@@ -116,68 +220,46 @@ class Recording:
         Raises
         ------
         OSError
-            If they cannot be written; `filename` is the path, and no part of it is left.
+            If they cannot be written; `filename` is `path`, and nothing is left.
         ValueError
             If it is closed.
         """
-        if self._closed:
+        if not self._open:
             raise ValueError(f"{self.path} is closed: it takes no more samples")
         with self._or_nothing():
-            block = _sixteen(samples, self.written) if self._sixteen else samples
-            self.written += len(block)
-            if self.written * block.strides[0] > self._most:
-                reason = f"a WAV holds at most {self._most} bytes; write a .flac"
-                raise with_path(OSError(errno.EFBIG, reason), self.path)
-            with self._writing():
-                self._file.write(block)
+            self._encoder.write(samples)
 
     def close(self) -> None:
-        """Give the file its name.
+        """Complete the file and give it its name. May be called twice.
 
         Raises
         ------
         OSError
-            If it cannot be written; `filename` is the path, and no part of it is left.
+            If it cannot be written; `filename` is `path`, and nothing is left.
         """
-        if self._closed:
-            return
-        with self._or_nothing():
-            with self._writing():
-                self._file.close()
-            with self._writing():
-                self._target.clear_peak_time()
-            self._new.save()
-        self._closed = True
+        if self._open:
+            with self._or_nothing():
+                self._encoder.close()
+                self._new.save()
+            self._open = False
+            self.saved = True
 
     def abort(self) -> None:
-        """Give up before `close`: leave neither the file nor a temporary one."""
-        self._closed = True
-        with contextlib.suppress(RuntimeError):
-            self._file.close()
-        self._new.discard()
+        """Write no file. Does nothing after `close`."""
+        if self._open:
+            self._open = False
+            self._encoder.abort()
+            self._new.discard()
 
     @contextlib.contextmanager
     def _or_nothing(self) -> Iterator[None]:
-        """Leave nothing where something goes wrong."""
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             self.abort()
+            if isinstance(error, OSError):
+                raise with_path(error, self.path) from error
             raise
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Raise what kept a part from being written, under the name of the whole."""
-        try:
-            yield
-        except (OSError, RuntimeError, AssertionError) as error:
-            # All that the library says is that it did not go well.
-            self._target.error = self._target.error or error
-        reason = self._target.error
-        if isinstance(reason, OSError):
-            raise with_path(reason, self.path) from reason
-        if reason is not None:
-            raise reason
 
 
 class _Target:
@@ -187,7 +269,7 @@ class _Target:
     coders go on without the bytes that could not be written.
     """
 
-    def __init__(self, file: io.RawIOBase) -> None:
+    def __init__(self, file: io.RawIOBase | io.BytesIO) -> None:
         self.error: BaseException | None = None
         self._file = file
         self.seek = file.seek

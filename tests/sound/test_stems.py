@@ -14,8 +14,8 @@ from gradmidi.cli.app import app
 from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.music.preset import load, names
 from gradmidi.music.voices import Voice
-from gradmidi.sound import stems as room
-from gradmidi.sound.stems import Stems
+from gradmidi.sound import mixdown as room
+from gradmidi.sound.mixdown import Stems
 
 
 def rows(steps=48):

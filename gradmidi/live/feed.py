@@ -101,7 +101,7 @@ class Live:
     merged : int
         Frames that were merged into the next one, since the player did not read.
     status : dict
-        What the player told last, since `watch`; see `gradmidi.player.board`.
+        What the player told last, since `watch`; see `gradmidi.player.mixer`.
     voices : list of str
         The voices' names, once the player knows them.
     lines : int

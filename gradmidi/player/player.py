@@ -18,11 +18,10 @@ from gradmidi.live.session import Session
 from gradmidi.log import Decoder, Header, Item
 from gradmidi.log import End as LogEnd
 from gradmidi.music.events import Event
-from gradmidi.player.board import Board
 from gradmidi.player.clock import BEATS_A_BAR, MidiClock
 from gradmidi.player.conductor import Conductor, Grid, Timed
-from gradmidi.player.desk import Desk
 from gradmidi.player.lateness import Lateness
+from gradmidi.player.mixer import Mixer, Status
 from gradmidi.player.outputs import Outputs
 from gradmidi.player.watchdog import Watchdog
 
@@ -91,9 +90,9 @@ class Player:
         self._watchdog = watchdog
         self._clock = clock
         self._sleep = sleep
-        self._desk = Desk(session.level)
+        self._mixer = Mixer(session.level)
         self._conductor: Conductor | None = None
-        self._board: Board | None = None
+        self._status: Status | None = None
         self._agenda: deque[Timed] = deque()
         self._waiting: deque[Item] = deque()
         self._run = "run"
@@ -120,7 +119,7 @@ class Player:
                 self._rest()
         finally:
             self._allow(WATCHDOG_SECONDS)
-            self._outputs.send(self._desk.silence())
+            self._outputs.send(self._mixer.silence())
             self._outputs.silence()
             if self._midi_clock is not None:
                 for message in self._midi_clock.stop():
@@ -217,13 +216,13 @@ class Player:
                 events.append(agenda.popleft()[1])
             stale = now - due > STALE_SECONDS
             self._stale += stale
-            self._send(self._desk.take(events, skip=stale))
+            self._send(self._mixer.take(events, skip=stale))
             self.lateness.add(self._clock() - due)
 
     def _send(self, events: Sequence[Event]) -> None:
         if events:
-            if self._board is not None:
-                self._board.take(events)
+            if self._status is not None:
+                self._status.take(events)
             self._outputs.send(events)
 
     @contextlib.contextmanager
@@ -245,10 +244,10 @@ class Player:
         self._allow(WATCHDOG_SECONDS)
         if hasattr(os, "getppid") and os.name == "posix" and os.getppid() != self.session.parent:
             self._close(now, lost=True)
-        if self._watched and self._board is not None:
+        if self._watched and self._status is not None:
             self.say(
                 {
-                    "status": {**self._board.status(), **self.counts()},
+                    "status": {**self._status.table(), **self.counts()},
                     "lines": self._lines - len(self._waiting),
                 }
             )
@@ -285,7 +284,7 @@ class Player:
         if clock is not None and self._conductor.base == 0:
             clock.start(bar)
         self._outputs.begin(self._run, voices, len(header.layers))
-        self._board = Board(voices)
+        self._status = Status(voices)
         names = [voice.name for voice in voices]
         self.say({"run": self._run, "voices": names, "layers": len(header.layers)})
 
@@ -301,12 +300,12 @@ class Player:
                 self._merged += frames
             case {"do": "mute"}:
                 with self._sending():
-                    self._send(self._desk.mute())
+                    self._send(self._mixer.mute())
             case {"do": "solo", "voice": int(voice)}:
                 with self._sending():
-                    self._send(self._desk.solo(voice))
+                    self._send(self._mixer.solo(voice))
             case {"do": "level", "by": float(by)}:
-                self._desk.level = min(max(self._desk.level + by, -60.0), 12.0)
+                self._mixer.change_level(by)
             case {"do": "end"}:
                 self._close(arrived)
             case {"do": "stop"}:

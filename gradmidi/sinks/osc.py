@@ -5,7 +5,6 @@ Every address, with its type tags, units and ranges, is in `docs/osc.md`.
 
 import socket
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from gradmidi.base.messages import Warnings
 from gradmidi.errors import PortError
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import FAULT_VOICE, End, Event, Fault, Mark, Off, On, Step
+from gradmidi.music.sounding import Sounding
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.counters import Counters
 from gradmidi.sinks.oscmessage import (
@@ -100,7 +100,7 @@ class Osc:
         self._clock, self._wall = clock, wall
         self._step, self._seconds = 0, 0.0
         self._stopped = self._closed = self._connected = False
-        self._sounding: defaultdict[tuple[int, int], list[On]] = defaultdict(list)
+        self._sounding: Sounding[tuple[int, int], On] = Sounding()
         self._takes: dict[type, Callable[[Any], Iterable[bytes]]] = {
             Step: self._numbers,
             On: self._on,
@@ -137,9 +137,7 @@ class Osc:
 
     def silence(self) -> None:
         """End every note that sounds."""
-        notes = [note for held in self._sounding.values() for note in held]
-        self._sounding.clear()
-        self._post([note_message(note, 0) for note in notes])
+        self._post([note_message(note, 0) for note in self._sounding.end_all()])
 
     def close(self) -> None:
         """End every note, say that the run is over and close. May be called twice."""
@@ -160,12 +158,12 @@ class Osc:
     def _on(self, on: On) -> Iterable[bytes]:
         if on.voice == FAULT_VOICE:
             return ()
-        self._sounding[on.voice, on.note].append(on)
+        self._sounding.start((on.voice, on.note), on)
         return (note_message(on, on.velocity),)
 
     def _off(self, off: Off) -> Iterable[bytes]:
-        held = self._sounding[off.voice, off.note]
-        return (note_message(held.pop(0), 0),) if held else ()
+        on = self._sounding.end((off.voice, off.note))
+        return (note_message(on, 0),) if on is not None else ()
 
     def _fault(self, fault: Fault) -> Iterable[bytes]:
         return (fault_message(fault),)

@@ -152,7 +152,7 @@ def test_whatever_fails_everything_is_silenced_and_closed():
     assert not stage.outputs.hanging
 
 
-def test_keys_reach_the_desk():
+def test_keys_reach_the_mixer():
     script = [(0.0, HEADER), *frames([0.1 * n for n in range(1, 60)])]
     script += [
         (1.0, {"do": "mute"}),

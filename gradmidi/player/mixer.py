@@ -1,0 +1,208 @@
+"""What happens to events between the score and the outputs: mute, solo, level, and the status."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gradmidi.music.events import FAULT_VOICE, Event, Fault, Mark, Off, On, Step
+from gradmidi.music.scale import note_name
+from gradmidi.music.sounding import Sounding
+from gradmidi.music.voices import Voice
+
+__all__ = ["LEVEL_DB", "Mixer", "Status"]
+
+LEVEL_DB = (-60.0, 12.0)
+"""The least and the most that a level may be."""
+
+LAST_FAULTS = 5
+
+
+@dataclass(slots=True)
+class _Struck:
+    """A note that the score has started, and whether it is heard."""
+
+    on: On
+    heard: bool
+
+
+class Mixer:
+    """Decides which notes are heard, and how loud they are.
+
+    A note that starts while its voice is not heard starts late if the voice is heard again
+    before the note ends.
+
+    Parameters
+    ----------
+    level : float, default 0.0
+        dB on every note, by its velocity: 0.1 · (velocity / 80)² is the synth's amplitude.
+
+    Attributes
+    ----------
+    muted : bool
+        Whether no note is heard.
+    soloed : int or None
+        The only voice that is heard beside faults; None: all voices.
+    level : float
+        In dB.
+
+    Examples
+    --------
+    >>> mixer = Mixer(level=-12.0)
+    >>> mixer.take([On(0, 0, 60, 80, pitch=60.0)])
+    [On(tick=0, voice=0, note=60, velocity=40, pitch=60.0, norm=0.0, sound='')]
+    >>> mixer.mute()
+    [Off(tick=0, voice=0, note=60)]
+    """
+
+    def __init__(self, level: float = 0.0) -> None:
+        self.level = level
+        self.muted = False
+        self.soloed: int | None = None
+        self._tick = 0
+        self._struck: Sounding[tuple[int, int], _Struck] = Sounding()
+
+    @property
+    def heard(self) -> list[On]:
+        """The notes that sound."""
+        return [struck.on for struck in self._struck if struck.heard]
+
+    def take(self, events: Sequence[Event], *, skip: bool = False) -> list[Event]:
+        """Return what is heard of the next events; with `skip`, no new note is."""
+        out: list[Event] = []
+        for event in events:
+            self._tick = max(self._tick, event.tick)
+            if isinstance(event, On):
+                heard = not skip and self._may_sound(event.voice)
+                self._struck.start((event.voice, event.note), _Struck(event, heard))
+                if heard:
+                    out.append(self._louder(event))
+            elif isinstance(event, Off):
+                ended = self._struck.end((event.voice, event.note))
+                if ended is not None and ended.heard:
+                    out.append(event)
+            else:
+                out.append(event)
+        return out
+
+    def mute(self) -> list[Event]:
+        """Mute every voice, or undo that; return the events that this makes."""
+        self.muted = not self.muted
+        return self._changed()
+
+    def solo(self, voice: int) -> list[Event]:
+        """Let one voice alone be heard, or undo that; return the events that this makes."""
+        self.soloed = None if self.soloed == voice else voice
+        return self._changed()
+
+    def change_level(self, by: float) -> None:
+        """Change the level of the notes to come by so many dB."""
+        least, most = LEVEL_DB
+        self.level = min(max(self.level + by, least), most)
+
+    def silence(self) -> list[Event]:
+        """End every note for good."""
+        ended = self._struck.end_all()
+        return [*_offs(self._tick, [struck.on for struck in ended if struck.heard])]
+
+    def _may_sound(self, voice: int) -> bool:
+        return not self.muted and (self.soloed in (None, voice) or voice == FAULT_VOICE)
+
+    def _louder(self, on: On) -> On:
+        if not self.level:
+            return on
+        velocity = round(on.velocity * 10.0 ** (self.level / 40.0))
+        return replace(on, velocity=min(max(velocity, 1), 127))
+
+    def _changed(self) -> list[Event]:
+        ended: list[On] = []
+        started: list[On] = []
+        for struck in self._struck:
+            may = self._may_sound(struck.on.voice)
+            if struck.heard != may:
+                struck.heard = may
+                (started if may else ended).append(struck.on)
+        started.sort(key=lambda on: (on.voice, on.note))
+        ons = [self._louder(replace(on, tick=self._tick)) for on in started]
+        return [*_offs(self._tick, ended), *ons]
+
+
+def _offs(tick: int, notes: Sequence[On]) -> list[Off]:
+    return [Off(tick, voice, note) for voice, note in sorted((on.voice, on.note) for on in notes)]
+
+
+class Status:
+    """What a run looks like now, in plain numbers, for a view to show.
+
+    Parameters
+    ----------
+    voices : sequence of Voice
+        The voices that play.
+
+    Examples
+    --------
+    >>> status = Status([Voice(0, "fc1", (0,))])
+    >>> status.take([Step(0, 7, 0.5, (0.25,), (0.5,)), On(0, 0, 57, 80, pitch=57.0, norm=0.25)])
+    >>> status.table()["step"], status.table()["notes"]
+    (7, ['A3'])
+    """
+
+    def __init__(self, voices: Sequence[Voice]) -> None:
+        self._step: Step | None = None
+        self._loss: float | None = None
+        self._notes = [""] * len(voices)
+        self._sounding: Sounding[tuple[int, int], On] = Sounding()
+        # Voices with a note since the last slot began: the others rest.
+        self._struck: set[int] = set()
+        self._faults: deque[dict[str, Any]] = deque(maxlen=LAST_FAULTS)
+        self._count = 0
+        self._mark = ""
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Look at the next events that are sent."""
+        for event in events:
+            match event:
+                case On(voice=voice, note=note) if voice != FAULT_VOICE:
+                    self._notes[voice] = note_name(note)
+                    self._sounding.start((voice, note), event)
+                    self._struck.add(voice)
+                case Off(voice=voice, note=note) if voice != FAULT_VOICE:
+                    self._sounding.end((voice, note))
+                case Step():
+                    self._step = event
+                    playing = self._struck | {voice for voice, _ in self._sounding.keys}
+                    for voice in range(len(self._notes)):
+                        if voice not in playing:
+                            self._notes[voice] = ""
+                    self._struck.clear()
+                    if event.loss is not None:
+                        self._loss = event.loss
+                case Fault():
+                    self._count += 1
+                    self._faults.append(
+                        {
+                            "kind": event.kind,
+                            "layer": event.layer,
+                            "step": event.step,
+                            "value": event.value if math.isfinite(event.value) else None,
+                        }
+                    )
+                case Mark(voice=None):
+                    self._mark = event.text
+
+    def table(self) -> dict[str, Any]:
+        """Return all numbers by name; empty before the first slot."""
+        if self._step is None:
+            return {}
+        return {
+            "step": self._step.step,
+            "seconds": self._step.seconds,
+            "loss": self._loss,
+            "norms": self._step.norms,
+            "levels": self._step.levels,
+            "notes": self._notes,
+            "faults": list(self._faults),
+            "fault_count": self._count,
+            "mark": self._mark,
+        }

@@ -1,0 +1,82 @@
+from gradmidi.music.events import FAULT_VOICE, Fault, Off, On
+from gradmidi.player.mixer import Mixer
+
+
+def on(tick, voice, note=60, velocity=80):
+    return On(tick, voice, note, velocity, pitch=float(note))
+
+
+def test_everything_passes_where_nothing_is_set():
+    events = [on(0, 0), Fault(0, "nan", "fc1", 3, float("nan")), Off(9, 0, 60)]
+    assert Mixer().take(events) == events
+
+
+def test_mute_ends_what_sounds_and_lets_nothing_start():
+    mixer = Mixer()
+    mixer.take([on(0, 0), on(0, 1)])
+    assert mixer.mute() == [Off(0, 0, 60), Off(0, 1, 60)]
+    assert mixer.take([on(5, 2), Off(6, 0, 60), Off(6, 2, 60)]) == []
+    assert mixer.heard == []
+
+
+def test_a_held_note_comes_back_with_its_voice():
+    mixer = Mixer()
+    mixer.take([on(0, 0), on(0, 1)])
+    mixer.mute()
+    mixer.take([Off(7, 1, 60)])
+    assert mixer.mute() == [on(7, 0)]
+    assert mixer.take([Off(9, 0, 60)]) == [Off(9, 0, 60)]
+
+
+def test_solo_leaves_one_voice_and_faults():
+    mixer = Mixer()
+    mixer.take([on(0, 0), on(0, 1), on(0, FAULT_VOICE, 50)])
+    assert mixer.solo(1) == [Off(0, 0, 60)]
+    assert mixer.take([on(3, 0, 64), on(3, 1, 64)]) == [on(3, 1, 64)]
+    # Another one, then all again.
+    assert mixer.solo(0) == [Off(3, 1, 60), Off(3, 1, 64), on(3, 0, 60), on(3, 0, 64)]
+    assert mixer.solo(0) == [on(3, 1, 60), on(3, 1, 64)]
+
+
+def test_level_is_in_db_of_amplitude_and_stays_a_velocity():
+    mixer = Mixer(level=-12.0)
+    velocities = [e.velocity for e in mixer.take([on(0, 0), on(0, 1, velocity=1), on(0, 2)])]
+    assert velocities == [40, 1, 40]
+    loud = Mixer(level=12.0)
+    assert loud.take([on(0, 0, velocity=120)])[0].velocity == 127
+
+
+def test_a_note_that_is_too_late_is_not_struck_and_its_end_not_sent():
+    mixer = Mixer()
+    assert mixer.take([on(0, 0), Off(2, 0, 60)], skip=True) == []
+    assert mixer.take([on(3, 0)], skip=False) == [on(3, 0)]
+
+
+def test_overlapping_notes_of_one_key_end_one_by_one():
+    mixer = Mixer()
+    mixer.take([on(0, 0), on(5, 0)])
+    assert mixer.take([Off(6, 0, 60)]) == [Off(6, 0, 60)]
+    assert mixer.heard == [on(5, 0)]
+    assert mixer.take([Off(8, 0, 60)]) == [Off(8, 0, 60)]
+    assert mixer.heard == []
+
+
+def test_mute_of_overlapping_notes_ends_each():
+    mixer = Mixer()
+    mixer.take([on(0, 0), on(5, 0)])
+    assert mixer.mute() == [Off(5, 0, 60)] * 2
+
+
+def test_where_the_first_of_two_notes_of_a_key_was_too_late_the_second_keeps_its_length():
+    mixer = Mixer()
+    mixer.take([on(0, 0)], skip=True)
+    mixer.take([on(5, 0)])
+    assert mixer.take([Off(6, 0, 60)]) == []
+    assert mixer.take([Off(8, 0, 60)]) == [Off(8, 0, 60)]
+
+
+def test_silence_ends_every_note_once():
+    mixer = Mixer()
+    mixer.take([on(0, 0), on(1, 0), on(2, 3, 70)])
+    assert mixer.silence() == [Off(2, 0, 60), Off(2, 0, 60), Off(2, 3, 70)]
+    assert mixer.silence() == []

@@ -36,7 +36,7 @@ from gradmidi.live.session import Session
 from gradmidi.log import End, Frame, Header, Layer
 from gradmidi.midi.rig import Rig
 from gradmidi.music.preset import Preset, load
-from gradmidi.player.clock import TICKS_A_QUARTER
+from gradmidi.player.midiclock import TICKS_A_QUARTER
 from gradmidi.player.outputs import Outputs
 from gradmidi.player.player import Player
 
@@ -191,7 +191,7 @@ def by_process(session: Session, work: Callable[[], None]) -> dict[str, Any]:
 def by_thread(session: Session, work: Callable[[], None]) -> dict[str, Any]:
     # Its parent is this process's own: what it compares itself with.
     session = replace(session, parent=os.getppid())
-    outputs = Outputs(session, print)
+    outputs = Outputs(session)
     player = Player(session, outputs, lambda answer: None)
     thread = threading.Thread(target=player.run)
     thread.start()

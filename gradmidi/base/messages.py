@@ -5,8 +5,9 @@ import logging
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 
-__all__ = ["LOGGER", "Warnings", "say", "warn"]
+__all__ = ["LOGGER", "Warnings", "messages_to", "say", "warn"]
 
 LOGGER = logging.getLogger("gradmidi")
 
@@ -28,6 +29,31 @@ def say(text: str, level: int = logging.INFO) -> None:
 def warn(text: str) -> None:
     """Give the user one line as a warning, see `say`."""
     say(text, logging.WARNING)
+
+
+@contextlib.contextmanager
+def messages_to(take: Callable[[logging.LogRecord], None]) -> Iterator[None]:
+    """Give every message to `take`, and to nothing else, while the block runs."""
+    handler = _Handler(take)
+    before = LOGGER.level, LOGGER.propagate
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(before[0])
+        LOGGER.propagate = before[1]
+
+
+class _Handler(logging.Handler):
+    def __init__(self, take: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__()
+        self._take = take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._take(record)
 
 
 class Warnings:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gradmidi.base.messages import messages_to
 from gradmidi.errors import GradmidiError
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def check_take(take: Path | None) -> None:
 
 @contextmanager
 def show_on(*, plain: bool) -> "Iterator[PlainLines | Picture]":
-    """Show a run on stderr: as a picture, or plain.
+    """Show a run and every message on stderr: as a picture, or plain.
 
     Parameters
     ----------
@@ -140,13 +141,16 @@ def show_on(*, plain: bool) -> "Iterator[PlainLines | Picture]":
     from gradmidi.cli.view import Picture, PlainLines
 
     if plain:
-        yield PlainLines(lambda text: typer.echo(text, err=True))
+        lines = PlainLines(lambda text: typer.echo(text, err=True))
+        with messages_to(lambda record: lines.say(record.getMessage())):
+            yield lines
         return
     from rich.console import Console
 
     picture = Picture(Console(stderr=True))
     try:
-        yield picture
+        with messages_to(lambda record: picture.say(record.getMessage())):
+            yield picture
     finally:
         picture.close()
 

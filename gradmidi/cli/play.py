@@ -3,7 +3,6 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
     from gradmidi.sources.follow import Line
 
 __all__ = ["register"]
-
-Say = Callable[[str], None]
 
 
 def register(app: typer.Typer) -> None:
@@ -122,7 +119,7 @@ def play(
         clock_port=clock_port,
     )
     with show_on(plain=is_plain(asked=plain)) as show:
-        source = _source(run, begin, show.say)
+        source = _source(run, begin)
         if timing == "step" and not source.paced:
             raise typer.BadParameter("--time step needs the whole run: add --from start")
         sound = card if card is not None else audio
@@ -152,7 +149,7 @@ class _Source:
     stop: threading.Event
 
 
-def _source(run: str, begin: str | None, say: Say) -> _Source:
+def _source(run: str, begin: str | None) -> _Source:
     """Find a run: on stdin, on another machine, or in a folder, over or still growing."""
     from gradmidi.log import RunLog
     from gradmidi.sources import follow
@@ -167,7 +164,7 @@ def _source(run: str, begin: str | None, say: Say) -> _Source:
     elsewhere = follow.remote(run)
     if elsewhere is not None:
         host, path = elsewhere
-        lines = follow.follow_host(host, path, say=say, stop=stop)
+        lines = follow.follow_host(host, path, stop=stop)
         return _Source(Path(path).name, lines, whole, stop)
     log = RunLog(run)
     over = is_over(log.path, time.time())
@@ -181,7 +178,7 @@ def _play(source: _Source, session: "Session", show: "PlainLines | Picture", *, 
     from gradmidi.live.feed import Live
     from gradmidi.sources.relay import Relay
 
-    live = Live(session, show.say)
+    live = Live(session)
     show.say(
         f"playing {source.name} from its start"
         if source.paced

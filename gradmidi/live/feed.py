@@ -1,11 +1,12 @@
-"""The parent's side of live output: starts a player, speaks to it, and outlives it.
+"""Starts a player in a process of its own, and sends it a run's lines and commands.
 
-Nothing here ever waits for the player but its start (bounded) and `close` (bounded). Where the
-pipe is full, since the player was stopped or the machine is busy, frames are merged: of each
-layer the largest norm stays, so no spike is lost and memory stays flat.
+Only the start and `close` wait for the player, both for a bounded time. While the pipe is full (the
+player was stopped, or the machine is busy), frames are merged: each layer keeps its largest norm,
+so that no spike is lost and memory stays flat.
 """
 
 import contextlib
+import logging
 import os
 import queue
 import subprocess
@@ -14,17 +15,16 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
-from gradmidi.base.messages import say
+from gradmidi.base.messages import say, warn
 from gradmidi.errors import GradmidiError, PortError
-from gradmidi.live.ledger import Ledger
 from gradmidi.live.session import Session
 from gradmidi.log import (
     End,
@@ -39,23 +39,20 @@ from gradmidi.log import (
     encode_mark,
     encode_pause,
 )
-from gradmidi.midi.ports import VIRTUAL
 
 __all__ = ["CLOSE_SECONDS", "READY_SECONDS", "Live", "encode", "merge"]
 
 READY_SECONDS = 5.0
-"""How long an answer of the player is awaited; without one, all goes on without sound."""
+"""How long to wait for the player's first answer; without one there is no sound."""
 
 CLOSE_SECONDS = 2.0
 """How long the player may take to end."""
 
 KILL_SECONDS = 0.5
 WAIT_SECONDS = 0.02
-RESCUE_SECONDS = 3.0
+SILENCE_SECONDS = 6.0
 
 ERRORS: dict[str, type[GradmidiError]] = {"PortError": PortError}
-
-Say = Callable[[str], None]
 
 
 def encode(item: Item) -> bytes:
@@ -87,27 +84,25 @@ def merge(older: Frame, newer: Frame) -> Frame:
 
 
 class Live:
-    """A player at work.
+    """A player that runs in a process of its own.
 
     Parameters
     ----------
     session : Session
         What it plays and where to.
-    say : callable
-        Takes a line for the user.
 
     Attributes
     ----------
     merged : int
-        Frames that were merged into the next one, since the player did not read.
+        Frames that were merged into the next one because the pipe was full.
     status : dict
-        What the player told last, since `watch`; see `gradmidi.player.mixer`.
+        The newest status, once `watch` was called; see `gradmidi.player.mixer.Status`.
     voices : list of str
         The voices' names, once the player knows them.
     lines : int
-        Lines that the player has taken, as it told last.
+        Lines that the player has used, by its newest status.
     counts : dict
-        What the player counted, once it has ended.
+        The player's counts, once it has ended.
 
     Raises
     ------
@@ -115,23 +110,18 @@ class Live:
         If the player says that a port, an address or a value is wrong.
     """
 
-    def __init__(self, session: Session, say: Say = say) -> None:
+    def __init__(self, session: Session) -> None:
         self.merged = 0
         self.status: dict[str, Any] = {}
         self.voices: list[str] = []
         self.lines = 0
         self.counts: dict[str, Any] = {}
-        self._say = say
         self._queue: queue.SimpleQueue[Item | bytes | None] = queue.SimpleQueue()
         self._closing = False
         self._lost = False
-        self._ready = False
+        self._ready = self._silenced = False
         self._waiting = 0
         self._answer: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._ledger: Ledger | None = None
-        with contextlib.suppress(OSError):
-            self._ledger = Ledger()
-            session = replace(session, ledger=str(self._ledger.path))
         self._session = session
         self._process = _start("gradmidi.player.process")
         self._pipe = self._process.stdin.fileno()  # type: ignore[union-attr]
@@ -149,36 +139,36 @@ class Live:
 
     @property
     def alive(self) -> bool:
-        """Whether the player still plays."""
+        """Whether the player still runs."""
         return not self._lost and self._process.poll() is None
 
     # -- to the player --------------------------------------------------------------------------
 
     def name(self, run: str) -> None:
-        """Tell the run's name; before its header."""
+        """Send the run's name; call it before the header is sent."""
         self.do("run", name=run)
 
     def send(self, item: Item) -> None:
-        """Hand on the run's next item, and return at once."""
+        """Send the run's next item, and return at once."""
         if not self._lost:
             self._queue.put(item)
 
     def write(self, line: bytes) -> None:
-        """Hand on a line of a run log as it is."""
+        """Send a line of a run log as it is."""
         if not self._lost:
             self._queue.put(line)
 
     def watch(self) -> None:
-        """Ask the player to tell several times a second how things are."""
+        """Ask the player for its status several times a second."""
         self.do("watch")
 
     @property
     def backlog(self) -> int:
-        """Items that were not written to the player yet."""
+        """How many items wait to be written to the player."""
         return self._queue.qsize() + self._waiting
 
     def do(self, command: str, **values: Any) -> None:
-        """Tell the player to do something: mute, solo, level, live, end, stop."""
+        """Send the player a command: mute, solo, level, live, end or stop."""
         if not self._lost:
             self._queue.put(orjson.dumps({"do": command, **values}) + b"\n")
 
@@ -193,17 +183,15 @@ class Live:
         except subprocess.TimeoutExpired:
             self._end()
         self._reader.join(KILL_SECONDS)
-        if not self._reader.is_alive():
-            self._forget()
-        self._tell()
+        self._say_counts()
 
     # -- threads --------------------------------------------------------------------------------
 
     def _write(self) -> None:
-        """Write what comes; while the pipe is full, merge it."""
+        """Write what is queued; merge it while the pipe is full."""
         rest = memoryview(b"")
         waiting: deque[Item | bytes | None] = deque()
-        told = 0
+        sent_merged = 0
         while True:
             if not rest and not waiting:
                 waiting.append(self._queue.get())
@@ -215,9 +203,9 @@ class Live:
                 waiting.append(item)
             if rest:
                 waiting = self._merged(waiting)
-            if not rest and self.merged > told:
-                waiting.appendleft(_command("merged", frames=self.merged - told))
-                told = self.merged
+            if not rest and self.merged > sent_merged:
+                waiting.appendleft(_command("merged", frames=self.merged - sent_merged))
+                sent_merged = self.merged
             self._waiting = len(waiting)
             while waiting and not rest:
                 entry = waiting.popleft()
@@ -234,7 +222,7 @@ class Live:
                 return
 
     def _merged(self, waiting: Iterable[Item | bytes | None]) -> deque[Item | bytes | None]:
-        """Make one frame of all that follow each other."""
+        """Merge frames that follow each other into one."""
         kept: deque[Item | bytes | None] = deque()
         for item in waiting:
             last = kept[-1] if kept else None
@@ -263,7 +251,7 @@ class Live:
                 stdin.close()
 
     def _read(self) -> None:
-        """Read what the player says, until it ends."""
+        """Read the player's answers, and those of its guard, until both have ended."""
         assert self._process.stdout is not None
         with self._process.stdout as answers:
             for line in answers:
@@ -274,21 +262,23 @@ class Live:
         self._lost = True
         if not self.counts:
             if not self._closing:
-                self._say(
+                warn(
                     f"the player has ended ({_code(self._process.returncode)}): "
                     "no sound from here on, all else goes on"
                 )
-            self._rescue()
+            if self._ready and not self._silenced:
+                self._silence()
         self._queue.put(None)
 
     def _take(self, answer: dict[str, Any]) -> None:
         if "ready" in answer or "error" in answer:
             self._ready = "ready" in answer
-            # An error tells all: the player's end, which follows, is no news.
+            # The player ends after an error: its end needs no message of its own.
             self._closing = self._closing or "error" in answer
             self._answer.put(answer)
         if "say" in answer:
-            self._say(answer["say"])
+            say(answer["say"], answer.get("level", logging.WARNING))
+        self._silenced = self._silenced or "silenced" in answer
         self.status = answer.get("status", self.status)
         self.lines = answer.get("lines", self.lines)
         self.voices = answer.get("voices", self.voices)
@@ -300,20 +290,14 @@ class Live:
         try:
             answer = self._answer.get(timeout=READY_SECONDS)
         except queue.Empty:
-            self._say(
-                f"the player did not answer in {READY_SECONDS:g} s: no sound, all else goes on"
-            )
+            warn(f"the player did not answer in {READY_SECONDS:g} s: no sound, all else goes on")
             self._closing = self._lost = True
             self._end()
             return
         if "error" in answer:
             self._end()
             self._reader.join(KILL_SECONDS)
-            self._forget()
             raise ERRORS.get(answer["kind"], GradmidiError)(answer["error"])
-        if self._ledger is not None:
-            # Both have it by now; without a name, nothing stays behind whoever is killed.
-            self._ledger.unlink()
 
     def _end(self) -> None:
         for way in (self._process.terminate, self._process.kill):
@@ -322,40 +306,34 @@ class Live:
                 self._process.wait(KILL_SECONDS)
                 return
 
-    def _rescue(self) -> None:
-        """End what a player that was killed has left going, by a process of its own."""
-        rig = self._session.rig
-        left = self._ledger.sounding() if self._ledger is not None else []
-        if not left and not (self._ready and rig.clock):
-            return
-        if left and any(port.startswith(VIRTUAL) for port in rig.ports):
-            self._say("its own MIDI port is gone with it: what a synth still plays, panic ends")
-        notes = orjson.dumps([(note.voice, note.note, note.pitch) for note in left])
+    def _silence(self) -> None:
+        """End what the player left where its guard is gone as well, or there was none."""
+        session = self._session
+        left = {"rig": asdict(session.rig), "osc": session.osc, "voices": len(self.voices)}
         with contextlib.suppress(OSError):
-            process = _start("gradmidi.player.rescue")
+            process = _start("gradmidi.player.guard", "0")
             try:
-                process.communicate(self._session.to_line() + notes + b"\n", RESCUE_SECONDS)
+                line = orjson.dumps({**left, "path": sys.path}) + b"\n"
+                answers, _ = process.communicate(line, SILENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.communicate()
+                answers, _ = process.communicate()
+            for answer in answers.splitlines():
+                self._take(orjson.loads(answer))
 
-    def _forget(self) -> None:
-        if self._ledger is not None:
-            self._ledger.close()
-
-    def _tell(self) -> None:
+    def _say_counts(self) -> None:
         counts = self.counts
-        told = [f"{counts[name]} {words}" for name, words in _TOLD.items() if counts.get(name)]
-        if told:
-            self._say("live: " + ", ".join(told))
+        found = [f"{counts[name]} {words}" for name, words in _COUNTS.items() if counts.get(name)]
+        if found:
+            say("live: " + ", ".join(found))
 
     def _forked(self) -> None:
-        # Else a child that outlives this process would keep the player from noticing its end.
+        # A child that holds the pipe open would keep the player from noticing our end.
         self._lost = self._closing = True
         self._shut()
 
 
-_TOLD = {
+_COUNTS = {
     "late": "frames came late and sounded in the next slot",
     "merged": "frames were merged into the next",
     "broken": "lines could not be read",
@@ -374,14 +352,14 @@ def _code(code: int | None) -> str:
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
-def _start(module: str) -> "subprocess.Popen[bytes]":
-    """Start a process of ours: away from this terminal's Ctrl-C, and with the same gradmidi."""
+def _start(module: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    """Start a module of this gradmidi in a session of its own, which Ctrl-C does not reach."""
     here = str(Path(__file__).parents[2])
     before = os.environ.get("PYTHONPATH")
     paths = os.pathsep.join([here, before] if before else [here])
     return subprocess.Popen(
-        # -P: a file of the user's beside the script must not stand in for one of ours.
-        [sys.executable, "-P", "-m", module],
+        # -P: a file beside the user's script must not be imported in place of a library.
+        [sys.executable, "-P", "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

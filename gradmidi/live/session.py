@@ -1,4 +1,4 @@
-"""What a player is told at its start: one frozen value, sent as one line of JSON."""
+"""What a player needs to know at its start, as one frozen value and one line of JSON."""
 
 import dataclasses
 import os
@@ -15,7 +15,7 @@ __all__ = ["Session"]
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What is played, and where to.
+    """What a player plays, and where to.
 
     Parameters
     ----------
@@ -36,17 +36,15 @@ class Session:
     time : {"wall", "step"}
         The run's own timing, or one slot a step.
     paced : bool
-        Whether the run is played from its start by its own time, and not as it happens.
+        Whether a run is played again from its start, by its own time; else as it happens.
     history : bool
-        Whether the first lines are from before anyone listened.
+        Whether the first lines were there before the player, so that they stay silent.
     delay : float
-        Seconds that everything sounds later, 0 to 600.
+        Seconds by which everything sounds later, 0 to 600.
     level : float
-        dB on every note, -60 to 12.
-    ledger : str or None
-        A file that keeps what sounds, see `gradmidi.live.ledger`.
+        dB added to every note, -60 to 12.
     parent : int
-        The process that the player ends with.
+        Process id of the player's parent; when the parent is gone, the player ends.
 
     Raises
     ------
@@ -66,7 +64,6 @@ class Session:
     history: bool = False
     delay: float = 0.0
     level: float = 0.0
-    ledger: str | None = None
     parent: int = field(default_factory=os.getpid)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,7 @@
-"""All that a player sends to: opened at once, played together; one that fails spoils no other."""
+"""The outputs of a player: MIDI ports, OSC receivers, a sound card, a file of what was played.
+
+An error of one output does not stop the others.
+"""
 
 import contextlib
 import os
@@ -7,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gradmidi.base.messages import Warnings, warn
 from gradmidi.errors import GradmidiError, PortError
-from gradmidi.live.ledger import Ledger
 from gradmidi.live.session import Session
-from gradmidi.music.events import Event, On
+from gradmidi.music.events import Event
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.counters import Counters
 
@@ -22,11 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Outputs"]
 
-Say = Callable[[str], None]
-
 
 class _Live(Protocol):
-    """What a live sink is."""
+    """What every live sink has."""
 
     counters: Counters
 
@@ -38,34 +39,30 @@ class _Live(Protocol):
 class Outputs:
     """The open outputs of one player.
 
-    They are opened before the run is known, so that whoever asked for one that is not there
-    learns so at once.
+    They are opened before the run is known, so that an output that is not there is an error at
+    once.
 
     Parameters
     ----------
     session : Session
-        Which there are.
-    say : callable
-        Takes a line for the user.
+        Says which outputs there are.
 
     Raises
     ------
     PortError
-        If a MIDI port or an OSC address is not there. A sound card that is not is said only.
+        If a MIDI port or an OSC address is not there. A sound card that is not is only a warning.
     GradmidiError
-        If the take cannot be written where it is to be.
+        If the file of what is played cannot be written at its place.
     """
 
-    def __init__(self, session: Session, say: Say) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._say = say
         self._sinks: list[_Live] = []
         self._addresses: dict[str, Address] = {}
         self._ports: dict[str, Output] = {}
         self._clock: Output | None = None
         self._card: Card | None = None
-        self._failed: set[str] = set()
-        self._ledger = Ledger(session.ledger) if session.ledger else None
+        self._warnings = Warnings()
         try:
             self._open()
         except BaseException:
@@ -96,10 +93,10 @@ class Outputs:
             try:
                 self._card = open_card(session.audio, session.preset.sound.channels)
             except PortError as error:
-                self._say(f"{error}; all else goes on without")
+                warn(f"{error}; all else goes on without")
 
     def begin(self, run: str, voices: Sequence[Voice], layers: int) -> None:
-        """Make ready for a run: its name, who plays, how many layers it has."""
+        """Prepare for a run: its name, its voices, and how many layers it has."""
         session = self._session
         if session.rig.ports:
             self._add("MidiPort", partial(self._midi, voices))
@@ -112,13 +109,7 @@ class Outputs:
 
     def send(self, events: Sequence[Event]) -> None:
         """Send events to every output, now."""
-        if self._ledger is not None:
-            # A start is written down before it is sent, an end after.
-            self._ledger.enter(event for event in events if isinstance(event, On))
         self._each(lambda sink: sink.send(events))
-        if self._ledger is not None:
-            # Starts once more: a key may be let go of and struck again at the same moment.
-            self._ledger.enter(events)
 
     def tick(self, message: Sequence[int]) -> None:
         """Send a message of the MIDI clock."""
@@ -127,14 +118,14 @@ class Outputs:
                 self._clock.send(message)
             except PortError as error:
                 self._clock = None
-                self._say(f"MIDI clock: {error}; all else goes on")
+                warn(f"MIDI clock: {error}; all else goes on")
 
     def silence(self) -> None:
         """End every note on every output."""
         self._each(lambda sink: sink.silence())
 
     def close(self) -> None:
-        """Close every output; none keeps another from closing."""
+        """Close every output, also where closing one of them fails."""
         self._each(lambda sink: sink.close())
         for port in self._ports.values():
             with contextlib.suppress(PortError):
@@ -143,7 +134,7 @@ class Outputs:
             self._card.close()
 
     def counts(self) -> dict[str, Any]:
-        """Tell what the outputs counted, all together."""
+        """Return the sums of what the outputs counted."""
         counters = [sink.counters for sink in self._sinks]
         return {
             "sent": sum(each.sent for each in counters),
@@ -158,7 +149,7 @@ class Outputs:
         try:
             self._sinks.append(make())
         except Exception as error:
-            self._trouble(name, error)
+            self._warnings.note(name, error, "all else goes on")
 
     def _midi(self, voices: Sequence[Voice]) -> _Live:
         from gradmidi.sinks.midiport import MidiPort
@@ -200,16 +191,11 @@ class Outputs:
             try:
                 call(sink)
             except Exception as error:
-                self._trouble(type(sink).__name__, error)
-
-    def _trouble(self, name: str, error: Exception) -> None:
-        if name not in self._failed:
-            self._failed.add(name)
-            self._say(f"{name}: {type(error).__name__}: {error}; all else goes on")
+                self._warnings.note(type(sink).__name__, error, "all else goes on")
 
 
 def _check_place(take: Path) -> None:
-    """See that a file can be there once its folder, which may be the run's own, is made."""
+    """Check that a file can be written; its folder, which may be the run's own, may be missing."""
     there = next(folder for folder in take.absolute().parents if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK) or take.is_dir():
         raise GradmidiError(f"{take} cannot be written; give a file ending in .mid elsewhere")

@@ -1,8 +1,7 @@
-"""The player: takes a run's lines, keeps real time and sends what is due.
+"""The player's loop: takes a run's items, and sends events to the outputs when they are due.
 
-Whatever becomes of its parent, it silences what it plays and ends: on an end line, at the end
-of stdin, when its parent is gone, at SIGTERM; and where a native call never returns, a watchdog
-ends the process.
+It ends every note and then itself at the run's end, at a stop command, at SIGTERM, when the pipe
+ends and when its parent is gone.
 """
 
 import contextlib
@@ -17,63 +16,100 @@ from typing import Any
 from gradmidi.live.session import Session
 from gradmidi.log import Decoder, Header, Item
 from gradmidi.log import End as LogEnd
-from gradmidi.music.events import Event
-from gradmidi.player.clock import BEATS_A_BAR, MidiClock
-from gradmidi.player.conductor import Conductor, Grid, Timed
-from gradmidi.player.lateness import Lateness
+from gradmidi.music.events import Event, Off, On
+from gradmidi.player.guard import Guard, Note
+from gradmidi.player.midiclock import BEATS_A_BAR, MidiClock
 from gradmidi.player.mixer import Mixer, Status
 from gradmidi.player.outputs import Outputs
-from gradmidi.player.watchdog import Watchdog
+from gradmidi.player.schedule import Grid, Schedule, Timed
 
-__all__ = ["Player"]
+__all__ = ["Lateness", "Player"]
 
 IDLE_SECONDS = 0.05
-"""The longest the loop sleeps: how soon a key or the parent's end is noticed."""
+"""The longest that the loop sleeps."""
 
 END_SECONDS = 1.5
-"""What an end may take; after that everything is silenced."""
+"""How long the end of a run may sound; then every note is ended."""
 
-WATCHDOG_SECONDS = 3.0
-"""Where the loop stands still for so long, a native call holds the interpreter for good."""
+STUCK_SECONDS = 3.0
+"""If the loop stands still for so long, the guard ends the process."""
 
-STUCK_SECONDS = 0.5
-"""Where sending takes so long, a native call will never return. It is only measured while one
-is under way: a busy machine that stops the loop elsewhere ends nothing."""
+SENDING_SECONDS = 0.5
+"""The same while it sends: a native call that takes so long never returns. A busy machine may stop
+the loop elsewhere for longer."""
 
 MOST_ITEMS = 1000
 """How many items are taken before the loop looks at the time again."""
 
 LOOK_SECONDS = 0.2
-STALE_SECONDS = 0.25
-"""A note that is this late is not struck any more."""
+"""How often the loop looks whether its parent is there, and sends its status."""
 
-Said = Callable[[dict[str, Any]], None]
+STALE_SECONDS = 0.25
+"""A note that is this late is left out."""
+
+Answer = Callable[[dict[str, Any]], None]
+
+
+class Lateness:
+    """Percentiles of how late something was, from bins of 20 µs, so that memory stays flat."""
+
+    BIN_SECONDS = 2e-5
+    BINS = 10_000
+
+    def __init__(self) -> None:
+        self._bins = [0] * self.BINS
+        self._most = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one more."""
+        self._most = max(self._most, seconds)
+        self._bins[min(max(int(seconds / self.BIN_SECONDS), 0), self.BINS - 1)] += 1
+
+    def percentiles(self) -> dict[str, float]:
+        """Return the median, the 99th percentile and the most, in ms; empty before the first."""
+        total = sum(self._bins)
+        if not total:
+            return {}
+        found = {}
+        for name, share in (("p50", 0.5), ("p99", 0.99)):
+            count = 0
+            for index, number in enumerate(self._bins):
+                count += number
+                if count >= share * total:
+                    found[name] = round((index + 1) * self.BIN_SECONDS * 1000.0, 3)
+                    break
+        return {**found, "max": round(self._most * 1000.0, 3), "count": total}
 
 
 class Player:
-    """Follows one run and plays it.
+    """Plays one run.
 
     Parameters
     ----------
     session : Session
-        What is played and where to.
+        What it plays and where to.
     outputs : Outputs
-        The open ports.
-    say : callable
-        Takes what goes to the parent.
-    watchdog : Watchdog, optional
-        Ends the process where sending never returns.
+        The open outputs.
+    answer : callable
+        Sends an answer to the parent.
+    guard : Guard, optional
+        Ends the process if it is stuck, and its notes if it is killed.
     clock, sleep : callable
-        Seconds that never go back, and waiting for some of them.
+        Return a time in seconds that never goes back, and wait for some seconds.
+
+    Attributes
+    ----------
+    inbox : queue.SimpleQueue
+        Items and commands, each with the time it came; None is the end of the pipe.
     """
 
     def __init__(
         self,
         session: Session,
         outputs: Outputs,
-        say: Said,
+        answer: Answer,
         *,
-        watchdog: Watchdog | None = None,
+        guard: Guard | None = None,
         clock: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -82,22 +118,22 @@ class Player:
             queue.SimpleQueue()
         )
         self.decoder = Decoder("the run")
-        self.stopping = False
         self.lateness = Lateness()
         self.ticking = Lateness()
         self._outputs = outputs
-        self.say = say
-        self._watchdog = watchdog
+        self._answer = answer
+        self._guard = guard
         self._clock = clock
         self._sleep = sleep
         self._mixer = Mixer(session.level)
-        self._conductor: Conductor | None = None
+        self._sounding: list[Note] = []
+        self._schedule: Schedule | None = None
         self._status: Status | None = None
         self._agenda: deque[Timed] = deque()
         self._waiting: deque[Item] = deque()
         self._run = "run"
         self._end_by = float("inf")
-        self._over = False
+        self._over = self._stopped = False
         self._merged = 0
         self._stale = 0
         self._lines = 0
@@ -113,27 +149,28 @@ class Player:
             while not self._finished():
                 now = self._clock()
                 self._read()
-                self._conduct(now)
+                self._compose(now)
                 self._play()
                 self._look(now)
                 self._rest()
         finally:
-            self._allow(WATCHDOG_SECONDS)
+            self._allow(STUCK_SECONDS)
             self._outputs.send(self._mixer.silence())
             self._outputs.silence()
             if self._midi_clock is not None:
                 for message in self._midi_clock.stop():
                     self._outputs.tick(message)
             self._outputs.close()
-            # Not before: closing a port is a native call too.
-            if self._watchdog is not None:
-                self._watchdog.close()
+
+    def stop(self) -> None:
+        """End every note and the loop, at once."""
+        self._stopped = True
 
     def counts(self) -> dict[str, Any]:
-        """Tell what was counted."""
-        conducted = asdict(self._conductor.counts) if self._conductor is not None else {}
+        """Return what was counted, by name."""
+        scheduled = asdict(self._schedule.counts) if self._schedule is not None else {}
         counts = {
-            **conducted,
+            **scheduled,
             "merged": self._merged,
             "stale": self._stale,
             "broken": self.decoder.broken,
@@ -148,9 +185,9 @@ class Player:
     # -- the loop -----------------------------------------------------------------------------
 
     def _finished(self) -> bool:
-        if self.stopping or self._clock() >= self._end_by:
+        if self._stopped or self._clock() >= self._end_by:
             return True
-        done = self._conductor is None or self._conductor.finished
+        done = self._schedule is None or self._schedule.finished
         return self._over and done and not self._agenda
 
     def _read(self) -> None:
@@ -160,7 +197,7 @@ class Player:
             except queue.Empty:
                 return
             if item is None:
-                self._close(arrived, lost=True)
+                self._lose(arrived)
             elif isinstance(item, dict):
                 self._do(item, arrived)
             else:
@@ -168,28 +205,28 @@ class Player:
                 self._take(item, arrived)
 
     def _take(self, item: Item, arrived: float) -> None:
-        if self._conductor is None:
+        if self._schedule is None:
             if isinstance(item, Header):
                 self._begin(item)
             return
         if self.session.paced:
             self._waiting.append(item)
             return
-        self._conductor.take(item, arrived)
+        self._schedule.take(item, arrived)
         if isinstance(item, LogEnd):
             self._close(arrived)
 
-    def _conduct(self, now: float) -> None:
-        conductor = self._conductor
-        if conductor is None:
+    def _compose(self, now: float) -> None:
+        schedule = self._schedule
+        if schedule is None:
             return
-        while self._waiting and conductor.wants(now):
-            conductor.take(self._waiting.popleft(), now)
+        while self._waiting and schedule.wants(now):
+            schedule.take(self._waiting.popleft(), now)
             if self._over and not self._waiting:
-                conductor.close(now)
-        timed = conductor.advance(now)
-        if timed and self._midi_clock is not None and conductor.base is not None:
-            self._midi_clock.start(conductor.due(conductor.base))
+                schedule.close(now)
+        timed = schedule.advance(now)
+        if timed and self._midi_clock is not None and schedule.base is not None:
+            self._midi_clock.start(schedule.due(schedule.base))
         self._agenda.extend(timed)
 
     def _play(self) -> None:
@@ -220,32 +257,40 @@ class Player:
             self.lateness.add(self._clock() - due)
 
     def _send(self, events: Sequence[Event]) -> None:
-        if events:
-            if self._status is not None:
-                self._status.take(events)
-            self._outputs.send(events)
+        """Send events; the guard knows of a note before it starts, and until it has ended."""
+        if not events:
+            return
+        if self._status is not None:
+            self._status.take(events)
+        started = [_note(event) for event in events if isinstance(event, On)]
+        if started and self._guard is not None:
+            self._guard.sounding([*self._sounding, *started])
+        self._outputs.send(events)
+        self._sounding = [_note(on) for on in self._mixer.heard]
+        if self._guard is not None and any(isinstance(event, Off) for event in events):
+            self._guard.sounding(self._sounding)
 
     @contextlib.contextmanager
     def _sending(self) -> Iterator[None]:
-        self._allow(STUCK_SECONDS)
+        self._allow(SENDING_SECONDS)
         try:
             yield
         finally:
-            self._allow(WATCHDOG_SECONDS)
+            self._allow(STUCK_SECONDS)
 
     def _allow(self, seconds: float) -> None:
-        if self._watchdog is not None:
-            self._watchdog.allow(seconds)
+        if self._guard is not None:
+            self._guard.allow(seconds)
 
     def _look(self, now: float) -> None:
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
-        self._allow(WATCHDOG_SECONDS)
+        self._allow(STUCK_SECONDS)
         if hasattr(os, "getppid") and os.name == "posix" and os.getppid() != self.session.parent:
-            self._close(now, lost=True)
+            self._lose(now)
         if self._watched and self._status is not None:
-            self.say(
+            self._answer(
                 {
                     "status": {**self._status.table(), **self.counts()},
                     "lines": self._lines - len(self._waiting),
@@ -256,8 +301,8 @@ class Player:
         wake = self._clock() + IDLE_SECONDS
         if self._agenda:
             wake = min(wake, self._agenda[0][0])
-        if self._conductor is not None:
-            wake = min(wake, self._conductor.wake)
+        if self._schedule is not None:
+            wake = min(wake, self._schedule.wake)
         if self._midi_clock is not None:
             wake = min(wake, self._midi_clock.next)
         left = wake - self._clock()
@@ -270,7 +315,7 @@ class Player:
         session = self.session
         clock = self._midi_clock
         bar = clock.a_bar_after(self._clock()) if clock is not None else 0.0
-        self._conductor = Conductor(
+        self._schedule = Schedule(
             session.preset,
             header,
             patterns=session.patterns,
@@ -280,20 +325,22 @@ class Player:
             delay=session.delay,
             grid=None if clock is None else Grid(bar, clock.interval),
         )
-        voices = self._conductor.score.voices
-        if clock is not None and self._conductor.base == 0:
+        voices = self._schedule.score.voices
+        if clock is not None and self._schedule.base == 0:
             clock.start(bar)
+        if self._guard is not None:
+            self._guard.begin(len(voices))
         self._outputs.begin(self._run, voices, len(header.layers))
         self._status = Status(voices)
         names = [voice.name for voice in voices]
-        self.say({"run": self._run, "voices": names, "layers": len(header.layers)})
+        self._answer({"run": self._run, "voices": names, "layers": len(header.layers)})
 
     def _do(self, command: dict[str, Any], arrived: float) -> None:
         match command:
             case {"do": "run", "name": str(name)}:
                 self._run = name
-            case {"do": "live"} if self._conductor is not None:
-                self._conductor.go_live()
+            case {"do": "live"} if self._schedule is not None:
+                self._schedule.go_live()
             case {"do": "watch"}:
                 self._watched = True
             case {"do": "merged", "frames": int(frames)}:
@@ -309,21 +356,34 @@ class Player:
             case {"do": "end"}:
                 self._close(arrived)
             case {"do": "stop"}:
-                self.stopping = True
+                self.stop()
 
-    def _close(self, now: float, *, lost: bool = False) -> None:
-        """No line comes any more: all is read, or whoever wrote them is gone."""
+    def _lose(self, now: float) -> None:
+        """End, as the pipe has ended or the parent is gone; what had been agreed before is void.
+
+        A run that was still going has died, which has a sound of its own.
+        """
+        if self.session.paced or self.session.history:
+            self.stop()
+        self._close(now)
+        self._end_by = min(self._end_by, now + END_SECONDS)
+
+    def _close(self, now: float) -> None:
+        """Take no more lines, and play what there is to its end."""
         if self._over:
             return
         self._over = True
         if self.session.paced:
-            self.stopping = lost
-            if self._conductor is not None and not self._waiting:
-                self._conductor.close(now)
+            if self._schedule is not None and not self._waiting:
+                self._schedule.close(now)
             return
-        if self._conductor is not None:
-            self._conductor.close(now)
+        if self._schedule is not None:
+            self._schedule.close(now)
         self._end_by = now + self.session.delay + END_SECONDS
         if self._midi_clock is not None:
             # Its first bar was waited for.
             self._end_by += BEATS_A_BAR * 60.0 / self.session.preset.time.tempo
+
+
+def _note(on: On) -> Note:
+    return on.voice, on.note, on.pitch

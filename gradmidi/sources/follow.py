@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from gradmidi.base.messages import say, warn
 from gradmidi.errors import RunLogError
 
 __all__ = ["Line", "follow_file", "follow_host", "follow_pipe", "remote", "ssh_line"]
@@ -211,7 +212,6 @@ def follow_host(
     host: str,
     run: str,
     *,
-    say: Callable[[str], None],
     stop: threading.Event | None = None,
     command: Callable[[str, str, int], list[str]] = ssh_line,
 ) -> Iterator[Line]:
@@ -221,8 +221,6 @@ def follow_host(
     ----------
     host, run : str
         What `ssh` takes, and the run's folder or log there.
-    say : callable
-        Takes a line for the user when the connection breaks and when it is back.
     stop : threading.Event, optional
         Ends the following.
     command : callable
@@ -257,7 +255,7 @@ def follow_host(
                 f"{host}:{run} cannot be followed: {connection.reason}; try: ssh {host} ls {run}"
             )
         if not tries:
-            say(f"the connection to {host} broke off ({connection.reason}); trying again")
+            warn(f"the connection to {host} broke off ({connection.reason}); trying again")
         stop.wait(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
         tries += 1
 

@@ -1,28 +1,20 @@
 """The parent's side of live output, with a real player and a real receiver."""
 
-import io
 import os
 import signal
 import sys
 import time
-from collections import defaultdict
 
 import numpy as np
-import orjson
 import pytest
 from listening import SOON_SECONDS, Receiver, until
 
 import gradmidi
 from gradmidi.errors import GradmidiError, PortError
 from gradmidi.live.feed import Live, merge
-from gradmidi.live.ledger import Ledger
 from gradmidi.live.session import Session
 from gradmidi.log import End, Frame, Header, Layer, row
-from gradmidi.midi.rig import Rig
-from gradmidi.music.events import Off, On
 from gradmidi.music.preset import load
-from gradmidi.player import rescue
-from gradmidi.player.outputs import Outputs
 
 HEADER = Header((Layer("fc1", 10), Layer("fc2", 20)))
 
@@ -36,10 +28,8 @@ def receiver():
 
 
 @pytest.fixture
-def live(receiver):
-    said = []
-    live = Live(Session(load("hold"), osc=(receiver.target,)), said.append)
-    live.said = said
+def live(receiver, said):
+    live = Live(Session(load("hold"), osc=(receiver.target,)))
     try:
         live.name("a")
         live.send(HEADER)
@@ -62,7 +52,9 @@ def test_of_frames_that_are_merged_the_largest_norms_stay_and_what_is_no_number_
 
 
 @stops
-def test_while_the_player_does_not_read_frames_are_merged_and_no_spike_is_lost(live, receiver):
+def test_while_the_player_does_not_read_frames_are_merged_and_no_spike_is_lost(
+    live, receiver, said
+):
     play(live, receiver)
     os.kill(live._process.pid, signal.SIGSTOP)
     try:
@@ -78,7 +70,7 @@ def test_while_the_player_does_not_read_frames_are_merged_and_no_spike_is_lost(l
     live.close()
     assert not receiver.sounding
     assert live.counts["merged"] == live.merged
-    assert f"{live.merged} frames were merged into the next" in live.said[-1]
+    assert f"{live.merged} frames were merged into the next" in said[-1]
 
 
 @stops
@@ -114,37 +106,14 @@ def test_it_tells_how_things_are_only_once_it_is_watched(live, receiver):
     assert all(live.status["notes"])
 
 
-@stops
-def test_what_sounds_is_kept_in_no_file_with_a_name(live, receiver):
-    play(live, receiver)
-    assert live._ledger.sounding()
-    assert not live._ledger.path.exists()
-
-
-def test_a_key_let_go_of_and_struck_again_at_the_same_moment_is_known_to_sound():
-    ledger = Ledger()
-    outputs = Outputs(Session(load("hold"), ledger=str(ledger.path)), print)
-    try:
-        start, end = On(0, 1, 57, 80, pitch=57.0), Off(480, 1, 57)
-        outputs.send([start])
-        outputs.send([end, start])
-        assert [(on.voice, on.note) for on in ledger.sounding()] == [(1, 57)]
-        outputs.send([start, end])
-        assert not ledger.sounding()
-    finally:
-        outputs.close()
-        ledger.close()
-
-
-def test_what_is_wrong_is_said_once_however_late_it_is_heard_of():
+def test_an_error_is_raised_and_not_said_however_late_it_is_read(said):
     class Late(Live):
         def _await(self):
             self._reader.join(60.0)
             super()._await()
 
-    said = []
     with pytest.raises(PortError, match="'nowhere' is no OSC address"):
-        Late(Session(load("hold"), osc=("nowhere",)), said.append)
+        Late(Session(load("hold"), osc=("nowhere",)))
     assert said == []
 
 
@@ -180,40 +149,6 @@ def test_without_a_sound_card_it_is_said_once_and_the_run_goes_on(tmp_path, rece
     assert gradmidi.read(tmp_path / "a").steps == 100
 
 
-class Wire:
-    """A port that keeps what it is sent."""
-
-    def __init__(self):
-        self.messages = []
-        self.closed = False
-
-    def send(self, message):
-        self.messages.append(message)
-
-    def close(self):
-        self.closed = True
-
-
-@pytest.mark.parametrize(
-    ("clock", "ends"),
-    [
-        (False, {"synth": [(0x81, 60, 64), (0xB1, 64, 0), (0xB1, 123, 0)]}),
-        (True, {"synth": [(0x81, 60, 64), (0xB1, 64, 0), (0xB1, 123, 0), (0xFC,)]}),
-        ("drums", {"synth": [(0x81, 60, 64), (0xB1, 64, 0), (0xB1, 123, 0)], "drums": [(0xFC,)]}),
-        ("virtual:beat", {"synth": [(0x81, 60, 64), (0xB1, 64, 0), (0xB1, 123, 0)]}),
-    ],
-)
-def test_what_a_killed_player_has_left_going_is_ended(monkeypatch, clock, ends):
-    session = Session(load("hold"), Rig(ports=("synth",), clock=clock))
-    lines = session.to_line() + orjson.dumps([(1, 60, 60.0)]) + b"\n"
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
-    wires = defaultdict(Wire)
-    monkeypatch.setattr(rescue, "open_output", wires.__getitem__)
-    assert rescue.main() == 0
-    assert {name: wire.messages for name, wire in wires.items()} == ends
-    assert all(wire.closed for wire in wires.values())
-
-
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
@@ -223,4 +158,4 @@ def test_what_a_killed_player_has_left_going_is_ended(monkeypatch, clock, ends):
 )
 def test_what_is_wrong_is_raised_before_anything_is_played(options, kind, words):
     with pytest.raises(kind, match=words):
-        Live(Session(load("hold"), **options), print)
+        Live(Session(load("hold"), **options))

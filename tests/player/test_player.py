@@ -18,9 +18,8 @@ from gradmidi.log import End, Frame, Header, Layer, row
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import FAULT_VOICE, Fault, Off, On, Step
 from gradmidi.music.preset import load
-from gradmidi.player.clock import BEATS_A_BAR
-from gradmidi.player.lateness import Lateness
-from gradmidi.player.player import END_SECONDS, STALE_SECONDS, Player
+from gradmidi.player.midiclock import BEATS_A_BAR
+from gradmidi.player.player import END_SECONDS, STALE_SECONDS, Lateness, Player
 
 HOLD = load("hold")
 HEADER = Header((Layer("fc1", 10), Layer("fc2", 20)))
@@ -398,9 +397,9 @@ def test_it_runs_before_what_only_computes_where_the_system_lets_it():
 def test_where_the_system_refuses_all_is_as_before():
     told = child(
         "import os, resource\n"
-        "from gradmidi.player.priority import real_time\n"
+        "from gradmidi.player.process import real_time\n"
         "resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))\n"
         "if os.getuid() == 0: os.setuid(65534)\n"
-        "print(real_time(), os.sched_getscheduler(0) == os.SCHED_OTHER)"
+        "print(real_time(0), os.sched_getscheduler(0) == os.SCHED_OTHER)"
     )
     assert told == "False True"

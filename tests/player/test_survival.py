@@ -13,7 +13,7 @@ from listening import SOON_SECONDS, Receiver, Trainer, alone, summed, until
 
 import gradmidi
 from gradmidi.live.feed import CLOSE_SECONDS
-from gradmidi.player.player import WATCHDOG_SECONDS
+from gradmidi.player.player import STUCK_SECONDS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 
@@ -190,7 +190,7 @@ def test_the_player_is_stuck_in_a_native_call(tmp_path, receiver):
         until(lambda: not receiver.sounding, "silence while training goes on")
         code, out, err = trainer.result()
         trainer.gone()
-    assert receiver.silent(struck) < WATCHDOG_SECONDS + SOON_SECONDS
+    assert receiver.silent(struck) < STUCK_SECONDS + SOON_SECONDS
     assert code == 0
     assert out == summed(700)
     assert err.count("the player has ended") == 1
@@ -262,7 +262,7 @@ def test_a_player_that_stood_still_for_long_plays_on(tmp_path, receiver):
         os.kill(player, signal.SIGSTOP)
         try:
             stood = receiver.step
-            time.sleep(1.5 * WATCHDOG_SECONDS)
+            time.sleep(1.5 * STUCK_SECONDS)
         finally:
             os.kill(player, signal.SIGCONT)
         until(lambda: receiver.step > stood and receiver.sounding, "sound after it")

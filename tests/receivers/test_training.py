@@ -11,7 +11,7 @@ from studio import dumped, midi_dump, wait_until
 
 import gradmidi
 from gradmidi.music.preset import load
-from gradmidi.player.clock import TICKS_A_QUARTER
+from gradmidi.player.midiclock import TICKS_A_QUARTER
 
 pytest.importorskip("rtmidi", reason="python-rtmidi is not installed")
 

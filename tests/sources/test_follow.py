@@ -168,16 +168,13 @@ def fake_ssh(script):
     return command
 
 
-def test_another_machine_is_followed_and_its_folder_found(tmp_path):
+def test_another_machine_is_followed_and_its_folder_found(tmp_path, said):
     folder = tmp_path / "a run's"
     folder.mkdir()
     path = folder / "run.jsonl"
     path.write_bytes(line(1, 0.1))
-    said = []
     with follow(
-        lambda stop: follow_host(
-            "box", str(folder), say=said.append, stop=stop, command=fake_ssh("COMMAND")
-        )
+        lambda stop: follow_host("box", str(folder), stop=stop, command=fake_ssh("COMMAND"))
     ) as reader:
         reader.wait(1)
         time.sleep(0.6)
@@ -188,17 +185,14 @@ def test_another_machine_is_followed_and_its_folder_found(tmp_path):
     assert said == []
 
 
-def test_a_connection_that_breaks_goes_on_after_the_last_line(tmp_path):
+def test_a_connection_that_breaks_goes_on_after_the_last_line(tmp_path, said):
     path = tmp_path / "run.jsonl"
     lines = [line(n, n / 10) for n in range(1, 9)]
     path.write_bytes(b"".join(lines) + b'{"end": "closed", "t": 1.0, "steps": 8}\n')
-    said = []
     # Each connection brings three lines and half of one, then breaks.
     script = f"{sys.executable} -c '{BREAK}' \"$1\""
     with follow(
-        lambda stop: follow_host(
-            "box", str(path), say=said.append, stop=stop, command=fake_ssh(script)
-        )
+        lambda stop: follow_host("box", str(path), stop=stop, command=fake_ssh(script))
     ) as reader:
         reader.wait(9)
     assert [each.data for each in reader.lines[:8]] == lines
@@ -223,7 +217,6 @@ def test_a_machine_that_cannot_be_reached_is_an_error_with_its_own_words():
     source = follow_host(
         "box",
         "runs/a",
-        say=lambda text: None,
         command=fake_ssh('sh -c "echo no route >&2; exit 255"'),
     )
     with pytest.raises(RunLogError, match=r"box:runs/a cannot be followed: no route; try: ssh box"):
@@ -231,8 +224,6 @@ def test_a_machine_that_cannot_be_reached_is_an_error_with_its_own_words():
 
 
 def test_a_run_that_is_not_there_is_an_error(tmp_path):
-    source = follow_host(
-        "box", str(tmp_path / "none"), say=lambda text: None, command=fake_ssh("COMMAND")
-    )
+    source = follow_host("box", str(tmp_path / "none"), command=fake_ssh("COMMAND"))
     with pytest.raises(RunLogError, match="No such file"):
         list(source)

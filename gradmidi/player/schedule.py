@@ -16,7 +16,7 @@ from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset
 from gradmidi.music.score import Score
 
-__all__ = ["LEAD_SECONDS", "MARGIN_SECONDS", "Conductor", "Counts", "Grid", "Timed"]
+__all__ = ["LEAD_SECONDS", "MARGIN_SECONDS", "Counts", "Grid", "Schedule", "Timed"]
 
 MARGIN_SECONDS = 0.017
 """How long after its slot is over a line may still come: the way from the hook to here."""
@@ -109,7 +109,7 @@ class _Window:
         self.missed = min(self.missed, missed)
 
 
-class Conductor:
+class Schedule:
     """Takes the items of a run as they come; says which events are due when.
 
     All times are seconds of one monotonic clock that the caller reads.
@@ -149,9 +149,9 @@ class Conductor:
     >>> from gradmidi.music.preset import load
     >>> from gradmidi.log import row
     >>> from gradmidi.log import Layer
-    >>> conductor = Conductor(load("pentatonic"), Header((Layer("fc", 10),)))
-    >>> conductor.take(Frame(1, 0.01, row([0.5])), arrived=100.01)
-    >>> [type(event).__name__ for due, event in conductor.advance(100.2)]
+    >>> schedule = Schedule(load("pentatonic"), Header((Layer("fc", 10),)))
+    >>> schedule.take(Frame(1, 0.01, row([0.5])), arrived=100.01)
+    >>> [type(event).__name__ for due, event in schedule.advance(100.2)]
     ['Step', 'Mark', 'Control', 'On', 'Off']
     """
 

@@ -359,14 +359,14 @@ class Player:
                 self.stop()
 
     def _lose(self, now: float) -> None:
-        """End, as the pipe has ended or the parent is gone; what had been agreed before is void.
+        """End, as the pipe has ended or the parent is gone, whatever was agreed before.
 
         A run that was still going has died, which has a sound of its own.
         """
         if self.session.paced or self.session.history:
             self.stop()
         self._close(now)
-        self._end_by = min(self._end_by, now + END_SECONDS)
+        self._end_by = min(self._end_by, now + self._end_seconds)
 
     def _close(self, now: float) -> None:
         """Take no more lines, and play what there is to its end."""
@@ -379,10 +379,13 @@ class Player:
             return
         if self._schedule is not None:
             self._schedule.close(now)
-        self._end_by = now + self.session.delay + END_SECONDS
-        if self._midi_clock is not None:
-            # Its first bar was waited for.
-            self._end_by += BEATS_A_BAR * 60.0 / self.session.preset.time.tempo
+        self._end_by = now + self.session.delay + self._end_seconds
+
+    @property
+    def _end_seconds(self) -> float:
+        """How long the end of a run takes; with a clock the run is late by up to a bar."""
+        bar = BEATS_A_BAR * 60.0 / self.session.preset.time.tempo
+        return END_SECONDS + (bar if self._midi_clock is not None else 0.0)
 
 
 def _note(on: On) -> Note:

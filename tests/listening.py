@@ -99,25 +99,19 @@ class Receiver:
         self.close()
 
 
-class Trainer:
-    """`trainer.py` at work; it and all that it started are ended with the block."""
+class Program:
+    """A command at work; it and all that it started are ended with the block."""
 
-    def __init__(self, folder, mode="record", *, env=None, **options):
-        self.folder = Path(folder)
+    def __init__(self, *command, env=None, **options):
         self._mark = f"GRADMIDI_TEST={uuid.uuid4()}"
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                str(TRAINER),
-                mode,
-                str(folder),
-                *(f"{key}={value}" for key, value in options.items()),
-            ],
+            list(map(str, command)),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
             env={**os.environ, **(env or {}), **dict([self._mark.split("=")])},
+            **options,
         )
 
     @property
@@ -125,7 +119,7 @@ class Trainer:
         return self.process.pid
 
     def family(self):
-        """All processes there are of this trainer: pid to command line."""
+        """All processes that it and its children started: pid to command line."""
         found = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -136,14 +130,19 @@ class Trainer:
                             found[int(entry.name)] = line
         return found
 
+    def find(self, words):
+        """The pid of the process of its family whose command line has these words."""
+        return until(
+            lambda: next((p for p, line in self.family().items() if words in line), 0), words
+        )
+
     def player(self):
         """The player's pid."""
-        return until(
-            lambda: next(
-                (p for p, line in self.family().items() if "gradmidi.player.process" in line), 0
-            ),
-            "the player",
-        )
+        return self.find("gradmidi.player.process")
+
+    def guard(self):
+        """The pid of the player's guard."""
+        return self.find("guard.py")
 
     def result(self):
         """Wait for its end; return exit code, stdout and stderr."""
@@ -162,6 +161,15 @@ class Trainer:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
         self.process.communicate(timeout=PATIENCE)
+
+
+class Trainer(Program):
+    """`trainer.py` at work."""
+
+    def __init__(self, folder, mode="record", *, env=None, **options):
+        self.folder = Path(folder)
+        words = [f"{key}={value}" for key, value in options.items()]
+        super().__init__(sys.executable, TRAINER, mode, folder, *words, env=env)
 
 
 def summed(steps):

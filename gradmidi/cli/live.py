@@ -1,5 +1,7 @@
 """What the commands with live output share: its options, and how a run is shown as it plays."""
 
+import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -38,6 +40,7 @@ __all__ = [
     "await_enter",
     "cables",
     "check_take",
+    "closed_by_signals",
     "show_on",
     "watched",
 ]
@@ -127,6 +130,35 @@ def check_take(take: Path | None) -> None:
     """See that what is played is kept under a MIDI file's name."""
     if take is not None and take.suffix.lower() != ".mid":
         raise typer.BadParameter(f"--take {take}; the file ends in .mid")
+
+
+@contextmanager
+def closed_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP interrupt the block as Ctrl-C does, then end the process as they do.
+
+    So everything that the block opened is closed: notes end, and the terminal is as it was.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        if not received:
+            received.append(number)
+            raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [signal.Signals[name] for name in names]
+    # One that is ignored (nohup) stays ignored.
+    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+    for each in before:
+        signal.signal(each, interrupt)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in received:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
 
 @contextmanager

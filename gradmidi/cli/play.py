@@ -30,6 +30,7 @@ from gradmidi.cli.live import (
     await_enter,
     cables,
     check_take,
+    closed_by_signals,
     show_on,
 )
 from gradmidi.errors import GradmidiError
@@ -118,7 +119,7 @@ def play(
         clock=clock,
         clock_port=clock_port,
     )
-    with show_on(plain=is_plain(asked=plain)) as show:
+    with closed_by_signals(), show_on(plain=is_plain(asked=plain)) as show:
         source = _source(run, begin)
         if timing == "step" and not source.paced:
             raise typer.BadParameter("--time step needs the whole run: add --from start")

@@ -1,5 +1,6 @@
 """The commands about MIDI ports: what there is, a check of the cables, and silence."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from gradmidi.cli.live import (
     Programs,
     RigFile,
     cables,
+    closed_by_signals,
 )
 
 __all__ = ["register"]
@@ -66,6 +68,7 @@ def check(
     from gradmidi.log import RunLog
     from gradmidi.music.preset import load as load_preset
     from gradmidi.music.voices import Voice, group
+    from gradmidi.player.guard import Guard
     from gradmidi.sinks.midiport import MidiPort
 
     sound = load_preset(preset)
@@ -83,13 +86,20 @@ def check(
         players = tuple(Voice(i, f"layer {i + 1}", (i,)) for i in range(voices))
     else:
         players = group(RunLog(run).header.layers, sound.voices.most)
-    sink = MidiPort(studio, sound, players)
-    try:
-        for line in layout(studio, [voice.name for voice in players]):
-            typer.echo(line)
-        perform(cues(sound, players), sink, typer.echo)
-    finally:
-        sink.close()
+    with closed_by_signals():
+        # It ends the notes if this process is killed.
+        guard = Guard({"rig": asdict(studio), "osc": ()})
+        try:
+            sink = MidiPort(studio, sound, players)
+            guard.begin(len(players))
+            try:
+                for line in layout(studio, [voice.name for voice in players]):
+                    typer.echo(line)
+                perform(cues(sound, players), sink, typer.echo)
+            finally:
+                sink.close()
+        finally:
+            guard.close()
 
 
 def panic(port: Ports) -> None:

@@ -1,8 +1,8 @@
-"""Reading a run as it grows, wherever it is: a file, a pipe, another machine.
+"""Reads a run log as it grows: a file, a pipe, or a file on another machine.
 
-Each source yields `Line`s. What was there before anyone listened is marked as past, so that it
-can set references in silence. A file is looked at a hundred times a second: no system's way of
-telling of changes works on every file system that training runs are written to.
+Each source yields `Line`s. Lines that were there before the reading began are marked as past, so
+that they set references in silence. A file is read a hundred times a second: no system call that
+reports changes works on every file system that training runs are written to.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ POLL_SECONDS = 0.01
 CHUNK_BYTES = 1 << 16
 
 CALM_SECONDS = 0.25
-"""A pipe that brings lines no faster than they were written for so long has caught up."""
+"""A pipe has caught up once its lines come no faster than they were written for so long."""
 
 END = b'{"end"'
 GRACE_SECONDS = 0.5
@@ -37,7 +37,7 @@ RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0)
 """How long to wait before the first, second, … further try to reach another machine."""
 
 _TIME = re.compile(rb'"t": ?([0-9.eE+-]+)')
-"""A user's key of that name cannot come before: `t` is a frame's second key."""
+"""The first match is the frame's own time: `t` is a frame's second key, before any user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Line:
     data : bytes
         With its line break.
     past : bool
-        Whether it was there before anyone listened.
+        Whether it was there before the reading began.
     """
 
     data: bytes
@@ -67,7 +67,7 @@ def follow_file(
     Parameters
     ----------
     path : str or Path
-        The file. Where it is replaced or cut short, it is read from its start again.
+        The file. If it is replaced or cut short, it is read from its start again.
     stop : threading.Event, optional
         Ends the following.
     poll : float
@@ -76,7 +76,7 @@ def follow_file(
     Yields
     ------
     Line
-        Whole lines only; those that are there at the first look are past.
+        Whole lines only; those that are there at the first reading are past.
 
     Raises
     ------
@@ -117,8 +117,7 @@ def follow_pipe(
 ) -> Iterator[Line]:
     """Read a pipe until its end, or until `stop` is set.
 
-    A pipe does not tell what was there before. As long as it brings lines faster than their own
-    times say that they were written, they are past.
+    Lines are past as long as they come faster than they were written, by their own times.
 
     Parameters
     ----------
@@ -134,7 +133,7 @@ def follow_pipe(
     Yields
     ------
     Line
-        A last one without a line break is left out: it was cut short.
+        A last line without a line break is left out: it was cut short.
     """
     before = _Past() if past else None
     rest = b""
@@ -154,7 +153,7 @@ def follow_pipe(
 
 
 class _Past:
-    """Tells when a pipe has caught up with the run: its lines are no faster than its time."""
+    """Finds when a pipe has caught up with the run: its lines come no faster than its time."""
 
     def __init__(self) -> None:
         self._since: tuple[float, float] | None = None
@@ -174,7 +173,7 @@ class _Past:
 
 
 def _readable(descriptor: int, seconds: float) -> bool:
-    """Wait for something to read; on Windows, where pipes cannot be asked, say that there is."""
+    """Wait until there is something to read. On Windows, which cannot tell, return True."""
     if os.name == "nt":
         return True
     return bool(select.select([descriptor], [], [], seconds)[0])
@@ -215,7 +214,7 @@ def follow_host(
     stop: threading.Event | None = None,
     command: Callable[[str, str, int], list[str]] = ssh_line,
 ) -> Iterator[Line]:
-    """Follow a run on another machine by ssh; where that breaks off, go on after the last line.
+    """Follow a run on another machine by ssh; reconnect after the last line if that breaks off.
 
     Parameters
     ----------
@@ -239,7 +238,7 @@ def follow_host(
     count = tries = 0
     while not stop.is_set():
         with _Connection(command(host, run, count + 1)) as connection:
-            # What a second connection brings first is late, not past.
+            # The first lines of a second connection are late, not past.
             for line in follow_pipe(connection.stdout, past=not count, stop=stop):
                 if tries:
                     say(f"{host} is back; going on after line {count}")
@@ -261,7 +260,7 @@ def follow_host(
 
 
 class _Connection:
-    """One ssh at work; it ends with the block."""
+    """A running ssh, which ends with the block."""
 
     def __init__(self, line: list[str]) -> None:
         self.reason = ""
@@ -301,7 +300,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _replaced(path: Path, descriptor: int, position: int) -> bool:
-    """Tell whether another file has the name by now, or this one was cut short."""
+    """Tell whether another file has the name now, or this one was cut short."""
     try:
         there = path.stat()
     except OSError:

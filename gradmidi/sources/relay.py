@@ -1,4 +1,4 @@
-"""From where a run is to a player: what is past, what is live, and no faster than it is heard."""
+"""Sends the lines of a source to a player, no faster than they are heard."""
 
 import os
 import threading
@@ -14,17 +14,17 @@ from gradmidi.sources.follow import Line
 __all__ = ["Relay", "finished_lines", "is_over"]
 
 QUIET_SECONDS = 60.0
-"""A log without an end that nobody has written to for so long is of a run that broke off."""
+"""A log without an end line that has not grown for so long belongs to a run that broke off."""
 
 BACKLOG = 2000
-"""Lines that may be on their way to the player."""
+"""How many lines may wait at the player."""
 
 WAIT_SECONDS = 0.02
 END = b'{"end"'
 
 
 def is_over(log: Path, now: float) -> bool:
-    """Tell whether a run has ended, or broken off some time ago.
+    """Tell whether a run has ended, or broke off some time ago.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ def is_over(log: Path, now: float) -> bool:
 
 
 def finished_lines(log: RunLog) -> Iterator[Line]:
-    """Yield a finished run's lines, less those that later ones overtook."""
+    """Yield a finished run's lines, without those that a resumed run wrote again."""
     return (Line(encode(item), past=True) for item in log.items())
 
 
 class Relay:
-    """Hands a run's lines to a player, on a thread of its own.
+    """Sends a run's lines to a player, on a thread of its own.
 
     Parameters
     ----------
@@ -64,14 +64,14 @@ class Relay:
     live : Live
         The player.
     paced : bool
-        Whether all of it is played, at the run's own pace.
+        Whether all of it is played, by the run's own time.
     stop : threading.Event
-        Ends the reading; the source knows it too.
+        Ends the reading; the source has it too.
 
     Attributes
     ----------
     error : GradmidiError or None
-        What was wrong with the source.
+        The source's error.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class Relay:
         self._thread = threading.Thread(target=self._run, name="gradmidi relay", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop reading. A pipe that brings nothing is left to itself."""
+        """Stop reading. A thread that waits for a pipe is left behind."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(1.0)

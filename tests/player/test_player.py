@@ -211,6 +211,25 @@ def test_a_finished_run_falls_silent_when_whoever_reads_it_is_gone():
     assert not outputs.hanging
 
 
+@pytest.mark.parametrize("after", [{"do": "end"}, None])
+def test_a_stop_is_not_taken_back(after):
+    lines = [(0.0, HEADER), *((0.001, frame) for _, frame in frames(np.arange(0.1, 20, 0.1)))]
+    stage = Stage(session(HOLD, paced=True), [*lines, (1.0, {"do": "stop"}), (1.0, after)])
+    outputs = stage.run()
+    assert stage.now < 1.2
+    assert not outputs.hanging
+
+
+@pytest.mark.parametrize("options", [{"paced": True}, {"history": True, "delay": 60.0}])
+def test_a_player_that_has_all_its_lines_ends_when_its_pipe_does(options):
+    lines = [(0.0, HEADER), *((0.001, frame) for _, frame in frames(np.arange(0.1, 20, 0.1)))]
+    lines += [(0.002, End("closed", 20.0, 199)), (0.003, {"do": "end"}), (2.0, None)]
+    stage = Stage(session(HOLD, **options), lines)
+    outputs = stage.run()
+    assert stage.now < 2.2
+    assert not outputs.hanging
+
+
 def test_what_was_there_before_is_silent_until_live_is_said():
     past = [(0.0, frame) for _, frame in frames(np.arange(0.1, 20, 0.1), norm=8.0)]
     script = [(0.0, HEADER), *past, (1.0, {"do": "live"})]

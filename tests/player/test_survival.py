@@ -9,7 +9,8 @@ import sys
 import time
 
 import pytest
-from listening import SOON_SECONDS, Receiver, Trainer, alone, summed, until
+from listening import SOON_SECONDS, Program, Receiver, Trainer, alone, summed, until
+from logs import write_log
 
 import gradmidi
 from gradmidi.live.feed import CLOSE_SECONDS
@@ -169,6 +170,35 @@ def test_the_player_is_killed_where_keys_are_struck_again_as_they_are_let_go_of(
     with Trainer(tmp_path / "a", osc=receiver.target, preset=preset, steps=200) as trainer:
         underway(receiver, 60)
         outlives_its_player(trainer, receiver, 200)
+
+
+def test_the_trainer_and_the_player_are_killed_at_once(tmp_path, receiver):
+    with Trainer(tmp_path / "a", osc=receiver.target, steps=10_000) as trainer:
+        underway(receiver)
+        trainer.guard()
+        player = trainer.player()
+        struck = strike(player, signal.SIGKILL)
+        strike(trainer.pid, signal.SIGKILL)
+        trainer.result()
+        ended_well(trainer, receiver, since=struck)
+
+
+def test_the_player_and_its_guard_are_killed_at_once(tmp_path, receiver):
+    with Trainer(tmp_path / "a", osc=receiver.target, steps=300) as trainer:
+        underway(receiver)
+        guard, player = trainer.guard(), trainer.player()
+        # Stopped first, so that the guard cannot act between the two.
+        strike(guard, signal.SIGSTOP)
+        strike(player, signal.SIGKILL)
+        strike(guard, signal.SIGKILL)
+        # Which notes sounded is lost with the guard: a receiver ends them all at this.
+        until(lambda: receiver.of("/gradmidi/stop"), "stop while training goes on")
+        assert trainer.process.poll() is None
+        code, out, err = trainer.result()
+        trainer.gone()
+    assert code == 0
+    assert out == summed(300)
+    assert err.count("the player has ended (signal 9)") == 1
 
 
 STUCK = """
@@ -398,3 +428,77 @@ def test_the_disk_hangs_under_the_log(tmp_path, receiver):
     assert receiver.step == 300
     assert "the disk does not keep up" in err
     assert held.count(b'"step"') < 100
+
+
+# -- `play` ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def played(tmp_path, receiver, **options):
+    """`play` of a run of ten minutes, all of whose lines the player has already."""
+    run = write_log(tmp_path / "a", [[1.0 + n % 5, 2.0, 3.0, 4.0] for n in range(600)], dt=1.0)
+    words = ("play", run, "--osc", receiver.target, "-p", "hold", "--plain")
+    with Program(sys.executable, "-m", "gradmidi", *words, **options) as program:
+        underway(receiver, 1)
+        yield program
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_play_is_ended_and_its_player_does_not_play_on(tmp_path, receiver, how):
+    with played(tmp_path, receiver, stdin=subprocess.DEVNULL) as program:
+        struck = strike(program.pid, how)
+        code, _, err = program.result()
+        program.gone()
+        assert time.monotonic() - struck < SOON_SECONDS
+        assert receiver.silent(struck) < SOON_SECONDS
+        assert receiver.of("/gradmidi/stop")
+        assert not receiver.of("/gradmidi/fault")
+    if how != signal.SIGINT:
+        assert code == -how
+    assert "Traceback" not in err
+
+
+def test_the_player_of_play_is_killed(tmp_path, receiver):
+    with played(tmp_path, receiver, stdin=subprocess.DEVNULL) as program:
+        struck = strike(program.player(), signal.SIGKILL)
+        code, _, err = program.result()
+        program.gone()
+        assert receiver.silent(struck) < SOON_SECONDS
+    assert code == 1
+    assert err.splitlines()[-1] == "gradmidi: the player has ended before the run"
+
+
+def test_the_terminal_of_play_is_closed(tmp_path, receiver):
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    own = lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)  # noqa: E731
+    with played(tmp_path, receiver, stdin=theirs, preexec_fn=own) as program:
+        until(lambda: termios.tcgetattr(theirs) != before, "single keys")
+        os.close(theirs)
+        struck = time.monotonic()
+        os.close(ours)
+        code, *_ = program.result()
+        program.gone()
+        assert receiver.silent(struck) < SOON_SECONDS
+    assert code == -signal.SIGHUP
+
+
+def test_the_terminal_of_play_is_as_before_after_sigterm(tmp_path, receiver):
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    own = lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)  # noqa: E731
+    try:
+        with played(tmp_path, receiver, stdin=theirs, preexec_fn=own) as program:
+            until(lambda: termios.tcgetattr(theirs) != before, "single keys")
+            strike(program.pid, signal.SIGTERM)
+            assert program.result()[0] == -signal.SIGTERM
+            assert termios.tcgetattr(theirs) == before
+    finally:
+        os.close(theirs)
+        os.close(ours)

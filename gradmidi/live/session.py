@@ -31,8 +31,6 @@ class Session:
         A sound card by name; "" is the system's own choice; None: no sound card.
     take : str or None
         A ``.mid`` file that keeps what was played, as it was played.
-    patterns : dict of str to str
-        The user's own voices.
     time : {"wall", "step"}
         The run's own timing, or one slot a step.
     paced : bool
@@ -58,7 +56,6 @@ class Session:
     timetags: float | None = None
     audio: str | None = None
     take: str | None = None
-    patterns: dict[str, str] = field(default_factory=dict)
     time: str = "wall"
     paced: bool = False
     history: bool = False

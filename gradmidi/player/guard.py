@@ -37,10 +37,6 @@ SILENCE_SECONDS = 5.0
 STOPPED = ("T", "t")
 """States of a process that a signal or a debugger stopped, as ps(1) and proc(5) have them."""
 
-NOTE_OFF, CONTROL, STOP = 0x80, 0xB0, 0xFC
-RELEASE_VELOCITY = 64
-HOLD, ALL_SOUND_OFF, ALL_NOTES_OFF = 64, 120, 123
-
 Note = tuple[int, int, float]
 """A note that sounds: voice, key and pitch."""
 
@@ -240,6 +236,16 @@ def endings(rig: Any, voices: int, notes: Sequence[Note]) -> dict[str, list[tupl
     >>> endings(Rig(ports=("synth",), faults="off", clock=True), 1, [(0, 60, 60.0)])
     {'synth': [(128, 60, 64), (176, 64, 0), (176, 120, 0), (176, 123, 0), (252,)]}
     """
+    from gradmidi.midi.numbers import (
+        ALL_NOTES_OFF,
+        ALL_SOUND_OFF,
+        CONTROL,
+        HOLD,
+        NOTE_OFF,
+        RELEASE_VELOCITY,
+        STOP,
+    )
+
     found: dict[str, list[tuple[int, ...]]] = {}
     if rig.ports:
         places = {voice: rig.place(voice) for voice in range(voices)}

@@ -1,23 +1,24 @@
-"""MIDI clock, for gear and DAWs that follow: which byte is due when. It holds no clock itself.
+"""MIDI clock for gear and DAWs that follow one: which of its messages is due when.
 
-Ticks run from the opening, so that a follower settles; Start comes with song position 0, on
-the first slot that is heard; Stop after the last note. Source: MIDI 1.0 Detailed
-Specification, System Real Time Messages and Song Position Pointer. Following a clock is not
-offered.
+Ticks begin when the player starts, so that a follower can settle. Start comes with song position
+0, on the first slot that is heard; Stop comes after the last note. Source: MIDI 1.0 Detailed
+Specification, System Real Time Messages and Song Position Pointer.
 """
 
 import math
 
-__all__ = ["BEATS_A_BAR", "STOP", "TICKS_A_QUARTER", "MidiClock"]
+from gradmidi.midi import numbers
+
+__all__ = ["BEATS_A_BAR", "TICKS_A_QUARTER", "MidiClock"]
 
 TICKS_A_QUARTER = 24
 BEATS_A_BAR = 4
 
-TICK, START, STOP = (0xF8,), (0xFA,), (0xFC,)
-POSITION_ZERO = (0xF2, 0, 0)
+TICK, START, STOP = (numbers.CLOCK,), (numbers.START,), (numbers.STOP,)
+POSITION_ZERO = (numbers.SONG_POSITION, 0, 0)
 
 MOST_MISSED = 24
-"""Ticks that may go out at once where the process slept; more are left out."""
+"""How many late ticks are sent at once after the process stood still; more are left out."""
 
 
 class MidiClock:
@@ -33,9 +34,9 @@ class MidiClock:
     Attributes
     ----------
     next : float
-        When something is due next.
+        When the next message is due.
     skipped : int
-        Ticks left out, since the process slept.
+        Ticks that were left out because the process stood still.
 
     Examples
     --------
@@ -56,22 +57,22 @@ class MidiClock:
 
     @property
     def next(self) -> float:
-        """When something is due next."""
+        """When the next message is due."""
         return min(self._tick, math.inf if self._started else self._start_due)
 
     def a_bar_after(self, now: float) -> float:
-        """Tell when the first tick is due that is a bar or more after `now`."""
+        """Return when the first tick is due that is a bar or more after `now`."""
         ticks = math.ceil((now - self._opened) / self.interval - 1e-6)
         return self._opened + (ticks + BEATS_A_BAR * TICKS_A_QUARTER) * self.interval
 
     def start(self, at: float) -> float:
-        """Set when Start is meant: on the first tick at or after `at`, which is returned."""
+        """Place Start on the first tick at or after `at`; return when that tick is due."""
         ticks = math.ceil((at - self._opened) / self.interval - 1e-6)
         self._start = self._opened + max(ticks, self._count) * self.interval
         return self._start
 
     def due(self, now: float) -> list[tuple[float, tuple[int, ...]]]:
-        """Return each message that is due by `now`, in order, with when it was."""
+        """Return the messages that are due by `now`, in order, each with when it was due."""
         messages: list[tuple[float, tuple[int, ...]]] = []
         missed = math.floor((now - self._tick) / self.interval)
         if missed > MOST_MISSED:
@@ -87,7 +88,7 @@ class MidiClock:
         return messages
 
     def stop(self) -> tuple[tuple[int, ...], ...]:
-        """Return what ends the transport: Stop, where it was started."""
+        """Return the messages at the end: Stop, if Start was sent."""
         return (STOP,) if self._started else ()
 
     @property

@@ -318,7 +318,6 @@ class Player:
         self._schedule = Schedule(
             session.preset,
             header,
-            patterns=session.patterns,
             time=session.time,
             paced=session.paced,
             history=session.history,

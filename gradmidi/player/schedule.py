@@ -8,7 +8,6 @@ ticks; what differs from a file is counted.
 
 import math
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gradmidi.log import End, Frame, Header, Item, Mark, Pause
@@ -120,8 +119,6 @@ class Schedule:
         How norms become music.
     header : Header
         The run's first header.
-    patterns : mapping of str to str, optional
-        The user's own voices.
     time : {"wall", "step"}
         The run's own timing, or one slot a step (only with `paced`).
     paced : bool, default False
@@ -160,14 +157,13 @@ class Schedule:
         preset: Preset,
         header: Header,
         *,
-        patterns: Mapping[str, str] | None = None,
         time: str = "wall",
         paced: bool = False,
         history: bool = False,
         delay: float = 0.0,
         grid: Grid | None = None,
     ) -> None:
-        self.score = Score(header, preset, time=time, patterns=patterns)
+        self.score = Score(header, preset, time=time)
         self.counts = Counts()
         self.base: int | None = None if paced or history else 0
         self.finished = False

@@ -50,7 +50,7 @@ CLOSE_SECONDS = 2.0
 
 KILL_SECONDS = 0.5
 WAIT_SECONDS = 0.02
-SILENCE_SECONDS = 6.0
+SILENCE_SECONDS = 12.0
 
 ERRORS: dict[str, type[GradmidiError]] = {"PortError": PortError}
 

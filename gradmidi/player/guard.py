@@ -31,7 +31,7 @@ MOMENT_SECONDS = 0.05
 CALM_MOMENTS = 4
 """After so many moments without a line the guard looks whether the player was stopped."""
 
-SILENCE_SECONDS = 5.0
+SILENCE_SECONDS = 10.0
 """How long ending the notes may take: the MIDI system that held the player may hold the guard."""
 
 STOPPED = ("T", "t")

@@ -1,9 +1,9 @@
-"""A run in real time: which events are due when. It holds no clock, port or thread.
+"""Places a run's events in real time: which event is due when. It reads no clock itself.
 
-Live, a slot of the log's own time sounds once it is over, on a grid of real time that is laid
-when the first live line comes. A finished run is played by its own time, or by its steps, and
-is read only as fast as it is heard. Either way the events are those of `Score`, at the same
-ticks; what differs from a file is counted.
+Live, a slot of the run's own time sounds once it is over, on a grid of real time that starts with
+the first live line. A finished run is played by its own time or by its steps, and is read only as
+fast as it is heard. Both give the events of `Score` at the same ticks; frames that are late, and so
+differ from a file, are counted.
 """
 
 import math
@@ -18,22 +18,22 @@ from gradmidi.music.score import Score
 __all__ = ["LEAD_SECONDS", "MARGIN_SECONDS", "Counts", "Grid", "Schedule", "Timed"]
 
 MARGIN_SECONDS = 0.017
-"""How long after its slot is over a line may still come: the way from the hook to here."""
+"""How long a slot waits for lines after it is over: the time from the hook to the player."""
 
 LEAD_SECONDS = 0.003
-"""How long before its first note a slot is composed."""
+"""How long before its first note is due a slot is composed."""
 
 AHEAD_SECONDS = 1.0
 """How far a finished run is read ahead of what is heard."""
 
 JUMP_SECONDS = 10.0
-"""A live line this far ahead of its time tells that a clock stood still."""
+"""A live line that is this far ahead shows that the machine was suspended."""
 
 WINDOW_SECONDS = 10.0
-"""Lines that all missed the grid for so long are moved to it."""
+"""If all lines were late, or early, for so long, the lines are shifted against the grid."""
 
 HURRY_SECONDS = 0.25
-"""At the end, what is left sounds at the latest after this."""
+"""At the end of a run the rest begins to sound within this time."""
 
 Timed = tuple[float, Event]
 """When an event is due, in the caller's seconds, and the event."""
@@ -41,7 +41,7 @@ Timed = tuple[float, Event]
 
 @dataclass(slots=True)
 class Counts:
-    """What happened to the lines.
+    """Counts of frames.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Counts:
     late : int
         Of those, how many came after their slot and were moved to the next.
     shifts : int
-        How often lines and grid had lost touch and were laid against each other anew.
+        How often the lines were shifted against the grid.
     """
 
     frames: int = 0
@@ -60,21 +60,21 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A beat that real time has already: that of a MIDI clock.
+    """The grid of a MIDI clock, which the first slot must keep.
 
     Parameters
     ----------
     earliest : float
         No slot sounds before this, in the caller's seconds.
     quantum : float
-        Seconds between two places, counted from `earliest`, where the first slot may sound.
+        The first slot sounds a whole number of these seconds after `earliest`.
     """
 
     earliest: float
     quantum: float
 
     def after(self, seconds: float) -> float:
-        """Find the first place at or after `seconds`.
+        """Return the first place on the grid at or after `seconds`.
 
         Examples
         --------
@@ -87,10 +87,10 @@ class Grid:
 
 @dataclass(slots=True)
 class _Window:
-    """How the lines of the last seconds lay to the grid, in seconds.
+    """How late the lines of the last seconds were, in seconds.
 
-    `quickest` and `slowest`: delay against the line that the grid was laid by; `missed`: the
-    least by which a line came after its slot was closed (below zero: one came in time).
+    `quickest` and `slowest` are delays against the line that the grid was placed by. `missed` is
+    the least delay of a line against the time its slot was closed; below zero, one was in time.
     """
 
     began: float = 0.0
@@ -109,7 +109,7 @@ class _Window:
 
 
 class Schedule:
-    """Takes the items of a run as they come; says which events are due when.
+    """Takes the items of a run as they come, and returns its events with when they are due.
 
     All times are seconds of one monotonic clock that the caller reads.
 
@@ -122,24 +122,24 @@ class Schedule:
     time : {"wall", "step"}
         The run's own timing, or one slot a step (only with `paced`).
     paced : bool, default False
-        Whether the run is played from its start by its own time, and not as it happens.
+        Whether a run is played again from its start, by its own time; else as it happens.
     history : bool, default False
-        Whether items are from before anyone listened until `go_live` is called.
+        Whether items are past, and so not heard, until `go_live` is called.
     delay : float, default 0.0
-        Seconds that everything sounds later, for lines that come in bursts.
+        Seconds by which everything sounds later, for lines that come in bursts.
     grid : Grid, optional
-        The beat that the first slot must keep.
+        The grid that the first slot must keep.
 
     Attributes
     ----------
     score : Score
-        What makes events of items.
+        Turns items into events.
     counts : Counts
-        What was late, and how often the grid moved.
+        Frames heard, late frames, and shifts.
     base : int or None
         The tick that is heard first; None until it is known.
     finished : bool
-        Whether the end was composed: no event comes any more.
+        Whether the run's end was composed, so that no more events come.
 
     Examples
     --------
@@ -189,7 +189,7 @@ class Schedule:
 
     @property
     def wake(self) -> float:
-        """When `advance` has something to do next; inf before the first live frame."""
+        """When `advance` must be called next; inf before the first live frame."""
         if self.finished or math.isnan(self._origin):
             return math.inf
         if self.score.wall is None:
@@ -197,7 +197,7 @@ class Schedule:
         return self._sounds(self._index) - LEAD_SECONDS
 
     def due(self, tick: int) -> float:
-        """Tell when a tick is heard."""
+        """Return when a tick is heard."""
         return self._origin + tick * self._tick
 
     def wants(self, now: float) -> bool:
@@ -209,11 +209,11 @@ class Schedule:
         return self._sounds(self.score.wall.index_of(self._newest)) < now + AHEAD_SECONDS
 
     def go_live(self) -> None:
-        """Say that every item from here on is heard."""
+        """Let every item from here on be heard."""
         self._history = False
 
     def take(self, item: Item, arrived: float) -> None:
-        """Take the log's next item, which came at `arrived`."""
+        """Take the run's next item, which came at `arrived`."""
         match item:
             case Frame():
                 self._frame(item, arrived)
@@ -231,7 +231,7 @@ class Schedule:
                     self._hurry(self._end.t, arrived)
 
     def close(self, now: float) -> None:
-        """Say that no item comes any more; without an end before it, the run has died."""
+        """End the run: no more items come. Without an `End` before, it has died."""
         if self._over:
             return
         self._over = True
@@ -241,7 +241,7 @@ class Schedule:
         self._hurry(self._newest, now)
 
     def advance(self, now: float) -> list[Timed]:
-        """Return every event that has its place by `now`, in order, with when it is due."""
+        """Compose what is due by `now`; return its events in order, each with when it is due."""
         if self.finished or math.isnan(self._origin):
             return []
         if self.score.wall is None:
@@ -249,7 +249,7 @@ class Schedule:
         index = math.floor((now + LEAD_SECONDS - self._origin) / self._slot + 1e-6)
         if index < self._index:
             return []
-        # Slots before this one that nobody closed, since the process slept, are over.
+        # Slots that passed while the process stood still are over.
         events = self.score.advance(index) if index > self._index else []
         while self._items and not self.finished:
             item = self._items[0]
@@ -313,7 +313,7 @@ class Schedule:
         return True
 
     def _place(self, t: float, arrived: float) -> None:
-        """Lay the grid at the first live frame; move the lines against it where they lost touch."""
+        """Place the grid at the first live frame; later shift the lines if they drift from it."""
         resumed, self._resumed = self._resumed, False
         if math.isnan(self._origin):
             self._lay(t, arrived)
@@ -364,7 +364,7 @@ class Schedule:
                     self._items[index] = replace(item, t=item.t + slots * self._slot)
 
     def _hurry(self, t: float, now: float) -> None:
-        """Let what is left, up to `t`, sound soon, however long a slot is."""
+        """Let the rest, up to `t`, sound soon, however long a slot is."""
         wall = self.score.wall
         if math.isnan(self._origin):
             self._origin = now - (wall.index_of(t) * self._slot if wall is not None else 0.0)
@@ -377,7 +377,7 @@ class Schedule:
     def _sounds(self, index: int) -> float:
         return self._origin + index * self._slot
 
-    # -- other ways to go on --------------------------------------------------------------------
+    # -- composing --------------------------------------------------------------------
 
     def _by_steps(self, now: float) -> list[Timed]:
         events: list[Event] = []
@@ -391,7 +391,7 @@ class Schedule:
         return [(self.due(event.tick), event) for event in events]
 
     def _feed(self, item: Item | None) -> list[Event]:
-        """Hand an item to the score; an end, or none where there is no end, finishes it."""
+        """Give an item to the score. An `End`, or None for an end that is missing, finishes it."""
         events = self.score.feed(item) if item is not None else []
         if item is None or isinstance(item, End):
             self.finished = True

@@ -195,6 +195,20 @@ def dumped(program: Program) -> list[tuple[int, ...]]:
     return found
 
 
+def sounding(messages: Sequence[tuple[int, ...]]) -> set[tuple[int, int]]:
+    """Find the notes that are on after all messages, as channel and key."""
+    notes: set[tuple[int, int]] = set()
+    for status, *data in messages:
+        kind, channel = status & 0xF0, status & 0x0F
+        if kind == 0x90 and data[1]:
+            notes.add((channel, data[0]))
+        elif kind in (0x80, 0x90):
+            notes.discard((channel, data[0]))
+        elif kind == 0xB0 and data[0] in (120, 123):
+            notes = {note for note in notes if note[0] != channel}
+    return notes
+
+
 @contextlib.contextmanager
 def fluidsynth(jack: Jack, name: str, log: Path) -> Iterator[Program]:
     """Run FluidSynth at `NAME:midi_00`, `NAME:left` and `NAME:right`; it tells each event."""

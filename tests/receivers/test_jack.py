@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from studio import Program, dumped, midi_dump, recording, wait_until
+from studio import Program, dumped, midi_dump, recording, sounding, wait_until
 
 from gradmidi.errors import PortError
 from gradmidi.log import Layer
@@ -205,6 +205,24 @@ def test_the_commands_list_check_and_silence(jack, dump):
     assert wrong.returncode == 1
     assert wrong.stderr.startswith("gradmidi: no MIDI output matches 'Volca'; there are: ")
     assert wrong.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGINT])
+def test_a_check_that_is_ended_in_a_note_ends_that_note(jack, dump, how):
+    heard = dump("checked")
+    argv = [sys.executable, "-m", "gradmidi", "check", "checked", "--voices", "1"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        wait_until(lambda: sounding(dumped(heard)), "a note of the check")
+        process.send_signal(how)
+        _, err = process.communicate(timeout=30)
+        wait_until(lambda: not sounding(dumped(heard)), "the note's end")
+    finally:
+        process.kill()
+        process.communicate()
+    assert b"Traceback" not in err
+    if how != signal.SIGINT:
+        assert process.returncode == -how
 
 
 def gradmidi(*arguments, env=None):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from listening import SOON_SECONDS, Receiver, Trainer, alone, summed, until
-from studio import dumped, midi_dump, wait_until
+from studio import dumped, midi_dump, sounding, wait_until
 
 import gradmidi
 from gradmidi.music.preset import load
@@ -36,18 +36,6 @@ def heard(own_jack, tmp_path):
 def receiver():
     with Receiver() as receiver:
         yield receiver
-
-
-def sounding(messages):
-    """The notes that are on after all messages, as channel and key."""
-    notes = set()
-    for status, *data in messages:
-        note = (status & 0x0F, data[0] if data else 0)
-        if status & 0xF0 == 0x90 and data[1]:
-            notes.add(note)
-        elif status & 0xF0 in (0x80, 0x90):
-            notes.discard(note)
-    return notes
 
 
 def starts(message):
@@ -107,6 +95,22 @@ def test_the_player_is_killed_and_its_notes_at_a_synth_are_ended(own_jack, heard
         until(lambda: STOP in dumped(heard), "the clock's Stop")
         err = came_to_its_end(trainer, 600, summed(600))
     assert err.count("the player has ended (signal 9)") == 1
+
+
+@pytest.mark.parametrize("first", ["trainer", "guard"])
+def test_the_player_and_another_of_its_processes_are_killed_and_its_notes_are_ended(
+    jack, dump, tmp_path, first
+):
+    heard = dump("orphan")
+    with Trainer(tmp_path / "a", midi="orphan", steps=10_000, env=jack.env) as trainer:
+        underway(heard)
+        other = trainer.guard() if first == "guard" else trainer.pid
+        player = trainer.player()
+        # Stopped first, so that it cannot act between the two.
+        os.kill(other, signal.SIGSTOP)
+        os.kill(player, signal.SIGKILL)
+        os.kill(other, signal.SIGKILL)
+        until(lambda: not sounding(dumped(heard)), "silence")
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

@@ -29,6 +29,7 @@ from gradmidi.cli.live import (
     await_enter,
     cables,
     check_take,
+    closed_by_signals,
     show_on,
     watched,
 )
@@ -155,6 +156,7 @@ def demo(
         if every and out is not None:
             folder = out / experiment.name
         with ExitStack() as stack:
+            stack.enter_context(closed_by_signals())
             stack.enter_context(_room(folder, force=force))
             step = None
             if view is None:

@@ -8,6 +8,7 @@ from gradmidi.midi.rig import Rig
 from gradmidi.music.alarms import END, PATTERNS
 from gradmidi.music.events import FAULT_VOICE, Off, On
 from gradmidi.music.preset import load, names
+from gradmidi.music.sounding import Sounding
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.memory import Memory
 
@@ -37,16 +38,16 @@ def test_each_voice_plays_at_home_and_one_doubling_up_and_is_named():
 
 @pytest.mark.parametrize("name", names())
 def test_every_preset_is_checked_with_one_voice_at_a_time_and_each_note_ended(name):
-    sounding = set()
+    sounding = Sounding()
     for cue in cues(load(name), VOICES):
         assert any(isinstance(event, On) for event in cue.events)
         for event in cue.events:
             if isinstance(event, On):
-                assert all(voice == event.voice for voice, _ in sounding)
-                sounding.add((event.voice, event.note))
+                assert all(on.voice == event.voice for on in sounding)
+                sounding.start((event.voice, event.note), event)
             elif isinstance(event, Off):
-                sounding.remove((event.voice, event.note))
-    assert sounding == set()
+                assert sounding.end((event.voice, event.note)) is not None
+    assert list(sounding) == []
 
 
 def test_the_keys_of_a_drum_machine_are_checked_as_they_are():

@@ -18,6 +18,7 @@ from gradmidi.log import End, Frame, Header, Layer, row
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import FAULT_VOICE, Fault, Off, On, Step
 from gradmidi.music.preset import load
+from gradmidi.music.sounding import Sounding
 from gradmidi.player.midiclock import BEATS_A_BAR
 from gradmidi.player.player import END_SECONDS, STALE_SECONDS, Lateness, Player
 
@@ -55,12 +56,13 @@ class Outputs:
 
     @property
     def hanging(self):
-        notes = {}
+        sounding = Sounding()
         for _, event in self.heard:
-            if isinstance(event, (On, Off)):
-                key = (event.voice, event.note)
-                notes[key] = notes.get(key, 0) + (1 if isinstance(event, On) else -1)
-        return {key: count for key, count in notes.items() if count}
+            if isinstance(event, On):
+                sounding.start((event.voice, event.note), event)
+            elif isinstance(event, Off):
+                assert sounding.end((event.voice, event.note)) is not None, "an end of no note"
+        return list(sounding)
 
 
 class Stage:
@@ -386,7 +388,7 @@ def running(first):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-def test_it_is_deaf_to_ctrl_c_and_obeys_sigterm():
+def test_it_ignores_sigint_and_ends_at_sigterm():
     with running(session(osc=("127.0.0.1:9",), parent=os.getpid()).to_line()) as process:
         process.stdin.write(encode(HEADER))
         process.stdin.flush()

@@ -458,6 +458,22 @@ def test_play_is_ended_and_its_player_does_not_play_on(tmp_path, receiver, how):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_the_demo_is_ended_and_its_player_does_not_play_on(tmp_path, receiver, how):
+    words = ("demo", "--out", tmp_path / "a", "--osc", receiver.target, "-p", "hold", "--plain")
+    with Program(sys.executable, "-m", "gradmidi", *words, stdin=subprocess.DEVNULL) as program:
+        underway(receiver, 3)
+        struck = strike(program.pid, how)
+        code, _, err = program.result()
+        assert receiver.silent(struck) < SOON_SECONDS
+        program.gone()
+    assert code == -how
+    assert "Traceback" not in err
+    if how != signal.SIGKILL:
+        assert reason(tmp_path / "a") == "exception: KeyboardInterrupt"
+
+
 def test_the_player_of_play_is_killed(tmp_path, receiver):
     with played(tmp_path, receiver, stdin=subprocess.DEVNULL) as program:
         struck = strike(program.player(), signal.SIGKILL)

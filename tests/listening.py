@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -102,7 +103,14 @@ class Receiver:
 class Program:
     """A command at work; it and all that it started are ended with the block."""
 
-    def __init__(self, *command, env=None, **options):
+    def __init__(self, *command, env=None, prepare=lambda: None, **options):
+        def before_it_starts():
+            # Where the tests run under nohup, they ignore it, and so would the command.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            prepare()
+
+        if os.name == "posix":
+            options["preexec_fn"] = before_it_starts
         self._mark = f"GRADMIDI_TEST={uuid.uuid4()}"
         self.process = subprocess.Popen(
             list(map(str, command)),

@@ -491,7 +491,7 @@ def test_the_terminal_of_play_is_closed(tmp_path, receiver):
     ours, theirs = pty.openpty()
     before = termios.tcgetattr(theirs)
     own = lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)  # noqa: E731
-    with played(tmp_path, receiver, stdin=theirs, preexec_fn=own) as program:
+    with played(tmp_path, receiver, stdin=theirs, prepare=own) as program:
         until(lambda: termios.tcgetattr(theirs) != before, "single keys")
         os.close(theirs)
         struck = time.monotonic()
@@ -510,7 +510,7 @@ def test_the_terminal_of_play_is_as_before_after_sigterm(tmp_path, receiver):
     before = termios.tcgetattr(theirs)
     own = lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)  # noqa: E731
     try:
-        with played(tmp_path, receiver, stdin=theirs, preexec_fn=own) as program:
+        with played(tmp_path, receiver, stdin=theirs, prepare=own) as program:
             until(lambda: termios.tcgetattr(theirs) != before, "single keys")
             strike(program.pid, signal.SIGTERM)
             assert program.result()[0] == -signal.SIGTERM

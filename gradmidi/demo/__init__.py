@@ -1,1 +1,1 @@
-"""The five experiments of the demo, and the digits they learn."""
+"""The demo: five experiments, and the handwritten digits they train on."""

@@ -1,4 +1,4 @@
-"""Handwritten digits that travel with the package; `NOTICE.md` names their source and licence."""
+"""Handwritten digits in the package; `NOTICE.md` names their source and licence."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ def digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     Returns
     -------
     images : ndarray of uint8, shape (10000, 28, 28)
-        Grey levels, 0 (paper) to 255 (ink), byte for byte as in MNIST.
+        Grey levels, 0 (background) to 255 (ink), byte for byte as in MNIST.
     labels : ndarray of uint8, shape (10000,)
-        The digit that each image shows, 0–9.
+        The digit in each image, 0–9.
 
     Examples
     --------

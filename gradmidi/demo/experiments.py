@@ -1,8 +1,8 @@
-"""The five experiments of the 2019 blog post, trained on handwritten digits and listened to.
+"""The five experiments of the 2019 blog post, trained on handwritten digits.
 
 The model, its four layers' names and the settings are those of C. Perone, "Listening to the
-neural network gradient norms during training" (2019), so that the preset `classic` can be laid
-beside the original.
+neural network gradient norms during training" (2019), so that the preset `classic` can be
+compared with the original.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ Bytes = npt.NDArray[np.uint8]
 Going = Callable[[], bool]
 
 FILES = ("mid", "wav", "png", "txt")
-"""What `run` leaves beside the run log."""
+"""Files that `run` makes beside the run log."""
 
 INK_MEAN, INK_SPREAD = 0.1307, 0.3081
 """Mean and standard deviation of MNIST's grey levels, 0 to 1, as the post normalises them."""
@@ -47,17 +47,17 @@ class Experiment:
     Parameters
     ----------
     optimizer : {"sgd", "adam"}, default "sgd"
-        Which of `torch.optim`'s.
+        The optimizer, from `torch.optim`.
     lr : float, default 0.01
         Learning rate, above 0.
     momentum : float, default 0.5
-        Momentum of SGD, 0 to below 1; Adam has its own and leaves it unused.
+        Momentum of SGD, 0 to below 1; not used by Adam.
     batch_size : int, default 10
-        Digits a step, 1 or more.
+        Images per step, 1 or more.
     steps : int, default 200
-        Updates, 1 or more.
+        Optimizer steps, 1 or more.
     seed : int, default 0
-        Of the first weights and of the order of the digits, 0 or more.
+        Seed of the initial weights and of the order of the images, 0 or more.
 
     Raises
     ------
@@ -92,7 +92,7 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """A short name for folders and lists."""
+        """Short name, for folders and lists."""
         batch = "" if self.batch_size == 10 else f"-batch-{self.batch_size}"
         return f"{self.optimizer}-{self.lr:g}{batch}"
 
@@ -109,16 +109,16 @@ EXPERIMENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an experiment.
+    """The result of an experiment.
 
     Parameters
     ----------
     experiment : Experiment
         The setting.
     folder : Path
-        Holds `run.jsonl`, `run.mid`, `run.wav`, `run.png` and `run.txt`.
+        The folder, with `run.jsonl`, `run.mid`, `run.wav`, `run.png` and `run.txt`.
     losses : tuple of float
-        One a step, as it was; may be nan or inf.
+        The loss at each step; may be nan or inf.
     """
 
     experiment: Experiment
@@ -126,25 +126,25 @@ class Outcome:
     losses: tuple[float, ...]
 
     def __str__(self) -> str:
-        """Tell in one line how the loss went and which layers died or blew up."""
+        """Return one line: how the loss changed, and which layers ended dead or not finite."""
         log = RunLog(self.folder)
         frames = list(log.frames())
         norms = np.stack([frame.norms for frame in frames])
         tail = self.losses[-10:]
         words = [f"loss {self.losses[0]:.3g} to {sum(tail) / len(tail):.3g}"]
         for what, bad in (("not finite", ~np.isfinite(norms)), ("dead", norms == 0.0)):
-            struck = [
+            affected = [
                 (layer.name, frames[_last_stretch(column)].step)
                 for layer, column in zip(log.layers, bad.T, strict=True)
                 if column[-1]
             ]
-            if struck:
-                first = min(step for _, step in struck)
-                words.append(f"{what} from step {first}: {' '.join(name for name, _ in struck)}")
+            if affected:
+                first = min(step for _, step in affected)
+                words.append(f"{what} from step {first}: {' '.join(name for name, _ in affected)}")
         return f"{self.experiment.name}: " + "; ".join(words)
 
     def next_steps(self) -> tuple[str, ...]:
-        """Say what can be done with the files: a line each, made to be typed or pasted."""
+        """Return what to do with the files: a line each, with a path or a command."""
         return (
             f"Listen: {self.folder / 'run.wav'}",
             f"Open in a DAW, one track a layer: {self.folder / 'run.mid'}",
@@ -155,7 +155,7 @@ class Outcome:
 
 
 def _last_stretch(column: npt.NDArray[np.bool_]) -> int:
-    """Find where the unbroken run of true values at the end of a column begins."""
+    """Find where the true values at the end of a column begin."""
     false = np.flatnonzero(~column)
     return int(false[-1]) + 1 if false.size else 0
 
@@ -169,11 +169,11 @@ def run(
     progress: Callable[[int, float], None] | None = None,
     show: Callable[[Live], contextlib.AbstractContextManager[Going]] | None = None,
 ) -> Outcome:
-    """Train one experiment and listen to the norms of its weights' gradients.
+    """Train one experiment and record the gradient norms of its weights.
 
-    It trains on one CPU thread, so that on one machine an experiment gives the same norms, and
-    with them the same files, every time. With live output it takes no more than a step a slot,
-    so that each step is heard.
+    It trains on one CPU thread, so that on one machine an experiment gives the same norms and
+    files every time. With live output it takes at most one step per slot, so that each step is
+    heard.
 
     Parameters
     ----------
@@ -182,15 +182,15 @@ def run(
     out : str or Path
         Folder of the run.
     data : str or Path, optional
-        A folder that holds the full MNIST as torchvision lays it out; by default the 10,000
-        digits that travel with the package.
+        Folder with the full MNIST in torchvision's layout; by default the 10,000 images in the
+        package.
     options : Options, optional
-        Preset and live output.
+        Preset and live output; folder, files, parameters and config are set here.
     progress : callable, optional
         Called after every step with its number, from 1, and its loss.
     show : callable, optional
-        Shows the live output for as long as training takes: called with it, gives a context
-        whose value is asked after every step whether to go on.
+        Shows the live output during training. It is called with the output and returns a
+        context manager whose value is called after every step; False ends the training.
 
     Returns
     -------
@@ -199,9 +199,9 @@ def run(
     Raises
     ------
     GradmidiError
-        If torch is not installed, or the digits in `data` are not there.
+        If torch is not installed, or `data` holds no MNIST.
     ValueError
-        If the batch is larger than the set.
+        If the batch is larger than the data set.
     """
     try:
         import torch
@@ -212,8 +212,8 @@ def run(
     images, labels = digits() if data is None else _full_set(Path(data))
     if experiment.batch_size > len(images):
         raise ValueError(
-            f"batch_size = {experiment.batch_size}; allowed is 1 to {len(images)}, the digits "
-            "there are"
+            f"batch_size = {experiment.batch_size}; allowed is 1 to {len(images)}, the number "
+            "of images"
         )
     options = replace(
         options or Options(),
@@ -252,18 +252,18 @@ def run(
 
 
 def network() -> "torch.nn.Module":
-    """Build the post's network: two convolutions and two linear layers, 431,080 numbers.
+    """Build the post's network: two convolutions and two linear layers, 431,080 parameters.
 
     Returns
     -------
     torch.nn.Module
-        From digits of shape (batch, 1, 28, 28) to logits of shape (batch, 10); its modules
+        From images of shape (batch, 1, 28, 28) to logits of shape (batch, 10); its modules
         with parameters are conv1, conv2, fc1 and fc2.
     """
     from torch import nn
 
     class Net(nn.Sequential):
-        """The network, under the name that the run log shows."""
+        """The network; the run log shows this name."""
 
     return Net(
         OrderedDict(
@@ -282,7 +282,7 @@ def network() -> "torch.nn.Module":
 
 
 def free_folder(experiment: Experiment, under: str | Path = "runs") -> Path:
-    """Name a folder that is not there yet: ``demo-sgd-0.01``, else ``demo-sgd-0.01-2`` and on."""
+    """Return a folder that does not exist yet: as ``demo-sgd-0.01`` or ``demo-sgd-0.01-2``."""
     first = folder = Path(under) / f"demo-{experiment.name}"
     number = 1
     while folder.exists():
@@ -301,7 +301,7 @@ def _optimizer(experiment: Experiment, net: "torch.nn.Module") -> "torch.optim.O
 
 @contextlib.contextmanager
 def _repeatable(seed: int) -> Iterator[None]:
-    """Fix what float results depend on, and put back what the caller had."""
+    """Fix PyTorch's seed and threads, and restore the caller's at the end."""
     import torch
 
     threads = torch.get_num_threads()
@@ -315,14 +315,14 @@ def _repeatable(seed: int) -> Iterator[None]:
 
 
 def _batches(experiment: Experiment, digits: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Pick the digits of each step: shuffled anew each epoch, the ragged last batch left out."""
+    """Yield the images of each step: shuffled each epoch, without an incomplete last batch."""
     generator = np.random.default_rng(experiment.seed)
     size = experiment.batch_size
-    a_round = digits // size
+    per_epoch = digits // size
     for step in range(experiment.steps):
-        if step % a_round == 0:
+        if step % per_epoch == 0:
             order = generator.permutation(digits)
-        start = step % a_round * size
+        start = step % per_epoch * size
         yield order[start : start + size]
 
 
@@ -348,7 +348,7 @@ def _full_set(folder: Path) -> tuple[Bytes, Bytes]:
     except RuntimeError as error:
         raise GradmidiError(
             f"no MNIST in {folder}: it must hold MNIST/raw/train-images-idx3-ubyte and "
-            "train-labels-idx1-ubyte, as torchvision.datasets.MNIST(folder, download=True) "
-            "lays them out"
+            "train-labels-idx1-ubyte; torchvision.datasets.MNIST(folder, download=True) "
+            "downloads them"
         ) from error
     return full.data.numpy(), full.targets.numpy().astype(np.uint8)

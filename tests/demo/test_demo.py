@@ -1,4 +1,4 @@
-"""The demo: the digits it trains on, the post's experiments, and that they repeat."""
+"""The demo: the digits it trains on, the post's experiments, and that they are repeatable."""
 
 import dataclasses
 import hashlib
@@ -106,12 +106,12 @@ def test_the_five_experiments_are_those_of_the_post() -> None:
         ("seed", -1),
     ],
 )
-def test_an_experiment_says_what_it_does_not_allow(name: str, value: object) -> None:
+def test_an_experiment_refuses_a_value_and_says_what_is_allowed(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"{name} = {value!r}; allowed is "):
         dataclasses.replace(EXPERIMENTS[0], **{name: value})
 
 
-def test_a_folder_is_named_that_is_not_there_yet(tmp_path: Path) -> None:
+def test_the_folder_of_a_run_does_not_exist_yet(tmp_path: Path) -> None:
     first = demo.free_folder(EXPERIMENTS[3], tmp_path)
     assert first.name == "demo-sgd-1-batch-256"
     first.mkdir()
@@ -274,10 +274,10 @@ def test_without_torch_it_says_what_to_install(
     assert not (tmp_path / "run").exists()
 
 
-# What is told of it
+# The result in words
 
 
-def test_an_outcome_tells_who_died_and_who_blew_up(tmp_path: Path) -> None:
+def test_an_outcome_names_layers_that_end_dead_or_not_finite(tmp_path: Path) -> None:
     rows = [
         (0.2, 1.0, 1.5, 1.1),
         (9.0, 0.0, math.inf, 2.0),

@@ -1,18 +1,16 @@
-"""A framework that an adapter stands on: found, new enough, or told which one is needed."""
+"""Import of optional packages, with an error that says which version is needed."""
 
-import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module, metadata
 from types import ModuleType
-from typing import Any
 
 from gradmidi.errors import CaptureError
 
-__all__ = ["TORCH", "adapter", "check_options", "check_version", "framework"]
+__all__ = ["TORCH", "check_version", "framework"]
 
 TORCH = "2.4"
-"""The oldest PyTorch that can be listened to."""
+"""The oldest PyTorch that `listen` supports."""
 
 
 def framework(module: str, packages: str | Sequence[str], least: str) -> ModuleType:
@@ -23,9 +21,9 @@ def framework(module: str, packages: str | Sequence[str], least: str) -> ModuleT
     module : str
         What to import.
     packages : str or sequence of str
-        The package that has it, as pip calls it; of several any will do, the first is advised.
+        The package on PyPI; of several any will do, and errors name the first.
     least : str
-        The oldest version that will do.
+        The oldest version supported.
 
     Raises
     ------
@@ -46,14 +44,14 @@ def framework(module: str, packages: str | Sequence[str], least: str) -> ModuleT
 
 
 def check_version(packages: str | Sequence[str], least: str) -> bool:
-    """See to it that a package is new enough, if it is installed; it is not imported.
+    """Check that a package is new enough, if it is installed; do not import it.
 
     Parameters
     ----------
     packages : str or sequence of str
-        What pip calls it; of several any will do, the first is advised.
+        The package on PyPI; of several any will do, and errors name the first.
     least : str
-        The oldest version that will do.
+        The oldest version supported.
 
     Returns
     -------
@@ -86,47 +84,3 @@ def _needed(packages: str | Sequence[str], least: str, there: str) -> str:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:2]))
-
-
-def check_options(
-    given: Mapping[str, Any], of: Callable[..., Any], *, besides: Sequence[str] = ()
-) -> None:
-    """See to it that a mistyped option is found where it was written, not when training starts.
-
-    Raises
-    ------
-    CaptureError
-        If `of` takes no such keyword, or it is one of those `besides`.
-
-    Examples
-    --------
-    >>> from gradmidi.listener.listen import listen
-    >>> check_options({"preset": "hold"}, listen)
-    >>> check_options({"perset": "hold"}, listen)  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    gradmidi.errors.CaptureError: there is no option 'perset'; there are: out, preset, rig, ...
-    """
-    known = [
-        name
-        for name, parameter in inspect.signature(of).parameters.items()
-        if (parameter.kind is parameter.KEYWORD_ONLY or name == "out") and name not in besides
-    ]
-    for name in given:
-        if name not in known:
-            raise CaptureError(f"there is no option {name!r}; there are: {', '.join(known)}")
-
-
-def adapter(own: type, base: type, name: str) -> type:
-    """Make a framework's class of ours: picklable, since it is found where it says it is.
-
-    Parameters
-    ----------
-    own : type
-        What gradmidi does, and the documentation.
-    base : type
-        The framework's class that its methods override.
-    name : str
-        What users call it.
-    """
-    told = {"__module__": own.__module__, "__qualname__": name, "__doc__": own.__doc__}
-    return type(name, (own, base), told)

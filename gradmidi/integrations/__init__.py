@@ -1,4 +1,4 @@
-"""Adapters to training frameworks: each a few lines over `gradmidi.listen` or `gradmidi.record`.
+"""Callbacks for training frameworks, and `gradmidi run`, which listens to a script as it is.
 
-None of these modules imports its framework before the adapter in it is used.
+No module here imports its framework before its callback is used.
 """

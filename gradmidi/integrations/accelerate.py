@@ -1,4 +1,4 @@
-"""Accelerate: a loop of one's own over `Accelerator`, listened to.
+"""Accelerate: listen to a training loop over `Accelerator`.
 
 The norms are those before `Accelerator.clip_grad_norm_`, once an update, however many batches
 an update takes.
@@ -20,16 +20,16 @@ __all__ = ["listen"]
 def listen(accelerator: Any, model: "Module", optimizer: "Optimizer", **options: Any) -> Listener:
     """Listen to a prepared model: ``with listen(accelerator, model, optimizer) as ears:``.
 
-    Of several processes only the first opens a run.
+    Of several processes only rank 0 opens a run.
 
     Parameters
     ----------
     accelerator : accelerate.Accelerator
-        Who prepared them; its processes are found without it.
+        The one that prepared them; unused, the processes are found without it.
     model : Module
-        What is trained, as `prepare` gave it back.
+        The model that `prepare` returned.
     optimizer : Optimizer
-        Who trains it, as `prepare` gave it back.
+        The optimizer that `prepare` returned.
     **options
         Those of `gradmidi.listen`: ``out``, ``preset``, ``midi``, ``osc`` and so on.
 
@@ -41,6 +41,8 @@ def listen(accelerator: Any, model: "Module", optimizer: "Optimizer", **options:
     ------
     CaptureError
         If there is no such option, or no Accelerate of version 0.20 or newer.
+    GradmidiError
+        As `gradmidi.listen`.
     """
     framework("accelerate", "accelerate", "0.20")
     return listen_with(model, optimizer, Options.given(options))

@@ -5,40 +5,37 @@ the step that the backend compiles, before it clips and after it undoes a loss s
 in a variable of their own until the batch has ended.
 """
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gradmidi.base.versions import adapter, framework
-from gradmidi.listener.listen import Listener, record_with
-from gradmidi.log import ABSENT, Layer
-from gradmidi.options import Options
+from gradmidi.base.versions import framework
+from gradmidi.errors import CaptureError
+from gradmidi.integrations.callback import Callback, on_first_use
+from gradmidi.listener.listen import open_run
+from gradmidi.listener.listener import Outputs
+from gradmidi.listener.recording import Recording
+from gradmidi.log import ABSENT, Header, Layer
 
 __all__ = ["GradMidi"]  # noqa: F822  made by __getattr__ when it is first asked for
 
 NEEDED = "3.5"
-"""Before it an optimizer clips before it says whose gradients they are."""
+"""The oldest Keras: in older ones an optimizer clips before it names the variables."""
 
 
-WITHOUT = ("layers", "parameters", "budget", "scaler")
-"""Options of `listen` that do not apply to Keras."""
-
-
-class _Callback:
+class _Callback(Callback):
     """Listen to what Keras trains: ``model.fit(x, y, callbacks=[GradMidi(out="runs/a")])``.
 
     Epochs become marks, validation becomes a pause, and the loss that Keras shows (its mean
     since the epoch began) stands beside each step's norms. With `steps_per_execution` above 1
-    only the last step of each execution is heard.
+    only the last step of each execution is recorded.
 
     Parameters
     ----------
-    every : int, default 1
-        Read the norms after each nth batch; to read them is to wait for the batch.
     **options
-        Those of `gradmidi.record` but for ``layers``: ``out``, ``preset``, ``midi`` and so on.
+        Those of `gradmidi.record`, and ``every``: read the norms after every Nth batch, which
+        waits for the batch. ``layers`` takes voices of your own: ``{"top": "dense*"}``.
 
     Attributes
     ----------
@@ -49,15 +46,21 @@ class _Callback:
     ------
     CaptureError
         If there is no such option, or no Keras of version 3.5 or newer.
+    GradmidiError
+        If an option's value is not allowed.
     """
 
-    def __init__(self, *, every: int = 1, **options: Any) -> None:
-        super().__init__()
-        self.ears: Listener | None = None
-        self._options = Options.given({"every": every, **options}, without=WITHOUT)
+    without = ("parameters", "budget", "scaler")
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if self._options.patterns is not None:
+            raise CaptureError(
+                f"layers={self._options.layers!r}; with Keras all layers are measured: allowed "
+                "is a mapping of voices to patterns, as {'top': 'dense*'}"
+            )
         self._probe: _Probe | None = None
-        self._pause = contextlib.ExitStack()
-        self._every = every
+        self._recording: Recording | None = None
         self._batches = self._updates = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -65,21 +68,23 @@ class _Callback:
         self._leave()
         model: Any = self.model  # type: ignore[attr-defined]
         layers, members = _layers(model)
-        self.ears = record_with(layers, self._options)
-        self._probe = _Probe(model, members, len(layers), self.ears.fail)
+        options = self._options
+        self.ears, self._recording = open_run(Header(layers), options, Outputs.of(options))
+        self._probe = _Probe(model, members, len(layers), self._recording.fail)
         self._batches = self._updates = 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Record the norms of the update that this batch made, if it made one."""
-        if self.ears is None or self._probe is None:
+        if self.ears is None or self._probe is None or self._recording is None:
             return
         self._batches += 1
-        if self._batches % self._every != 1 % self._every:
+        every = self._options.every
+        if self._batches % every != 1 % every:
             return
         try:
             updates, row = self._probe.read()
         except Exception as error:
-            self.ears.fail(error)
+            self._recording.fail(error)
             return
         if updates == self._updates:
             return
@@ -89,17 +94,15 @@ class _Callback:
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Mark the epoch."""
-        if self.ears is not None:
-            self.ears.mark(f"epoch {epoch + 1}")
+        self._mark(f"epoch {epoch + 1}")
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Tell that no step is to be expected."""
-        if self.ears is not None:
-            self._pause.enter_context(self.ears.pause("validation"))
+        """Begin a pause: no step comes during validation."""
+        self._begin_pause("validation")
 
     def on_test_end(self, logs: Any = None) -> None:
-        """Tell that steps are to be expected again."""
-        self._pause.close()
+        """End the pause."""
+        self._end_pause()
 
     def on_train_end(self, logs: Any = None) -> None:
         """Close the run, make its files, and leave the optimizer as it was."""
@@ -108,13 +111,12 @@ class _Callback:
     def _leave(self) -> None:
         if self._probe is not None:
             self._probe.remove()
-        if self.ears is not None:
-            self.ears.close()
-        self.ears = self._probe = None
+        self._probe = self._recording = None
+        self._close()
 
 
 class _Probe:
-    """Takes norms inside a compiled model's optimizer.
+    """Computes norms inside a compiled model's optimizer.
 
     Parameters
     ----------
@@ -125,7 +127,7 @@ class _Probe:
     layers : int
         How many layers there are.
     fail : callable
-        Told what went wrong inside the optimizer, which goes on.
+        Called with an error inside the optimizer, which goes on.
     """
 
     def __init__(
@@ -136,7 +138,7 @@ class _Probe:
         self._members = members
         self._layers = layers
         self._fail = fail
-        # A loss scale is undone before the optimizer inside is called.
+        # The outer optimizer undoes the loss scale before it calls the inner one.
         self._optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
@@ -214,7 +216,7 @@ class _Probe:
         updates = self._norms[-1] + 1.0
         self._norms.assign(self._ops.stack([*norms, updates]))
 
-    # A checkpoint holds what it would hold without us.
+    # A checkpoint does not hold the norms.
 
     def _save(self, store: Any) -> None:
         for index, variable in enumerate(self._kept()):
@@ -232,7 +234,7 @@ class _Probe:
         return [v for v in self._optimizer.variables if v is not self._norms]
 
 
-def _layers(model: Any) -> tuple[list[Layer], np.ndarray]:
+def _layers(model: Any) -> tuple[tuple[Layer, ...], np.ndarray]:
     """Find a model's layers: those that own trainable variables, by path."""
     paths = [variable.path.split("/") for variable in model.trainable_variables]
     if all(len(path) > 2 and path[0] == model.name for path in paths):
@@ -243,12 +245,9 @@ def _layers(model: Any) -> tuple[list[Layer], np.ndarray]:
     for name, variable in zip(names, model.trainable_variables, strict=True):
         sizes[name] += int(np.prod(variable.shape))
     members = np.array([places[name] for name in names], dtype=np.intp)
-    return [Layer(name, size) for name, size in sizes.items()], members
+    return tuple(Layer(name, size) for name, size in sizes.items()), members
 
 
-def __getattr__(name: str) -> Any:
-    if name != "GradMidi":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    base = framework("keras.callbacks", "keras", NEEDED).Callback
-    made = globals()[name] = adapter(_Callback, base, name)
-    return made
+__getattr__ = on_first_use(
+    _Callback, lambda: framework("keras.callbacks", "keras", NEEDED).Callback
+)

@@ -3,23 +3,22 @@
 The norms are those before Lightning clips, and after mixed precision's scale is undone.
 """
 
-import contextlib
 import sys
 from importlib.util import find_spec
 from typing import Any
 
-from gradmidi.base.versions import adapter, framework
-from gradmidi.listener.listen import Listener, listen_with
-from gradmidi.options import Options
+from gradmidi.base.versions import framework
+from gradmidi.integrations.callback import Callback, on_first_use
+from gradmidi.listener.listen import listen_with
 
 __all__ = ["GradMidi"]  # noqa: F822  made by __getattr__ when it is first asked for
 
 
-class _Callback:
+class _Callback(Callback):
     """Listen to what Lightning trains: ``Trainer(callbacks=[GradMidi(out="runs/a")])``.
 
     Epochs become marks, validation becomes a pause, and each step's loss and learning rate
-    stand beside its norms. Of several processes only the first opens a run.
+    stand beside its norms. Of several processes only rank 0 opens a run.
 
     Parameters
     ----------
@@ -35,21 +34,17 @@ class _Callback:
     ------
     CaptureError
         If there is no such option, or no Lightning of version 2.0 or newer.
+    GradmidiError
+        If an option's value is not allowed.
     """
 
-    def __init__(self, **options: Any) -> None:
-        self.ears: Listener | None = None
-        self._options = Options.given(options)
-        self._run = contextlib.ExitStack()
-        self._pause = contextlib.ExitStack()
-        self._step = 0
+    _step = 0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Open the run."""
+        self._close()
         self._step = trainer.global_step
-        self.ears = self._run.enter_context(
-            listen_with(pl_module, trainer.optimizers, self._options)
-        )
+        self.ears = listen_with(pl_module, trainer.optimizers, self._options)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -59,43 +54,35 @@ class _Callback:
             return
         self._step = trainer.global_step
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        values = {"loss": loss, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
-        self.ears.log(**{name: value for name, value in values.items() if value is not None})
+        values = {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        if loss is not None:
+            # Lightning has divided it by the number of batches of an update.
+            values["loss"] = loss * trainer.accumulate_grad_batches
+        self.ears.log(**values)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Mark the epoch."""
-        if self.ears is not None:
-            self.ears.mark(f"epoch {trainer.current_epoch + 1}")
+        self._mark(f"epoch {trainer.current_epoch + 1}")
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Tell that no step is to be expected."""
-        if self.ears is not None:
-            self._pause.enter_context(self.ears.pause("validation"))
+        """Begin a pause: no step comes during validation."""
+        self._begin_pause("validation")
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Tell that steps are to be expected again."""
-        self._pause.close()
+        """End the pause."""
+        self._end_pause()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the run, and make its files."""
-        self.ears = None
-        self._run.close()
+        self._close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Close the run, and say in it what ended it."""
-        self.ears = None
-        self._run.__exit__(type(exception), exception, exception.__traceback__)
-
-
-def __getattr__(name: str) -> Any:
-    if name != "GradMidi":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    made = globals()[name] = adapter(_Callback, _lightning().Callback, name)
-    return made
+        """Close the run, and write into it what ended it."""
+        self._close(exception)
 
 
 def _lightning() -> Any:
-    """Find Lightning under the one of its two names that the script uses, or that is there."""
+    """Import Lightning by the name that the script uses, `lightning` or `pytorch_lightning`."""
     old = find_spec("pytorch_lightning") is not None and (
         find_spec("lightning") is None
         or ("pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules)
@@ -103,3 +90,6 @@ def _lightning() -> Any:
     if old:
         return framework("pytorch_lightning", "pytorch-lightning", "2.0")
     return framework("lightning.pytorch", "lightning", "2.0")
+
+
+__getattr__ = on_first_use(_Callback, lambda: _lightning().Callback)

@@ -1,34 +1,36 @@
-"""A script or a module, run in this process as Python itself would run it.
+"""Run a script or a module in this process as Python would; call back when it imports a module.
 
-`runpy` takes the script's `__main__` away again when its last line is done, while its threads,
-its exit handlers and the processes it spawns still look for it: here it stays.
+`runpy` removes the script's `__main__` when its last line is done, while its threads, its exit
+handlers and the processes it spawns still need it: here it stays.
 """
 
+import contextlib
 import functools
 import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType, TracebackType
 
-__all__ = ["Program"]
+__all__ = ["Program", "when_imported"]
 
 MAIN = "__main__"
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What is run: ``python NAME ARGUMENTS…``, or ``python -m NAME ARGUMENTS…``.
+    """A program to run: ``python NAME ARGUMENTS…``, or ``python -m NAME ARGUMENTS…``.
 
     Parameters
     ----------
     name : str
         A script, a folder or a zip file that holds `__main__.py`; or a module.
     arguments : tuple of str
-        What it finds in `sys.argv` after its own name.
+        The rest of its `sys.argv`.
     module : bool, default False
         Whether `name` is a module.
     """
@@ -40,8 +42,8 @@ class Program:
     def run(self) -> None:
         """Run it as `__main__`, until its last line.
 
-        What it raises is raised, `SystemExit` among it; should it end the process, its
-        traceback begins in the program and not in here.
+        What it raises is raised, `SystemExit` too; a traceback that ends the process begins in
+        the program and not in here.
 
         Raises
         ------
@@ -94,7 +96,7 @@ class Program:
 
 
 def _set_first_path(folder: str) -> None:
-    """Have imports look where they would without us; ours is loaded already."""
+    """Set ``sys.path[0]`` as Python would for this program; gradmidi is loaded already."""
     if not sys.flags.safe_path:
         sys.path[0] = folder
 
@@ -111,7 +113,7 @@ def _module(name: str) -> ModuleSpec:
 
 
 def _inside(path: str) -> ModuleSpec:
-    """Find what runs of a folder or a zip file."""
+    """Find the `__main__` of a folder or a zip file."""
     importer = pkgutil.get_importer(path)
     spec = None if importer is None else importer.find_spec(MAIN, None)
     if spec is None or spec.loader is None:
@@ -131,7 +133,7 @@ def _code(path: str) -> CodeType:
 
 
 def _beginning(traceback: TracebackType | None) -> TracebackType | None:
-    """Leave out what called the program: this module, and Python's own import system."""
+    """Skip the frames of this module and of Python's import system."""
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
         if file != __file__ and not file.startswith("<frozen importlib"):
@@ -148,8 +150,61 @@ def _shown(
     value: BaseException,
     traceback: TracebackType | None,
 ) -> None:
-    """Be `sys.excepthook` for `error`: show it from where the program begins."""
+    """Show `error` with a traceback that begins in the program, as `sys.excepthook`."""
     if value is error:
         traceback = begin
         value = value.with_traceback(begin)
     before(kind, value, traceback)
+
+
+def when_imported(name: str, then: Callable[[], None]) -> None:
+    """Call `then` once the module `name` is imported, from anywhere; at once if it is already.
+
+    Parameters
+    ----------
+    name : str
+        A module that is not inside a package.
+    then : callable
+        Called within that import, when the module is whole. Must not raise.
+
+    Examples
+    --------
+    >>> when_imported("sys", lambda: print("it is here already"))
+    it is here already
+    """
+    if name in sys.modules:
+        then()
+    else:
+        sys.meta_path.insert(0, _Waiting(name, then))
+
+
+class _Waiting(MetaPathFinder):
+    """Finder that finds a module as the others do, and calls `then` after it is loaded."""
+
+    def __init__(self, name: str, then: Callable[[], None]) -> None:
+        self.name = name
+        self._then = then
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != self.name:
+            return None
+        found = (
+            each.find_spec(name, path, target) for each in tuple(sys.meta_path) if each is not self
+        )
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            loader = spec.loader
+            # On the loader itself, so that the module's `__loader__` is still Python's own.
+            loader.exec_module = functools.partial(self._load, loader)  # type: ignore[method-assign]
+        return spec
+
+    def _load(self, loader: object, module: ModuleType) -> None:
+        with contextlib.suppress(AttributeError):
+            del loader.exec_module  # type: ignore[attr-defined]
+        loader.exec_module(module)  # type: ignore[attr-defined]
+        # Not before: an import that failed may be tried again.
+        with contextlib.suppress(ValueError):
+            sys.meta_path.remove(self)
+        self._then()

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from gradmidi.base.messages import say
 from gradmidi.errors import GradmidiError
-from gradmidi.integrations.importhook import when_imported
-from gradmidi.listener.listener import Listener, Outputs
-from gradmidi.listener.opening import dated, open_capture
+from gradmidi.integrations.program import when_imported
+from gradmidi.listener.listen import dated, open_capture
+from gradmidi.listener.listener import Outputs
+from gradmidi.listener.recording import Recording
 from gradmidi.log.folder import check_out
 from gradmidi.options import Options
 
@@ -29,27 +30,44 @@ if TYPE_CHECKING:
 
 __all__ = ["Script", "is_first", "rank_of"]
 
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
-"""Where launchers tell a process which of several it is: torchrun's and Accelerate's first."""
+RANKS = {
+    "RANK": "WORLD_SIZE",
+    "LOCAL_RANK": "WORLD_SIZE",
+    "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE",
+    "PMI_RANK": "PMI_SIZE",
+    "MV2_COMM_WORLD_RANK": "MV2_COMM_WORLD_SIZE",
+    "PMIX_RANK": "",
+    "FLUX_TASK_RANK": "FLUX_JOB_SIZE",
+    "SLURM_PROCID": "SLURM_NTASKS",
+}
+"""Variables that hold a process's rank, and the number of processes, by launcher.
+
+In order: torchrun and Accelerate; Open MPI; MPICH, Intel MPI and others with PMI; MVAPICH; PMIx;
+Flux; Slurm.
+"""
 
 TURNS = 20
-"""So often trainings may take turns, each time at the price of a new segment."""
+"""How often trainings may take turns; each turn opens a new segment of a log."""
 
 
 def rank_of(environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """Tell which of several processes this is, and who says so; "0" for the only one.
+    """Return this process's rank and the variable that holds it; "0" for the only process.
 
     Examples
     --------
-    >>> rank_of({"RANK": "3", "LOCAL_RANK": "0"}), rank_of({})
-    (('3', 'RANK'), ('0', ''))
+    >>> rank_of({"RANK": "3", "LOCAL_RANK": "0"}), rank_of({"PMI_RANK": "1", "PMI_SIZE": "1"})
+    (('3', 'RANK'), ('0', 'PMI_RANK'))
     """
-    known = ((environment[name], name) for name in RANKS if environment.get(name))
+    known = (
+        ("0" if environment.get(size) == "1" else environment[rank], rank)
+        for rank, size in RANKS.items()
+        if environment.get(rank)
+    )
     return next(known, ("0", ""))
 
 
 def is_first(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether this is the first, or the only one, of several processes.
+    """Return whether this is rank 0, or the only process.
 
     Examples
     --------
@@ -102,7 +120,7 @@ class Script:
         self._options = options
         self._process = os.getpid()
         self._lock = threading.RLock()
-        self._ears: Listener | None = None
+        self._recording: Recording | None = None
         self._capture: Capture | None = None
         self._parameters: set[int] = set()
         self._trainings: list[_Training] = []
@@ -259,21 +277,20 @@ class Script:
                 f"{capture.model_name} is spread over processes, of which each sees but a part; "
                 "have the script itself call gradmidi.listen(), on every one of them"
             )
-        if self._ears is not None:
-            self._ears.replace()
-        self._ears = self._capture = None
+        if self._recording is not None:
+            self._recording.replace()
+        self._recording = self._capture = None
         again = training.folder
-        ears = open_capture(
+        listener, recording = open_capture(
             capture,
             replace(options, out=self._place() if again is None else again),
             self._opened(training),
             resume=again is not None or (training.number == 1 and options.out is not None),
         )
-        training.folder = ears.folder.absolute()
-        capture.attach(ears, every=options.every, budget=options.budget)
+        training.folder = listener.folder.absolute()
         if self._missed:
-            ears.miss_clipping()
-        self._ears, self._capture, self._training = ears, capture, training
+            recording.miss_clipping()
+        self._recording, self._capture, self._training = recording, capture, training
         self._parameters = parameters
         self._unclaimed.clear()
 

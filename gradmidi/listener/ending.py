@@ -1,15 +1,160 @@
-"""The end of a run: its files made by another process, and a few lines on how it went."""
+"""The end of a run: its files rendered by a process of their own, and a few lines about the run."""
 
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 
 from gradmidi.base.messages import Warnings, say
-from gradmidi.listener.patience import Patience
-from gradmidi.listener.rendering import Rendering, command
 from gradmidi.log import FILE_NAME
 from gradmidi.log.writer import LogWriter
 from gradmidi.options import Options
 
-__all__ = ["Files", "tell"]
+__all__ = ["DeferredInterrupt", "Files", "Rendering", "command", "tell"]
+
+SLICE_SECONDS = 0.05
+
+
+class DeferredInterrupt:
+    """Defers KeyboardInterrupt until the block is done.
+
+    While the block runs, Ctrl-C is counted; KeyboardInterrupt is raised once, at its end. A
+    handler of SIGINT that the program has set itself stays in place.
+
+    Attributes
+    ----------
+    interrupts : int
+        How often Ctrl-C was pressed.
+
+    Examples
+    --------
+    >>> with DeferredInterrupt() as interrupt:
+    ...     interrupt.wait(lambda seconds: True, 2.0)
+    True
+    """
+
+    def __init__(self) -> None:
+        self.interrupts = 0
+        self._installed = False
+
+    def __enter__(self) -> "DeferredInterrupt":
+        if (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        ):
+            self._installed = True
+            signal.signal(signal.SIGINT, self._count)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if self.interrupts:
+                raise KeyboardInterrupt
+
+    def _count(self, _signal: int, _frame: FrameType | None) -> None:
+        self.interrupts += 1
+
+    def wait(self, done: Callable[[float], bool], seconds: float, interrupts: int = 1) -> bool:
+        """Wait until `done` returns True, for `seconds` or until so many interrupts.
+
+        Parameters
+        ----------
+        done : callable
+            Waits for at most the seconds it is given; returns whether it is done.
+        seconds : float
+            The longest wait.
+        interrupts : int, default 1
+            How many interrupts end the wait.
+
+        Returns
+        -------
+        bool
+            Whether it was done in time.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            left = end - time.monotonic()
+            if done(min(SLICE_SECONDS, max(left, 0.0))):
+                return True
+            if left <= 0.0 or self.interrupts >= interrupts:
+                return False
+
+
+def command(run: Path, files: Sequence[Path], preset: str) -> list[str]:
+    """Return the command line that renders a run.
+
+    Examples
+    --------
+    >>> command(Path("a"), [Path("a/run.mid")], "pentatonic")[1:]
+    ['-P', '-m', 'gradmidi', 'render', 'a', '--preset', 'pentatonic', '-o', 'a/run.mid']
+    """
+    # -P: a file of the user's beside the script must not be imported in place of one of ours.
+    line = [sys.executable, "-P", "-m", "gradmidi", "render", str(run), "--preset", preset]
+    for path in files:
+        line += ["-o", str(path)]
+    return line
+
+
+class Rendering:
+    """A rendering process, in a session of its own, so that Ctrl-C does not reach it.
+
+    Parameters
+    ----------
+    line : sequence of str
+        Its command line.
+
+    Raises
+    ------
+    OSError
+        If it cannot be started.
+    """
+
+    def __init__(self, line: Sequence[str]) -> None:
+        # A file and no pipe: a process left to finish alone must not write into a broken pipe.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            self._process = subprocess.Popen(
+                line,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                start_new_session=True,
+            )
+        except BaseException:
+            self._errors.close()
+            raise
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for at most `seconds`; return whether it has ended."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def error(self) -> str:
+        """Return what went wrong, in a line, once it has ended; empty where nothing did."""
+        if self._process.returncode == 0:
+            return ""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        said = lines[-1] if lines else f"exit code {self._process.returncode}"
+        return said.removeprefix("gradmidi: ")
+
+    def stop(self) -> None:
+        """Kill it."""
+        self._process.kill()
+        self._process.wait()
+
+    def leave(self) -> None:
+        """Let it finish alone, if it has not ended."""
+        self._errors.close()
 
 
 class Files:
@@ -20,9 +165,9 @@ class Files:
     folder : Path
         The run's folder.
     options : Options
-        Which, and by which preset.
+        Which files, and by which preset.
     warnings : Warnings
-        Where run-time trouble is counted.
+        Where run-time errors are counted.
     """
 
     def __init__(self, folder: Path, options: Options, warnings: Warnings) -> None:
@@ -34,7 +179,7 @@ class Files:
         self._warnings = warnings
 
     def start(self) -> Rendering | None:
-        """Begin to make them, in a process of its own; None where there are none to make."""
+        """Start to make them, in a process of its own; None where there are none to make."""
         if not self._endings:
             return None
         line = command(self._absolute, self._in(self._absolute), self._preset)
@@ -44,25 +189,22 @@ class Files:
             self._warnings.note("files", error, self._again())
             return None
 
-    def finish(self, rendering: Rendering, patience: Patience, seconds: float) -> None:
-        """Wait for them, at most so many seconds, and tell what became of them."""
+    def finish(self, rendering: Rendering, interrupt: DeferredInterrupt, seconds: float) -> None:
+        """Wait for them for at most `seconds`, and say whether they were made."""
         files = ", ".join(map(str, self._in(self._folder)))
         try:
-            if not patience.wait(rendering.wait, seconds):
+            if not interrupt.wait(rendering.wait, seconds):
                 say(f"{files}: still being made, by a process of its own")
             elif error := rendering.error():
                 say(f"{files} could not be made: {error}; {self._again()}")
             else:
                 say(f"wrote {files}")
-                self._tell_faults()
+                self._say_faults()
         finally:
             rendering.leave()
 
-    def _tell_faults(self) -> None:
-        """Say how many faults there were and which came first, as the text beside the log has it.
-
-        The text is made by the process that was waited for: nobody looks for faults here.
-        """
+    def _say_faults(self) -> None:
+        """Say how many faults there were and which came first, as ``run.txt`` has it."""
         text = self._absolute / "run.txt"
         if ".txt" not in self._endings or not text.is_file():
             return
@@ -79,34 +221,34 @@ class Files:
 
 
 def tell(
-    writer: LogWriter, folder: Path, warnings: Warnings, *, seconds: float, looking: float
+    writer: LogWriter, folder: Path, warnings: Warnings, *, seconds: float, cost: float
 ) -> None:
-    """Tell how a run went.
+    """Say how many steps the log has, what capture cost, and what went wrong.
 
     Parameters
     ----------
     writer : LogWriter
-        Who wrote its log.
+        The log's writer, closed.
     folder : Path
         The run's folder.
     warnings : Warnings
-        What went wrong.
+        The errors that were counted.
     seconds : float
         How long the run took.
-    looking : float
-        Seconds of the training thread that went into looking.
+    cost : float
+        Seconds of the training thread that capture took.
     """
-    took = f"; looking took {looking / seconds:.2%} of the time" if looking and seconds else ""
+    took = f"; gradmidi used {cost / seconds:.2%} of the training time" if cost and seconds else ""
     say(
         f"{_count(writer.steps, 'step')} in {folder / FILE_NAME}, "
         f"{writer.bytes_per_step:.0f} bytes a step{took}"
     )
     if not writer.steps:
-        say("no step was seen, so there are no files to make")
+        say("no step was recorded, so no files are made")
     if writer.dropped:
         say(f"{_count(writer.dropped, 'line')} of the run log could not be written")
     for kind, times in warnings.counts.items():
-        say(f"{kind}: trouble, {_count(times, 'time')} in all")
+        say(f"{kind}: {_count(times, 'error')} in all")
 
 
 def _count(number: int, noun: str) -> str:

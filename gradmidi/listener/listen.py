@@ -1,29 +1,54 @@
-"""`record` and `listen`: a run's numbers, or a model itself, to a run log and what follows it.
+"""`listen` and `record`: they open a run, of a model or of plain numbers.
 
-`record` takes plain numbers and needs no torch; `listen` adds a capture that takes them from a
-model's gradients. Both give a `Listener`, and none of its methods ever waits for a disk, a
-device or a peer, but for `Listener.close`, which is bounded.
+`record` takes norms as numbers and needs no torch; `listen` adds a capture that measures a
+model's gradients. Both return a `Listener`.
 """
 
+import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from gradmidi.base.messages import Warnings, say
 from gradmidi.base.versions import TORCH, check_version
 from gradmidi.errors import CaptureError
 from gradmidi.listener.listener import Listener, Outputs
-from gradmidi.listener.opening import open_capture, open_run
-from gradmidi.listener.other_rank import Silent
-from gradmidi.log import Header, Layer
+from gradmidi.listener.other_rank import OtherRank, StepCounter
+from gradmidi.listener.recording import Recording, Row
+from gradmidi.log import FILE_NAME, Header, Layer, combine
+from gradmidi.log.clipping import Clipping
+from gradmidi.log.folder import place
+from gradmidi.log.writer import LogWriter
 from gradmidi.midi.rig import Rig
+from gradmidi.music.voices import Voice, group
 from gradmidi.options import LayerChoice, Options, SummaryWriter
 
 if TYPE_CHECKING:
     from torch.nn import Module
     from torch.optim import Optimizer
 
-__all__ = ["Listener", "listen", "listen_with", "record", "record_with"]
+    from gradmidi.capture.capture import Capture
+    from gradmidi.capture.taker import Taker
+
+__all__ = [
+    "Listener",
+    "dated",
+    "listen",
+    "listen_with",
+    "open_capture",
+    "open_run",
+    "record",
+    "record_with",
+]
+
+MANY_LAYERS = 64
+FRAME_BYTES, NORM_BYTES = 50, 12
+"""About what a line of the log takes, and each norm in it."""
 
 
 def record(
@@ -116,7 +141,7 @@ def record_with(layers: Sequence[str | Layer], options: Options) -> Listener:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise CaptureError(f"layers= names {twice!r} twice; each layer needs a name of its own")
-    return open_run(Header(named), options, Outputs.of(options))
+    return open_run(Header(named), options, Outputs.of(options))[0]
 
 
 def listen(
@@ -264,16 +289,129 @@ def listen_with(
     capture = Capture(model, optimizer, layers=options.patterns, parameters=options.parameters)
     spread = capture.meet()
     try:
-        ears: Listener
         if capture.heard_here:
-            ears = open_capture(capture, options, Outputs.of(options))
-        else:
-            capture.replace_others()
-            ears = Silent(capture, options.out)
+            return open_capture(capture, options, Outputs.of(options))[0]
+        capture.replace_others()
+        counter = StepCounter()
+        listener = OtherRank(capture, counter, options.out)
+        if spread:
+            attach(capture, counter, options)
+        return listener
     except BaseException:
         # The other ranks must not wait for this one.
         capture.detach()
         raise
-    if spread or capture.heard_here:
-        capture.attach(ears, every=options.every, budget=options.budget, scaler=options.scaler)
-    return ears
+
+
+def open_capture(
+    capture: "Capture", options: Options, outputs: Outputs, *, resume: bool = True
+) -> tuple[Listener, Recording]:
+    """Open the run of a model and attach its capture, see `open_run`."""
+    header = Header(capture.layers, capture.model_name, capture.parameters)
+    capture.replace_others()
+    listener, recording = open_run(header, options, outputs, capture=capture, resume=resume)
+    attach(capture, recording, options)
+    return listener, recording
+
+
+def attach(capture: "Capture", consumer: "Taker", options: Options) -> None:
+    """Have capture pass each step's norms on to `consumer`."""
+    capture.attach(consumer, every=options.every, budget=options.budget, scaler=options.scaler)
+
+
+def open_run(
+    header: Header,
+    options: Options,
+    outputs: Outputs,
+    *,
+    capture: "Capture | None" = None,
+    resume: bool = True,
+) -> tuple[Listener, Recording]:
+    """Find a run's folder, begin its log, and say so in a line.
+
+    Parameters
+    ----------
+    header : Header
+        Layers, model and parameters; the rest of the log's first line is filled in here.
+    options : Options
+        What the user asked for.
+    outputs : Outputs
+        What is open already; closed again if the run cannot be opened.
+    capture : Capture, optional
+        What is captured, not attached yet; None where the norms are the caller's.
+    resume : bool, default True
+        Whether an earlier run of the same layers in ``options.out`` goes on.
+
+    Raises
+    ------
+    RunLogError
+        If ``options.out`` is a file or cannot be created.
+    PresetError
+        If a voice's pattern matches no layer.
+    """
+    warnings = Warnings()
+    layers = header.layers
+    out = options.out
+    try:
+        voices = group(layers, options.music.voices.most, options.voices)
+        header = replace(header, started=_utc(), config=dict(options.config or {}))
+        fold: Row | None = None
+        if options.keep == "voices":
+            fold = _fold(voices)
+            header = replace(header, layers=_kept(layers, voices))
+        else:
+            header = replace(header, voices=options.voices)
+        target = place(out or dated(), header, resume=resume and out is not None)
+        for feed in outputs.feeds:
+            feed.name(target.folder.name)
+        clipping = None if capture is None else Clipping(whole=capture.whole)
+        writer = LogWriter(
+            target, header, feeds=outputs.feeds, warnings=warnings, clipping=clipping
+        )
+    except BaseException:
+        outputs.close()
+        raise
+    if target.taken is not None and resume:
+        say(f"{target.taken} holds another run, or one that is being written: this one is new")
+    goes_on = f", going on after step {target.last_step}" if target.resumed else ""
+    of = f"listening to {_count(len(layers), 'layer')} of {header.model}"
+    what = of if capture is not None else f"recording {_count(len(layers), 'layer')}"
+    say(f"{what}, run log {target.folder / FILE_NAME}{goes_on}")
+    if len(header.layers) > MANY_LAYERS:
+        megabytes = 10_000 * (FRAME_BYTES + NORM_BYTES * len(header.layers)) / 1e6
+        say(
+            f"the run log grows by about {megabytes:.0f} MB in 10,000 steps; keep='voices' "
+            f"logs {_count(len(voices), 'voice')} instead"
+        )
+    recording = Recording(
+        writer, layers, warnings, step=target.last_step, fold=fold, clipping=clipping
+    )
+    listener = Listener(
+        recording, writer, layers, target.folder, options, outputs, warnings, capture=capture
+    )
+    return listener, recording
+
+
+def _kept(layers: Sequence[Layer], voices: Sequence[Voice]) -> tuple[Layer, ...]:
+    return tuple(
+        Layer(voice.name, sum(layers[index].size for index in voice.layers)) for voice in voices
+    )
+
+
+def _fold(voices: Sequence[Voice]) -> Row:
+    members = np.array([index for voice in voices for index in voice.layers], dtype=np.intp)
+    starts = np.cumsum([0, *(len(voice.layers) for voice in voices)][:-1], dtype=np.intp)
+    return functools.partial(combine, members=members, starts=starts)
+
+
+def dated() -> Path:
+    """Name the folder of a run that was given none."""
+    return Path("runs") / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def _utc() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

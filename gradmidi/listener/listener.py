@@ -1,27 +1,22 @@
-"""An open run: what a training loop calls, and how it ends."""
+"""`Listener`: an open run, with the methods that a training loop calls."""
 
 import atexit
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gradmidi.base.messages import Warnings, say
 from gradmidi.errors import CaptureError
-from gradmidi.listener.ending import Files, tell
-from gradmidi.listener.giving import Giving
-from gradmidi.listener.patience import Patience
-from gradmidi.listener.rows import Norms, Rows
-from gradmidi.listener.trackers import Tracker, tracker
+from gradmidi.listener.ending import DeferredInterrupt, Files, tell
+from gradmidi.listener.recording import Norms, Recording
+from gradmidi.listener.trackers import Tracker, Upload, tracker
 from gradmidi.live.feed import Live
 from gradmidi.log import Layer
-from gradmidi.log.clipping import Clipping
-from gradmidi.log.folder import Place
 from gradmidi.log.writer import FLUSH_SECONDS, LogWriter
 from gradmidi.options import Options
 
@@ -31,13 +26,11 @@ if TYPE_CHECKING:
     from gradmidi.capture.capture import Capture
     from gradmidi.capture.readout import Readout
 
-__all__ = ["Listener", "Outputs", "Row"]
+__all__ = ["Listener", "Outputs"]
 
 FILES_SECONDS = 30.0
 FEED_SECONDS = 2.0
 REASON_LENGTH = 200
-
-Row = Callable[[Any], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +68,11 @@ class Outputs:
 
 
 class Listener:
-    """An open run: what is heard goes in here, and into its run log at once.
+    """An open run. `listen` and `record` return one.
 
-    Made by `record` and `listen`. It is a context manager; without ``with`` it closes when the
-    program ends. In a process forked from this one it does nothing.
+    It is a context manager; without ``with`` it closes when the program ends. No method waits
+    for a disk, a device or another process, except `close`, which is bounded. In a process
+    forked from this one, every method does nothing.
 
     Attributes
     ----------
@@ -92,46 +86,51 @@ class Listener:
 
     def __init__(
         self,
+        recording: Recording,
         writer: LogWriter,
         layers: tuple[Layer, ...],
-        target: Place,
+        folder: Path,
         options: Options,
         outputs: Outputs,
         warnings: Warnings,
         *,
-        fold: Row | None = None,
-        clipping: Clipping | None = None,
         capture: "Capture | None" = None,
     ) -> None:
-        self.folder = target.folder
+        self.folder = folder
         self.layers = layers
-        self.step = target.last_step
+        self._recording = recording
         self._writer = writer
         self._outputs = outputs
         self._warnings = warnings
-        self._fold = fold
-        self._clipping = clipping
         self._capture = capture
-        self._rows = Rows(layers)
-        self._files = Files(target.folder, options, warnings)
-        self._giving = (
+        self._files = Files(folder, options, warnings)
+        self._upload = (
             None
             if outputs.tracker is None
-            else Giving(target.folder, str(options.preset), outputs.tracker, warnings)
+            else Upload(folder, str(options.preset), outputs.tracker, warnings)
         )
         self._readout: Readout | None = None
-        self._looked_at = False
         self._closed = False
+        recording.on_replace = lambda: self._close("replaced by another listener", wait=False)
         atexit.register(self._exit)
 
     @property
+    def step(self) -> int:
+        """The last step."""
+        return self._recording.step
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self._recording.step = int(step)
+
+    @property
     def live(self) -> Live | None:
-        """The live output, for whoever shows it; None where there is none."""
+        """The live output; None where there is none."""
         return self._outputs.feeds[0] if self._outputs.feeds else None
 
     @property
     def bytes_per_step(self) -> float:
-        """How many bytes of the run log a step takes, so far; 0.0 before the first."""
+        """Average size of a step in the run log, in bytes; 0.0 before the first."""
         return self._writer.bytes_per_step
 
     # -- what a training loop calls ----------------------------------------------------------
@@ -159,8 +158,9 @@ class Listener:
         Raises
         ------
         CaptureError
-            If a name is not a layer's, a sequence has another length, or a norm is no number
-            or below zero.
+            In the first call only: if a name is not a layer's, a sequence has another length,
+            or a norm is no number or below zero. A later call that is wrong raises nothing: its
+            step is left out and counted, and the first is warned of.
 
         Examples
         --------
@@ -172,12 +172,8 @@ class Listener:
         >>> [frame.loss for frame in gradmidi.read(folder + "/a").frames()]
         [2.3, None]
         """
-        row = self._rows.row(norms)
-        if not self._writer.is_open:
+        if not self._writer.is_open or not self._recording.frame(norms, step):
             return
-        self.step = self.step + 1 if step is None else int(step)
-        self._looked_at = True
-        self._writer.frame(self.step, row, self._fold)
         beside = {name: value for name, value in (("loss", loss), ("lr", lr)) if value is not None}
         if beside:
             self.log(**beside)
@@ -206,7 +202,7 @@ class Listener:
                 plain[name] = self._now_or_later(value)
             except Exception as error:
                 self._warnings.note(f"log({name}=…)", error, "it is left out")
-        self._writer.values(plain, looked_at=self._looked_at)
+        self._writer.values(plain, looked_at=self._recording.measured)
 
     def _now_or_later(self, value: Any) -> Any:
         """Read a number that is at hand; leave one that is on a device to the writer's thread."""
@@ -309,53 +305,14 @@ class Listener:
             max_norm, norm_type, parameters, error_if_nonfinite, foreach
         )
 
-    # -- what capture calls: `gradmidi.capture.Taker` -----------------------------------------
-
-    def take(self, norms: Any, row: Row, skipped: Any = None) -> None:
-        """Take a step's norms as they are, what makes a row of them, and if it was no step."""
-        self.step += 1
-        self._looked_at = True
-        fold = self._fold
-        read = row if fold is None else lambda n: fold(row(n))
-        self._writer.frame(self.step, norms, read, skipped=skipped)
-
-    def skip(self) -> None:
-        """Learn of a step that was not looked at."""
-        self.step += 1
-        self._looked_at = False
-
-    def fail(self, error: Exception) -> None:
-        """Learn that a step could not be looked at: counted, told once."""
-        self.skip()
-        self._warnings.note("capture", error, "this step is left out, training goes on")
-
-    def see_clipping(self) -> None:
-        """Learn that the norms are from before clipping."""
-        if self._clipping is not None:
-            self._clipping.seen = True
-
-    def miss_clipping(self) -> None:
-        """Learn that gradients may be clipped before they are looked at, unseen: told once."""
-        if self._clipping is not None and not self._clipping.missed:
-            self._clipping.missed = True
-            say(
-                "clipping inside a function that is compiled with fullgraph=True is not seen: "
-                "norms may be those from after it; without fullgraph it is seen, and "
-                "ears.log(total_norm=…) restores them"
-            )
-
-    def replace(self) -> None:
-        """Make room for another listener on the same optimizer."""
-        self._close("replaced by another listener", wait=False)
-
     # -- the end -------------------------------------------------------------------------------
 
     def close(self, reason: str = "closed") -> None:
         """Write the end of the run, then make its files; bounded, and may be called twice.
 
         The log is given two seconds. The files are made by another process, which is waited
-        for up to 30 seconds and then left to finish. Ctrl-C ends the waiting, and is raised
-        once everything is left whole.
+        for up to 30 seconds and then left to finish. Ctrl-C ends the waiting; KeyboardInterrupt
+        is raised once the log is whole.
 
         Parameters
         ----------
@@ -374,7 +331,7 @@ class Listener:
         _traceback: TracebackType | None,
     ) -> None:
         if error is None or (isinstance(error, SystemExit) and not error.code):
-            self._close("closed", wait=True)
+            self.close()
         else:
             self._close(_reason(error), wait=False)
 
@@ -382,43 +339,43 @@ class Listener:
         # Python keeps the exception that ended the program for whoever looks afterwards.
         error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
         if error is None:
-            self._close("exit", wait=True)
+            self.close("exit")
         else:
             self._close(_reason(error), wait=False)
 
     def _close(self, reason: str, *, wait: bool) -> None:
         if self._closed or not self._writer.is_open:
             return
-        with Patience() as patience:
+        with DeferredInterrupt() as interrupt:
             # Only now: an interrupt before this leaves it to the end of the program.
             self._closed = True
             atexit.unregister(self._exit)
             seconds = self._writer.now()
-            looking = 0.0
+            cost = 0.0
             if self._capture is not None:
-                looking = self._capture.cost
+                cost = self._capture.cost
                 self._capture.detach()
             self._writer.close(reason, 0.0)
-            if not patience.wait(lambda s: self._writer.close(reason, s), FLUSH_SECONDS, 2):
+            if not interrupt.wait(lambda s: self._writer.close(reason, s), FLUSH_SECONDS, 2):
                 say("the disk does not keep up: the end of the run log may be missing")
             rendering = self._files.start() if self._writer.steps else None
-            giving = self._giving if self._writer.steps and wait else None
-            if giving is not None:
-                giving.start()
+            upload = self._upload if self._writer.steps and wait else None
+            if upload is not None:
+                upload.start()
             for feed in self._outputs.feeds:
                 try:
                     feed.close(FEED_SECONDS)
                 except Exception as error:
-                    self._warnings.note("live output", error, "the files are not touched")
-            tell(self._writer, self.folder, self._warnings, seconds=seconds, looking=looking)
+                    self._warnings.note("live output", error, "the files are made all the same")
+            tell(self._writer, self.folder, self._warnings, seconds=seconds, cost=cost)
             until = time.monotonic() + (FILES_SECONDS if wait else 0.0)
             if rendering is not None:
-                self._files.finish(rendering, patience, until - time.monotonic())
-            if giving is not None:
-                giving.finish(patience, until - time.monotonic())
-            elif self._giving is not None:
-                self._giving.leave(
-                    f"the run ended so: {reason}" if not wait else "no step was seen"
+                self._files.finish(rendering, interrupt, until - time.monotonic())
+            if upload is not None:
+                upload.finish(interrupt, until - time.monotonic())
+            elif self._upload is not None:
+                self._upload.cancel(
+                    f"the run ended with {reason!r}" if not wait else "no step was recorded"
                 )
 
 

@@ -1,53 +1,108 @@
-"""What the other processes of one training have in a Listener's place: nothing is heard twice."""
+"""Listener for ranks other than 0, which opens no port and writes no file."""
 
 import atexit
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradmidi.base.messages import say
-from gradmidi.listener.listener import Listener, Row
+from gradmidi.base.messages import warn
+from gradmidi.listener.listener import Listener
+from gradmidi.listener.recording import Row
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gradmidi.capture.capture import Capture
 
-__all__ = ["Silent"]
+__all__ = ["OtherRank", "StepCounter"]
 
 
-class Silent(Listener):
-    """Takes all that a Listener takes; opens no port and writes no file.
+class StepCounter:
+    """Counts steps and records nothing; a `gradmidi.capture.taker.Taker`.
 
-    Of a model that is spread over processes it looks at this one's part, for the first process
-    to hear.
+    Attributes
+    ----------
+    step : int
+        The last step.
+    on_replace : callable
+        Called when another listener is put on the same optimizer.
+    """
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.on_replace: Callable[[], None] = lambda: None
+        self._warned = False
+
+    def take(self, norms: Any, row: Row, skipped: Any = None) -> None:
+        """Count a step."""
+        self.step += 1
+
+    def skip(self) -> None:
+        """Count a step."""
+        self.step += 1
+
+    def fail(self, error: Exception) -> None:
+        """Count a step that could not be measured, and warn of the first."""
+        self.step += 1
+        if not self._warned:
+            self._warned = True
+            warn(f"capture: {type(error).__name__}: {error}; training goes on")
+
+    def see_clipping(self) -> None:
+        """Do nothing."""
+
+    def miss_clipping(self) -> None:
+        """Do nothing."""
+
+    def replace(self) -> None:
+        """End the run, because another listener is put on the same optimizer."""
+        self.on_replace()
+
+
+class OtherRank(Listener):
+    """Takes every call that a Listener takes, opens no port and writes no file.
+
+    Of a model that is sharded over several processes, it measures this process's part for rank 0.
 
     Parameters
     ----------
     capture : Capture
         The model.
+    counter : StepCounter
+        Counts this process's steps.
     out : path, optional
-        Where the first process keeps the run, if that was said.
+        Where rank 0 keeps the run, if the user gave it.
 
     Attributes
     ----------
     folder : Path
-        `out`, or ``runs``: the first process alone knows which folder in it.
+        `out`, or ``runs``: only rank 0 knows which folder in it.
     """
 
-    def __init__(self, capture: "Capture", out: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, capture: "Capture", counter: StepCounter, out: str | os.PathLike[str] | None = None
+    ) -> None:
         self.folder = Path("runs" if out is None else out)
         self.layers = capture.layers
-        self.step = 0
-        self._part = capture
-        self._told = False
+        self._counter = counter
+        self._shard = capture
+        counter.on_replace = self.close
         atexit.register(self.close)
 
     @property
+    def step(self) -> int:
+        """The last step."""
+        return self._counter.step
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self._counter.step = int(step)
+
+    @property
     def live(self) -> None:
-        """None: nothing sounds here."""
+        """None: nothing is played here."""
         return
 
     @property
@@ -70,8 +125,8 @@ class Silent(Listener):
         yield
 
     def capture(self) -> None:
-        """Look at this process's part, if there is one."""
-        self._part.look()
+        """Measure this process's part, if there is one."""
+        self._shard.look()
 
     def clip_grad_norm_(
         self,
@@ -82,46 +137,17 @@ class Silent(Listener):
         error_if_nonfinite: bool = False,
         foreach: bool | None = None,
     ) -> "Tensor":
-        """Clip, as the first process does."""
-        return self._part.clip_grad_norm_(
+        """Clip, as rank 0 does."""
+        return self._shard.clip_grad_norm_(
             max_norm, norm_type, parameters, error_if_nonfinite, foreach
         )
-
-    # -- what capture calls: `gradmidi.capture.Taker` -----------------------------------------
-
-    def take(self, norms: Any, row: Row, skipped: Any = None) -> None:
-        """Count a step."""
-        self.step += 1
-
-    def skip(self) -> None:
-        """Count a step."""
-        self.step += 1
-
-    def fail(self, error: Exception) -> None:
-        """Count a step, and tell the first that could not be looked at."""
-        self.step += 1
-        if not self._told:
-            self._told = True
-            say(f"capture: {type(error).__name__}: {error}; training goes on")
-
-    def see_clipping(self) -> None:
-        """Do nothing."""
-
-    def miss_clipping(self) -> None:
-        """Do nothing."""
-
-    def replace(self) -> None:
-        """Make room for another listener on the same optimizer."""
-        self.close()
-
-    # -- the end -------------------------------------------------------------------------------
 
     def close(self, reason: str = "closed") -> None:
         """Leave no hook behind."""
         atexit.unregister(self.close)
-        self._part.detach()
+        self._shard.detach()
 
-    def __enter__(self) -> "Silent":
+    def __enter__(self) -> "OtherRank":
         return self
 
     def __exit__(self, *_: object) -> None:

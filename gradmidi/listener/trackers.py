@@ -1,30 +1,42 @@
-"""Where teams look: a run's sound, picture and faults for the tools that keep experiments."""
+"""Upload of a run's sound, picture and faults to an experiment tracker, once, at its end."""
 
+import contextlib
 import html
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from gradmidi.base.messages import Warnings, say
 from gradmidi.base.versions import framework
-from gradmidi.errors import CaptureError
+from gradmidi.errors import CaptureError, GradmidiError
+from gradmidi.listener.ending import DeferredInterrupt, Rendering, command
 from gradmidi.options import SummaryWriter
 
-__all__ = ["Give", "Shown", "Tracker", "tracker"]
+__all__ = ["Artifacts", "Tracker", "Upload", "tracker"]
 
 TAG = "gradmidi"
 
 
+SOUND_SECONDS = 10
+"""The longest sound that is uploaded."""
+
+RENDER_SECONDS = 120.0
+"""A rendering process that takes longer is killed."""
+
+
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What is given of a run.
+class Artifacts:
+    """What is uploaded of a run.
 
     Parameters
     ----------
     sound, picture, text : Path
-        A WAV, a PNG, and the run told in lines, its faults last.
+        A WAV, a PNG, and the run described in lines, with its faults.
     """
 
     sound: Path
@@ -32,122 +44,100 @@ class Shown:
     text: Path
 
 
-Give = Callable[[Shown], None]
+Send = Callable[[Artifacts], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Tracker:
-    """A tool that keeps experiments.
+    """An experiment tracker.
 
     Parameters
     ----------
     name : str
-        What it is called.
+        What messages call it.
     active : callable
-        Finds its active run, on the thread that made it, and returns what gives to it, which
-        may be called on any thread. Both raise what went wrong.
-    lasting : bool, default False
-        Whether what it returns gives to a run that has ended since.
+        Finds its active run, on the thread that made it, and returns a function that uploads
+        to it, which may be called on any thread. Both raise what went wrong.
+    after_end : bool, default False
+        Whether that function works after the tracker's run has ended.
     """
 
     name: str
-    active: Callable[[], Give]
-    lasting: bool = False
+    active: Callable[[], Send]
+    after_end: bool = False
 
 
-def _wandb() -> Give:
+def _wandb() -> Send:
     wandb = _module("wandb")
     run = wandb.run
     if run is None:
         raise CaptureError("no run of wandb is active; close before wandb.finish()")
 
-    def give(shown: Shown) -> None:
-        text = f"<pre>{html.escape(shown.text.read_text(encoding='utf-8'))}</pre>"
+    def send(artifacts: Artifacts) -> None:
+        text = f"<pre>{html.escape(artifacts.text.read_text(encoding='utf-8'))}</pre>"
         run.log(
             {
-                f"{TAG}/sound": wandb.Audio(str(shown.sound)),
-                f"{TAG}/picture": wandb.Image(str(shown.picture)),
+                f"{TAG}/sound": wandb.Audio(str(artifacts.sound)),
+                f"{TAG}/picture": wandb.Image(str(artifacts.picture)),
                 f"{TAG}/faults": wandb.Html(text, inject=False),
             }
         )
 
-    return give
+    return send
 
 
-def _mlflow() -> Give:
+def _mlflow() -> Send:
     mlflow = _module("mlflow")
     run = mlflow.active_run()
     if run is None:
         raise CaptureError("no run of MLflow is active; close before mlflow.end_run()")
     client = mlflow.MlflowClient()
 
-    def give(shown: Shown) -> None:
-        for path in (shown.sound, shown.picture, shown.text):
+    def send(artifacts: Artifacts) -> None:
+        for path in (artifacts.sound, artifacts.picture, artifacts.text):
             client.log_artifact(run.info.run_id, str(path), TAG)
 
-    return give
+    return send
 
 
-def _summary(writer: SummaryWriter) -> Give:
-    def give(shown: Shown) -> None:
+def _summary(writer: SummaryWriter) -> Send:
+    def send(artifacts: Artifacts) -> None:
         import numpy as np
         import soundfile
         from PIL import Image
 
-        samples, rate = soundfile.read(shown.sound, dtype="float32", always_2d=True)
+        samples, rate = soundfile.read(artifacts.sound, dtype="float32", always_2d=True)
         # TensorBoard's sounds have one channel.
         writer.add_audio(f"{TAG}/sound", samples.mean(axis=1)[None], sample_rate=rate)
-        with Image.open(shown.picture) as picture:
+        with Image.open(artifacts.picture) as picture:
             pixels = np.asarray(picture.convert("RGB"))
         writer.add_image(f"{TAG}/picture", pixels, dataformats="HWC")
         # It reads Markdown, where an indented line stands as it is.
-        lines = shown.text.read_text(encoding="utf-8").splitlines()
+        lines = artifacts.text.read_text(encoding="utf-8").splitlines()
         writer.add_text(f"{TAG}/faults", "\n".join(f"    {line}" for line in lines))
         writer.flush()
 
-    return give
+    return send
 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A tracker that is known by name.
+    """A tracker that is known by name: `Tracker`'s fields, its packages, the oldest version."""
 
-    Parameters
-    ----------
-    active : callable
-        As of a `Tracker`.
-    packages : tuple of str
-        Those that have it, as pip calls them, the usual one first.
-    least : str
-        The oldest version that will do.
-    lasting : bool, default False
-        As of a `Tracker`.
-    """
-
-    active: Callable[[], Give]
+    active: Callable[[], Send]
     packages: tuple[str, ...]
     least: str
-    lasting: bool = False
+    after_end: bool = False
 
 
-TRACKERS: Mapping[str, _Named] = {
+NAMED: Mapping[str, _Named] = {
     "wandb": _Named(_wandb, ("wandb",), "0.18"),
-    "mlflow": _Named(_mlflow, ("mlflow", "mlflow-skinny"), "2.0", lasting=True),
+    "mlflow": _Named(_mlflow, ("mlflow", "mlflow-skinny"), "2.0", after_end=True),
 }
 
 
 def tracker(log_to: "str | SummaryWriter | None") -> Tracker | None:
-    """Find a tracker, before anything is trained.
-
-    Parameters
-    ----------
-    log_to : {"wandb", "mlflow"} or SummaryWriter or None
-        As for `gradmidi.listen`.
-
-    Returns
-    -------
-    Tracker or None
-        None where there is none to give to.
+    """Find the tracker that ``log_to=`` names, before training starts; None where none is named.
 
     Raises
     ------
@@ -158,7 +148,7 @@ def tracker(log_to: "str | SummaryWriter | None") -> Tracker | None:
         return None
     if isinstance(log_to, str):
         _module(log_to)
-        found = Tracker(log_to, TRACKERS[log_to].active, TRACKERS[log_to].lasting)
+        found = Tracker(log_to, NAMED[log_to].active, NAMED[log_to].after_end)
     else:
         found = Tracker("TensorBoard", partial(_summary, log_to))
     if find_spec("matplotlib") is None:
@@ -167,5 +157,109 @@ def tracker(log_to: "str | SummaryWriter | None") -> Tracker | None:
 
 
 def _module(name: str) -> Any:
-    known = TRACKERS[name]
+    known = NAMED[name]
     return framework(name, known.packages, known.least)
+
+
+class Upload:
+    """Renders a short sound, the picture and the text of a run, and uploads them to a tracker.
+
+    A thread does it, because a tracker may wait for its server as long as it likes.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder.
+    preset : str
+        How it sounds: a preset's name, or the full path of its file.
+    tracker : Tracker
+        Where to.
+    warnings : Warnings
+        Where run-time errors are counted.
+    """
+
+    def __init__(self, folder: Path, preset: str, tracker: Tracker, warnings: Warnings) -> None:
+        # The script may be in another folder by the time of the upload.
+        self._folder = folder.absolute()
+        self._preset = preset
+        self._tracker = tracker
+        self._warnings = warnings
+        self._error: Exception | None = None
+        self._send: Send | None = None
+        if tracker.after_end:
+            # The framework may end the tracker's run before this one is closed, as
+            # Transformers' Trainer does.
+            with contextlib.suppress(Exception):
+                self._send = tracker.active()
+        self._decided = threading.Event()
+        # Started now: some Pythons start no thread any more once the program exits.
+        self._thread = threading.Thread(target=self._work, name="gradmidi log_to", daemon=True)
+        self._thread.start()
+
+    def start(self) -> None:
+        """Begin, if the tracker has an active run, or had one at first that still takes data."""
+        try:
+            self._send = self._tracker.active()
+        except Exception as error:
+            if self._send is None:
+                self._error = error
+        self._decided.set()
+
+    def cancel(self, why: str) -> None:
+        """Upload nothing, and say why."""
+        self._send = None
+        self._decided.set()
+        say(f"log_to: nothing is uploaded, because {why}")
+
+    def finish(self, interrupt: DeferredInterrupt, seconds: float) -> None:
+        """Wait for it for at most `seconds`, and say whether it was done."""
+        if not interrupt.wait(self._done, seconds):
+            say(f"still uploading to {self._tracker.name}")
+        elif self._error is None:
+            say(f"uploaded sound, picture and faults to {self._tracker.name}")
+        else:
+            self._warnings.note("log_to", self._error, "the run itself is whole")
+
+    def _done(self, seconds: float) -> bool:
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        self._decided.wait()
+        if self._send is None:
+            return
+        try:
+            with TemporaryDirectory(prefix="gradmidi-", ignore_cleanup_errors=True) as folder:
+                paths = [Path(folder) / f"run.{ending}" for ending in ("wav", "png", "txt")]
+                self._render(paths)
+                self._send(Artifacts(*paths))
+        except Exception as error:
+            self._error = error
+
+    def _render(self, paths: list[Path]) -> None:
+        line = command(self._folder, paths, self._preset)
+        rendering = Rendering([*line, "--length", f"{SOUND_SECONDS}s"])
+        try:
+            if not rendering.wait(RENDER_SECONDS):
+                rendering.stop()
+                raise GradmidiError(f"rendering took longer than {RENDER_SECONDS:.0f} s")
+            if error := rendering.error():
+                raise GradmidiError(error)
+        finally:
+            rendering.leave()
+        _cut(paths[0])
+
+
+def _cut(path: Path) -> None:
+    """Fade out the sound of a last note where it rings on after the piece."""
+    import numpy as np
+    import soundfile
+
+    there = soundfile.info(path)
+    most = SOUND_SECONDS * there.samplerate
+    if there.frames <= most:
+        return
+    samples, rate = soundfile.read(path, most, dtype="float32", always_2d=True)
+    fade = rate // 50
+    samples[-fade:] *= np.linspace(1.0, 0.0, fade, dtype=np.float32)[:, None]
+    soundfile.write(path, samples, rate, there.subtype)

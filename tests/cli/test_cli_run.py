@@ -212,6 +212,16 @@ def test_a_task_of_slurm_that_is_silent_says_so(folder: Path) -> None:
         ({"SLURM_PROCID": "0"}, True),
         ({"SLURM_PROCID": "3"}, False),
         ({"RANK": "", "OMPI_COMM_WORLD_RANK": "1"}, False),
+        ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"PMI_RANK": "1", "PMI_SIZE": "2"}, False),
+        ({"PMI_RANK": "0", "PMI_SIZE": "2"}, True),
+        ({"PMIX_RANK": "1"}, False),
+        ({"MV2_COMM_WORLD_RANK": "1", "MV2_COMM_WORLD_SIZE": "4"}, False),
+        ({"FLUX_TASK_RANK": "1", "FLUX_JOB_SIZE": "2"}, False),
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "1"}, True),
+        ({"LOCAL_RANK": "3", "WORLD_SIZE": "1"}, True),
+        # One training in each of four tasks: the inner launcher says which process this is.
+        ({"RANK": "0", "WORLD_SIZE": "1", "SLURM_PROCID": "3", "SLURM_NTASKS": "4"}, True),
     ],
 )
 def test_which_of_several_processes_this_is(environment: dict[str, str], first: bool) -> None:

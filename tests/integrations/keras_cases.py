@@ -96,6 +96,7 @@ def main(folder: Path) -> None:
         odd: Any = None,
         callbacks: Any = (),
         every: int = 1,
+        layers: Any = None,
         **fit: Any,
     ) -> Any:
         first = keras.layers.Dense(8, activation="tanh", name="fc1")
@@ -108,7 +109,7 @@ def main(folder: Path) -> None:
         second.set_weights([w2, b2])
         model.compile(optimizer, "mse")
         x, y = data()
-        ears = GradMidi(out=folder / name, files=(), every=every)
+        ears = GradMidi(out=folder / name, files=(), every=every, layers=layers)
         options = {"batch_size": BATCH, "shuffle": False, "verbose": 0, **fit}
         model.fit(x, y, callbacks=[ears, *callbacks], **options)
         return model
@@ -127,6 +128,7 @@ def main(folder: Path) -> None:
         train("idle", sgd(LR), odd=Idle(name="idle"))
 
     train("every", sgd(LR), every=4)
+    train("voices", sgd(LR), layers={"both": "fc*"})
 
     class Odd(sgd):
         """Keeps to itself whose gradients are whose."""

@@ -1,7 +1,9 @@
 """A framework that is not installed or too old: each adapter says which version is needed."""
 
+import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 import gradmidi
 from gradmidi.errors import CaptureError
+from gradmidi.options import Options
 
 NEEDED = {
     "keras": ("keras", "3.5", "3.4.1"),
@@ -86,3 +89,44 @@ def test_a_name_that_no_adapter_has() -> None:
     for adapter in ("keras", "lightning", "transformers"):
         with pytest.raises(AttributeError, match="no attribute 'Gradmidi'"):
             import_module(f"gradmidi.integrations.{adapter}").Gradmidi  # noqa: B018
+
+
+ADAPTERS = {"keras": {"parameters", "budget", "scaler"}, "lightning": set(), "transformers": set()}
+"""Each callback, and the options of `listen` that it does not take."""
+
+
+def callback(adapter: str) -> Any:
+    package = "lightning.pytorch" if adapter == "lightning" else adapter
+    if adapter == "keras":
+        pytest.importorskip("torch")
+        pytest.MonkeyPatch().setenv("KERAS_BACKEND", "torch")
+    pytest.importorskip(package)
+    return import_module(f"gradmidi.integrations.{adapter}").GradMidi
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_a_wrong_option_is_refused_where_it_is_written(adapter: str) -> None:
+    made = callback(adapter)
+    with pytest.raises(CaptureError, match="there is no option 'perset'; there are: out, preset"):
+        made(perset="hold")
+    with pytest.raises(CaptureError, match="every=0; allowed is a whole number of 1 or more"):
+        made(every=0)
+    with pytest.raises(gradmidi.PresetError, match="no preset is called 'x'"):
+        made(preset="x")
+    for name in ADAPTERS[adapter]:
+        with pytest.raises(CaptureError, match=f"there is no option '{name}'"):
+            made(**{name: None})
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_the_signature_shows_every_option(adapter: str) -> None:
+    shown = inspect.signature(callback(adapter)).parameters
+    declared = {each.name: each.default for each in fields(Options)}
+    assert {name: each.default for name, each in shown.items()} == {
+        name: default for name, default in declared.items() if name not in ADAPTERS[adapter]
+    }
+
+
+def test_with_keras_no_layer_can_be_left_out() -> None:
+    with pytest.raises(CaptureError, match=r"layers='fc\*'; with Keras all layers are measured"):
+        callback("keras")(layers="fc*")

@@ -80,6 +80,15 @@ def test_each_nth_batch_alone_is_read(ran: Any) -> None:
 
 
 @pytest.mark.slow
+def test_voices_of_ones_own_stand_in_the_log(ran: Any) -> None:
+    folder, told = ran
+    assert gradmidi.read(folder / "voices").header.voices == {"both": "fc*"}
+    assert heard(folder / "voices") == [
+        pytest.approx(row, rel=1e-4) for row in told["by_hand"]["default"]
+    ]
+
+
+@pytest.mark.slow
 def test_what_fails_inside_the_optimizer_is_told_once_and_trains_on(ran: Any) -> None:
     folder, told = ran
     assert told["trained"]

@@ -38,9 +38,9 @@ def module_of(lightning: Any, net: Net, **attributes: Any) -> Any:
     return Module()
 
 
-def trainer_of(lightning: Any, callback: Any, **options: Any) -> Any:
+def trainer_of(lightning: Any, callback: Any, *, max_epochs: int = 1, **options: Any) -> Any:
     return lightning.Trainer(
-        max_epochs=1,
+        max_epochs=max_epochs,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -137,6 +137,24 @@ def test_loss_rate_epochs_and_validation_stand_in_the_log(lightning: Any, tmp_pa
     assert '"mark": "epoch 1"' in lines
     assert '"pause": "validation"' in lines
     assert '"end": "closed"' in lines
+
+
+def test_the_loss_is_not_divided_by_the_batches_of_an_update(
+    lightning: Any, tmp_path: Path
+) -> None:
+    losses: list[float] = []
+
+    def training_step(module: Any, batch: Any, _index: int) -> Any:
+        loss = module.net(*batch)["loss"]
+        losses.append(loss.item())
+        return loss
+
+    scheduler = lightning.callbacks.GradientAccumulationScheduler({0: 3, 1: 1})
+    trainer = trainer_of(lightning, ears_of(tmp_path / "a"), max_epochs=2)
+    trainer.callbacks.insert(0, scheduler)
+    trainer.fit(module_of(lightning, Net(), training_step=training_step), loader())
+    expected = [*losses[2:STEPS:3], *losses[STEPS:]]
+    assert [frame.loss for frame in frames(tmp_path / "a")] == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_ends_training_stands_in_the_log(lightning: Any, tmp_path: Path) -> None:

@@ -143,10 +143,10 @@ HANGING = """
 import sys
 import gradmidi
 from gradmidi.listener import listener as listening
-from gradmidi.listener.patience import Patience
+from gradmidi.listener.ending import DeferredInterrupt
 
 folder, listening.FLUSH_SECONDS = sys.argv[1], float(sys.argv[2])
-count, wait = Patience._count, Patience.wait
+count, wait = DeferredInterrupt._count, DeferredInterrupt.wait
 
 def told(self, *given):
     count(self, *given)
@@ -156,7 +156,7 @@ def waiting(self, *given):
     print("waiting", flush=True)
     return wait(self, *given)
 
-Patience._count, Patience.wait = told, waiting
+DeferredInterrupt._count, DeferredInterrupt.wait = told, waiting
 ears = gradmidi.record(folder, layers=["fc1", "fc2"], files=())
 for step in range(2000):
     ears.frame([1.0 + step, 2.0])

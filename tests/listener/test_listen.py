@@ -145,6 +145,33 @@ def test_a_frame_that_is_none_is_told_and_left_out(out: Path, norms: Any, messag
     assert [frame.step for frame in frames_of(out)] == [1]
 
 
+def test_a_wrong_frame_after_the_first_is_counted_and_never_raised(out: Path, said: Said) -> None:
+    with gradmidi.record(out, layers=["fc1"], files=()) as ears:
+        ears.frame([1.0], loss=0.5)
+        ears.frame({"fc2": 1.0}, loss=7.0)
+        ears.frame([1.0, 2.0])
+        ears.frame([3.0], step="three")
+        ears.frame(2.0)
+        ears.frame([2.0])
+        assert ears.step == 6
+    assert [(frame.step, frame.loss) for frame in frames_of(out)] == [(1, 0.5), (6, None)]
+    told = said()
+    wrong = "frame(): CaptureError: no layer is called 'fc2'; there are: fc1; this step is left out"
+    assert told.count("CaptureError") == 1
+    assert wrong in told
+    assert "gradmidi: frame(): 4 errors in all\n" in told
+
+
+def test_a_listener_shows_only_what_a_training_loop_calls() -> None:
+    from gradmidi.listener.listener import Listener
+
+    shown = {name for name in dir(Listener) if not name.startswith("_")}
+    assert shown == {
+        *("bytes_per_step", "capture", "clip_grad_norm_", "close", "frame"),
+        *("live", "log", "mark", "pause", "step"),
+    }
+
+
 def test_what_is_logged_never_loses_a_step(out: Path, said: Said) -> None:
     half = "a\udcff"
     with gradmidi.record(out, layers=["fc1"], files=()) as ears:
@@ -221,8 +248,8 @@ def test_a_hook_that_fails_changes_nothing_and_is_told_once_and_counted(
     told = said()
     assert told.count("capture: RuntimeError: ") == 1
     assert told.count("; this step is left out, training goes on") == 1
-    assert "gradmidi: capture: trouble, 5 times in all\n" in told
-    assert "gradmidi: no step was seen, so there are no files to make\n" in told
+    assert "gradmidi: capture: 5 errors in all\n" in told
+    assert "gradmidi: no step was recorded, so no files are made\n" in told
     assert end_of(out).steps == 0
 
 
@@ -281,7 +308,7 @@ def test_whatever_fails_before_a_step_is_kept_from_training(
     assert [frame.step for frame in frames_of(out)] == [1, 2, 3, 4][times:]
     told = said()
     assert told.count("capture: RuntimeError: the device is gone; this step is left out") == 1
-    assert f"capture: trouble, {times} time{'s'[: times > 1]} in all\n" in told
+    assert f"capture: {times} error{'s'[: times > 1]} in all\n" in told
 
 
 def test_a_second_listener_on_an_optimizer_closes_the_first(out: Path) -> None:

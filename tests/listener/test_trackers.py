@@ -1,4 +1,4 @@
-"""What is given to the tools where teams look: real ones, read back."""
+"""Upload to experiment trackers: real ones, read back."""
 
 import io
 import os
@@ -15,7 +15,7 @@ import soundfile
 
 import gradmidi
 from gradmidi.errors import CaptureError, GradmidiError
-from gradmidi.listener import listener as ears_room
+from gradmidi.listener import listener as listening
 
 STEPS = 1000
 FAULT = f"step {STEPS // 2}: inf in fc2, inf"
@@ -55,7 +55,7 @@ def test_a_summary_writer_gets_sound_picture_and_faults_once(
         # Given when the run was closed, not when the writer is.
         events = EventAccumulator(str(tmp_path / "board"), size_guidance={"audio": 0, "images": 0})
         events.Reload()
-    assert "gave sound, picture and faults to TensorBoard" in capsys.readouterr().err
+    assert "uploaded sound, picture and faults to TensorBoard" in capsys.readouterr().err
     sound, picture, text = shown(tmp_path / "a")
     (audio,) = events.Audio("gradmidi/sound")
     samples, rate = soundfile.read(io.BytesIO(audio.encoded_audio_string))
@@ -99,7 +99,7 @@ def test_an_active_run_of_wandb_gets_them(tmp_path: Path) -> None:
         "train(Path('b'), log_to='wandb')\n",
         WANDB_SILENT="true",
     )
-    assert "gave sound, picture and faults to wandb" in said
+    assert "uploaded sound, picture and faults to wandb" in said
     assert "log_to: CaptureError: no run of wandb is active" in said
     sound, picture, text = shown(tmp_path / "a")
     (media,) = tmp_path.glob("wandb/offline-run-*/files/media")
@@ -127,7 +127,7 @@ def test_an_active_run_of_mlflow_gets_them(tmp_path: Path) -> None:
         "assert mlflow.active_run() is None\n",
         MLFLOW_ALLOW_FILE_STORE="true",
     )
-    assert "gave sound, picture and faults to mlflow" in said
+    assert "uploaded sound, picture and faults to mlflow" in said
     assert "log_to: CaptureError: no run of MLflow is active" in said
     sound, picture, text = shown(tmp_path / "a")
     # One run was given them, and none was begun for the other.
@@ -197,7 +197,7 @@ def test_a_run_of_mlflow_that_training_itself_ends_gets_them(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "gave sound, picture and faults to mlflow" in done.stderr
+    assert "uploaded sound, picture and faults to mlflow" in done.stderr
     (given,) = tmp_path.glob("store/*/*/artifacts/gradmidi")
     assert sorted(path.name for path in given.iterdir()) == ["run.png", "run.txt", "run.wav"]
     # It was and stays ended, and no other was begun.
@@ -282,41 +282,41 @@ def test_a_tracker_that_never_answers_is_not_waited_for_long(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = threading.Event()
-    monkeypatch.setattr(ears_room, "FILES_SECONDS", 0.5)
+    monkeypatch.setattr(listening, "FILES_SECONDS", 0.5)
     try:
         few(tmp_path / "a", Board(answer.wait))
-        assert "TensorBoard is still being given the run" in capsys.readouterr().err
+        assert "still uploading to TensorBoard" in capsys.readouterr().err
     finally:
         answer.set()
         for thread in threads():
             thread.join()
 
 
-def test_nothing_is_given_of_a_run_that_an_exception_ended(
+def test_nothing_is_uploaded_of_a_run_that_an_exception_ended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     board = Board()
     with pytest.raises(ArithmeticError):
         few(tmp_path / "a", board, ArithmeticError("enough"))
     said = capsys.readouterr().err
-    why = "the run ended so: exception: ArithmeticError: enough"
-    assert f"log_to: nothing is given, as {why}" in said
+    why = "the run ended with 'exception: ArithmeticError: enough'"
+    assert f"log_to: nothing is uploaded, because {why}" in said
     assert board.given == []
     assert threads() == []
 
 
-def test_a_run_without_a_step_gives_nothing(
+def test_of_a_run_without_a_step_nothing_is_uploaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib")
     board = Board()
     gradmidi.record(tmp_path / "a", layers=["fc"], log_to=board).close()
-    assert "log_to: nothing is given, as no step was seen" in capsys.readouterr().err
+    assert "log_to: nothing is uploaded, because no step was recorded" in capsys.readouterr().err
     assert board.given == []
     assert threads() == []
 
 
-def test_what_a_model_trains_is_given_as_well(tmp_path: Path) -> None:
+def test_a_run_of_a_model_is_uploaded_too(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     torch = pytest.importorskip("torch")
     model = torch.nn.Linear(2, 1)
@@ -338,7 +338,7 @@ def test_a_run_that_is_left_to_the_end_of_the_program_is_given(tmp_path: Path) -
         "ears = gradmidi.record('a', layers=['fc'], files=(), log_to=Board())\n"
         "ears.frame([1.0])\n",
     )
-    assert "gave sound, picture and faults to TensorBoard" in said
+    assert "uploaded sound, picture and faults to TensorBoard" in said
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""Base of the framework callbacks: their options, the run while it is open, and its pauses."""
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from gradmidi.listener.listener import Listener
+from gradmidi.options import Options
+
+__all__ = ["Callback", "on_first_use"]
+
+
+class Callback:
+    """Holds what every framework's callback holds.
+
+    Parameters
+    ----------
+    **options
+        The fields of `gradmidi.options.Options` but for those in `without`; `inspect.signature`
+        and `help` show them.
+
+    Raises
+    ------
+    CaptureError
+        If there is no such option.
+    GradmidiError
+        If a value is not allowed.
+    """
+
+    without: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.ears: Listener | None = None
+        self._options = Options.given(options, without=self.without)
+        self._pause = contextlib.ExitStack()
+
+    def _mark(self, text: str) -> None:
+        if self.ears is not None:
+            self.ears.mark(text)
+
+    def _begin_pause(self, text: str) -> None:
+        self._pause.close()
+        if self.ears is not None:
+            self._pause.enter_context(self.ears.pause(text))
+
+    def _end_pause(self) -> None:
+        self._pause.close()
+
+    def _close(self, error: BaseException | None = None) -> None:
+        self._pause.close()
+        ears, self.ears = self.ears, None
+        if ears is not None:
+            ears.__exit__(None if error is None else type(error), error, None)
+
+
+def on_first_use(own: type[Callback], base: Callable[[], type]) -> Callable[[str], Any]:
+    """Return a module's ``__getattr__`` that makes its `GradMidi` when it is first asked for.
+
+    So the framework is imported no earlier. The class is picklable, because it is found in the
+    module that its name says.
+
+    Parameters
+    ----------
+    own : type
+        The callback's methods and documentation.
+    base : callable
+        Imports the framework and returns the class that its callbacks derive from.
+    """
+
+    def get(name: str) -> Any:
+        if name != "GradMidi":
+            raise AttributeError(f"module {own.__module__!r} has no attribute {name!r}")
+        parameters = Options.signature(without=own.without)
+        body = {
+            "__module__": own.__module__,
+            "__qualname__": name,
+            "__doc__": own.__doc__,
+            "__signature__": inspect.Signature(parameters),
+        }
+        made = type(name, (own, base()), body)
+        vars(sys.modules[own.__module__])[name] = made
+        return made
+
+    return get

@@ -1,0 +1,212 @@
+"""The norms of each step, checked and passed on to the run log."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradmidi.base.messages import Warnings, say
+from gradmidi.errors import CaptureError
+from gradmidi.log import ABSENT, Layer
+from gradmidi.log.clipping import Clipping
+from gradmidi.log.writer import LogWriter
+
+__all__ = ["Norms", "Recording", "Row", "Rows"]
+
+Norms = Mapping[str, float | None] | Sequence[float | None]
+
+Row = Callable[[Any], np.ndarray]
+"""Makes a row of norms of what capture measured."""
+
+
+class Recording:
+    """Writes a frame for each step to the run log; a `gradmidi.capture.taker.Taker`.
+
+    Parameters
+    ----------
+    writer : LogWriter
+        Writes the log.
+    layers : sequence of Layer
+        The layers whose norms come.
+    warnings : Warnings
+        Where run-time errors are counted.
+    step : int
+        The last step that the log holds already.
+    fold : callable, optional
+        Combines a row of layers to a row of voices.
+    clipping : Clipping, optional
+        What is known of clipping in this run.
+
+    Attributes
+    ----------
+    step : int
+        The last step.
+    measured : bool
+        Whether that step has a frame.
+    on_replace : callable
+        Called when another listener is put on the same optimizer.
+    """
+
+    def __init__(
+        self,
+        writer: LogWriter,
+        layers: Sequence[Layer],
+        warnings: Warnings,
+        *,
+        step: int = 0,
+        fold: Row | None = None,
+        clipping: Clipping | None = None,
+    ) -> None:
+        self.step = step
+        self.measured = False
+        self.on_replace: Callable[[], None] = lambda: None
+        self._writer = writer
+        self._rows = Rows(layers)
+        self._warnings = warnings
+        self._fold = fold
+        self._clipping = clipping
+        self._frames_given = 0
+
+    def frame(self, norms: Norms, step: int | None = None) -> bool:
+        """Write the frame of norms that a user gave; return whether it could be written.
+
+        Raises
+        ------
+        CaptureError
+            If the first frame of all is not allowed; later ones are left out and counted.
+        """
+        self._frames_given += 1
+        try:
+            row = self._rows.row(norms)
+            following = self.step + 1 if step is None else _whole(step)
+        except CaptureError as error:
+            if self._frames_given == 1:
+                raise
+            self.skip()
+            self._warnings.note("frame()", error, "this step is left out")
+            return False
+        self.step = following
+        self.measured = True
+        self._writer.frame(self.step, row, self._fold)
+        return True
+
+    # -- what capture calls --------------------------------------------------------------------
+
+    def take(self, norms: Any, row: Row, skipped: Any = None) -> None:
+        """Write the frame of norms as capture measured them; `row` makes a row of them later."""
+        self.step += 1
+        self.measured = True
+        fold = self._fold
+        read = row if fold is None else lambda n: fold(row(n))
+        self._writer.frame(self.step, norms, read, skipped=skipped)
+
+    def skip(self) -> None:
+        """Count a step that was not measured."""
+        self.step += 1
+        self.measured = False
+
+    def fail(self, error: Exception) -> None:
+        """Count a step that could not be measured, and warn of the first."""
+        self.skip()
+        self._warnings.note("capture", error, "this step is left out, training goes on")
+
+    def see_clipping(self) -> None:
+        """Note that the norms are measured before clipping."""
+        if self._clipping is not None:
+            self._clipping.seen = True
+
+    def miss_clipping(self) -> None:
+        """Note that gradients may be clipped before they are measured; say so once."""
+        if self._clipping is not None and not self._clipping.missed:
+            self._clipping.missed = True
+            say(
+                "clipping inside a function that is compiled with fullgraph=True is not seen: "
+                "norms may be those from after it; without fullgraph it is seen, and "
+                "ears.log(total_norm=…) restores them"
+            )
+
+    def replace(self) -> None:
+        """End the run, because another listener is put on the same optimizer."""
+        self.on_replace()
+
+
+class Rows:
+    """Makes rows of norms as a user gives them, by name or in order.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        The layers.
+
+    Examples
+    --------
+    >>> Rows([Layer("fc1", 0), Layer("fc2", 0)]).row({"fc2": 0.5})
+    array([-1. ,  0.5])
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._places = {layer.name: index for index, layer in enumerate(layers)}
+
+    def row(self, norms: Norms) -> np.ndarray:
+        """Make a row of one step's norms.
+
+        Raises
+        ------
+        CaptureError
+            If a name is not a layer's, a sequence has another length, or a norm is no number
+            or below zero.
+        """
+        count = len(self._places)
+        if isinstance(norms, Mapping):
+            row = np.full(count, ABSENT)
+            pairs = [(self._place(name), norm) for name, norm in norms.items()]
+        else:
+            if not isinstance(norms, Iterable):
+                raise CaptureError(
+                    f"frame() was given {norms!r}; allowed is a mapping of layers to norms, or a "
+                    "norm for each layer in order"
+                )
+            values = list(norms)
+            if len(values) != count:
+                raise CaptureError(
+                    f"frame() was given {_count(len(values), 'norm')}; there are "
+                    f"{_count(count, 'layer')}: {_some(self._places)}"
+                )
+            row = np.empty(count)
+            pairs = list(enumerate(values))
+        for index, norm in pairs:
+            row[index] = ABSENT if norm is None else self._norm(index, norm)
+        return row
+
+    def _place(self, name: str) -> int:
+        if name not in self._places:
+            raise CaptureError(f"no layer is called {name!r}; there are: {_some(self._places)}")
+        return self._places[name]
+
+    def _norm(self, index: int, norm: Any) -> float:
+        try:
+            value = float(norm.detach() if hasattr(norm, "detach") else norm)
+        except (TypeError, ValueError, RuntimeError):
+            value = ABSENT
+        if value < 0.0:
+            raise CaptureError(
+                f"{norm!r} is no norm (layer {list(self._places)[index]!r}); allowed is a number "
+                "of 0 or more, nan, inf, or None for no gradient"
+            )
+        return value
+
+
+def _whole(step: Any) -> int:
+    try:
+        return int(step)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise CaptureError(f"step={step!r}; allowed is a whole number") from None
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")

@@ -5,8 +5,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gradmidi.music.pitch import SCALES
 from gradmidi.music.preset import DOUBLINGS, Preset, load, names
-from gradmidi.music.scale import SCALES
+from gradmidi.music.styles import STYLES
 
 HEAD = """\
 # Presets: every key
@@ -73,6 +74,9 @@ def _keys() -> Iterator[str]:
         for key in dataclasses.fields(values):
             cells = (f"`{key.name}`", f"`{_toml(key.default)}`", _allowed(key), key.metadata["doc"])
             yield f"| {' | '.join(cells)} |"
+    yield ""
+    styles = "; ".join(f"`{name}`: {style.about}" for name, style in STYLES.items())
+    yield f"`time.style` is one of: {styles}. A package can add further ones."
     yield ""
     scales = ", ".join(f"`{scale}`" for scale in SCALES)
     yield f"`pitch.scale` is a root, as `C`, `F#` or `Bb`, and one of: {scales}."

@@ -28,8 +28,8 @@ from scipy import signal
 
 from gradmidi.music.alarms import END, PATTERNS, TICK
 from gradmidi.music.events import FAULT_VOICE, PPQ, Off, On
+from gradmidi.music.pitch import hz_to_pitch, pitch_to_hz
 from gradmidi.music.preset import Preset
-from gradmidi.music.scale import hz_to_pitch, pitch_to_hz
 from gradmidi.sound.synth import Synth
 
 HOP = 0.01

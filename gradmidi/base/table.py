@@ -40,10 +40,17 @@ def section(kind: type[T], table: dict[str, Any], source: str) -> T:
     values = {}
     for word, value in table.items():
         if word not in fields:
-            raise PresetError(f"{source} unknown key {word!r}; there are: {', '.join(fields)}")
+            raise PresetError(f"{source} {_unknown(kind, word, fields)}")
         declared = fields[word]
         values[word] = _checked(declared.type, value, declared.metadata, f"{source} {word}")
     return kind(**values)
+
+
+def _unknown(kind: type, word: str, names: typing.Iterable[str]) -> str:
+    """Say what is wrong with a key; one of an earlier version may be a class attribute now."""
+    if isinstance(fixed := getattr(kind, word, None), (int, float)):
+        return f"{word} is not a key any more: it is always {fixed:g}; delete the line"
+    return f"unknown key {word!r}; there are: {', '.join(names)}"
 
 
 _TYPE_NAMES = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}

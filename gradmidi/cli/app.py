@@ -127,13 +127,12 @@ def presets(
     ] = None,
 ) -> None:
     """List the presets, or tell what one of them does."""
-    from gradmidi.music.preset import describe as tell
-    from gradmidi.music.preset import load, names
+    from gradmidi.music.preset import lines, load, names
     from gradmidi.text.audibility import describe as heard
 
     if name is not None:
         preset = load(name)
-        for line in (*tell(preset), *heard(preset)):
+        for line in (*lines(preset), *heard(preset)):
             typer.echo(line)
         return
     for each in names():

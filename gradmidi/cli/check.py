@@ -16,8 +16,8 @@ from gradmidi.midi.rig import Rig
 from gradmidi.music.alarms import END, Alarms
 from gradmidi.music.composer import Composer
 from gradmidi.music.events import FAULT_VOICE, PPQ, Event, Off, On
+from gradmidi.music.pitch import note_name
 from gradmidi.music.preset import Preset
-from gradmidi.music.scale import note_name
 from gradmidi.music.slots import Slot
 from gradmidi.music.voices import Voice
 from gradmidi.sinks import Sink
@@ -100,7 +100,7 @@ def cues(preset: Preset, voices: Sequence[Voice]) -> Iterator[Cue]:
     Cue
     """
     steady = preset
-    if preset.time.style != "drums":
+    if not preset.style.strokes_at_home:
         pace = replace(preset.time, style="chord", slot="1/4", tempo=120.0, gate=0.9, stagger=0.0)
         steady = replace(preset, time=pace)
     layers = [Layer(voice.name, 1) for voice in voices]

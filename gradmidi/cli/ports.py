@@ -85,7 +85,8 @@ def check(
     if run is None:
         players = tuple(Voice(i, f"layer {i + 1}", (i,)) for i in range(voices))
     else:
-        players = group(RunLog(run).header.layers, sound.voices.most)
+        header = RunLog(run).header
+        players = group(header.layers, sound.voices.most, header.voices)
     with closed_by_signals():
         # It ends the notes if this process is killed.
         guard = Guard({"rig": asdict(studio), "osc": ()})

@@ -1,6 +1,5 @@
 """The runs that are compared: the layers they share, and their slots on one clock."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -11,9 +10,9 @@ from numpy.typing import NDArray
 
 from gradmidi.detection.detector import Finding
 from gradmidi.errors import GradmidiError, RunLogError
-from gradmidi.log import Frame, Header, Item, RunLog, combine
+from gradmidi.log import Frame, Header, Item, RunLog
 from gradmidi.music.slots import Slot, WallSlots
-from gradmidi.music.voices import Voice
+from gradmidi.music.voices import Voice, VoiceNorms
 
 __all__ = ["CLOCKS", "ClockSlots", "ComparedRun", "Place", "PlayedSlot", "open_runs"]
 
@@ -71,15 +70,12 @@ class ComparedRun:
 
     def references(self, voices: Sequence[Voice]) -> tuple[float, ...]:
         """Find each voice's first finite norm above zero; nan where it never has one."""
-        found = np.full(len(voices), math.nan)
-        members, starts = _members(voices)
+        norms = VoiceNorms(voices)
         for frame in self.frames():
-            norms = combine(frame.norms, members, starts)
-            fitting = np.isnan(found) & np.isfinite(norms) & (norms > 0.0)
-            found[fitting] = norms[fitting]
-            if not np.isnan(found).any():
+            norms.observe(frame.norms)
+            if norms.complete:
                 break
-        return tuple(found.tolist())
+        return tuple(norms.references)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +107,7 @@ class ClockSlots(WallSlots):
         super().__init__(width)
         self.played: list[PlayedSlot] = []
         self._place = place
-        self._members, self._starts = _members(voices)
+        self._norms = VoiceNorms(voices)
 
     def index_of(self, t: float) -> int:
         """Find the slot that a place on the clock lies in."""
@@ -128,15 +124,9 @@ class ClockSlots(WallSlots):
         """Return the open slot, and keep it."""
         slot = super().finish()
         if slot is not None:
-            norms = combine(slot.norms, self._members, self._starts)
+            norms = self._norms.combined(slot.norms)
             self.played.append(PlayedSlot(slot.index, slot.step, norms))
         return slot
-
-
-def _members(voices: Sequence[Voice]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    members = np.array([layer for voice in voices for layer in voice.layers], dtype=np.intp)
-    counts = [len(voice.layers) for voice in voices]
-    return members, np.cumsum([0, *counts][:-1], dtype=np.intp)
 
 
 def open_runs(runs: Sequence[str | Path | RunLog], by: str) -> tuple[ComparedRun, ...]:

@@ -1,6 +1,7 @@
-"""The limits of faults: a preset's ``[faults]``."""
+"""The limits of faults: a preset's ``[faults]``, and the limits that are the same for all."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from gradmidi.base.table import key
 
@@ -9,110 +10,95 @@ __all__ = ["Faults"]
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """``[faults]``: when a layer's norm is a fault, against that layer's own recent past."""
+    """``[faults]``: when a layer's norm is a fault, compared with that layer's recent norms.
 
-    sound: bool = key(True, "whether faults sound; they are told in text either way")
+    The class attributes are limits that a preset cannot change. They were keys in version 0.1.
+    """
+
+    sound: bool = key(True, "whether faults sound; they are shown as text either way")
     velocity: int = key(100, "velocity of a fault's pulses", least=1, most=127)
     duck: float = key(
         0.5,
-        "share of its velocity with which a voice goes on while a fault sounds",
+        "share of its velocity that a voice's note keeps while a fault sounds",
         least=0.0,
         most=1.0,
     )
-    window: int = key(
-        128, "frames of a layer's past that count, but for the last 16", least=16, most=4096
-    )
     spike: float = key(
         8.0,
-        "a spike is this many times the largest norm of the window and of the four frames before",
+        "spike: a norm this many times the largest of the layer's last 128 frames",
         least=2.0,
         most=1e6,
-    )
-    swing: float = key(
-        1.5,
-        "and as far above that norm as this many times the way from the median to it, in log",
-        least=0.0,
-        most=100.0,
     )
     exploding: float = key(
         6.0,
-        "exploding is this many times the largest norm of the window, and stays there",
+        "exploding: norms that stay this many times above the largest of the last 128 frames",
         least=2.0,
         most=1e6,
-    )
-    sustain: int = key(
-        4, "frames above that limit, less those below it, that make it stay", least=1, most=1000
-    )
-    growing: int = key(
-        64,
-        "frames in which a layer is young: its norms may still grow fast",
-        least=0,
-        most=4096,
-    )
-    young: float = key(
-        3.0,
-        "how many times higher the limit of exploding is for a young layer, or as the loss falls",
-        least=1.0,
-        most=1e6,
-    )
-    early: float = key(
-        300.0,
-        "before there is a window: this many times above or below the layer's first norm",
-        least=2.0,
-        most=1e12,
-    )
-    leap: float = key(
-        1e4,
-        "and exploding at once: this many times above its first norm",
-        least=2.0,
-        most=1e30,
     )
     diverging: float = key(
         2.0,
-        "exploding is a loss too this many times its largest of 64 frames, that stays there",
+        "exploding too: a loss that stays this many times above the largest of its last 64 frames",
         least=1.1,
         most=1e6,
     )
     ceiling: float = key(
-        1e8, "exploding whatever came before: a norm above this", least=1.0, most=1e38
+        1e8, "exploding too: any norm above this, whatever came before", least=1.0, most=1e38
     )
     vanishing: float = key(
         30.0,
-        "vanishing is this many times below the median of the window, while another layer is not",
+        "vanishing: norms this many times below the median of the last 128 frames, while those "
+        "of another layer are not",
         least=2.0,
         most=1e12,
     )
-    fading: int = key(16, "frames in a row that this takes", least=2, most=128)
-    faint: float = key(
-        1e-4,
-        "vanishing from the start: this fraction of the largest layer's norm",
-        least=0.0,
-        most=0.1,
-    )
     floor: float = key(
-        1e-12, "vanishing whatever came before: a norm below this", least=1e-45, most=1.0
+        1e-12,
+        "vanishing too: any norm below this, whatever came before",
+        least=1e-45,
+        most=1.0,
     )
     dead: int = key(
         12,
-        "frames of exactly zero, less twice those that are not, that make a layer dead",
+        "dead: this many frames of exactly zero; a frame of another norm takes two away",
         least=1,
         most=1000,
     )
-    clear: int = key(8, "frames in a row without it that end a fault", least=1, most=1000)
-    relearn: int = key(
-        1000,
-        "frames after which a layer that exploded or vanished is taken as it is now",
-        least=16,
-        most=1_000_000,
-    )
     cooldown: int = key(
-        50, "frames in which the same fault of a layer is not told twice", least=0, most=100_000
+        50, "frames before the same fault of a layer is reported again", least=0, most=100_000
     )
     remind: float = key(
-        30.0, "seconds after which a fault that lasts is told again", least=1.0, most=86400.0
+        30.0, "seconds before a fault that lasts is reported again", least=1.0, most=86400.0
     )
-    most: int = key(3, "faults told of one frame, gravest first", least=1, most=100)
-    stalled: float = key(10.0, "seconds without a step, at the least", least=1.0, most=86400.0)
-    stalled_steps: float = key(
-        5.0, "stalled is this many times the median step too", least=1.0, most=1000.0
+    most: int = key(3, "most faults reported of one frame, gravest first", least=1, most=100)
+    stalled: float = key(
+        10.0,
+        "stalled: seconds without a step; never less than five times the median step",
+        least=1.0,
+        most=86400.0,
     )
+
+    window: ClassVar[int] = 128
+    """Frames of a layer's past that count, without the last 16."""
+    swing: ClassVar[float] = 1.5
+    """A spike stands above the largest norm of the window by this many times the distance, in
+    log, from the median to it."""
+    sustain: ClassVar[int] = 4
+    """Frames above the limit of exploding, less those below it, before it is a fault."""
+    growing: ClassVar[int] = 64
+    """Frames in which a layer is young: its norms may still grow fast."""
+    young: ClassVar[float] = 3.0
+    """Factor on the limit of exploding for a young layer, and while the loss falls."""
+    early: ClassVar[float] = 300.0
+    """Before there is a window: a fault is a norm this many times above or below the first."""
+    leap: ClassVar[float] = 1e4
+    """Before there is a window: exploding at once is a norm this many times above the first."""
+    fading: ClassVar[int] = 16
+    """Frames in a row below the limit of vanishing before it is a fault."""
+    faint: ClassVar[float] = 1e-4
+    """Vanishing from the start: a norm below this fraction of the largest layer's."""
+    clear: ClassVar[int] = 8
+    """Frames in a row without a fault that end it."""
+    relearn: ClassVar[int] = 1000
+    """Frames after which the norms of a layer that exploded or vanished count as normal."""
+    stalled_steps: ClassVar[float] = 5.0
+    """A stalled run has had no step for this many times the median step."""

@@ -1,1 +1,1 @@
-"""Norms to music: preset, scale, voices, slots, events."""
+"""Norms to music: presets, pitch, styles, voices, slots, events."""

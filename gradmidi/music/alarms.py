@@ -1,43 +1,43 @@
-"""Fault sounds: first what is wrong, by pulses on the fault voice, then who, by the voice itself.
+"""Fault sounds: pulses that say what is wrong, then notes of the voice that it is wrong in.
 
-Pulses lie between 500 and 3000 Hz and are made urgent by pitch and by short gaps (Haas and
-Edworthy; IEC 60601-1-8); every kind has a rhythm or a contour that no other has, so that it is
-known without another to compare it with, on a drum kit too. At most two sound at once: of
-three, listeners miss a quarter (Causse et al., 2022).
+Pulses lie between 500 and 3000 Hz; pitch and short gaps make them urgent (Haas and Edworthy;
+IEC 60601-1-8). Each kind has a rhythm or a contour of its own, so that it is recognised without
+another for comparison, also on a drum kit. At most two sound at once: of three, listeners miss a
+quarter (Causse et al., 2022).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from gradmidi.detection.detector import KINDS, RUN, Finding
 from gradmidi.log import Layer
 from gradmidi.music.events import FAULT_VOICE, PPQ, Event, Fault, Off, On
-from gradmidi.music.pitch import struck
 from gradmidi.music.preset import Preset
+from gradmidi.music.styles import Part
 from gradmidi.music.voices import Voice
 
-__all__ = ["END", "PATTERNS", "TICK", "Alarms", "Pulse", "seconds_of"]
+__all__ = ["END", "PATTERNS", "TICK", "Alarms", "Precedence", "Pulse", "seconds_of"]
 
 END = "end"
 """The sound of a run that was closed in order."""
 
 TICK = "tick"
-"""The sound of a run that goes on while no voice has anything to say."""
+"""The sound of a run that goes on while no voice has a norm to play."""
 
 BAR = 4 * PPQ
 
 WAITING = 8
-"""Findings that may wait for their turn; further ones, the least grave, are told in text alone."""
+"""Most findings that may wait for their sound; of more, the least grave are shown as text only."""
 
 STALE_MS = 6000
-"""A finding that had to wait for longer is not worth a sound any more."""
+"""A finding that had to wait for longer gets no sound."""
 
-WHO_MS, WHO_GAP_MS, WHO_TIMES = 160, 80, 2
-"""How a voice says that it is the one: a note at home, twice."""
+IDENTIFY_MS, IDENTIFY_GAP_MS, IDENTIFY_TIMES = 160, 80, 2
+"""A voice at fault is identified by its home note, twice: length of a note, and gap after it."""
 
 ALL_MS, MOST_MS = 70, 1000
-"""How long each voice speaks, one after another, where it is the whole run; and all of them."""
+"""For a fault of the whole run all voices sound in turn: length of a note, and of all of them."""
 
 TICK_SHARE = 0.45
 """Velocity of the tick, as a share of a pulse's."""
@@ -49,12 +49,14 @@ class Pulse:
 
     Parameters
     ----------
-    start, length : int
-        Milliseconds from the start of the sound, and that it lasts.
+    start : int
+        Milliseconds from the start of the sound.
+    length : int
+        Milliseconds.
     pitch : int
-        MIDI note: what the synth and OSC play.
+        MIDI note that the synth and OSC play.
     key : int
-        General MIDI percussion key, 35–81: what is struck on the fault channel.
+        General MIDI percussion key, 35–81, that is played on the fault channel.
     """
 
     start: int
@@ -66,7 +68,7 @@ class Pulse:
 def _pulses(
     lengths: str, gap: int, pitches: Sequence[int], keys: Sequence[int]
 ) -> tuple[Pulse, ...]:
-    """Lay out pulses one after another: s for a short one, l for a long one, gaps in ms."""
+    """Place pulses one after another: s is 90 ms long, m 180, l 350; `gap` is in ms."""
     at = 0
     pulses = []
     for letter, pitch, key in zip(lengths, pitches, keys, strict=True):
@@ -100,11 +102,11 @@ PATTERNS = {
     # Closed hi-hat.
     TICK: _pulses("s", 0, (96,), (42,)),
 }
-"""The sound of every kind: the one table."""
+"""The sound of every kind of fault, of the end, and of the tick."""
 
 
 def seconds_of(kind: str) -> float:
-    """Tell how long the pulses of a kind take.
+    """Return how long the pulses of a kind take, in seconds.
 
     Examples
     --------
@@ -120,21 +122,21 @@ _URGENT = KINDS.index("exploding")
 
 
 class Alarms:
-    """Turns findings into events, and keeps their sounds from getting in each other's way.
+    """Turns findings into events, at most two sounds at a time.
 
-    A graver finding goes first. It does not wait for a lesser one that sounds; findings of one
-    kind share its pulses and are named one after another.
+    The gravest finding sounds first, also while one less grave sounds. Findings of one kind
+    share its pulses; their voices are identified one after another.
 
     Parameters
     ----------
     preset : Preset
-        Its ``[faults]`` says whether anything sounds, and how loud.
+        Its ``[faults]`` gives whether faults sound, and how loud.
     layers : sequence of Layer
         The run's layers.
     voices : sequence of Voice
         Which layers sound as one.
     homes : sequence of int
-        The MIDI note each voice is at home at; a drum strikes its own key, at that pitch.
+        The home of each voice, a MIDI note.
 
     Examples
     --------
@@ -162,28 +164,19 @@ class Alarms:
         self._tick_seconds = preset.time.tick_seconds
         self._names = tuple(layer.name for layer in layers)
         self._homes = tuple(homes)
-        self._keys = struck(preset, homes)
+        self._keys = preset.style.keys(homes, preset.voices.keys)
         self._voice_of = {layer: voice.index for voice in voices for layer in voice.layers}
         self._waiting: list[tuple[int, int, int]] = []  # gravity (0 is the gravest), tick, layer
         self._sounding: list[tuple[int, int]] = []  # gravity, and the tick it is over at
-        self._speaking = [0] * len(self._homes)
+        # The tick at which the last identification note of each voice ends.
+        self._identified = [0] * len(self._homes)
         self._bar = -1
 
     def add(self, tick: int, findings: Sequence[Finding] = ()) -> list[Event]:
-        """Take the findings of a slot; return events, in order, that begin there or later.
+        """Take the findings of the slot at `tick`; return events, in order, from there on.
 
-        Parameters
-        ----------
-        tick : int
-            Where the slot begins; never before an earlier one. Also to be called for a slot
-            without findings: then what waited may have its turn.
-        findings : sequence of Finding
-            What was found in it.
-
-        Returns
-        -------
-        list of Event
-            A `Fault` for every finding; `On` and `Off` where it is heard.
+        The result has a `Fault` for every finding, and the notes of those that sound. Call it
+        for slots without findings too: then one that waits may sound.
         """
         events: list[Event] = []
         for finding in findings:
@@ -198,7 +191,7 @@ class Alarms:
         return sorted(events, key=attrgetter("tick"))
 
     def idle(self, tick: int) -> list[Event]:
-        """Say that a slot in which no voice sounds begins at `tick`: a faint tick once a bar."""
+        """Return a faint tick, once a bar, for a slot at `tick` in which no voice sounds."""
         bar = tick // BAR
         if not self._sound or bar == self._bar or self.sounds(tick):
             return []
@@ -206,19 +199,15 @@ class Alarms:
         return self._pulse(TICK, tick, round(self._velocity * TICK_SHARE))
 
     def end(self, tick: int) -> list[Event]:
-        """Say that the run was closed in order at `tick`, or as soon as no fault sounds."""
+        """Return the sound of a run that was closed in order, at `tick` or after fault sounds."""
         if not self._sound:
             return []
         start = max([tick, *(over for _, over in self._sounding)])
         return self._pulse(END, start, self._velocity)
 
     def sounds(self, tick: int) -> bool:
-        """Tell whether a fault is being told at `tick`: what it is, or who."""
+        """Return whether a fault sounds at `tick`, its pulses or its identification."""
         return any(over > tick for _, over in self._sounding)
-
-    def speaks(self, voice: int, tick: int) -> bool:
-        """Tell whether a voice is naming itself at `tick` or later, so should not play a norm."""
-        return self._speaking[voice] > tick
 
     def _wait(self, tick: int, finding: Finding) -> None:
         entry = (KINDS.index(finding.kind), tick, finding.layer)
@@ -234,26 +223,27 @@ class Alarms:
         return not self._sounding or (len(self._sounding) == 1 and rank < self._sounding[0][0])
 
     def _start(self, tick: int) -> list[Event]:
-        """Sound the first kind that waits, for all of that kind."""
+        """Start the sound of the gravest kind that waits, for all findings of that kind."""
         rank = self._waiting[0][0]
         layers = [entry[2] for entry in self._waiting if entry[0] == rank]
         self._waiting = [entry for entry in self._waiting if entry[0] != rank]
         kind = KINDS[rank]
         louder = 12 if rank <= _URGENT else 0
         events = self._pulse(kind, tick, min(self._velocity + louder, 127))
-        last, gap = PATTERNS[kind][-1], self._ticks(WHO_GAP_MS)
+        last, gap = PATTERNS[kind][-1], self._ticks(IDENTIFY_GAP_MS)
         at = tick + self._ticks(last.start + last.length) + gap
         everyone = range(len(self._homes)) if kind in _OF_LAYERS else ()
-        named: set[int] = set()
+        identified: set[int] = set()
         for layer in layers:
             if layer == RUN:
                 for voice in everyone:
-                    at = self._say(voice, at, min(ALL_MS, MOST_MS // len(everyone)), events)
+                    length = min(ALL_MS, MOST_MS // len(everyone))
+                    at = self._identify(voice, at, length, events)
                 at += gap
-            elif (voice := self._voice_of.get(layer, RUN)) not in (RUN, *named):
-                named.add(voice)
-                for _ in range(WHO_TIMES):
-                    at = self._say(voice, at, WHO_MS, events) + gap
+            elif (voice := self._voice_of.get(layer, RUN)) not in (RUN, *identified):
+                identified.add(voice)
+                for _ in range(IDENTIFY_TIMES):
+                    at = self._identify(voice, at, IDENTIFY_MS, events) + gap
         self._sounding.append((rank, at))
         return events
 
@@ -268,14 +258,14 @@ class Alarms:
             events.append(Off(max(over, start + 1), FAULT_VOICE, pulse.key))
         return events
 
-    def _say(self, voice: int, tick: int, length: int, events: list[Event]) -> int:
-        """Let a voice say its name, as soon as it has said it before; return when it is over."""
-        start = max(tick, self._speaking[voice])
+    def _identify(self, voice: int, tick: int, length: int, events: list[Event]) -> int:
+        """Add a voice's home note at `tick`, or after its previous one; return where it ends."""
+        start = max(tick, self._identified[voice])
         over = start + max(1, self._ticks(length))
         key = self._keys[voice]
         events.append(On(start, voice, key, self._voice_velocity, float(self._homes[voice])))
         events.append(Off(over, voice, key))
-        self._speaking[voice] = over
+        self._identified[voice] = over
         return over
 
     def _ticks(self, milliseconds: int) -> int:
@@ -284,3 +274,74 @@ class Alarms:
 
 _OF_LAYERS = frozenset(KINDS[: KINDS.index("skipped")])
 """Kinds that layers have, so that of the whole run all voices name themselves."""
+
+
+class Precedence:
+    """Gives fault sounds precedence over the notes of norms.
+
+    While a fault sounds the other notes are softer. A voice's own notes give way to the notes
+    that identify it, and those are kept apart from the places where the voice plays its norms,
+    by which `decode` tells the two apart.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+        The voices.
+    spacing : int
+        Ticks between two places at which a voice may strike; see `Style.spacing`.
+    origin : int
+        The tick at which the first slot begins.
+    duck : float
+        Share of its velocity that a note keeps while a fault sounds.
+    """
+
+    def __init__(self, parts: Sequence[Part], spacing: int, origin: int, duck: float) -> None:
+        self._parts = tuple(parts)
+        self._spacing = spacing
+        self._origin = origin
+        self._duck = duck
+        # Ticks from the first to the last event of each fault, and of each identification.
+        self._faults: list[tuple[int, int]] = []
+        self._identified: list[list[tuple[int, int]]] = [[] for _ in parts]
+
+    def admit(self, tick: int, events: Sequence[Event]) -> list[Event]:
+        """Take the events of `Alarms` at `tick`; return those that are to be played.
+
+        A voice is identified once, also where several faults ask for it at the same time.
+        """
+        notes = [event for event in events if isinstance(event, (On, Off))]
+        if not notes:
+            return list(events)
+        played = [e for e in events if not isinstance(e, (On, Off)) or e.voice == FAULT_VOICE]
+        self._faults = [span for span in self._faults if span[1] > tick]
+        self._faults.append((notes[0].tick, notes[-1].tick))
+        for voice in {note.voice for note in notes} - {FAULT_VOICE}:
+            own = [note for note in notes if note.voice == voice]
+            first, last = own[0].tick, own[-1].tick
+            spans = [span for span in self._identified[voice] if span[1] > tick]
+            if not any(start <= last and first <= end for start, end in spans):
+                played += map(self._beside, own)
+                spans.append((first, last))
+            self._identified[voice] = spans
+        return played
+
+    def gives_way(self, voice: int, note: int, start: int, end: int) -> bool:
+        """Return whether a voice's note would cut short a note that identifies the voice."""
+        spans = self._identified[voice]
+        if not spans or note != self._parts[voice].key:
+            return False
+        return any(first < end and start < last for first, last in spans)
+
+    def velocity(self, tick: int, velocity: int) -> int:
+        """Return the velocity of a voice's own note: less while a fault sounds."""
+        if any(start <= tick < end for start, end in self._faults):
+            return max(1, round(velocity * self._duck))
+        return velocity
+
+    def _beside(self, event: On | Off) -> On | Off:
+        """Shift the start of an identification note by one tick, off the places of norms."""
+        if isinstance(event, Off):
+            return event
+        at = (event.tick - self._origin) % self._parts[event.voice].slot_ticks % self._spacing
+        offset = self._parts[event.voice].offset
+        return replace(event, tick=event.tick + 1) if at == offset else event

@@ -1,16 +1,18 @@
-"""The events every sink reads: frozen records at integer ticks, with no behaviour.
+"""The events that every sink reads, and the agenda that puts them in order.
 
-A piece is a stream of these in order of ticks; at equal ticks an `Off` stands before an
-`On`. Durations do not exist: live output does not know the future. `voice` counts from 0;
-`FAULT_VOICE` is the one that faults sound on.
+A piece is a stream of events in order of ticks; at equal ticks an `Off` comes before an `On`.
+No event has a duration: live output does not know the future. `voice` counts from 0; faults
+sound on `FAULT_VOICE`.
 """
 
+import heapq
 from dataclasses import dataclass
 
 __all__ = [
     "BRIGHTNESS",
     "FAULT_VOICE",
     "PPQ",
+    "Agenda",
     "Bend",
     "Control",
     "End",
@@ -26,7 +28,7 @@ PPQ = 480
 """Ticks a quarter note (the MIDI file's division)."""
 
 FAULT_VOICE = -1
-"""The voice index of fault sounds (MIDI channel 10 unless the rig says otherwise)."""
+"""The voice index of fault sounds; on MIDI channel 10 unless the rig gives another."""
 
 BRIGHTNESS = 74
 """MIDI controller 74, "brightness" (MIDI 1.0, RP-021 Sound Controllers)."""
@@ -43,15 +45,20 @@ class On:
     voice : int
         Index of the voice, from 0; `FAULT_VOICE` for a fault sound.
     note : int
-        MIDI note, 0–127: the key that is struck.
+        MIDI note, 0–127.
     velocity : int
         MIDI velocity, 1–127.
     pitch : float
-        The pitch meant, as a fractional MIDI note: what the synth and OSC play.
-    norm : float
-        The norm that is heard; 0.0 where the note stands for none.
-    sound : str
-        What kind of note: ``""`` a voice's own, else the name of a fault sound.
+        The exact pitch, a fractional MIDI note; the synth and OSC play it.
+    norm : float, default 0.0
+        The norm that the note plays; 0.0 for a note without one.
+    sound : str, default ""
+        The name of the fault sound that the note belongs to; ``""`` for a voice's own note.
+
+    Examples
+    --------
+    >>> On(tick=0, voice=0, note=60, velocity=80, pitch=60.0, norm=0.45).note
+    60
     """
 
     tick: int
@@ -65,7 +72,17 @@ class On:
 
 @dataclass(frozen=True, slots=True)
 class Off:
-    """A note ends: its voice's `note`, at `tick`."""
+    """A note ends.
+
+    Parameters
+    ----------
+    tick : int
+        Ticks since the start of the piece.
+    voice : int
+        Index of the voice, from 0, or `FAULT_VOICE`.
+    note : int
+        MIDI note, 0–127, that was started by an `On`.
+    """
 
     tick: int
     voice: int
@@ -74,7 +91,19 @@ class Off:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A controller of a voice moves: MIDI controller number and value, both 0–127."""
+    """A controller of a voice changes.
+
+    Parameters
+    ----------
+    tick : int
+        Ticks since the start of the piece.
+    voice : int
+        Index of the voice, from 0.
+    controller : int
+        MIDI controller number, 0–127.
+    value : int
+        Its value, 0–127.
+    """
 
     tick: int
     voice: int
@@ -84,7 +113,17 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Bend:
-    """A voice's pitch bend moves, in semitones from the struck key."""
+    """The pitch bend of a voice changes.
+
+    Parameters
+    ----------
+    tick : int
+        Ticks since the start of the piece.
+    voice : int
+        Index of the voice, from 0.
+    semitones : float
+        Semitones from the MIDI note that sounds, -2 to 2.
+    """
 
     tick: int
     voice: int
@@ -93,7 +132,17 @@ class Bend:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A text: a marker of the whole piece, or (with `voice`) a text of that voice's track."""
+    """A text.
+
+    Parameters
+    ----------
+    tick : int
+        Ticks since the start of the piece.
+    text : str
+        The text.
+    voice : int, optional
+        The voice in whose MIDI track it is a text event; by default it is a marker of the piece.
+    """
 
     tick: int
     text: str
@@ -102,22 +151,22 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The numbers behind one slot, for whoever shows or sends them.
+    """The numbers of one slot.
 
     Parameters
     ----------
     tick : int
-        Where the slot begins.
+        The tick at which the slot begins.
     step : int
-        The last step that fell into the slot.
+        The last step in the slot.
     seconds : float
-        That step's time, seconds since the run's start.
+        The time of that step, in seconds since the start of the run.
     norms : tuple of float
-        One norm a voice, finite: a voice without one repeats its last (0.0 before any).
+        The norm of each voice, finite; the last one (0.0 before any) where it has none now.
     levels : tuple of float
-        The same on a log scale over the voice's range, 0–1.
-    loss : float or None
-        The last loss in the slot, where there was a finite one.
+        The same on a log scale over the range of each voice, 0–1.
+    loss : float, optional
+        The last finite loss in the slot.
     """
 
     tick: int
@@ -130,18 +179,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something wrong that is heard, as OSC and the terminal tell it.
+    """A fault, as OSC and the terminal show it.
 
     Parameters
     ----------
     tick : int
-        Where it is announced.
+        The tick at which its sound is due; the sound itself may have to wait.
     kind : str
-        One of `gradmidi.faults.KINDS`.
+        The kind of fault, as ``"nan"`` or ``"exploding"``.
     layer : str
-        The layer's name; empty where the fault is the whole run's.
+        The layer's name; empty where the fault is of the whole run.
     step : int
-        The step it was seen at.
+        The step at which it was found.
     value : float
         The norm at that step; may be nan or inf.
     """
@@ -155,7 +204,17 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The piece is over at `tick`, after `steps` steps that took `seconds`."""
+    """The end of the piece.
+
+    Parameters
+    ----------
+    tick : int
+        Ticks since the start of the piece.
+    steps : int
+        The last step of the run.
+    seconds : float
+        The time of that step, in seconds since the start of the run.
+    """
 
     tick: int
     steps: int
@@ -163,3 +222,47 @@ class End:
 
 
 Event = On | Off | Control | Bend | Mark | Step | Fault | End
+
+_RANK: dict[type, int] = {
+    Step: 0,
+    Off: 1,
+    Mark: 2,
+    Fault: 3,
+    Control: 4,
+    Bend: 5,
+    On: 6,
+    End: 7,
+}
+
+
+class Agenda:
+    """Events to come, in order of ticks; at equal ticks by type, then in the order added.
+
+    Examples
+    --------
+    >>> agenda = Agenda()
+    >>> agenda.add(Off(20, 0, 60), On(10, 0, 60, 80, 60.0), Off(10, 0, 62))
+    >>> [type(event).__name__ for event in agenda.until(20)]
+    ['Off', 'On']
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, int, Event]] = []
+        self._count = 0
+
+    def add(self, *events: Event) -> None:
+        """Add events."""
+        for event in events:
+            self._count += 1
+            heapq.heappush(self._heap, (event.tick, _RANK[type(event)], self._count, event))
+
+    def until(self, tick: int) -> list[Event]:
+        """Remove and return the events before `tick`, in order."""
+        due: list[Event] = []
+        while self._heap and self._heap[0][0] < tick:
+            due.append(heapq.heappop(self._heap)[3])
+        return due
+
+    def rest(self) -> list[Event]:
+        """Remove and return every event, in order."""
+        return self.until(1 << 62)

@@ -1,31 +1,189 @@
-"""The law from a norm to a pitch: steps of a scale above home, what rounding took, rhythms.
+"""Pitch: note names, scales and hertz, and the law from a norm to a pitch.
 
-Pure functions: what a norm sounds as depends on the preset and on the voice's home alone.
+The functions depend on a preset's ``[pitch]`` and on where a voice's home lies; they have no state.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gradmidi.music.preset import Preset
+from gradmidi.base.table import key
+from gradmidi.errors import PresetError
 
 __all__ = [
-    "DRUM_GRID",
-    "DRUM_HOME",
+    "SCALES",
+    "Pitch",
     "Tone",
-    "euclid",
+    "hz_to_pitch",
+    "level",
+    "note_name",
+    "note_number",
+    "pitch_to_hz",
     "rail",
-    "reach",
+    "scale_notes",
+    "sound_of",
     "steps_above",
-    "struck",
     "tone",
 ]
 
-DRUM_GRID = 32
-"""Places in a slot that a drum may be struck at."""
+HIGHEST_HZ = 20_000.0
+"""The law ``hz`` is silent above this."""
 
-DRUM_HOME = 9
-"""Strokes a slot of a drum at home, of the 17 (every other place and one) that it has at most."""
+_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+_NOTE = re.compile(r"([A-Ga-g])([#b]?)(-?\d+)")
+
+SCALES = {
+    "major": (0, 2, 4, 5, 7, 9, 11),
+    "minor": (0, 2, 3, 5, 7, 8, 10),
+    "major pentatonic": (0, 2, 4, 7, 9),
+    "minor pentatonic": (0, 3, 5, 7, 10),
+    "whole tone": (0, 2, 4, 6, 8, 10),
+    "minor triad": (0, 3, 7),
+    "chromatic": tuple(range(12)),
+}
+"""Semitones above the root of every scale a preset may name."""
+
+
+def note_number(name: str) -> int:
+    """Read a note's name as its MIDI number (C4 is 60, A4 is 69).
+
+    Parameters
+    ----------
+    name : str
+        Letter A–G, an optional ``#`` or ``b``, the octave: ``"C3"``, ``"F#4"``, ``"Bb-1"``.
+
+    Returns
+    -------
+    int
+        0–127.
+
+    Raises
+    ------
+    PresetError
+        If it is no note's name or outside 0–127.
+
+    Examples
+    --------
+    >>> note_number("A4"), note_number("E1"), note_number("Bb3")
+    (69, 28, 58)
+    """
+    match = _NOTE.fullmatch(name.strip())
+    if match is None:
+        raise PresetError(f"{name!r} is no note; write a letter and an octave, as in 'C3' or 'F#4'")
+    letter, accidental, octave = match.groups()
+    shift = {"": 0, "#": 1, "b": -1}[accidental]
+    number = _LETTERS[letter.upper()] + shift + 12 * (int(octave) + 1)
+    if not 0 <= number <= 127:
+        raise PresetError(f"{name!r} is outside MIDI's notes, C-1 to G9")
+    return number
+
+
+def note_name(number: int) -> str:
+    """Name a MIDI note, with sharps.
+
+    Examples
+    --------
+    >>> note_name(60), note_name(58)
+    ('C4', 'A#3')
+    """
+    return f"{_NAMES[number % 12]}{number // 12 - 1}"
+
+
+def pitch_to_hz(pitch: float) -> float:
+    """Turn a (fractional) MIDI note into hertz, A4 = 440 Hz, equal temperament.
+
+    Examples
+    --------
+    >>> pitch_to_hz(69.0)
+    440.0
+    """
+    return 440.0 * math.exp2((pitch - 69.0) / 12.0)
+
+
+def hz_to_pitch(hz: float) -> float:
+    """Turn hertz (above zero) into a fractional MIDI note.
+
+    Examples
+    --------
+    >>> hz_to_pitch(880.0)
+    81.0
+    """
+    return 69.0 + 12.0 * math.log2(hz / 440.0)
+
+
+def scale_notes(scale: str, low: int, high: int) -> tuple[int, ...]:
+    """List every note of a scale from `low` to `high`, both included.
+
+    Parameters
+    ----------
+    scale : str
+        Root and scale, as in ``"A minor pentatonic"``; see `SCALES`.
+    low, high : int
+        MIDI notes, 0–127.
+
+    Returns
+    -------
+    tuple of int
+        Ascending MIDI notes.
+
+    Raises
+    ------
+    PresetError
+        If the root is no note letter or the scale is not known.
+
+    Examples
+    --------
+    >>> scale_notes("A minor pentatonic", 57, 69)
+    (57, 60, 62, 64, 67, 69)
+    """
+    root, _, kind = scale.strip().partition(" ")
+    match = re.fullmatch(r"([A-Ga-g])([#b]?)", root)
+    steps = SCALES.get(kind.strip().lower())
+    if match is None or steps is None:
+        known = ", ".join(SCALES)
+        raise PresetError(f"{scale!r} is no scale; write a root and one of: {known}")
+    letter, accidental = match.groups()
+    tonic = _LETTERS[letter.upper()] + {"": 0, "#": 1, "b": -1}[accidental]
+    members = {(tonic + step) % 12 for step in steps}
+    return tuple(note for note in range(low, high + 1) if note % 12 in members)
+
+
+@dataclass(frozen=True, slots=True)
+class Pitch:
+    """``[pitch]``: the law from a norm to a pitch."""
+
+    law: str = key(
+        "log",
+        "log: equal ratios are equal steps; hz: hz[0] + hz[1] * norm hertz",
+        choices=("log", "hz"),
+    )
+    hz: tuple[float, ...] = key(
+        (200.0, 100.0), "the two numbers of the law hz", length=2, least=0.0, most=20000.0
+    )
+    step: float = key(
+        2.0, "factor in norm that moves a voice by one step of the scale", least=1.01, most=10.0
+    )
+    scale: str = key("A minor pentatonic", "root and scale")
+    reference: str | float = key(
+        "first", "the norm that sounds at home: first (the voice's own first), or a number"
+    )
+    residue: str = key(
+        "brightness",
+        "what carries the remainder after rounding to the scale: brightness (CC 74), "
+        "bend (exact pitch) or off",
+        choices=("brightness", "bend", "off"),
+    )
+    range: tuple[str, ...] = key(
+        ("E1", "A7"), "lowest and highest note; beyond them a voice stays there", length=2
+    )
+
+    @property
+    def notes(self) -> tuple[int, ...]:
+        """Every note of the scale within the range, ascending."""
+        low, high = (note_number(name) for name in self.range)
+        return scale_notes(self.scale, low, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +193,11 @@ class Tone:
     Parameters
     ----------
     note : int
-        The key, 0–127.
+        The nearest MIDI note, 0–127.
     pitch : float
-        The pitch meant, a fractional MIDI note.
+        The exact pitch that is meant, a fractional MIDI note.
     residue : float
-        What rounding took away, in steps of the scale: -0.5 to 0.5.
+        The remainder after rounding, in steps of the scale: -0.5 to 0.5.
     steps : int
         Steps of the scale above home.
     """
@@ -51,95 +209,72 @@ class Tone:
 
     @property
     def brightness(self) -> int:
-        """The residue as a controller value, 0–127: one step over the whole of it."""
+        """The residue as a controller value: one step of the scale is the whole of 0–127."""
         return min(127, max(0, round((self.residue + 0.5) * 127)))
 
 
 def rail(residue: str) -> float:
-    """Tell how far past its last note, in steps, a voice still follows its norm."""
+    """Return how many steps beyond its last note a voice still follows its norm."""
     return 0.5 if residue == "brightness" else 0.0
 
 
-def reach(style: str, notes: Sequence[int], home: int) -> tuple[Sequence[int], int]:
-    """Tell which notes of the scale a voice moves over, and the index of its home in them.
-
-    Where rhythm carries the norm there are as many as there are numbers of strokes.
-
-    Examples
-    --------
-    >>> reach("drums", range(28, 106), 20)
-    (range(40, 57), 8)
-    """
-    if style != "drums":
-        return notes, home
-    low = max(0, home - (DRUM_HOME - 1))
-    return notes[low : home + DRUM_HOME], home - low
+def steps_above(law: Pitch, norm: float, reference: float) -> float:
+    """Return how many steps of the scale a norm is above its reference; both finite, above 0."""
+    return (math.log(norm) - math.log(reference)) / math.log(law.step)
 
 
-def struck(preset: Preset, homes: Sequence[int]) -> tuple[int, ...]:
-    """Tell the MIDI note that each voice strikes at home: that home, or a drum's one key.
+def tone(law: Pitch, notes: Sequence[int], home: int, steps: float) -> Tone:
+    """Find the tone `steps` (exact, not rounded) above home, by the law ``log``.
+
+    `notes` are the notes a voice moves over, ascending; `home` is the index of its home in them.
 
     Examples
     --------
-    >>> from gradmidi.music.preset import load
-    >>> struck(load("drums"), (48, 60, 72, 84))
-    (36, 45, 37, 42)
-    """
-    if preset.time.style != "drums":
-        return tuple(homes)
-    keys = preset.voices.keys
-    return tuple(keys[voice * len(keys) // len(homes)] for voice in range(len(homes)))
-
-
-def euclid(hits: int, places: int, turn: int = 0) -> tuple[int, ...]:
-    """Spread `hits` over `places` as evenly as they can be, turned by `turn`.
-
-    After G. Toussaint, "The Euclidean algorithm generates traditional musical rhythms" (2005).
-
-    Examples
-    --------
-    >>> euclid(3, 8)
-    (0, 2, 5)
-    """
-    return tuple(sorted((hit * places // hits + turn) % places for hit in range(hits)))
-
-
-def steps_above(preset: Preset, norm: float, reference: float) -> float:
-    """Tell how many steps of the scale a norm is above its reference, both above 0, finite."""
-    return (math.log(norm) - math.log(reference)) / math.log(preset.pitch.step)
-
-
-def tone(preset: Preset, notes: Sequence[int], home: int, steps: float) -> Tone:
-    """Find what sounds `steps` (exact, not rounded) above a voice's home, by the log law.
-
-    Parameters
-    ----------
-    preset : Preset
-        Says where the residue goes.
-    notes : sequence of int
-        The scale within the range, ascending.
-    home : int
-        Index into `notes` of the voice's home.
-    steps : float
-        As `steps_above` gives it.
-
-    Returns
-    -------
-    Tone
-
-    Examples
-    --------
-    >>> from gradmidi.music.preset import load
-    >>> p = load("pentatonic")
-    >>> tone(p, p.notes, p.notes.index(48), 1.0).note
+    >>> pitch = Pitch()
+    >>> tone(pitch, pitch.notes, pitch.notes.index(48), 1.0).note
     50
     """
-    edge = rail(preset.pitch.residue)
+    edge = rail(law.residue)
     place = min(max(home + steps, -edge), len(notes) - 1 + edge)
     index = min(max(math.floor(place + 0.5), 0), len(notes) - 1)
     residue = place - index
     pitch = float(notes[index])
-    if preset.pitch.residue == "bend" and residue:
+    if law.residue == "bend" and residue:
         beside = min(max(index + (1 if residue > 0 else -1), 0), len(notes) - 1)
         pitch += abs(residue) * (notes[beside] - notes[index])
     return Tone(notes[index], pitch, residue, index - home)
+
+
+def sound_of(
+    law: Pitch, notes: Sequence[int], home: int, norm: float, reference: float
+) -> Tone | None:
+    """Find the tone of a norm by either law; None for a rest.
+
+    Zero, no gradient, nan and inf are rests; so is, by the law ``log``, a reference of nan (none
+    yet), and by the law ``hz`` a pitch above 20 kHz.
+
+    Examples
+    --------
+    >>> round(sound_of(Pitch(law="hz"), (), 0, 2.4, math.nan).pitch)
+    69
+    """
+    if not 0.0 < norm < math.inf:
+        return None
+    if law.law == "hz":
+        base, factor = law.hz
+        hz = base + factor * norm
+        if not 0.0 < hz <= HIGHEST_HZ:
+            return None
+        pitch = hz_to_pitch(hz)
+        return Tone(min(max(round(pitch), 0), 127), pitch, 0.0, 0)
+    if math.isnan(reference):
+        return None
+    return tone(law, notes, home, steps_above(law, norm, reference))
+
+
+def level(law: Pitch, notes: Sequence[int], home: int, norm: float, reference: float) -> float:
+    """Return where a norm lies in a voice's range on a log scale, 0 to 1; 0 where it has none."""
+    if norm <= 0.0 or math.isnan(reference):
+        return 0.0
+    steps = steps_above(law, norm, reference)
+    return min(max((home + steps) / (len(notes) - 1), 0.0), 1.0)

@@ -1,8 +1,8 @@
-"""A preset: how norms become music, as frozen, validated values read from TOML.
+"""Presets: how norms become music, as frozen, validated values read from TOML.
 
-Every number that a preset can change is a field here, with its default, its range and its
-meaning; `docs/presets.md` is generated from these fields. A preset never names a port, a
-channel or a cable: those are the rig's.
+Every key is a field with its default, its range and its meaning; `docs/presets.md` is generated
+from these fields. Those of ``[time]``, ``[pitch]`` and ``[faults]`` are in `styles`, `pitch` and
+`detection.limits`. Ports and channels are in the rig, never in a preset.
 """
 
 import dataclasses
@@ -17,115 +17,43 @@ from typing import Any
 from gradmidi.base.table import key, section, shown
 from gradmidi.detection.limits import Faults
 from gradmidi.errors import PresetError
-from gradmidi.music.events import PPQ
-from gradmidi.music.scale import note_number, scale_notes
+from gradmidi.music.pitch import Pitch, note_number
+from gradmidi.music.styles import STYLES, Part, Style, Time
 
 __all__ = [
     "Loudness",
-    "Pitch",
     "Preset",
     "Sound",
-    "Time",
     "Voices",
-    "describe",
+    "lines",
     "load",
     "names",
     "parse",
 ]
 
 DOUBLINGS = 8
-"""How far, in doublings, a norm must be able to move either way before the rail."""
-
-
-@dataclass(frozen=True, slots=True)
-class Time:
-    """``[time]``: tempo, the length of a slot, and how the notes of a slot lie in it."""
-
-    tempo: float = key(120.0, "quarter notes a minute", least=20, most=300)
-    slot: str = key(
-        "1/16",
-        "length of a slot, a note value (chord, hold)",
-        choices=("1/1", "1/2", "1/4", "1/8", "1/16", "1/32"),
-    )
-    style: str = key(
-        "chord",
-        "chord: together, a little staggered; arpeggio: one after another, then a rest; "
-        "hold: only changes sound; drums: strokes spread over the slot, one more a step",
-        choices=("chord", "arpeggio", "hold", "drums"),
-    )
-    gate: float = key(0.9, "share of the slot that a note of a chord lasts", least=0.05, most=1.0)
-    stagger: float = key(
-        25.0,
-        "ms between the voices of a slot, at the most (chord, hold; never past half a slot in all)",
-        least=0.0,
-        most=100.0,
-    )
-    note: int = key(10, "ticks a note of an arpeggio lasts (480 a quarter)", least=1, most=1920)
-    rest: int = key(20, "ticks of silence after an arpeggio", least=0, most=1920)
-    rate: float = key(
-        10.0,
-        "times a second that a voice may speak in wall time, at the most; steps that come "
-        "faster are gathered",
-        least=0.1,
-        most=100.0,
-    )
-
-    @property
-    def tick_seconds(self) -> float:
-        """Seconds in one tick."""
-        return 60.0 / (self.tempo * PPQ)
-
-    def slot_ticks(self, voices: int) -> int:
-        """Ticks in one slot of `voices` voices."""
-        if self.style == "arpeggio":
-            return voices * self.note + self.rest
-        return 4 * PPQ // int(self.slot.removeprefix("1/"))
-
-
-@dataclass(frozen=True, slots=True)
-class Pitch:
-    """``[pitch]``: the law from a norm to a pitch."""
-
-    law: str = key(
-        "log",
-        "log: equal ratios are equal steps; hz: hz[0] + hz[1] * norm hertz",
-        choices=("log", "hz"),
-    )
-    hz: tuple[float, ...] = key(
-        (200.0, 100.0), "the two numbers of the law hz", length=2, least=0.0, most=20000.0
-    )
-    step: float = key(
-        2.0, "factor in norm that moves a voice by one step of the scale", least=1.01, most=10.0
-    )
-    scale: str = key("A minor pentatonic", "root and scale")
-    reference: str | float = key(
-        "first", "the norm that sounds at home: first (the voice's own first), or a number"
-    )
-    residue: str = key(
-        "brightness",
-        "where the part that rounding to the scale takes away goes: brightness (CC 74), "
-        "bend (exact pitch) or off",
-        choices=("brightness", "bend", "off"),
-    )
-    range: tuple[str, ...] = key(
-        ("E1", "A7"), "lowest and highest note; beyond, a voice stays at the rail", length=2
-    )
+"""So many doublings must fit into the range above and below every home."""
 
 
 @dataclass(frozen=True, slots=True)
 class Voices:
-    """``[voices]``: how many, and where each is at home."""
+    """``[voices]``: how many there are, and the home of each."""
 
-    most: int = key(15, "layers beyond this many share voices", least=1, most=60)
+    most: int = key(15, "most voices; where there are more layers, layers share", least=1, most=60)
     home: tuple[str, ...] = key(
-        ("C3", "C6"), "home of the first and of the last voice; the rest spread between", length=2
+        ("C3", "C6"),
+        "home of the first and of the last voice; those of the others lie evenly between",
+        length=2,
     )
     programs: tuple[int, ...] = key(
-        (), "General MIDI programs (1-128), spread over the voices by depth", least=1, most=128
+        (),
+        "General MIDI programs (1-128), spread over the voices, first to last",
+        least=1,
+        most=128,
     )
     keys: tuple[int, ...] = key(
         (36, 41, 45, 39),
-        "MIDI notes of the style drums, spread over the voices by depth",
+        "MIDI notes of the style drums, spread over the voices, first to last",
         least=0,
         most=127,
     )
@@ -137,7 +65,7 @@ class Loudness:
 
     velocity: int = key(80, "velocity of a voice at home", least=1, most=127)
     per_step: float = key(
-        2.0, "velocity gained a step of the scale above home", least=0.0, most=20.0
+        2.0, "velocity added for each step of the scale above home", least=0.0, most=20.0
     )
     range: tuple[int, ...] = key(
         (48, 112), "lowest and highest velocity", length=2, least=1, most=127
@@ -146,32 +74,32 @@ class Loudness:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """``[sound]``: the synth's timbre, envelope, place and output."""
+    """``[sound]``: the synth's timbre, envelope, panning and output."""
 
     partials: tuple[float, ...] = key(
         (1.0, 0.4, 0.2), "amplitude of each harmonic partial", least=0.0, most=1.0
     )
     decay: tuple[float, ...] = key(
         (0.0, 0.25, 0.12),
-        "seconds in which each partial falls to 1/e; 0: it does not decay",
+        "seconds in which each partial falls to 1/e (37 %); 0: it does not decay",
         least=0.0,
         most=60.0,
     )
     contrast: float = key(
         0.35,
-        "how hollow every second voice is, so that neighbours differ: what its even partials lose",
+        "share that the even partials of every second voice lose, so that neighbours differ",
         least=0.0,
         most=1.0,
     )
     brightness: float = key(
-        0.6, "how far brightness moves the upper partials, 0 to 1", least=0.0, most=1.0
+        0.6, "how much brightness (CC 74) changes the upper partials", least=0.0, most=1.0
     )
     attack: float = key(5.0, "ms of raised-cosine attack", least=0.0, most=200.0)
     release: float = key(40.0, "ms of raised-cosine release", least=0.0, most=2000.0)
     pan: float = key(
-        0.8, "how wide the voices stand, first left to last right, 0 to 1", least=0.0, most=1.0
+        0.8, "width of the panning, first voice left to last voice right", least=0.0, most=1.0
     )
-    gain: float = key(0.0, "dB on everything", least=-60.0, most=24.0)
+    gain: float = key(0.0, "dB added to everything", least=-60.0, most=24.0)
     channels: int = key(2, "1: mono, 2: stereo", least=1, most=2)
     limiter: bool = key(True, "a soft limiter on the sum")
     format: str = key(
@@ -183,11 +111,28 @@ class Sound:
 class Preset:
     """How norms become music: one TOML file, validated once.
 
+    Parameters
+    ----------
+    name : str
+        What the preset is called: the file's name without its ending.
+    title : str
+        What it is, in one line.
+    use : str, default ""
+        When to use it, in one line.
+    time, pitch, voices, loudness, sound, faults : Time, Pitch, Voices, Loudness, Sound, Faults
+        The file's tables. docs/presets.md lists every key with its unit, range and default.
+
     Raises
     ------
     PresetError
-        If two values cannot stand together: homes that leave no room for eight doublings,
-        a range turned around.
+        If two values exclude each other: homes that leave no room for eight doublings, or a
+        range whose first value is the larger.
+
+    Examples
+    --------
+    >>> preset = load("pentatonic")
+    >>> preset.pitch.step, preset.faults.spike
+    (2.0, 8.0)
     """
 
     name: str
@@ -201,6 +146,8 @@ class Preset:
     faults: Faults = field(default_factory=Faults)
 
     def __post_init__(self) -> None:
+        if self.time.style not in STYLES:
+            self._refuse("time.style", self.time.style, f"one of: {', '.join(STYLES)}")
         low, high = (note_number(name) for name in self.pitch.range)
         if low >= high:
             self._refuse("pitch.range", self.pitch.range, "a low note, then a higher one")
@@ -219,8 +166,9 @@ class Preset:
             self._refuse("pitch.reference", self.pitch.reference, "'first' or a number above 0")
         if isinstance(self.pitch.reference, float) and not (0.0 < self.pitch.reference < math.inf):
             self._refuse("pitch.reference", self.pitch.reference, "'first' or a number above 0")
-        if self.time.style == "drums" and not self.voices.keys:
-            self._refuse("voices.keys", self.voices.keys, "one key at least, with the style drums")
+        if self.style.strokes_at_home and not self.voices.keys:
+            allowed = f"one key at least, with the style {self.time.style}"
+            self._refuse("voices.keys", self.voices.keys, allowed)
         if self.pitch.law == "log":
             self._check_room(low, high, first, last)
 
@@ -241,13 +189,17 @@ class Preset:
         raise PresetError(f"preset {self.name}: {name} = {shown(value)}; allowed is {allowed}")
 
     @property
+    def style(self) -> Style:
+        """The style that ``time.style`` names."""
+        return STYLES[self.time.style]
+
+    @property
     def notes(self) -> tuple[int, ...]:
         """Every note of the scale within the range, ascending."""
-        low, high = (note_number(name) for name in self.pitch.range)
-        return scale_notes(self.pitch.scale, low, high)
+        return self.pitch.notes
 
     def home_notes(self, voices: int) -> tuple[int, ...]:
-        """Where each of `voices` voices is at home: notes of the scale, ascending.
+        """Return the home of each of `voices` voices: notes of the scale, ascending.
 
         Examples
         --------
@@ -262,16 +214,34 @@ class Preset:
             wanted = [(first + last) / 2]
         return tuple(min(notes, key=lambda note: (abs(note - want), note)) for want in wanted)
 
+    def parts(self, voices: int) -> tuple[Part, ...]:
+        """Return what stays the same for each of `voices` voices through a piece."""
+        style, notes = self.style, self.notes
+        homes = self.home_notes(voices)
+        keys = style.keys(homes, self.voices.keys)
+        slot_ticks = style.slot_ticks(self.time, voices)
+        return tuple(
+            Part(
+                voice,
+                *style.reach(notes, notes.index(home)),
+                key,
+                style.offset(self.time, voice, voices),
+                slot_ticks,
+                self.time,
+            )
+            for voice, (home, key) in enumerate(zip(homes, keys, strict=True))
+        )
+
 
 def _folder() -> Path:
-    """Where the shipped presets lie: inside the wheel, or beside an editable install."""
+    """Return the folder of the shipped presets: in the package, or beside it in a checkout."""
     here = Path(__file__).parent.parent
     inside = here / "presets"
     return inside if inside.is_dir() else here.parent / "presets"
 
 
 def names() -> tuple[str, ...]:
-    """Name the presets that ship with gradmidi, sorted.
+    """Return the names of the presets that ship with gradmidi, sorted.
 
     Examples
     --------
@@ -296,8 +266,8 @@ def load(preset: "str | Path | Preset") -> Preset:
     Raises
     ------
     PresetError
-        If there is no such preset, or it holds an unknown key, a wrong type or a value out
-        of range; the message names file, key, value and what is allowed.
+        If there is no such preset, or it holds an unknown key, a wrong type or a value that is
+        not allowed; the message names the file, the key, the value and what is allowed.
 
     Examples
     --------
@@ -323,14 +293,8 @@ def load(preset: "str | Path | Preset") -> Preset:
     return parse(table, path.stem, str(path))
 
 
-def describe(preset: Preset) -> Iterator[str]:
-    """Tell a preset in plain lines: what it is for, and every value in it.
-
-    Yields
-    ------
-    str
-        One line each, that makes sense on its own.
-    """
+def lines(preset: Preset) -> Iterator[str]:
+    """Yield a preset as text: what it is for, then a line for every value in it."""
     yield f"{preset.name}: {preset.title}"
     if preset.use:
         yield preset.use
@@ -341,16 +305,11 @@ def describe(preset: Preset) -> Iterator[str]:
         for declared in dataclasses.fields(values):
             value = getattr(values, declared.name)
             yield f"{part.name}.{declared.name} = {shown(value)}: {declared.metadata['doc']}"
+    yield f"the style {preset.time.style}: {preset.style.about}"
 
 
 def parse(table: dict[str, Any], name: str, source: str) -> Preset:
-    """Build a preset from a TOML table; `source` is named in errors.
-
-    Raises
-    ------
-    PresetError
-        As `load`.
-    """
+    """Build a preset from a TOML table; `source` is named in errors."""
     sections: dict[str, Any] = {"name": name}
     kinds = {f.name: f.type for f in dataclasses.fields(Preset)}
     for word, value in table.items():

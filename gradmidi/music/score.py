@@ -1,7 +1,7 @@
-"""The one pipeline from a run log to events: faults, slots, composition, live and offline.
+"""The pipeline from a run log to events, live and offline: faults, slots, composition.
 
-No clock, port, file or randomness is in here: the same log and preset give the same events,
-whether the lines come from a file at once or from a training run one by one.
+It uses no clock, port, file or randomness: the same log and preset give the same events, whether
+the items come from a file at once or from a training run one by one.
 """
 
 import math
@@ -20,7 +20,7 @@ from gradmidi.music.voices import Voice, group
 __all__ = ["LONGEST_SECONDS", "Score", "compose", "fit", "score_of"]
 
 LONGEST_SECONDS = 180.0
-"""A file longer than this is fitted to it, unless its full length is asked for."""
+"""A longer piece is fitted to this length by default."""
 
 
 class Score:
@@ -33,17 +33,18 @@ class Score:
     preset : Preset
         How norms become music.
     time : {"step", "wall"}, default "step"
-        One slot every `per_slot` steps, or slots on a grid of seconds.
+        ``"step"``: one slot for every `per_slot` steps. ``"wall"``: slots on a grid of seconds.
     per_slot : int, default 1
-        Steps that share a slot; for ``time="wall"``, how many times a slot's own seconds.
+        Steps that share a slot; for ``time="wall"``, grid cells of one slot's length that do.
     patterns : mapping of str to str, optional
-        Voices in place of those in the header: name to a pattern over layer names.
+        The user's own voices: name to a pattern over layer names. By default those of the
+        header; where that has none, voices are made from the module tree.
     references : sequence of float, optional
-        The norm each voice is at home at.
+        The norm at which each voice is at home.
     legend : bool, default False
-        Put a key before the run.
+        Start with a legend: each voice at home, then one, then three doublings up.
     slots : Slots, optional
-        What gathers frames to slots, in place of what `time` says.
+        Collects frames to slots, in place of `time`.
 
     Attributes
     ----------
@@ -95,9 +96,9 @@ class Score:
         self._slots: Slots = slots or self.wall or StepSlots(per_slot)
 
     def feed(self, item: Item) -> list[Event]:
-        """Take the log's next item; return the events that now have their place."""
-        # What an item completes is composed before its norms can become references, so that a
-        # slot that is closed by the clock sounds as one that is closed by an item.
+        """Take the log's next item; return the events that are due."""
+        # The slot that an item completes is composed before the item's norms can become
+        # references: a slot sounds the same whether the clock or an item closes it.
         events: list[Event] = []
         if self.wall is not None and not isinstance(item, Header):
             events = self.advance(self.wall.index_of(item.t))
@@ -111,32 +112,32 @@ class Score:
         return events + self.composer.alarm(findings)
 
     def recall(self, item: Item) -> None:
-        """Take an item that was before anyone listened: it sets references and is not heard."""
+        """Take an item from before playing began: it sets references and makes no events."""
         self._watch.add(item)
         if isinstance(item, Frame):
             self.composer.observe(item.norms)
 
     def advance(self, index: int) -> list[Event]:
-        """Say that wall slot `index` has begun; return the events that now have their place.
+        """Close the slots of wall time before slot `index`; return the events that are due.
 
-        Live, time closes a slot; in a file, the next item does. Both give the same events. A
-        run that stalls is told in the slot after the one in which it is known.
+        Live, the clock closes a slot; in a file, the next item does. Both give the same events.
+        A stalled run sounds in the slot after the one in which it is found.
         """
         if self.wall is None:
             return []
         events: list[Event] = []
         while (due := self._watch.due) < index * self.wall.seconds:
-            events += self._over(min(self.wall.index_of(due) + 1, index))
+            events += self._close(min(self.wall.index_of(due) + 1, index))
             events += self.composer.alarm(self._watch.overdue(due))
-        return events + self._over(index)
+        return events + self._close(index)
 
-    def _over(self, index: int) -> list[Event]:
+    def _close(self, index: int) -> list[Event]:
         assert self.wall is not None
         events = self._composed(self.wall.until(index))
         return events + self.composer.rest(self.composer.start_of(index))
 
     def finish(self) -> list[Event]:
-        """Return what is left, and the end."""
+        """Return the remaining events and the end."""
         events = self._composed(self._slots.finish())
         events += self.composer.alarm(self._watch.finish())
         return [*events, *self.composer.finish(closed=self._closed)]
@@ -146,21 +147,9 @@ class Score:
 
 
 def fit(steps: int, slot_seconds: float, length: float | str | None) -> int:
-    """Find how many steps share a slot so that the piece is no longer than `length`.
+    """Return how many steps share a slot so that the piece is no longer than `length` seconds.
 
-    Parameters
-    ----------
-    steps : int
-        Steps of the run, or slots of its own time.
-    slot_seconds : float
-        Length of one slot.
-    length : float or "full" or None
-        Seconds; None is `LONGEST_SECONDS`; "full" gives each step its slot.
-
-    Returns
-    -------
-    int
-        1 or more.
+    `length` None is `LONGEST_SECONDS`; "full" gives each step a slot of its own.
 
     Examples
     --------
@@ -183,19 +172,13 @@ def score_of(
     patterns: Mapping[str, str] | None = None,
     legend: bool = False,
 ) -> Score:
-    """Make the score of a run on disk, fitted to `length` seconds.
-
-    Raises
-    ------
-    RunLogError
-        If the run has no steps.
-    """
+    """Make the score of a run on disk, fitted to `length` seconds; refuse a run without steps."""
     if not log.steps:
-        raise RunLogError(f"{log.path} holds no steps: nothing to hear yet")
+        raise RunLogError(f"{log.path} holds no steps yet: there is nothing to play")
     score = Score(log.header, preset, time=time, patterns=patterns, legend=legend)
     slots = log.steps if time == "step" else math.ceil(log.seconds / score.slot_seconds)
     if length != "full":
-        # The sound that ends a run is a part of the piece.
+        # The piece includes the sound of the run's end.
         tail = seconds_of(END) if preset.faults.sound else 0.0
         length = (LONGEST_SECONDS if length is None else float(length)) - tail
     per_slot = fit(slots, score.slot_seconds, length)
@@ -216,23 +199,36 @@ def compose(
     Parameters
     ----------
     run : RunLog or str
-        A run, or where it is.
+        A run, or the path of its folder or its ``run.jsonl``.
     preset : str or Preset, default "pentatonic"
-        How norms become music.
+        How norms become music: a preset, the name of a shipped one, or the path of a TOML file.
     time : {"step", "wall"}, default "step"
-        One slot a step, or the run's own timing.
+        ``"step"``: each step, or every n steps, has a slot. ``"wall"``: the run's own timing.
     length : float or "full", optional
-        Seconds to fit the piece to; by default it is fitted to three minutes if longer.
+        The longest the piece may be, in seconds; where it would be longer, several steps share a
+        slot. Default 180; ``"full"`` sets no limit.
 
     Yields
     ------
     Event
-        In order of ticks.
+        `On`, `Off`, `Control`, `Bend`, `Mark`, `Step`, `Fault` and at last `End`, in order of
+        ticks; one tick lasts ``preset.time.tick_seconds``.
 
     Raises
     ------
-    RunLogError, PresetError
-        If the run or the preset cannot be read.
+    RunLogError
+        If the run cannot be read or holds no steps.
+    PresetError
+        If the preset cannot be read.
+
+    Examples
+    --------
+    >>> import gradmidi, tempfile
+    >>> folder = tempfile.mkdtemp() + "/a"
+    >>> with gradmidi.record(folder, layers=["fc1"], files=()) as listener:
+    ...     listener.frame({"fc1": 0.45})
+    >>> [(e.tick, e.note) for e in gradmidi.compose(folder) if type(e).__name__ == "On"][0]
+    (0, 67)
     """
     log = run if isinstance(run, RunLog) else RunLog(run)
     score = score_of(log, load(preset), time=time, length=length)

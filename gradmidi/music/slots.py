@@ -1,13 +1,12 @@
-"""Frames to slots: the unit of musical time, by steps for files or by the clock for live.
+"""Frames to slots, the unit of musical time: by steps, or by the seconds of the log.
 
-Where several frames fall into one slot each layer keeps its largest norm (nan over inf over
-number over zero over none, which is what `numpy.maximum` does with `ABSENT` below zero), and
-every fault and mark is kept. A slot is handed on as soon as it is known to be complete.
+Where several frames share a slot, each layer keeps its largest norm, and every fault and mark is
+kept. nan is larger than inf, inf than any number, zero than no gradient: `numpy.maximum` with
+`ABSENT` below zero. A slot is returned as soon as it is complete.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -19,26 +18,26 @@ __all__ = ["Slot", "Slots", "StepSlots", "WallSlots"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
-    """What is heard at once.
+    """The frames that sound together.
 
     Parameters
     ----------
     index : int
-        From 0; the slot begins at tick ``index * slot_ticks``.
+        Index of the slot, from 0.
     step : int
-        The last step that fell into it.
+        The last step in it.
     seconds : float
-        That step's time.
+        The time of that step, in seconds of the log.
     norms : ndarray of float64, shape (layers,)
         The largest norm of each layer; see `gradmidi.log.ABSENT`.
     loss : float or None
         The last finite loss in it.
     frames : int
-        How many frames fell into it.
+        How many frames are in it.
     findings : tuple of Finding
-        Every fault that was found in it.
+        Every fault found in it.
     marks : tuple of str
-        Every mark that fell into it.
+        Every mark in it.
     """
 
     index: int
@@ -51,65 +50,43 @@ class Slot:
     marks: tuple[str, ...] = ()
 
 
-class Slots(Protocol):
-    """Turns frames into slots."""
-
-    def add(self, frame: Frame, findings: Sequence[Finding]) -> Slot | None:
-        """Take a frame; return the slot that is complete now, if one is."""
-
-    def mark(self, text: str) -> None:
-        """Take a mark; it goes to the slot of the next frame."""
-
-    def finish(self) -> Slot | None:
-        """Return what is left."""
-
-
-class _Gathering:
-    """The slot that is being filled."""
+class Slots:
+    """Collects frames to slots: the base class of `StepSlots` and `WallSlots`."""
 
     def __init__(self) -> None:
         self._slot: Slot | None = None
         self._marks: tuple[str, ...] = ()
 
+    def add(self, frame: Frame, findings: Sequence[Finding]) -> Slot | None:
+        """Add a frame; return the slot that this completes, if any."""
+        raise NotImplementedError
+
     def mark(self, text: str) -> None:
+        """Add a mark to the slot of the next frame."""
         self._marks += (text,)
 
-    def _fill(self, index: int, frame: Frame, findings: Sequence[Finding]) -> Slot:
-        held = self._slot
-        if held is None:
-            slot = Slot(
-                index,
-                frame.step,
-                frame.t,
-                frame.norms,
-                frame.loss,
-                1,
-                tuple(findings),
-                self._marks,
-            )
-        else:
-            loss = frame.loss
-            slot = Slot(
-                index,
-                frame.step,
-                frame.t,
-                np.maximum(held.norms, frame.norms),
-                held.loss if loss is None else loss,
-                held.frames + 1,
-                (*held.findings, *findings),
-                held.marks + self._marks,
-            )
-        self._marks = ()
-        self._slot = slot
-        return slot
-
     def finish(self) -> Slot | None:
+        """Return the slot that is not complete yet, if any."""
         slot, self._slot = self._slot, None
         return slot
 
+    def _fill(self, index: int, frame: Frame, findings: Sequence[Finding]) -> Slot:
+        """Add a frame to the slot that is not complete yet, or start one at `index`."""
+        slot, norms, loss = self._slot, frame.norms, frame.loss
+        frames, marks = 1, self._marks
+        if slot is not None:
+            norms = np.maximum(slot.norms, norms)
+            loss = slot.loss if loss is None else loss
+            frames = slot.frames + 1
+            findings = (*slot.findings, *findings)
+            marks = slot.marks + marks
+        self._marks = ()
+        self._slot = Slot(index, frame.step, frame.t, norms, loss, frames, tuple(findings), marks)
+        return self._slot
 
-class StepSlots(_Gathering):
-    """One slot every `frames` frames: deterministic, for files.
+
+class StepSlots(Slots):
+    """One slot for every `frames` frames.
 
     Examples
     --------
@@ -126,7 +103,7 @@ class StepSlots(_Gathering):
         self._index = 0
 
     def add(self, frame: Frame, findings: Sequence[Finding]) -> Slot | None:
-        """Take a frame; return the slot once it holds `frames` of them."""
+        """Add a frame; return the slot if it is full."""
         slot = self._fill(self._index, frame, findings)
         if slot.frames < self.frames:
             return None
@@ -134,16 +111,16 @@ class StepSlots(_Gathering):
         return self.finish()
 
 
-class WallSlots(_Gathering):
-    """Slots on a grid of seconds: a frame falls into the slot its time is in.
+class WallSlots(Slots):
+    """Slots on a grid of seconds.
 
     Parameters
     ----------
     seconds : float
         Length of a slot.
-    apart : int, default 1
-        A slot is filled at the earliest this many after the last one that was: frames that
-        come sooner are gathered in that one.
+    spacing : int, default 1
+        The least distance between two slots that have frames; frames in between share the slot
+        before.
 
     Examples
     --------
@@ -154,30 +131,30 @@ class WallSlots(_Gathering):
     0
     """
 
-    def __init__(self, seconds: float, apart: int = 1) -> None:
+    def __init__(self, seconds: float, spacing: int = 1) -> None:
         super().__init__()
         self.seconds = seconds
-        self.apart = apart
+        self.spacing = spacing
         self._index = 0
 
     def index_of(self, t: float) -> int:
-        """Find the slot that a time of the log, in seconds, lies in."""
+        """Return the index of the slot at `t` seconds of the log."""
         return int(t / self.seconds)
 
     def until(self, index: int) -> Slot | None:
-        """Say that slot `index` has begun: return the one that was filled before it, if any.
+        """Close the slots before `index`; return the one that has frames, if any.
 
-        A frame that comes later falls into slot `index` at the earliest.
+        Later frames go to slot `index` or a later one, also where their time is before it.
         """
         done = None
         if self._slot is not None and self._slot.index < index:
             done = self.finish()
-            self._index += self.apart
+            self._index += self.spacing
         self._index = max(self._index, index)
         return done
 
     def add(self, frame: Frame, findings: Sequence[Finding]) -> Slot | None:
-        """Take a frame; return the slot before it once the frame falls into a later one."""
+        """Add a frame; return the slot before it if the frame starts another one."""
         done = self.until(self.index_of(frame.t))
         self._fill(self._index, frame, findings)
         return done

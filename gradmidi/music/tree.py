@@ -1,9 +1,9 @@
-"""The module tree of a model, from the names and sizes of its layers alone, and where to cut it.
+"""The module tree of a model, from the names and sizes of its layers, and its division into bands.
 
-A tree is grown once: small norms and biases are folded into a neighbour, and a module that
-repeats is found to be a block. It is then cut level by level, all modules of a level together,
-as long as there is room; blocks are never cut, and where a level is too wide its modules go
-together in bands of near-equal size. Registration order is kept throughout.
+`grow` builds the tree: small norms and biases join a neighbour, and modules that repeat are
+marked as blocks. `cut` divides it level by level, all modules of a level at once, while the
+number of bands allows it. Blocks are never divided; where a level has too many modules,
+neighbours form bands of near-equal size. The order of registration is kept.
 """
 
 import re
@@ -17,7 +17,7 @@ __all__ = ["Band", "Node", "Path", "cut", "grow", "number_of"]
 Path = tuple[str, ...]
 
 SMALL = 0.01
-"""A norm, or what a module holds beside its children, is small below this share of the model."""
+"""A norm layer, or a module's own parameters, are small below this share of the model's."""
 
 _KERNELS = frozenset(side * side + bias for side in (3, 5, 7) for bias in (0, 1))
 _NORM = re.compile(r"norm|position|prelu|(?:^|_)(?:bn|ln|gn|ls|rms|bias|scale|pos|wpe)(?:\d|_|$)")
@@ -33,15 +33,15 @@ class Node:
     path : tuple of str
         Its qualified name, in components.
     start, stop : int
-        The layers it stands for: its own, and small neighbours that were folded into it.
+        The range of its layers, with small neighbours that joined it.
     parts : tuple of Node
-        What it is cut into; empty for a layer.
+        Its children; empty for a layer.
     weight : int
-        How many layers it holds, small ones not counted.
+        How many layers it has, without small ones.
     block : bool
-        Whether it is one of several modules that repeat: never cut.
+        Whether it is one of several modules that repeat; a block is never divided.
     has_blocks : bool
-        Whether a block lies inside it.
+        Whether it contains a block.
     """
 
     path: Path
@@ -54,16 +54,11 @@ class Node:
 
 
 Band = tuple[Node, ...]
-"""Neighbouring parts of one node that go together."""
+"""Neighbouring parts of one node that form one voice."""
 
 
 def number_of(component: str) -> tuple[str, str] | None:
-    """Split a numbered name, as ``layer1``, ``encoder_layer_3``, ``Mixed_5b`` or ``0``.
-
-    Returns
-    -------
-    tuple of str, or None
-        What stands before the number, and the number; None where there is none.
+    """Split a name that ends in a number into the text before it and the number, else None.
 
     Examples
     --------
@@ -75,45 +70,21 @@ def number_of(component: str) -> tuple[str, str] | None:
 
 
 def grow(paths: Sequence[Path], sizes: Sequence[int]) -> Node:
-    """Grow the tree of a model.
-
-    Parameters
-    ----------
-    paths : sequence of tuple of str
-        Each layer's qualified name, in components; at least one.
-    sizes : sequence of int
-        How many numbers each layer holds.
-
-    Returns
-    -------
-    Node
-        The root, over all layers.
-    """
+    """Build the tree of a model from its layers' qualified names and numbers of parameters."""
     return _grow(paths, sizes, sum(sizes), 0, len(paths), 0)
 
 
 def cut(root: Node, most: int) -> list[Band]:
-    """Cut a tree into at most `most` bands, in order.
+    """Divide a tree into at most `most` bands, in order.
 
-    Modules that hold further structure are cut first, level by level; then all rows of blocks
-    (or of layers) together. A level that does not fit is cut into as many bands as there is
-    room for, two for each module at the least, or else not at all.
-
-    Parameters
-    ----------
-    root : Node
-        As `grow` gives it.
-    most : int
-        1 or more.
-
-    Returns
-    -------
-    list of tuple of Node
+    Modules with further structure are divided first, level by level; then all rows of blocks (or
+    of layers) at once. A level that has too many parts is divided into as many bands as `most`
+    allows, at least two for each module; if that is not possible, it is not divided.
     """
     largest = max((node.weight for node in _walk(root) if node.block), default=0)
 
     def is_whole(node: Node) -> bool:
-        # Beside blocks, a stem or a head that is no larger than one of them stays whole too.
+        # A stem or a head that is no larger than a block is not divided either.
         return not node.parts or node.block or (not node.has_blocks and node.weight <= largest)
 
     bands: list[Band] = [(root,)]
@@ -146,11 +117,11 @@ def _walk(node: Node) -> Iterator[Node]:
 def _grow(
     paths: Sequence[Path], sizes: Sequence[int], total: int, start: int, stop: int, depth: int
 ) -> Node:
-    """Grow the node of the layers from `start` to `stop`, which share `depth` components."""
+    """Build the node of the layers from `start` to `stop`, which share `depth` components."""
     if stop - start == 1:
         return Node(paths[start], start, stop)
     parts: list[Node] = []
-    # A module's own parameters stand beside its children, under no component of their own.
+    # A module's own parameters are a part beside its children, without a component of its own.
     for own, run in groupby(range(start, stop), lambda i: paths[i][depth : depth + 1] or i):
         members = list(run)
         below = depth + isinstance(own, tuple)
@@ -167,13 +138,13 @@ def _grow(
         stop,
         tuple(parts),
         weight=sum(part.weight for part in parts),
-        # Experts repeat inside a block; they do not make it a row of blocks.
+        # Experts repeat inside a block; they are not a row of blocks.
         has_blocks=path[-1:] != ("experts",) and any(p.block or p.has_blocks for p in parts),
     )
 
 
 def _folded(parts: list[Node], sizes: Sequence[int], total: int, depth: int) -> list[Node]:
-    """Fold small layers into the part before them, or the first ones into the part after."""
+    """Join small layers to the part before them, or the first ones to the part after."""
     small = [_is_small(part, sizes, total, depth) for part in parts]
     if all(small):
         return parts
@@ -194,17 +165,17 @@ def _is_small(part: Node, sizes: Sequence[int], total: int, depth: int) -> bool:
     if len(part.path) == depth or _NORM.search(name[0].lower()):
         return True
     if depth == at == 0 and name[0][:1].isupper():
-        # What the model itself holds, as a class token, stands first under its class's name.
+        # The model's own parameters, such as a class token, come first, under its class's name.
         return True
-    # The last layer is what the model answers with, however small.
+    # The last layer is the model's output layer, even if it is small.
     return name[0].isdecimal() and 0 < at < len(sizes) - 1 and _fits_norm(sizes[at - 1], sizes[at])
 
 
 def _fits_norm(before: int, size: int) -> bool:
-    """Tell by size whether a layer can be the norm of the layer before it.
+    """Return whether a layer, by its size, can be the norm of the layer before it.
 
-    A norm holds two numbers a channel; the layer before it holds its fan-in for each channel,
-    which is rarely less than an eighth of the channels but where each has a kernel of its own.
+    A norm has two parameters for each channel; the layer before it has its fan-in for each. That
+    is rarely less than an eighth of the channels, except in depthwise convolutions.
     """
     channels, odd = divmod(size, 2)
     if odd or not channels:
@@ -214,7 +185,7 @@ def _fits_norm(before: int, size: int) -> bool:
 
 
 def _with_blocks(parts: list[Node], paths: Sequence[Path], depth: int) -> list[Node]:
-    """Mark the parts that repeat: two layers or more, no block inside, and a like beside them."""
+    """Mark the blocks: parts of two layers or more, without blocks inside, that repeat."""
     able = [part.weight > 1 and not part.has_blocks for part in parts]
     inside = [
         frozenset(path[depth + 1 :] for path in paths[part.start : part.stop]) for part in parts
@@ -235,7 +206,7 @@ def _with_blocks(parts: list[Node], paths: Sequence[Path], depth: int) -> list[N
 
 
 def _kind(path: Path, depth: int) -> str | None:
-    """Name the series that a part is numbered in, at its level."""
+    """Return a part's name at its level without its number; None where it has no number."""
     number = number_of(path[depth]) if len(path) > depth else None
     return None if number is None else number[0]
 
@@ -244,7 +215,7 @@ def _kind(path: Path, depth: int) -> str | None:
 
 
 def _shares(level: Sequence[Node], room: int) -> list[int]:
-    """Share the room: two bands each, then one more wherever a band is the heaviest."""
+    """Distribute `room` bands: two to each module, then one more where bands are the heaviest."""
     shares = [2] * len(level)
     for _ in range(room - sum(shares)):
         wanting = [i for i, node in enumerate(level) if shares[i] < len(node.parts)]
@@ -255,9 +226,9 @@ def _shares(level: Sequence[Node], room: int) -> list[int]:
 
 
 def _bands(node: Node, count: int) -> list[Band]:
-    """Cut a node's parts into `count` bands, as even by weight as whole parts allow."""
+    """Group a node's parts into `count` bands of weights as equal as whole parts allow."""
     parts = list(node.parts)
-    # What was folded into the node goes on with its first and its last part.
+    # Layers that joined the node join its first and its last part.
     parts[0] = replace(parts[0], start=node.start)
     parts[-1] = replace(parts[-1], stop=node.stop)
     sums = [0]

@@ -1,31 +1,40 @@
-"""Layers to voices: which layers sound as one, by the module tree or by the user's patterns."""
+"""Voices: which layers sound as one, by the module tree or by patterns; their norms."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+import numpy as np
+
 from gradmidi.errors import PresetError
 from gradmidi.log import Layer
+from gradmidi.log.combine import combine
 from gradmidi.music.tree import Band, Path, cut, grow, number_of
 
-__all__ = ["Voice", "group", "silent"]
+__all__ = ["Voice", "VoiceNorms", "group", "silent"]
 
 NAMES_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One layer, or a run of neighbouring layers, that sounds as one.
+    """One layer, or several layers that sound as one: one MIDI channel, track and OSC index.
 
     Parameters
     ----------
     index : int
-        From 0, first layer to last.
+        Index of the voice, from 0.
     name : str
-        What a person reads: the layer's name, or a short name for the run of layers.
+        The layer's name, a short name for several layers, or the name that the user gave.
     layers : tuple of int
         Indices into the run's layers, ascending.
+
+    Examples
+    --------
+    >>> Voice(0, "blocks.0-3", (0, 1, 2, 3)).layers
+    (0, 1, 2, 3)
     """
 
     index: int
@@ -39,22 +48,23 @@ def group(
     """Group a run's layers to voices.
 
     Up to `most` layers have a voice each. More are grouped along the module tree, which is read
-    from their names and sizes: whole levels are split together, blocks are never cut, small
-    norms and biases go with a neighbour, and modules that are too many share voices in bands of
-    near-equal size. Every layer is in exactly one voice, neighbours only, in order.
+    from their names and sizes: a whole level is split at once, blocks are never split, small
+    norms and biases join a neighbour, and where a level has too many modules, neighbours share
+    voices of near-equal size. Every layer is in exactly one voice, and the order is kept.
 
     With `patterns` the voices are the user's, in the order given. Each layer goes to the first
-    pattern that matches its name; one that no pattern matches is silent.
+    pattern that matches its name; a layer that no pattern matches is silent.
 
     Parameters
     ----------
     layers : sequence of Layer
-        In the order of registration.
+        The layers, in the order of registration.
     most : int
-        The most voices there may be, 1 or more.
+        The largest number of voices, 1 or more.
     patterns : mapping of str to str, optional
-        A voice's name to a pattern over layer names: ``*`` any text, dots included, ``?`` one
-        character, ``[ab]`` one of these; upper and lower case differ. Empty: none.
+        A voice's name to a pattern over layer names: ``*`` matches any text, dots included,
+        ``?`` one character, ``[ab]`` one of these; upper and lower case differ. An empty mapping
+        is the same as none.
 
     Returns
     -------
@@ -63,8 +73,8 @@ def group(
     Raises
     ------
     PresetError
-        If there are more patterns than `most`, or one matches no layer that an earlier one
-        has left.
+        If there are more patterns than `most`, or a pattern matches no layer, or only layers of
+        earlier patterns.
 
     Examples
     --------
@@ -82,19 +92,19 @@ def group(
     paths = [tuple(layer.name.split(".")) if layer.name else () for layer in layers]
     bands = cut(grow(paths, [layer.size for layer in layers]), most)
     names = _Names(paths)
-    told: Counter[str] = Counter()
+    used: Counter[str] = Counter()
     voices = []
     for index, band in enumerate(bands):
         name = names.of(band)
-        told[name] += 1
-        if told[name] > 1:
-            name = f"{name} ({told[name]})"
+        used[name] += 1
+        if used[name] > 1:
+            name = f"{name} ({used[name]})"
         voices.append(Voice(index, name, tuple(range(band[0].start, band[-1].stop))))
     return tuple(voices)
 
 
 def silent(layers: Sequence[Layer], voices: Sequence[Voice]) -> tuple[str, ...]:
-    """Name the layers that no voice has.
+    """Return the names of the layers that are in no voice.
 
     Examples
     --------
@@ -106,13 +116,57 @@ def silent(layers: Sequence[Layer], voices: Sequence[Voice]) -> tuple[str, ...]:
     return tuple(layer.name for index, layer in enumerate(layers) if index not in heard)
 
 
+class VoiceNorms:
+    """The norms of voices, and each voice's reference: the norm at which it sounds at home.
+
+    Parameters
+    ----------
+    voices : sequence of Voice
+        Which layers sound as one.
+    references : sequence of float, optional
+        A reference for each voice; nan, the default, is replaced by the voice's first finite
+        norm above zero.
+
+    Examples
+    --------
+    >>> norms = VoiceNorms([Voice(0, "a", (0, 1)), Voice(1, "b", (2,))])
+    >>> norms.observe(np.array([3.0, 4.0, np.inf]))
+    >>> norms.references
+    [5.0, nan]
+    """
+
+    def __init__(self, voices: Sequence[Voice], references: Sequence[float] | None = None) -> None:
+        self._layers = np.array([i for v in voices for i in v.layers], dtype=np.intp)
+        self._starts = np.cumsum([0, *(len(v.layers) for v in voices)][:-1], dtype=np.intp)
+        self.references = (
+            [math.nan] * len(voices) if references is None else [float(r) for r in references]
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether every voice has a reference."""
+        return not any(map(math.isnan, self.references))
+
+    def combined(self, norms: np.ndarray) -> np.ndarray:
+        """Return the norms of the voices, from those of the layers."""
+        return combine(norms, self._layers, self._starts)
+
+    def observe(self, norms: np.ndarray) -> None:
+        """Take a frame's norms as references of the voices that have none yet."""
+        if self.complete:
+            return
+        for voice, norm in enumerate(self.combined(norms).tolist()):
+            if math.isnan(self.references[voice]) and 0.0 < norm < math.inf:
+                self.references[voice] = norm
+
+
 def _by_patterns(
     layers: Sequence[Layer], most: int, patterns: Mapping[str, str]
 ) -> tuple[Voice, ...]:
     if len(patterns) > most:
         raise PresetError(
-            f"layers names {len(patterns)} voices; the preset has room for {most} "
-            "(voices.most): give fewer patterns, or a preset with more voices"
+            f"layers gives {len(patterns)} voices; the preset allows {most} (voices.most): give "
+            "fewer patterns, or a preset with more voices"
         )
     left = dict(enumerate(layer.name for layer in layers))
     voices = []
@@ -141,7 +195,7 @@ def _no_match(name: str, pattern: str, layers: Sequence[Layer]) -> str:
 
 
 class _Names:
-    """Short names for bands: as much of a path's end as no other module's path ends with."""
+    """Short names for groups of modules: the shortest end of a path that is unique."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -149,7 +203,7 @@ class _Names:
         self._ends = Counter(path[at:] for path in modules for at in range(len(path)))
 
     def of(self, band: Band) -> str:
-        """Name a band: a module, a range of modules, or a module and what was folded into it."""
+        """Name a module, a range of modules, or a module with others that joined it."""
         first, last = band[0], band[-1]
         if len(band) > 1:
             return self._range(first.path, last.path) or self._pair(first.path, last.path)
@@ -165,7 +219,7 @@ class _Names:
         return self._range(own, folded[-1]) or f"{self._short(own)} + {more}"
 
     def _range(self, first: Path, last: Path) -> str | None:
-        """Name modules that are numbered alike: ``layers.2-4``."""
+        """Name modules that differ in a number only: ``layers.2-4``."""
         at = _shared(first, last)
         if at >= min(len(first), len(last)):
             return None
@@ -190,12 +244,12 @@ class _Names:
 
 
 def _alike(path: Path) -> Path:
-    """Leave out the last number, so that modules numbered alike are named at the same length."""
+    """Replace the last number by ``*``, so that numbered modules get names of equal length."""
     number = number_of(path[-1]) if path else None
     return path if number is None else (*path[:-1], number[0] + "*")
 
 
 def _shared(first: Path, last: Path) -> int:
-    """Count the components that two paths begin with alike."""
+    """Return how many components two paths have in common at their start."""
     pairs = enumerate(zip(first, last, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(first), len(last)))

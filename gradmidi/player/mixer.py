@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gradmidi.music.events import FAULT_VOICE, Event, Fault, Mark, Off, On, Step
-from gradmidi.music.scale import note_name
+from gradmidi.music.pitch import note_name
 from gradmidi.music.sounding import Sounding
 from gradmidi.music.voices import Voice
 

@@ -24,8 +24,8 @@ from markupsafe import Markup
 from gradmidi.base.files import WholeFile
 from gradmidi.log import Layer
 from gradmidi.music.events import Fault
+from gradmidi.music.pitch import note_name
 from gradmidi.music.preset import Preset
-from gradmidi.music.scale import note_name
 from gradmidi.music.voices import Voice
 from gradmidi.report.curves import notable
 from gradmidi.report.data import Played, data_of

@@ -17,7 +17,7 @@ from gradmidi.base.files import WholeFile
 from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
 from gradmidi.music.events import FAULT_VOICE, Event
-from gradmidi.music.scale import note_name
+from gradmidi.music.pitch import note_name
 from gradmidi.music.score import Score
 from gradmidi.report.curves import heard, is_logarithmic, trace
 from gradmidi.report.played import PlayedRun

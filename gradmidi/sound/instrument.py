@@ -77,7 +77,7 @@ def instrument(preset: Preset, voices: int, rate: int) -> Instrument:
     still = (0.0,) * len(PULSE_PARTIALS)
     pulse = Timbre(PULSE_PARTIALS, still, 0.0, rise, np.float32(1.0) - rise)
     gain = AMPLITUDE * 10.0 ** (sound.gain / 20.0)
-    together = 1.0 if preset.time.style == "arpeggio" else math.sqrt(ALIKE / voices)
+    together = math.sqrt(ALIKE / voices) if preset.style.together else 1.0
     places = {
         voice: _place(voice, voices, sound.pan, sound.channels, gain * together)
         for voice in range(voices)

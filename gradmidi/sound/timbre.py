@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmidi.music.scale import pitch_to_hz
+from gradmidi.music.pitch import pitch_to_hz
 
 __all__ = [
     "SEGMENT",

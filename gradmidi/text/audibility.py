@@ -9,9 +9,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gradmidi.music.pitch import DRUM_HOME, reach, struck, tone
+from gradmidi.music.pitch import note_name, tone
 from gradmidi.music.preset import Preset
-from gradmidi.music.scale import note_name
 
 __all__ = ["Change", "change", "describe", "room"]
 
@@ -68,12 +67,12 @@ def change(preset: Preset, factor: float) -> Change:
     1
     """
     steps = math.log(factor) / math.log(preset.pitch.step)
-    notes, home = reach(preset.time.style, preset.notes, len(preset.notes) // 2)
+    notes, home = preset.style.reach(preset.notes, len(preset.notes) // 2)
     low, high = -home + 0.5, len(notes) - home - 1.5 - steps
     cents = brightness = moved = math.inf
     for index in range(801):
         start = low + (high - low) * index / 800
-        before, after = (tone(preset, notes, home, place) for place in (start, start + steps))
+        before, after = (tone(preset.pitch, notes, home, place) for place in (start, start + steps))
         cents = min(cents, 100.0 * abs(after.pitch - before.pitch))
         moved = min(moved, abs(after.steps - before.steps))
         if after.note == before.note and preset.pitch.residue == "brightness":
@@ -83,7 +82,7 @@ def change(preset: Preset, factor: float) -> Change:
         steps,
         round(cents, 6),
         0 if math.isinf(brightness) else int(brightness),
-        int(moved) if preset.time.style == "drums" else 0,
+        int(moved) if preset.style.strokes_at_home else 0,
     )
 
 
@@ -96,11 +95,10 @@ def room(preset: Preset, voices: int) -> tuple[float, float]:
     >>> room(load("pentatonic"), 4)
     (8.0, 9.0)
     """
-    scale, style = preset.notes, preset.time.style
     doublings = math.log2(preset.pitch.step)
-    spans = [reach(style, scale, scale.index(note)) for note in preset.home_notes(voices)]
-    fall = min(home for _, home in spans)
-    rise = min(len(notes) - 1 - home for notes, home in spans)
+    parts = preset.parts(voices)
+    fall = min(part.home for part in parts)
+    rise = min(len(part.notes) - 1 - part.home for part in parts)
     return fall * doublings, rise * doublings
 
 
@@ -118,7 +116,7 @@ def describe(preset: Preset) -> Iterator[str]:
             yield f"x10 from a norm of {low:g}: {cents:.2g} cents"
         yield "no promise is made for this preset: a small norm cannot be heard in it"
         return
-    drums = preset.time.style == "drums"
+    drums = preset.style.strokes_at_home
     stays = "their number" if drums else "the note"
     for factor in FACTORS:
         found = change(preset, factor)
@@ -150,12 +148,12 @@ def describe(preset: Preset) -> Iterator[str]:
     seconds = preset.time.slot_ticks(1) * preset.time.tick_seconds
     least, most = (round(way / math.log2(preset.pitch.step)) for way in (-fall, rise))
     yield (
-        f"a slot of {seconds:.3g} s has {DRUM_HOME} strokes at home, "
-        f"{DRUM_HOME + least} at the lower rail and {DRUM_HOME + most} at the upper"
+        f"a slot of {seconds:.3g} s has {drums} strokes at home, "
+        f"{drums + least} at the lower rail and {drums + most} at the upper"
     )
     yield (
         f"gradmidi's own synth moves the pitch too, at least {change(preset, 2.0).cents:.0f} "
         "cents a doubling"
     )
-    keys = ", ".join(f"{note_name(key)} ({key})" for key in struck(preset, homes))
+    keys = ", ".join(f"{note_name(key)} ({key})" for key in (part.key for part in preset.parts(4)))
     yield f"four voices strike the MIDI notes {keys}"

@@ -17,8 +17,8 @@ from gradmidi.errors import GradmidiError
 from gradmidi.midi import metadata as texts
 from gradmidi.midi.numbers import BEND_RANGE
 from gradmidi.music.events import BRIGHTNESS
-from gradmidi.music.pitch import DRUM_GRID, DRUM_HOME, rail, reach
-from gradmidi.music.scale import note_number, pitch_to_hz, scale_notes
+from gradmidi.music.pitch import note_number, pitch_to_hz, rail, scale_notes
+from gradmidi.music.styles import STYLES, Heard, HeardNote, Style
 
 __all__ = ["Decoded", "Value", "decode"]
 
@@ -120,6 +120,12 @@ def decode(path: str | Path) -> Decoded:
             "can be decoded"
         )
     tempo = next((m.tempo for m in file.tracks[0] if m.type == "set_tempo"), 500_000)
+    for track in tracks:
+        if track.mapping["style"] not in STYLES:
+            raise GradmidiError(
+                f"{path} was written with the style {track.mapping['style']!r}, which is not "
+                f"installed here; there are: {', '.join(STYLES)}"
+            )
     tracks.sort(key=lambda track: int(track.mapping["voice"]))
     ticks = int(tracks[0].mapping["slot_ticks"])
     slots = _slots(tracks, ticks)
@@ -155,7 +161,12 @@ def _read(track: mido.MidiTrack) -> _Track:
 
 def _column(track: _Track, slots: int) -> list[Value | None]:
     """Read a voice's values: from its notes, and from a text where a note gave way."""
-    values = _READERS[track.mapping["style"]](track, slots)
+    style, value = STYLES[track.mapping["style"]], _reading(track.mapping)
+    notes, home = _reach(track.mapping)
+    values: list[Value | None] = []
+    for heard in _heard(track, style, slots):
+        sounding = style.read(heard, notes, home)
+        values.append(None if sounding is None else value(*sounding))
     for slot, norm in track.withheld.items():
         if slot < slots:
             values[slot] = Value(norm)
@@ -170,107 +181,62 @@ def _slots(tracks: Sequence[_Track], ticks: int) -> int:
     return max(notes, default=-1) // ticks + 1
 
 
-def _own(track: _Track, slots: int) -> Iterator[tuple[int, mido.Message]]:
-    """Go through a voice's messages with the slot of each, notes that tell a fault left out.
+def _heard(track: _Track, style: Style, slots: int) -> Iterator[Heard]:
+    """Read what sounds in each slot, without the notes that identify a voice at fault.
 
-    A voice strikes, and lets go of what it holds, at its own place in a slot; who is at fault
-    is told beside it.
+    A voice's own notes start, and those that are held end, at the voice's place in a slot; notes
+    that identify it start and end elsewhere.
     """
     mapping = track.mapping
     ticks, origin, offset = (int(mapping[key]) for key in ("slot_ticks", "origin", "offset"))
-    grid = ticks // DRUM_GRID if mapping["style"] == "drums" else ticks
+    spacing = style.spacing(ticks)
+    note, brightness, bend = None, 64, 0.0
+    struck: list[HeardNote] = []
+    now = 0
     for tick, message in track.messages:
         slot, place = divmod(tick - origin, ticks)
-        if message.type not in ("note_on", "note_off"):
-            yield max(slot, 0), message
-        elif 0 <= slot < slots and (
-            place % grid == offset or (message.type == "note_off" and mapping["style"] != "hold")
-        ):
-            yield slot, message
-
-
-def _struck(track: _Track, slots: int) -> list[Value | None]:
-    """Read the styles in which every slot strikes its notes anew."""
-    value = _reading(track.mapping)
-    values: list[Value | None] = [None] * slots
-    brightness, bend = 64, 0.0
-    for slot, message in _own(track, slots):
-        if message.type == "control_change" and message.control == BRIGHTNESS:
-            brightness = message.value
+        own = 0 <= slot < slots and place % spacing == offset
+        if message.type not in ("note_on", "note_off", "control_change", "pitchwheel"):
+            continue
+        while now < min(slot, slots):
+            held = None if note is None else HeardNote(note, brightness, bend)
+            yield Heard(tuple(struck), held)
+            struck.clear()
+            now += 1
+        if message.type == "control_change":
+            if message.control == BRIGHTNESS:
+                brightness = message.value
         elif message.type == "pitchwheel":
             bend = message.pitch / 8192.0 * BEND_RANGE
-        elif message.type == "note_on" and message.velocity:
-            values[slot] = value(message.note, brightness, bend)
-    return values
-
-
-def _held(track: _Track, slots: int) -> list[Value | None]:
-    """Read the style in which a note lasts until it changes."""
-    value = _reading(track.mapping)
-    values: list[Value | None] = [None] * slots
-    brightness, bend = 64, 0.0
-    note: int | None = None
-    filled = 0
-    for slot, message in _own(track, slots):
-        for index in range(filled, min(slot, slots)):
-            values[index] = value(note, brightness, bend)
-        filled = max(filled, slot)
-        if message.type == "control_change" and message.control == BRIGHTNESS:
-            brightness = message.value
-        elif message.type == "pitchwheel":
-            bend = message.pitch / 8192.0 * BEND_RANGE
-        elif message.type == "note_on" and message.velocity:
+        elif own and message.type == "note_on" and message.velocity:
             note = message.note
-        elif message.type in ("note_on", "note_off") and message.note == note:
+            struck.append(HeardNote(note, brightness, bend))
+        elif own and message.note == note:
             note = None
-    for index in range(filled, slots):
-        values[index] = value(note, brightness, bend)
-    return values
-
-
-def _drummed(track: _Track, slots: int) -> list[Value | None]:
-    """Read the style in which the number of strokes in a slot is what is heard."""
-    brightness = 64
-    hits, shades = [0] * slots, [64] * slots
-    for slot, message in _own(track, slots):
-        if message.type == "control_change" and message.control == BRIGHTNESS:
-            brightness = message.value
-        elif message.type == "note_on" and message.velocity:
-            hits[slot] += 1
-            shades[slot] = brightness
-    notes, home = _reach(track.mapping)
-    # As many strokes as there are steps from below the voice's lowest note.
-    of_strokes = (None, *notes[max(0, home - DRUM_HOME + 1) :])
-    value = _reading(track.mapping)
-    return [
-        value(of_strokes[count] if count < len(of_strokes) else None, shade, 0.0)
-        for count, shade in zip(hits, shades, strict=True)
-    ]
-
-
-_READERS = {"chord": _struck, "arpeggio": _struck, "hold": _held, "drums": _drummed}
+    for _ in range(now, slots):
+        held = None if note is None else HeardNote(note, brightness, bend)
+        yield Heard(tuple(struck), held)
+        struck.clear()
 
 
 def _reach(mapping: Mapping[str, Any]) -> tuple[Sequence[int], int]:
     """Tell the notes that a voice moves over, and the index of its home in them."""
     low, high = (note_number(name) for name in mapping["range"])
     notes = scale_notes(mapping["scale"], low, high)
-    return reach(mapping["style"], notes, notes.index(mapping["home"]))
+    return STYLES[mapping["style"]].reach(notes, notes.index(mapping["home"]))
 
 
-def _reading(mapping: Mapping[str, Any]) -> Callable[[int | None, int, float], Value | None]:
+def _reading(mapping: Mapping[str, Any]) -> Callable[[int, int, float], Value | None]:
     """Plan how a voice's note, brightness and bend become a norm."""
     if mapping["law"] == "hz":
         base, factor = mapping["hz"]
-        return lambda note, _brightness, bend: (
-            None if note is None else Value((pitch_to_hz(note + bend) - base) / factor)
-        )
+        return lambda note, _brightness, bend: Value((pitch_to_hz(note + bend) - base) / factor)
     notes, home = _reach(mapping)
     places = {note: index for index, note in enumerate(notes)}
     reference, step, residue_in = (mapping[key] for key in ("reference", "step", "residue"))
     edge = rail(residue_in)
 
-    def value(note: int | None, brightness: int, bend: float) -> Value | None:
+    def value(note: int, brightness: int, bend: float) -> Value | None:
         if note not in places or reference is None:
             return None
         index = places[note]

@@ -6,10 +6,10 @@ import pytest
 
 from gradmidi.detection.detector import KINDS, RUN, Finding
 from gradmidi.log import Layer
-from gradmidi.music.alarms import END, PATTERNS, TICK, WAITING, Alarms
+from gradmidi.music.alarms import END, PATTERNS, TICK, WAITING, Alarms, Precedence
 from gradmidi.music.events import FAULT_VOICE, PPQ, Fault, Off, On
+from gradmidi.music.pitch import pitch_to_hz
 from gradmidi.music.preset import load, names
-from gradmidi.music.scale import pitch_to_hz
 from gradmidi.music.voices import Voice, group
 from gradmidi.sound.synth import Synth
 
@@ -258,14 +258,43 @@ def test_the_end_sounds_after_the_fault_that_is_told():
     assert end[0].tick >= last
 
 
-def test_a_voice_speaks_until_its_name_is_said():
-    box = alarms()
-    events = box.add(0, [finding("spike", 3)])
-    over = max(e.tick for e in events if isinstance(e, Off) and e.voice == 3)
-    assert box.speaks(3, 0)
-    assert box.speaks(3, over - 1)
-    assert not box.speaks(3, over)
-    assert not box.speaks(2, 0)
+# -- precedence over the notes of norms ----------------------------------------------------------
+
+
+def precedence():
+    parts = PRESET.parts(6)
+    assert (parts[3].offset, parts[3].slot_ticks, parts[3].key) == (30, 120, 69)
+    return Precedence(parts, spacing=120, origin=0, duck=0.5)
+
+
+def test_a_voice_is_identified_once_where_two_faults_ask_for_it_at_the_same_time():
+    faults = precedence()
+    notes = [On(960, 3, 69, 80, 69.0), Off(1100, 3, 69)]
+    assert faults.admit(960, notes) == notes
+    assert faults.admit(1080, notes) == []
+    later = [On(1200, 3, 69, 80, 69.0), Off(1300, 3, 69)]
+    assert faults.admit(1200, later) == later
+
+
+def test_an_identification_note_does_not_start_where_the_voice_plays_its_norms():
+    faults = precedence()
+    (on, _) = faults.admit(960, [On(990, 3, 69, 80, 69.0), Off(1100, 3, 69)])
+    assert on.tick == 991
+
+
+def test_a_note_gives_way_only_on_the_key_and_at_the_time_of_an_identification():
+    faults = precedence()
+    faults.admit(960, [On(960, 3, 69, 80, 69.0), Off(1100, 3, 69)])
+    assert faults.gives_way(3, 69, 1090, 1200)
+    assert not faults.gives_way(3, 69, 1100, 1200)
+    assert not faults.gives_way(3, 72, 1000, 1100)
+    assert not faults.gives_way(2, 69, 1000, 1100)
+
+
+def test_other_notes_are_softer_while_a_fault_sounds():
+    faults = precedence()
+    faults.admit(960, [On(960, FAULT_VOICE, 60, 100, 80.0), Off(1100, FAULT_VOICE, 60)])
+    assert [faults.velocity(tick, 81) for tick in (959, 960, 1099, 1100)] == [81, 40, 40, 81]
 
 
 def test_without_sound_faults_are_text_alone():

@@ -10,9 +10,8 @@ from gradmidi.detection.detector import Finding
 from gradmidi.log import ABSENT, Layer, combine, row
 from gradmidi.music.composer import Composer
 from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Bend, Control, End, Mark, Off, On, Step
-from gradmidi.music.pitch import steps_above, tone
+from gradmidi.music.pitch import pitch_to_hz, steps_above, tone
 from gradmidi.music.preset import load, names
-from gradmidi.music.scale import pitch_to_hz
 from gradmidi.music.slots import Slot
 from gradmidi.music.voices import Voice
 
@@ -89,7 +88,7 @@ def test_a_larger_norm_never_sounds_lower(ratio, factor, name):
     preset = load(name)
     home = preset.notes.index(preset.home_notes(4)[1])
     low, high = (
-        tone(preset, preset.notes, home, steps_above(preset, norm, 1.0))
+        tone(preset.pitch, preset.notes, home, steps_above(preset.pitch, norm, 1.0))
         for norm in (ratio, ratio * factor)
     )
     assert high.pitch >= low.pitch

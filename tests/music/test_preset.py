@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from gradmidi.errors import PresetError
-from gradmidi.music.preset import Preset, describe, load, names, parse
+from gradmidi.music.preset import Preset, lines, load, names, parse
 
 SHIPPED = names()
 
@@ -30,7 +30,7 @@ def test_every_shipped_preset_loads_and_says_when_to_use_it(name):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_preset_is_told_with_every_value_it_holds(name):
-    text = "\n".join(describe(load(name)))
+    text = "\n".join(lines(load(name)))
     for part in dataclasses.fields(Preset):
         if dataclasses.is_dataclass(part.type):
             for declared in dataclasses.fields(part.type):
@@ -50,6 +50,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 BAD = [
     ("[time]\ntempi = 120", r"\[time\] unknown key 'tempi'; there are: tempo, slot"),
+    ("[faults]\nwindow = 64", r"\[faults\] window is not a key any more: it is always 128; delete"),
     ("[tempo]\nx = 1", r"unknown key 'tempo'; there are: title, use, time"),
     ("[time]\ntempo = 'fast'", r"\[time\] tempo = 'fast'; allowed is a number"),
     ("[time]\ntempo = true", r"\[time\] tempo = True; allowed is a number"),

@@ -106,7 +106,7 @@ def test_a_frame_whose_slot_is_over_falls_into_the_one_that_has_begun():
 
 
 def test_frames_that_come_faster_than_a_voice_may_speak_are_gathered():
-    slots = WallSlots(0.05, apart=2)
+    slots = WallSlots(0.05, spacing=2)
     done = [slots.add(frame(i, float(i), t=i * 0.05 + 0.01), ()) for i in range(6)]
     assert [(slot.index, slot.norms[0]) for slot in done if slot] == [(0, 0.0), (2, 2.0), (4, 4.0)]
     assert (slots.finish().norms.tolist(), slots.finish()) == ([5.0], None)

@@ -1,531 +1,246 @@
-"""Each style of training, heard: norms equal to those worked out by hand at each update."""
+"""Styles: each is read back as it was played, and one from outside the package works throughout."""
 
-import copy
-import pickle
-import re
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import mido
+import numpy as np
 import pytest
+from logs import write_log
 
-torch = pytest.importorskip("torch")
-
-from loops import batches, frames, heard, loss_of, norm_of, row_of, small, train  # noqa: E402
-from torch import nn  # noqa: E402
-
-import gradmidi  # noqa: E402
-from gradmidi.listener.listen import Listener  # noqa: E402
-from gradmidi.log import ABSENT  # noqa: E402
-
-LR = 0.01
-STEPS = 5
-
-
-def alike(rows: list[list[float]], rel: float = 1e-5) -> list[Any]:
-    return [pytest.approx(row, rel=rel, nan_ok=True) for row in rows]
+from gradmidi._render import render
+from gradmidi.errors import GradmidiError, PresetError
+from gradmidi.music.pitch import tone
+from gradmidi.music.preset import Preset, load, names
+from gradmidi.music.styles import (
+    STYLES,
+    Chord,
+    Heard,
+    HeardNote,
+    Part,
+    Stroke,
+    Style,
+    Time,
+    register,
+)
+from gradmidi.text.decode import decode
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "a"
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the styles that a test registers."""
+    monkeypatch.setattr(STYLES, "_registered", dict(STYLES._registered))
 
 
-def listen(model: nn.Module, optimizer: Any, out: Path, **options: Any) -> Listener:
-    return gradmidi.listen(model, optimizer, out=out, files=(), **options)
+@pytest.fixture
+def bounce(registry: None) -> type[Style]:
+    """A style defined here: each voice strikes its note, and half a slot later the octave."""
+
+    @register
+    class Bounce(Style):
+        name = "bounce"
+        about = "a note, then its octave"
+
+        def slot_ticks(self, time: Time, voices: int) -> int:
+            return 96 * voices
+
+        def offset(self, time: Time, voice: int, voices: int) -> int:
+            return 12 * voice
+
+        def spacing(self, slot_ticks: int) -> int:
+            return slot_ticks // 2
+
+        def reach(self, notes, home):
+            return notes[2:-2], home - 2
+
+        def keys(self, homes, drums):
+            return tuple(homes)
+
+        def play(self, part: Part, tone) -> tuple[Stroke, ...]:
+            return (
+                Stroke(part.offset, 10, tone.note),
+                Stroke(part.offset + self.spacing(part.slot_ticks), 10, tone.note + 12),
+            )
+
+        def read(self, heard: Heard, notes, home) -> HeardNote | None:
+            return heard.struck[0] if heard.struck else None
+
+    return Bounce
 
 
-@pytest.mark.parametrize("options", [{}, {"foreach": True}, {"foreach": False}, {"fused": True}])
-def test_a_plain_loop(out: Path, options: dict[str, Any]) -> None:
-    model = small()
-    optimizer = torch.optim.Adam(model.parameters(), LR, **options)
-    with listen(model, optimizer, out):
-        rows = train(model, optimizer, batches(STEPS))
-    assert heard(out) == alike(rows)
+PRESET = """\
+title = "Octaves"
+[time]
+style = "bounce"
+[pitch]
+range = ["C1", "C8"]
+"""
 
 
-def test_several_batches_an_update_are_one_step(out: Path) -> None:
-    model, rows = small(), []
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-    with listen(model, optimizer, out):
-        for number, x in enumerate(batches(6), 1):
-            (loss_of(model, x) / 2).backward()
-            if number % 2 == 0:
-                rows.append(row_of(model))
-                optimizer.step()
-                optimizer.zero_grad()
-    assert heard(out) == alike(rows)
-    assert len(rows) == 3
-
-
-# -- closures ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("keyword", [False, True])
-def test_a_closure_is_heard_after_it_has_run(out: Path, keyword: bool) -> None:
-    model, rows = small(), []
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-    with listen(model, optimizer, out):
-        for x in batches(STEPS):
-
-            def closure(x: torch.Tensor = x) -> torch.Tensor:
-                optimizer.zero_grad()
-                loss = loss_of(model, x)
-                loss.backward()
-                rows.append(row_of(model))
-                return loss
-
-            loss = optimizer.step(closure=closure) if keyword else optimizer.step(closure)
-            assert loss.item() > 0.0
-    assert heard(out) == alike(rows)
-
-
-@pytest.mark.parametrize("clip", [None, 0.5])
-@pytest.mark.parametrize("every", [1, 2])
-def test_lbfgs_is_heard_once_a_step_at_its_first_evaluation(
-    out: Path, every: int, clip: float | None
+def test_a_style_from_outside_is_rendered_from_a_preset_file_and_read_back(
+    bounce: type[Style], tmp_path: Path
 ) -> None:
-    model, rows = small(), []
-    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=4)
-    with listen(model, optimizer, out, every=every):
-        for x in batches(4):
-            evaluations = []
-
-            def closure(x: torch.Tensor = x, evaluations: list[Any] = evaluations) -> torch.Tensor:
-                optimizer.zero_grad()
-                loss = loss_of(model, x)
-                loss.backward()
-                evaluations.append(row_of(model))
-                if clip is not None:
-                    nn.utils.clip_grad_norm_(model.parameters(), clip)
-                return loss
-
-            optimizer.step(closure)
-            assert len(evaluations) > 1
-            rows.append(evaluations[0])
-    assert heard(out) == alike(rows[::every])
-    assert [frame.step for frame in frames(out)] == list(range(1, 5, every))
-
-
-# -- mixed precision -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("clip", [None, 0.5])
-@pytest.mark.parametrize("fused", [False, True])
-def test_norms_under_a_scaler_are_unscaled(out: Path, fused: bool, clip: float | None) -> None:
-    by_hand = small()
-    plain = torch.optim.SGD(by_hand.parameters(), LR)
-    rows = train(
-        by_hand,
-        plain,
-        batches(STEPS),
-        lambda: clip and nn.utils.clip_grad_norm_(by_hand.parameters(), clip),
+    (tmp_path / "mine.toml").write_text(PRESET)
+    norms = np.exp(np.random.default_rng(0).uniform(-3.0, 3.0, (40, 4)))
+    norms[0] = 1.0
+    run = write_log(tmp_path / "run", norms.tolist())
+    render(
+        run, tmp_path / "a.mid", tmp_path / "a.wav", preset=tmp_path / "mine.toml", length="full"
     )
-    model = small()
-    optimizer = torch.optim.SGD(model.parameters(), LR, fused=fused)
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    with listen(model, optimizer, out):
-        for x in batches(STEPS):
-            optimizer.zero_grad()
-            scaler.scale(loss_of(model, x)).backward()
-            if clip is not None:
-                scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(model.parameters(), clip)
-            scaler.step(optimizer)
-            scaler.update()
-    assert heard(out) == alike(rows)
-    assert not any(frame.extra for frame in frames(out))
+
+    found = decode(tmp_path / "a.mid")
+    values = np.array([[value.norm for value in row] for row in found.rows])
+    assert np.abs(values / norms - 1.0).max() < 0.01
+
+    tick, struck = 0, []
+    for message in mido.MidiFile(tmp_path / "a.mid").tracks[2]:
+        tick += message.time
+        if message.type == "note_on" and message.velocity:
+            struck.append((tick, message.note))
+    first = struck[0][1]
+    assert struck[:2] == [(12, first), (12 + 192, first + 12)]
+    assert struck[2][0] == 384 + 12
 
 
-def overflowing(model: nn.Module, optimizer: Any, scaler: Any, clip: float | None = None) -> None:
-    """Five updates, of which the third is too large for the scaler."""
-    for number, x in enumerate(batches(STEPS)):
-        optimizer.zero_grad()
-        loss = loss_of(model, x)
-        scaler.scale(loss * torch.inf if number == 2 else loss).backward()
-        if clip is not None:
-            scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(model.parameters(), clip)
-        scaler.step(optimizer)
-        scaler.update()
-
-
-@pytest.mark.parametrize("clip", [None, 0.5])
-@pytest.mark.parametrize("fused", [False, True])
-@pytest.mark.parametrize("given", [False, True])
-def test_a_step_that_a_scaler_throws_away_is_skipped(
-    out: Path, fused: bool, given: bool, clip: float | None
+def test_a_voice_at_fault_is_told_from_the_notes_of_a_style_from_outside(
+    bounce: type[Style], tmp_path: Path
 ) -> None:
-    model = small()
-    optimizer = torch.optim.SGD(model.parameters(), LR, fused=fused)
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    with listen(model, optimizer, out, scaler=scaler if given else None):
-        overflowing(model, optimizer, scaler, clip)
-    found = frames(out)
-    assert [frame.step for frame in found] == [1, 2, 3, 4, 5]
-    assert [frame.extra.get("skipped", False) for frame in found] == [False] * 2 + [True] + [
-        False
-    ] * 2
-    assert not any(map(torch.isfinite, torch.tensor(found[2].norms)))
+    (tmp_path / "mine.toml").write_text(PRESET)
+    norms = np.ones((60, 4))
+    norms[30, 1] = 100.0
+    run = write_log(tmp_path / "run", norms.tolist())
+    render(run, tmp_path / "a.mid", preset=tmp_path / "mine.toml", length="full")
+    values = np.array([[value.norm for value in row] for row in decode(tmp_path / "a.mid").rows])
+    assert np.abs(values / norms - 1.0).max() < 0.01
 
 
-def test_a_skipped_step_is_heard_and_told(out: Path) -> None:
-    import mido
-
-    from gradmidi.text.describe import describe
-
-    model = small()
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-    with listen(model, optimizer, out):
-        overflowing(model, optimizer, torch.amp.GradScaler("cpu", init_scale=1024.0))
-    assert '"skipped": true' in (out / "run.jsonl").read_text().splitlines()[3]
-    faults = [line for line in describe(gradmidi.read(out)) if line.startswith("step ")]
-    assert len(faults) == 1
-    assert faults[0].startswith("step 3: skipped in the whole run, ")
-    gradmidi.render(gradmidi.read(out), out / "a.mid")
-    texts = [m.text for m in mido.MidiFile(out / "a.mid").tracks[0] if m.type == "marker"]
-    assert any("skipped" in text for text in texts)
+def test_an_unknown_style_is_refused_with_the_styles_there_are(
+    bounce: type[Style], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.toml").write_text(PRESET.replace("bounce", "canon"))
+    allowed = r"style = 'canon'; allowed is one of: chord, arpeggio, hold, drums, bounce"
+    with pytest.raises(PresetError, match=r"mine\.toml: \[time\] " + allowed):
+        load(tmp_path / "mine.toml")
+    with pytest.raises(PresetError, match=r"preset mine: time\." + allowed):
+        Preset("mine", "t", time=Time(style="canon"))
 
 
-def test_a_scaler_of_another_class_is_seen_where_it_is_given(out: Path) -> None:
-    class Scaler:
-        """Throws every second step away."""
-
-        def __init__(self) -> None:
-            self.steps = 0
-
-        def step(self, optimizer: Any) -> None:
-            self.steps += 1
-            if self.steps % 2:
-                optimizer.step()
-
-    model, scaler, rows = small(), Scaler(), []
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-    original = Scaler.step
-    with listen(model, optimizer, out, scaler=scaler):
-        for x in batches(4):
-            optimizer.zero_grad()
-            loss_of(model, x).backward()
-            rows.append(row_of(model))
-            scaler.step(optimizer)
-    assert Scaler.step is original
-    assert heard(out) == alike(rows)
-    assert [bool(frame.extra) for frame in frames(out)] == [False, True, False, True]
+def test_a_file_of_a_style_that_is_not_here_is_refused(
+    bounce: type[Style], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").write_text(PRESET)
+    run = write_log(tmp_path / "run", [[1.0] * 4])
+    render(run, tmp_path / "a.mid", preset=tmp_path / "mine.toml")
+    del STYLES._registered["bounce"]
+    with pytest.raises(GradmidiError, match="style 'bounce', which is not installed here; there"):
+        decode(tmp_path / "a.mid")
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_types_are_summed_without_overflow(out: Path, dtype: torch.dtype) -> None:
-    model = nn.Linear(1000, 1000, bias=False, dtype=dtype)
-    optimizer = torch.optim.SGD(model.parameters(), 0.0)
-    with listen(model, optimizer, out):
-        model.weight.grad = torch.full((1000, 1000), 100.0, dtype=dtype)
-        optimizer.step()
-        # Each square is below the smallest number that fp16 has.
-        model.weight.grad = torch.full((1000, 1000), 1e-5, dtype=dtype)
-        by_hand = norm_of(model)
-        optimizer.step()
-    assert heard(out) == [[pytest.approx(1e5, rel=2e-3)], [pytest.approx(by_hand, rel=2e-3)]]
+def test_a_name_that_another_style_has_is_refused(registry: None) -> None:
+    class Other(Chord):
+        """Another class of the same name."""
+
+    with pytest.raises(PresetError, match=r"'chord' is registered already, by .*styles\.Chord"):
+        register(Other)
+    register(Chord)
 
 
-def test_autocast_to_bfloat16(out: Path) -> None:
-    model = small()
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-    rows = []
-    with listen(model, optimizer, out):
-        for x in batches(STEPS):
-            optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16):
-                loss = loss_of(model, x)
-            loss.backward()
-            rows.append(row_of(model))
-            optimizer.step()
-    assert heard(out) == alike(rows)
+PACKAGE = """
+from gradmidi.music.styles import Stroke, Style
+
+class Late(Style):
+    name = "late"
+    about = "together, late in the slot"
+
+    def offset(self, time, voice, voices):
+        return self.slot_ticks(time, voices) // 2 + voice
+
+    def play(self, part, tone):
+        return (Stroke(part.offset, 40, tone.note),)
+"""
 
 
-# -- kinds of parameters -------------------------------------------------------------------------
+@pytest.fixture
+def installed(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a process in which a package with a style is installed."""
+    site = tmp_path / "site"
+    info = site / "late_style-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "late_style.py").write_text(PACKAGE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: late-style\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[gradmidi.styles]\nlate = late_style:Late\n")
+    path = os.pathsep.join([str(site), str(Path(__file__).parents[2])])
+    return {**os.environ, "PYTHONPATH": path}
 
 
-class Mixed(nn.Module):
-    """Sparse, complex, float64, bfloat16 and float32, a layer each; and one that has two."""
+def test_the_style_of_an_installed_package_is_found_by_the_command(
+    installed: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.toml").write_text('title = "Late"\n[time]\nstyle = "late"\n')
+    write_log(tmp_path / "run", [[1.0, 2.0, 4.0, 8.0]] * 10)
 
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.words = nn.Embedding(20, 4, sparse=True)
-        self.turn = nn.Linear(4, 4, dtype=torch.complex64)
-        self.wide = nn.Linear(4, 4, dtype=torch.float64)
-        self.short = nn.Linear(4, 4, dtype=torch.bfloat16)
-        self.both = nn.Linear(4, 1)
-        self.both.bias = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    def gradmidi(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "gradmidi", *words],
+            cwd=tmp_path,
+            env=installed,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
-    def forward(self, index: torch.Tensor) -> torch.Tensor:
-        x = self.turn(self.words(index).to(torch.complex64)).abs()
-        x = self.short(self.wide(x.double()).bfloat16()).float()
-        return (x @ self.both.weight.T).double() + self.both.bias
-
-
-def test_sparse_complex_wide_and_half_gradients_in_one_model(out: Path) -> None:
-    model, rows = Mixed(), []
-    optimizer = torch.optim.SGD(model.parameters(), 0.001)
-    # Words that stand twice in a batch: the gradient is not coalesced.
-    index = torch.tensor([3, 3, 7, 11, 3])
-    with listen(model, optimizer, out):
-        for _ in range(STEPS):
-            optimizer.zero_grad()
-            model(index).square().mean().backward()
-            assert model.words.weight.grad.is_sparse
-            rows.append(row_of(model))
-            optimizer.step()
-    assert heard(out) == alike(rows, rel=1e-4)
-
-
-def test_tied_weights_count_once_for_their_first_layer(out: Path) -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
-    model[2].weight = model[0].weight
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-    with listen(model, optimizer, out):
-        loss_of(model, batches(1)[0]).backward()
-        by_hand = [norm_of(model[0]), norm_of([model[2].bias])]
-        optimizer.step()
-    assert heard(out) == alike([by_hand])
+    gradmidi("render", "run", "-o", "a.mid", "--preset", "mine.toml")
+    starts = []
+    for track in mido.MidiFile(tmp_path / "a.mid").tracks[1:5]:
+        tick = 0
+        for message in track:
+            tick += message.time
+            if message.type == "note_on" and message.velocity:
+                starts.append(tick)
+                break
+    assert starts == [60, 61, 62, 63]
+    lines = gradmidi("decode", "a.mid").splitlines()
+    assert '"norms": [1.0' in lines[1]
+    assert len(lines) == 11
 
 
-def test_frozen_unfrozen_unused_and_dead_layers(out: Path) -> None:
-    torch.manual_seed(0)
-    model = nn.ModuleDict({name: nn.Linear(4, 4) for name in ("frozen", "used", "unused", "dead")})
-    model["frozen"].requires_grad_(False)
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-    rows = []
-    with listen(model, optimizer, out):
-        for number, x in enumerate(batches(4)):
-            if number == 2:
-                model["frozen"].requires_grad_(True)
-            if number == 3:
-                model["used"].requires_grad_(False)
-            optimizer.zero_grad()
-            x = model["used"](model["frozen"](x)) + 0.0 * model["dead"](x)
-            x.square().mean().backward()
-            rows.append([norm_of(model[name]) for name in model])
-            optimizer.step()
-    assert heard(out) == alike(rows)
-    frozen, used, unused, dead = zip(*heard(out), strict=True)
-    assert frozen[:2] == (ABSENT, ABSENT)
-    assert min(frozen[2:]) > 0.0
-    assert min(used[:3]) > 0.0
-    assert used[3] == ABSENT
-    assert set(unused) == {ABSENT}
-    assert set(dead) == {0.0}
-    assert '"norms": [null, ' in (out / "run.jsonl").read_text()
+@pytest.mark.parametrize("name", names())
+def test_every_tone_of_every_voice_is_read_back_as_it_was_played(name: str) -> None:
+    preset = load(name)
+    for part in preset.parts(8):
+        for step in range(-part.home, len(part.notes) - part.home):
+            played = tone(preset.pitch, part.notes, part.home, float(step))
+            strokes = preset.style.play(part, played)
+            assert all(0 <= stroke.start < part.slot_ticks for stroke in strokes)
+            spacing = preset.style.spacing(part.slot_ticks)
+            assert {stroke.start % spacing for stroke in strokes} == {part.offset}
+            struck = tuple(HeardNote(stroke.note, 64, 0.0) for stroke in strokes)
+            heard = Heard(struck, struck[-1] if strokes[-1].length is None else None)
+            found = preset.style.read(heard, part.notes, part.home)
+            assert found is not None
+            assert found.note == played.note
 
 
-def test_what_is_not_finite_is_kept(out: Path) -> None:
-    model = small()
-    optimizer = torch.optim.SGD(model.parameters(), 0.0)
-    with listen(model, optimizer, out):
-        for value in (torch.nan, torch.inf):
-            for parameter in model.parameters():
-                parameter.grad = torch.full_like(parameter, value)
-            optimizer.step()
-    assert heard(out) == alike([[torch.nan] * 2, [torch.inf] * 2])
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
+def test_a_slot_without_notes_is_read_as_a_rest(style: Style) -> None:
+    assert style.read(Heard((), None), (48, 50, 52), 1) is None
 
 
-def test_gradients_that_have_gradients(out: Path) -> None:
-    model = small()
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-    with listen(model, optimizer, out) as ears:
-        loss = loss_of(model, batches(1)[0])
-        with pytest.warns(UserWarning, match="create_graph=True"):
-            loss.backward(create_graph=True)
-        by_hand = row_of(model)
-        ears.clip_grad_norm_(0.5)
-        optimizer.step()
-    assert heard(out) == alike([by_hand])
-    optimizer.zero_grad()
-
-
-# -- several optimizers --------------------------------------------------------------------------
-
-
-def test_each_step_of_each_of_two_optimizers_is_a_frame(out: Path) -> None:
-    torch.manual_seed(0)
-    gan = nn.ModuleDict({"maker": nn.Linear(4, 4), "judge": nn.Linear(4, 1)})
-    makers = torch.optim.SGD(gan["maker"].parameters(), LR)
-    judges = torch.optim.Adam(gan["judge"].parameters(), LR)
-    rows = []
-    with listen(gan, [makers, judges], out):
-        for x in batches(4):
-            judges.zero_grad()
-            loss_of(gan["judge"], gan["maker"](x).detach()).backward()
-            rows.append([ABSENT, norm_of(gan["judge"])])
-            # As some do: what is clipped belongs to both.
-            nn.utils.clip_grad_norm_(gan.parameters(), 0.1)
-            judges.step()
-            makers.zero_grad()
-            (-loss_of(gan["judge"], gan["maker"](x))).backward()
-            rows.append([norm_of(gan["maker"]), ABSENT])
-            nn.utils.clip_grad_norm_(gan["maker"].parameters(), 0.1)
-            makers.step()
-    assert heard(out) == alike(rows)
-
-
-@pytest.mark.parametrize("every", [1, 2])
-def test_an_optimizer_for_each_parameter_stepped_in_backward(out: Path, every: int) -> None:
-    by_hand = small()
-    rows = train(by_hand, torch.optim.SGD(by_hand.parameters(), LR), batches(4))
-    model = small()
-    own = {p: torch.optim.SGD([p], LR) for p in model.parameters()}
-
-    def step(parameter: torch.Tensor) -> None:
-        own[parameter].step()
-        own[parameter].zero_grad()
-
-    for parameter in model.parameters():
-        parameter.register_post_accumulate_grad_hook(step)
-    with listen(model, own.values(), out, every=every):
-        for x in batches(4):
-            loss_of(model, x).backward()
-            assert all(p.grad is None for p in model.parameters())
-    assert heard(out) == alike(rows[::every])
-    assert [frame.step for frame in frames(out)] == list(range(1, 5, every))
-
-
-def test_a_backward_that_raises_makes_no_frame(out: Path) -> None:
-    model = small()
-    own = {p: torch.optim.SGD([p], LR) for p in model.parameters()}
-
-    def step(parameter: torch.Tensor) -> None:
-        own[parameter].step()
-        own[parameter].zero_grad()
-        if raising and parameter is model[2].weight:
-            raise ArithmeticError("enough")
-
-    for parameter in model.parameters():
-        parameter.register_post_accumulate_grad_hook(step)
-    raising = True
-    with listen(model, own.values(), out):
-        with pytest.raises(ArithmeticError):
-            loss_of(model, batches(1)[0]).backward()
-        model.zero_grad()
-        raising = False
-        loss_of(model, batches(1)[0]).backward()
-    assert len(heard(out)) == 1
-    assert min(heard(out)[0]) > 0.0
-
-
-def test_parameters_that_come_in_the_middle(out: Path) -> None:
-    model, rows = small(), []
-    optimizer = torch.optim.SGD(model[2].parameters(), LR)
-    with listen(model, optimizer, out):
-        for number, x in enumerate(batches(4)):
-            if number == 2:
-                optimizer.add_param_group({"params": list(model[0].parameters())})
-            model.zero_grad()
-            loss_of(model, x).backward()
-            rows.append([norm_of(model[0]) if number >= 2 else ABSENT, norm_of(model[2])])
-            optimizer.step()
-    assert heard(out) == alike(rows)
-
-
-# -- what is wrapped around ----------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("what", ["model", "step", "both"])
-@pytest.mark.parametrize("first", ["listen", "compile"])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_compiled(out: Path, what: str, first: str) -> None:
-    by_hand = small()
-    rows = train(by_hand, torch.optim.SGD(by_hand.parameters(), LR), batches(STEPS))
-    torch._dynamo.reset()
-    model = small()
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-
-    def step(x: torch.Tensor) -> None:
-        optimizer.zero_grad()
-        loss_of(run, x).backward()
-        optimizer.step()
-
-    ears = listen(model, optimizer, out) if first == "listen" else None
-    run = torch.compile(model, backend="eager") if what != "step" else model
-    compiled = torch.compile(step, backend="eager") if what != "model" else step
-    if ears is None:
-        ears = listen(run, optimizer, out)
-    with ears:
-        for x in batches(STEPS):
-            compiled(x)
-    assert heard(out) == alike(rows)
-    assert [layer.name for layer in gradmidi.read(out).layers] == ["0", "2"]
-
-
-@pytest.mark.parametrize("reentrant", [False, True])
-def test_checkpointed(out: Path, reentrant: bool) -> None:
-    from torch.utils.checkpoint import checkpoint
-
-    model, rows = small(), []
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-    with listen(model, optimizer, out):
-        for x in batches(STEPS):
-            optimizer.zero_grad()
-            x.requires_grad_()
-            found = checkpoint(model, x, use_reentrant=reentrant)
-            (10.0 * found - 3.0).square().mean().backward()
-            rows.append(row_of(model))
-            optimizer.step()
-    assert heard(out) == alike(rows)
-
-
-def test_activations_in_place(out: Path) -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(16, 1)
+def test_drums_with_little_room_below_home_are_read_back(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'title = "t"\n[time]\nstyle = "drums"\n[pitch]\nstep = 4\nrange = ["C2", "C7"]\n'
+        '[voices]\nhome = ["C3", "C6"]\n'
     )
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-    with listen(model, optimizer, out):
-        rows = train(
-            model, optimizer, [x[:, None, None].repeat(1, 1, 4, 1) for x in batches(STEPS)]
-        )
-    assert heard(out) == alike(rows)
-
-
-@pytest.mark.parametrize("how", ["deepcopy", "pickle"])
-def test_a_copy_of_the_optimizer_trains_unheard(out: Path, how: str) -> None:
-    model = small()
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-    with listen(model, optimizer, out):
-        rows = train(model, optimizer, batches(2))
-        if how == "deepcopy":
-            other_model, other = copy.deepcopy((model, optimizer))
-        else:
-            other_model, other = pickle.loads(pickle.dumps((model, optimizer)))
-        train(other_model, other, batches(3))
-        rows += train(model, optimizer, batches(1))
-    assert heard(out) == alike(rows)
-
-
-# -- which steps ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("clip", [False, True])
-def test_each_third_step_is_looked_at(out: Path, clip: bool) -> None:
-    model = small()
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-    with listen(model, optimizer, out, every=3) as ears:
-        rows = train(
-            model, optimizer, batches(8), lambda: ears.clip_grad_norm_(0.5) if clip else None
-        )
-    assert heard(out) == alike(rows[::3])
-    assert [frame.step for frame in frames(out)] == [1, 4, 7]
-
-
-def test_a_small_budget_leaves_steps_out_and_the_end_tells_its_share(
-    out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = small()
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-    with listen(model, optimizer, out, budget=0.001):
-        train(model, optimizer, batches(1) * 300)
-    steps = [frame.step for frame in frames(out)]
-    assert steps[0] == 1
-    # A look takes far more than a thousandth of so small a step.
-    assert len(steps) < 150
-    assert re.search(r"gradmidi used \d+\.\d\d% of the training time", capsys.readouterr().err)
+    preset = load(tmp_path / "mine.toml")
+    assert preset.parts(1)[0].home >= 4
+    assert load(tmp_path / "mine.toml").parts(4)[0].home == 5
+    norms = [[1.0] * 4, [1 / 16] * 4, [1 / 64] * 4, [16.0] * 4]
+    run = write_log(tmp_path / "run", norms)
+    render(run, tmp_path / "a.mid", preset=preset, length="full")
+    values = [[value.norm for value in row] for row in decode(tmp_path / "a.mid").rows]
+    assert np.abs(np.array(values) / np.array(norms) - 1.0).max() < 0.01

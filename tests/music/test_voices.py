@@ -395,7 +395,7 @@ def test_no_patterns_are_none() -> None:
             {"encoder": "Conv*"},
             r"'Conv\*' \(encoder\) matches no layer; there are: conv1, conv2, fc1",
         ),
-        ({str(i): f"*{i}" for i in range(16)}, "16 voices; the preset has room for 15"),
+        ({str(i): f"*{i}" for i in range(16)}, "16 voices; the preset allows 15"),
     ],
 )
 def test_patterns_that_cannot_stand(patterns: dict[str, str], words: str) -> None:

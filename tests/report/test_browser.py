@@ -12,8 +12,8 @@ from gradmidi.comparison.compare import compare
 from gradmidi.log import RunLog
 from gradmidi.music.composer import BRIGHTNESS
 from gradmidi.music.events import Control, End, Off, On
+from gradmidi.music.pitch import note_name
 from gradmidi.music.preset import load, parse
-from gradmidi.music.scale import note_name
 from gradmidi.music.score import compose, score_of
 from gradmidi.report.report import Report
 from gradmidi.sound.synth import Synth

@@ -13,8 +13,8 @@ from scipy import signal
 
 from gradmidi.errors import GradmidiError
 from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Bend, Control, End, Event, Mark, Off, On
+from gradmidi.music.pitch import hz_to_pitch, pitch_to_hz
 from gradmidi.music.preset import Preset, Sound, Time, load
-from gradmidi.music.scale import hz_to_pitch, pitch_to_hz
 from gradmidi.sound.synth import Synth
 
 RATE = 44100

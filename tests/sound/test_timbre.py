@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradmidi.music.scale import pitch_to_hz
+from gradmidi.music.pitch import pitch_to_hz
 from gradmidi.sound.timbre import SEGMENT, Spectrum, Timbre, balance, ramp, spectrum, table
 
 RATE = 44100

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradmidi.errors import PresetError
-from gradmidi.music.scale import (
+from gradmidi.music.pitch import (
     SCALES,
     hz_to_pitch,
     note_name,

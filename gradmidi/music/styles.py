@@ -1,0 +1,393 @@
+"""Styles: how the tones of a slot become notes, and how its notes are read back as tones.
+
+A style is a class derived from `Style` and decorated with `register`; a preset names it as
+``[time] style``. Every process, also the player, finds a style of another package if that package
+lists the class as an entry point in the group ``gradmidi.styles``.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import ClassVar, NamedTuple, TypeVar
+
+from gradmidi.base.table import key
+from gradmidi.errors import PresetError
+from gradmidi.music.events import PPQ
+from gradmidi.music.pitch import Tone
+
+__all__ = [
+    "STYLES",
+    "Heard",
+    "HeardNote",
+    "Part",
+    "Stroke",
+    "Style",
+    "Time",
+    "register",
+]
+
+ENTRY_POINTS = "gradmidi.styles"
+"""The group of entry points in which installed packages name their styles."""
+
+
+class _Styles(Mapping[str, "Style"]):
+    """Every style by its name: those registered, and those of installed packages."""
+
+    def __init__(self) -> None:
+        self._registered: dict[str, Style] = {}
+
+    def __getitem__(self, name: str) -> "Style":
+        # Looking for entry points takes milliseconds: only for a name that is not known.
+        if name not in self._registered:
+            self._load_installed()
+        return self._registered[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._load_installed()
+        return iter(self._registered)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def _load_installed(self) -> None:
+        for entry in entry_points(group=ENTRY_POINTS):
+            if entry.name not in self._registered:
+                self.add(entry.load())
+
+    def add(self, style: type["Style"]) -> None:
+        """Add a style; one of the same name is replaced only by a new version of its class."""
+        there = type(self._registered[style.name]) if style.name in self._registered else style
+        if (there.__module__, there.__qualname__) != (style.__module__, style.__qualname__):
+            raise PresetError(
+                f"a style {style.name!r} is registered already, by {there.__module__}."
+                f"{there.__qualname__}; give the new one another name"
+            )
+        self._registered[style.name] = style()
+
+
+STYLES = _Styles()
+"""Every style by its name."""
+
+AnyStyle = TypeVar("AnyStyle", bound=type["Style"])
+
+
+def register(style: AnyStyle) -> AnyStyle:
+    """Register a style under its `name`, so that a preset can use it: a class decorator.
+
+    Parameters
+    ----------
+    style : type
+        A class derived from `Style`; it is instantiated without arguments.
+
+    Returns
+    -------
+    type
+        The class.
+
+    Raises
+    ------
+    PresetError
+        If another class has that name already.
+
+    Examples
+    --------
+    >>> register(Chord) is Chord, STYLES["chord"].about
+    (True, 'together, a little staggered')
+    """
+    STYLES.add(style)
+    return style
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """``[time]``: tempo, the length of a slot, and how the notes of a slot lie in it."""
+
+    tempo: float = key(120.0, "quarter notes a minute", least=20, most=300)
+    slot: str = key(
+        "1/16",
+        "length of a slot, a note value (chord, hold, drums)",
+        choices=("1/1", "1/2", "1/4", "1/8", "1/16", "1/32"),
+    )
+    style: str = key("chord", "how the notes of a slot lie in time", choices=STYLES)
+    gate: float = key(
+        0.9,
+        "how long a note lasts: share of the slot (chord), or of the time to the next place "
+        "for a note (drums)",
+        least=0.05,
+        most=1.0,
+    )
+    stagger: float = key(
+        25.0,
+        "ms between the voices of a slot, at the most (chord, hold); together never more than "
+        "half a slot",
+        least=0.0,
+        most=100.0,
+    )
+    note: int = key(10, "ticks a note of an arpeggio lasts (480 a quarter)", least=1, most=1920)
+    rest: int = key(20, "ticks of silence after an arpeggio", least=0, most=1920)
+    rate: float = key(
+        10.0,
+        "most slots a second in wall time; steps that come faster share a slot",
+        least=0.1,
+        most=100.0,
+    )
+
+    @property
+    def tick_seconds(self) -> float:
+        """Seconds in one tick."""
+        return 60.0 / (self.tempo * PPQ)
+
+    def slot_ticks(self, voices: int) -> int:
+        """Return the ticks in one slot of `voices` voices."""
+        return STYLES[self.style].slot_ticks(self, voices)
+
+
+class Stroke(NamedTuple):
+    """One note of a voice in a slot.
+
+    Parameters
+    ----------
+    start : int
+        Ticks from the start of the slot; the voice's `Part.offset`, or, where the style has
+        several places in a slot, that plus a multiple of `Style.spacing`.
+    length : int or None
+        Ticks; None: the note is held until the voice has another one, or none.
+    note : int
+        MIDI note, 0–127.
+    """
+
+    start: int
+    length: int | None
+    note: int
+
+
+class HeardNote(NamedTuple):
+    """A note that was read from a file: MIDI note, controller 74, and bend in semitones."""
+
+    note: int
+    brightness: int
+    bend: float
+
+
+class Heard(NamedTuple):
+    """The notes of one voice in one slot, as read from a file.
+
+    Parameters
+    ----------
+    struck : tuple of HeardNote
+        The notes that start in the slot, in order.
+    held : HeardNote or None
+        The note that sounds at the end of the slot.
+    """
+
+    struck: tuple[HeardNote, ...]
+    held: HeardNote | None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What stays the same for one voice through a piece.
+
+    Parameters
+    ----------
+    voice : int
+        Index of the voice, from 0.
+    notes : sequence of int
+        The MIDI notes it moves over, ascending.
+    home : int
+        Index of its home in `notes`.
+    key : int
+        The MIDI note that is struck at home.
+    offset : int
+        Ticks from the start of a slot to where the voice strikes.
+    slot_ticks : int
+        Ticks in a slot.
+    time : Time
+        The preset's ``[time]``.
+    """
+
+    voice: int
+    notes: Sequence[int]
+    home: int
+    key: int
+    offset: int
+    slot_ticks: int
+    time: Time
+
+
+class Style:
+    """How the tones of a slot become notes: the base class of every style.
+
+    A style has no state. A subclass gives `name`, `about` and `play`, and overrides what differs
+    from voices that sound together, one note a slot.
+
+    Attributes
+    ----------
+    name : str
+        What a preset's ``[time] style`` says.
+    about : str
+        A few words for the list of styles.
+    together : bool, default True
+        Whether the voices of a slot sound at the same time; the synth lowers them then.
+    strokes_at_home : int, default 0
+        Where the number of notes in a slot carries the norm: how many there are at home. 0 where
+        the pitch carries it.
+
+    Examples
+    --------
+    >>> class Short(Style):
+    ...     name, about = "short", "together, a tenth of the slot long"
+    ...
+    ...     def play(self, part: Part, tone: Tone) -> tuple[Stroke, ...]:
+    ...         return (Stroke(part.offset, part.slot_ticks // 10, tone.note),)
+    """
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+    together: ClassVar[bool] = True
+    strokes_at_home: ClassVar[int] = 0
+
+    def play(self, part: Part, tone: Tone) -> Sequence[Stroke]:
+        """Return the notes of one voice in one slot."""
+        raise NotImplementedError
+
+    def read(self, heard: Heard, notes: Sequence[int], home: int) -> HeardNote | None:
+        """Return the note that says which tone was played, or None for a rest: undo `play`.
+
+        `notes` and `home` are those of the voice's `Part`.
+        """
+        return heard.struck[-1] if heard.struck else None
+
+    def slot_ticks(self, time: Time, voices: int) -> int:
+        """Return the ticks in one slot of `voices` voices."""
+        return 4 * PPQ // int(time.slot.removeprefix("1/"))
+
+    def offset(self, time: Time, voice: int, voices: int) -> int:
+        """Return where in a slot a voice strikes, in ticks.
+
+        `decode` takes a note that starts elsewhere for one that identifies a voice at fault.
+        """
+        stagger = round(time.stagger / 1000.0 / time.tick_seconds)
+        return voice * min(stagger, self.slot_ticks(time, voices) // 2 // voices)
+
+    def spacing(self, slot_ticks: int) -> int:
+        """Return the ticks between two places in a slot at which a voice may strike."""
+        return slot_ticks
+
+    def reach(self, notes: Sequence[int], home: int) -> tuple[Sequence[int], int]:
+        """Return which notes of the scale a voice moves over, and the index of its home in them."""
+        return notes, home
+
+    def keys(self, homes: Sequence[int], drums: Sequence[int]) -> tuple[int, ...]:
+        """Return the MIDI note that each voice strikes at home.
+
+        `homes` are the voices' homes in the scale, `drums` is the preset's ``[voices] keys``.
+        """
+        return tuple(homes)
+
+
+@register
+class Chord(Style):
+    """All voices together, a little staggered."""
+
+    name = "chord"
+    about = "together, a little staggered"
+
+    def play(self, part: Part, tone: Tone) -> tuple[Stroke, ...]:
+        """Strike one note for a share of the slot."""
+        return (Stroke(part.offset, round(part.time.gate * part.slot_ticks), tone.note),)
+
+
+@register
+class Arpeggio(Style):
+    """One voice after another, then a rest."""
+
+    name = "arpeggio"
+    about = "one after another, then a rest"
+    together = False
+
+    def play(self, part: Part, tone: Tone) -> tuple[Stroke, ...]:
+        """Strike one note of the length that the preset gives."""
+        return (Stroke(part.offset, part.time.note, tone.note),)
+
+    def slot_ticks(self, time: Time, voices: int) -> int:
+        """Return the ticks of all notes and the rest."""
+        return voices * time.note + time.rest
+
+    def offset(self, time: Time, voice: int, voices: int) -> int:
+        """Place each voice after the one before it."""
+        return voice * time.note
+
+
+@register
+class Hold(Style):
+    """Each voice holds its note until the note changes."""
+
+    name = "hold"
+    about = "a note is held until it changes"
+
+    def play(self, part: Part, tone: Tone) -> tuple[Stroke, ...]:
+        """Strike one note without an end."""
+        return (Stroke(part.offset, None, tone.note),)
+
+    def read(self, heard: Heard, notes: Sequence[int], home: int) -> HeardNote | None:
+        """Return the note that is held at the end of the slot."""
+        return heard.held
+
+
+@register
+class Drums(Style):
+    """Strokes on one key, spread over the slot: one more for each step of the scale."""
+
+    name = "drums"
+    about = "strokes spread over the slot, one more for each step of the scale"
+    strokes_at_home = 9
+
+    places = 32  # where a stroke may start in a slot; at most 17 are used
+
+    def play(self, part: Part, tone: Tone) -> list[Stroke]:
+        """Strike the voice's key as often as the tone is high."""
+        grid = self.spacing(part.slot_ticks)
+        length = max(1, round(part.time.gate * grid))
+        # Each voice's rhythm is turned, so that not all voices strike at the start of a slot.
+        count, turn = self.strokes_at_home + tone.steps, 3 * part.voice
+        # As even as can be: G. Toussaint, "The Euclidean algorithm generates traditional
+        # musical rhythms" (2005).
+        places = sorted((hit * self.places // count + turn) % self.places for hit in range(count))
+        return [Stroke(place * grid, length, part.key) for place in places]
+
+    def read(self, heard: Heard, notes: Sequence[int], home: int) -> HeardNote | None:
+        """Count the strokes."""
+        index = home + len(heard.struck) - self.strokes_at_home
+        if not heard.struck or not 0 <= index < len(notes):
+            return None
+        return heard.struck[-1]._replace(note=notes[index])
+
+    def offset(self, time: Time, voice: int, voices: int) -> int:
+        """Place the strokes of every voice on the same grid."""
+        return 0
+
+    def spacing(self, slot_ticks: int) -> int:
+        """Divide the slot into its places."""
+        return slot_ticks // self.places
+
+    def reach(self, notes: Sequence[int], home: int) -> tuple[Sequence[int], int]:
+        """Return as many notes as there are numbers of strokes, 1 to 17.
+
+        Examples
+        --------
+        >>> STYLES["drums"].reach(range(28, 106), 20)
+        (range(40, 57), 8)
+        """
+        low = max(0, home - (self.strokes_at_home - 1))
+        return notes[low : home + self.strokes_at_home], home - low
+
+    def keys(self, homes: Sequence[int], drums: Sequence[int]) -> tuple[int, ...]:
+        """Spread the preset's keys over the voices.
+
+        Examples
+        --------
+        >>> STYLES["drums"].keys((48, 60, 72, 84), (36, 41, 45, 39, 37, 56, 42, 76))
+        (36, 45, 37, 42)
+        """
+        return tuple(drums[voice * len(drums) // len(homes)] for voice in range(len(homes)))

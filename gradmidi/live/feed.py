@@ -337,7 +337,7 @@ _COUNTS = {
     "late": "frames came late and sounded in the next slot",
     "merged": "frames were merged into the next",
     "broken": "lines could not be read",
-    "stale": "notes were too late to be struck",
+    "stale": "notes were too late and were left out",
     "dropped": "messages were left out",
     "errors": "messages were refused",
     "underruns": "gaps in the sound",

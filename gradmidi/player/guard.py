@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,10 @@ class Guard:
     """
 
     def __init__(self, outputs: Mapping[str, Any], answers: int | None = None) -> None:
+        # Not in the guard itself: it must start without installed packages.
+        from orjson import dumps
+
+        self._dumps: Callable[[Any], bytes] = dumps
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe = -1
         if os.name != "posix":
@@ -111,7 +115,7 @@ class Guard:
     def _write(self, values: Mapping[str, Any]) -> None:
         # Where the pipe is full or closed, there is no guard, and the player plays on.
         with contextlib.suppress(OSError):
-            os.write(self._pipe, json.dumps(values).encode() + b"\n")
+            os.write(self._pipe, self._dumps(values) + b"\n")
 
 
 def is_stopped(process: int) -> bool:
@@ -151,7 +155,7 @@ def watch(process: int, pipe: int) -> dict[str, Any]:
     # Windows cannot: there the pipe holds all that will come.
     with contextlib.suppress(AttributeError, OSError):
         os.set_blocking(pipe, False)
-    told: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     rest = b""
     quiet = 0
     while True:
@@ -161,19 +165,19 @@ def watch(process: int, pipe: int) -> dict[str, Any]:
             quiet += 1
         else:
             if not data:
-                return told
+                return values
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 # A line is torn where the pipe was full.
                 with contextlib.suppress(ValueError):
-                    told.update(json.loads(line))
+                    values.update(json.loads(line))
             quiet = 0
         if quiet > CALM_MOMENTS and is_stopped(process):
             quiet = 0
-        if told.get("allowed") and quiet * MOMENT_SECONDS >= told["allowed"]:
+        if values.get("allowed") and quiet * MOMENT_SECONDS >= values["allowed"]:
             if os.getppid() == process:
                 os.kill(process, signal.SIGKILL)
-            told["allowed"] = 0.0
+            values["allowed"] = 0.0
         time.sleep(MOMENT_SECONDS)
 
 
@@ -299,12 +303,14 @@ def main() -> None:
         # The guard ends with the player, and only then.
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    told = watch(int(sys.argv[1]), 0)
+    values = watch(int(sys.argv[1]), 0)
     problems: list[str] = []
-    if "voices" in told or told.get("rig", {}).get("clock"):
+    if "voices" in values or values.get("rig", {}).get("clock"):
         faulthandler.dump_traceback_later(SILENCE_SECONDS, exit=True)
-        sys.path[:] = told["path"]
-        problems = silence(told["rig"], told["osc"], told.get("voices", 0), told.get("notes", ()))
+        sys.path[:] = values["path"]
+        problems = silence(
+            values["rig"], values["osc"], values.get("voices", 0), values.get("notes", ())
+        )
     with contextlib.suppress(OSError):
         for answer in (*({"say": problem} for problem in problems), {"silenced": True}):
             os.write(1, json.dumps(answer).encode() + b"\n")

@@ -1,7 +1,4 @@
-"""A run, a preset and an ending to a file: which sink or picture writes which ending.
-
-Every file is whole or not there: what fails in the middle leaves nothing behind.
-"""
+"""`gradmidi.render`: a run written to files, all in one pass, each whole or not at all."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -11,8 +8,8 @@ from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
 from gradmidi.music.preset import Preset, load
 from gradmidi.music.score import Score, score_of
-from gradmidi.sinks import FileSink
-from gradmidi.sinks.endings import ENDINGS
+from gradmidi.sinks.registry import check_endings, file_sink
+from gradmidi.sinks.sink import FileSink
 
 __all__ = ["render"]
 
@@ -27,26 +24,27 @@ def render(
     legend: bool = False,
     stems: str | Path | None = None,
 ) -> tuple[Path, ...]:
-    """Write a run as music, sound or a picture: one file for each path, in one pass.
+    """Write a run as music, sound, a picture or a page: a file for each path, in one pass.
 
     Parameters
     ----------
     run : RunLog or str or Path
         A run as `gradmidi.read` gives it, its folder, or its `run.jsonl`.
     *paths : str or Path
-        Where to; the ending says what: ``.mid .wav .flac .ogg .mp3 .png .svg .html .mp4 .txt``.
+        The files; the ending gives the format: ``.mid .wav .flac .ogg .mp3 .png .svg .html .mp4
+        .txt``, or one of `gradmidi.sinks.registry`.
     preset : str or Preset, default "pentatonic"
         A shipped preset's name, a ``.toml`` file or a preset.
     time : {"step", "wall"}, default "step"
-        One slot a step, or the run's own timing.
+        One slot for each step, or the run's own timing.
     length : float or "full", optional
-        Seconds to fit the piece to; by default it is fitted to three minutes if longer.
+        Seconds to fit the piece to; by default three minutes if it is longer.
     layers : mapping of str to str, optional
-        Voices of your own: a name and a pattern over layer names each.
+        Voices of your own: for each a name and a pattern over layer names.
     legend : bool, default False
         Put a key before the run: each voice at home, then one, then three doublings up.
     stems : str or Path, optional
-        A folder that gets the piece in parts as well: a WAV a voice and one for the faults.
+        A folder for a WAV of each voice and one of the fault sounds.
 
     Returns
     -------
@@ -70,19 +68,14 @@ def render(
     ['a.mid']
     """
     targets = tuple(Path(path) for path in paths)
-    for path in targets:
-        if path.suffix.lower() not in ENDINGS:
-            raise GradmidiError(
-                f"nothing writes {path.suffix or path.name!r}; "
-                f"{path} may end in: {' '.join(ENDINGS)}"
-            )
+    check_endings(*targets)
     log = run if isinstance(run, RunLog) else RunLog(run)
     score = score_of(log, load(preset), time=time, length=length, patterns=layers, legend=legend)
     sinks: list[FileSink] = []
     written = targets
     try:
         for path in targets:
-            sinks.append(ENDINGS[path.suffix.lower()](path, score, log))
+            sinks.append(file_sink(path, score, log))
         if stems is not None:
             from gradmidi.sound.mixdown import Stems
 

@@ -15,7 +15,7 @@ from gradmidi.midi.rig import Rig
 from gradmidi.midi.rig import load as load_rig
 from gradmidi.music.preset import Preset
 from gradmidi.music.preset import load as load_preset
-from gradmidi.sinks.endings import ENDINGS
+from gradmidi.sinks.registry import FILES
 
 __all__ = ["TRACKERS", "LayerChoice", "Options", "SummaryWriter", "about"]
 
@@ -262,8 +262,8 @@ class Options:
         given = _texts("files", self.files, "endings, as ('mid', 'wav')")
         endings = tuple(dict.fromkeys(f".{each.lower().removeprefix('.')}" for each in given))
         for ending in endings:
-            if ending not in ENDINGS:
-                known = " ".join(each.removeprefix(".") for each in ENDINGS)
+            if ending not in FILES:
+                known = " ".join(each.removeprefix(".") for each in FILES)
                 raise GradmidiError(f"files={ending.removeprefix('.')!r}; allowed is: {known}")
         return endings
 

@@ -14,7 +14,7 @@ from rights import bound
 import gradmidi
 from gradmidi._render import render
 from gradmidi.errors import GradmidiError, RunLogError
-from gradmidi.sinks.endings import ENDINGS
+from gradmidi.sinks.registry import BUILT_IN
 
 ROWS = [[0.5 + 0.01 * i, 1.0, 2.0 - 0.005 * i, 0.3] for i in range(40)]
 
@@ -35,7 +35,7 @@ def test_every_ending_gives_a_file_of_its_kind(run, tmp_path):
         ".txt": b"run a: Net, 4 layers, 40 steps",
     }
     # What makes films is a program of its own.
-    made = [ending for ending in ENDINGS if ending != ".mp4" or shutil.which("ffmpeg")]
+    made = [ending for ending in BUILT_IN if ending != ".mp4" or shutil.which("ffmpeg")]
     paths = [tmp_path / f"out{ending}" for ending in made]
     assert render(run, *paths) == tuple(paths)
     for path in paths:
@@ -152,7 +152,7 @@ for ending in endings.split():
 def test_whatever_cannot_be_written_is_told_and_leaves_nothing(
     run, tmp_path, rights, limit, reason
 ):
-    endings = [ending for ending in ENDINGS if ending != ".mp4"]
+    endings = [ending for ending in BUILT_IN if ending != ".mp4"]
     out = tmp_path / "out"
     out.mkdir()
     out.chmod(rights)

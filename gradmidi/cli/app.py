@@ -15,6 +15,7 @@ import typer
 from gradmidi.cli import compare, demo, importing, play, ports, run
 from gradmidi.cli.options import Length, Preset, RunPath, Timing, length_of
 from gradmidi.errors import GradmidiError
+from gradmidi.sinks.registry import BUILT_IN
 
 __all__ = ["app", "main"]
 
@@ -59,8 +60,8 @@ def render(
             "--output",
             "-o",
             metavar="FILE",
-            help="Where to; the ending says what: .mid .wav .flac .ogg .mp3 .png .svg .html "
-            ".mp4 .txt. May be given several times.",
+            help=f"File to write; the ending gives the format: {' '.join(BUILT_IN)}. "
+            "May be given several times.",
         ),
     ] = None,
     preset: Preset = "pentatonic",

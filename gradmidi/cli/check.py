@@ -20,7 +20,7 @@ from gradmidi.music.pitch import note_name
 from gradmidi.music.preset import Preset
 from gradmidi.music.slots import Slot
 from gradmidi.music.voices import Voice
-from gradmidi.sinks import Sink
+from gradmidi.sinks.sink import Sink
 
 __all__ = ["Cue", "cues", "layout", "perform"]
 

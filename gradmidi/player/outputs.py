@@ -15,11 +15,11 @@ from gradmidi.errors import GradmidiError, PortError
 from gradmidi.live.session import Session
 from gradmidi.music.events import Event
 from gradmidi.music.voices import Voice
-from gradmidi.sinks.counters import Counters
+from gradmidi.sinks.sink import Counters
 
 if TYPE_CHECKING:
     from gradmidi.midi.ports import Output
-    from gradmidi.sinks.midiline import Wire
+    from gradmidi.sinks.midiport import Wire
     from gradmidi.sinks.osc import Address
     from gradmidi.sinks.soundcard import Card
 
@@ -178,13 +178,13 @@ class Outputs:
         return SoundCard(self._card, self._session.preset, len(voices))
 
     def _take(self, run: str, voices: Sequence[Voice]) -> _Live:
-        from gradmidi.sinks.take import Take
+        from gradmidi.sinks.live_recording import LiveRecording
 
         session = self._session
         assert session.take is not None
         Path(session.take).parent.mkdir(parents=True, exist_ok=True)
         late = session.paced or session.history
-        return Take(session.take, session.preset, voices, run, from_first=late)
+        return LiveRecording(session.take, session.preset, voices, run, from_first=late)
 
     def _each(self, call: Callable[[_Live], None]) -> None:
         for sink in self._sinks:

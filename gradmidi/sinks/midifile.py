@@ -1,13 +1,15 @@
-"""The sink that writes a standard MIDI file: format 1, a conductor track, a track a voice.
+"""The sink that writes a standard MIDI file: format 1, a conductor track, a track for each voice.
 
-Nothing is on disk before `close`, and then the whole file is, under its name at once: a
-half-written one never exists.
+Sources: Standard MIDI Files 1.0 (RP-001); MIDI 1.0 Detailed Specification.
 """
 
 import struct
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
+
+import mido
 
 from gradmidi.base.files import WholeFile, check_path
 from gradmidi.midi.channels import (
@@ -19,7 +21,16 @@ from gradmidi.midi.channels import (
     place,
     program_of,
 )
-from gradmidi.midi.numbers import BEND, BEND_RANGE_CONTROLS, CONTROL, PAN, PROGRAM
+from gradmidi.midi.numbers import (
+    BEND,
+    BEND_RANGE_CONTROLS,
+    CONTROL,
+    NOTE_OFF,
+    NOTE_ON,
+    PAN,
+    PROGRAM,
+    RELEASE_VELOCITY,
+)
 from gradmidi.music.events import (
     FAULT_VOICE,
     PPQ,
@@ -34,24 +45,35 @@ from gradmidi.music.events import (
 )
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
-from gradmidi.sinks.miditrack import HEAD, SHAPES, Track, meta
+
+if TYPE_CHECKING:
+    from gradmidi.log import RunLog
+    from gradmidi.music.score import Score
 
 __all__ = ["MidiFile"]
 
+META = 0xFF
+"""Status byte of a meta event."""
+
+LONGEST_DELTA = (1 << 28) - 1
+"""The largest number in four bytes; readers refuse a fifth."""
+
+HEAD, ENDS, SHAPES, STARTS = range(4)
+"""Order at one tick: the track's head, note ends, controllers and texts, note starts."""
+
 
 class MidiFile:
-    """Writes the events it is sent as one MIDI file, whole, at `close`.
+    """Writes the events it is sent as one MIDI file, whole at `close` or not at all.
 
-    Track 0 has the title, tempo, 4/4 and a marker for every fault and every mark of the piece,
-    but no notes. Then comes a track a voice: its name, its port where one port is too few, its
-    program where the preset has programs, its pan, its bend range where the preset bends, then
-    its notes, controllers and texts. Fault sounds have a last track, where there are any. The
-    same events give the same bytes.
+    Track 0 has the title, tempo, 4/4 and a marker for every fault and mark, but no notes. Then
+    comes a track for each voice: its name, its port if there are several, its program if the
+    preset has programs, its pan, its bend range if the preset bends, then notes, controllers and
+    texts. Fault sounds have the last track. The same events give the same bytes.
 
     Parameters
     ----------
     path : str or Path
-        The file; its folder must be there.
+        The file; its folder must exist.
     preset : Preset
         Gives tempo, programs, pan and whether voices bend.
     voices : sequence of Voice
@@ -62,7 +84,7 @@ class MidiFile:
     Raises
     ------
     OSError
-        If the folder is not there, or `path` is a folder.
+        If the folder does not exist, or `path` is a folder.
 
     Examples
     --------
@@ -97,19 +119,24 @@ class MidiFile:
             End: self._over,
         }
 
+    @classmethod
+    def of_run(cls, path: Path, score: "Score", log: "RunLog") -> Self:
+        """Make the sink for a run's score."""
+        return cls(path, score.preset, score.voices, title=log.name)
+
     def send(self, events: Sequence[Event]) -> None:
         """Encode the next events.
 
         Parameters
         ----------
         events : sequence of Event
-            In order of ticks. At one tick notes end before controllers and bends move, and
-            then notes start. A key struck again while it sounds is let go of first.
+            In order of ticks. At one tick notes end, then controllers and bends move, then
+            notes start. A key that is struck again while it sounds is released first.
 
         Raises
         ------
         ValueError
-            If a tick goes back, a voice is not there, or a number is outside 0–127.
+            If a tick goes back, a voice does not exist, or a number is outside 0–127.
         """
         if self._closed:
             raise ValueError(f"{self.path} is closed: it takes no more events")
@@ -142,10 +169,10 @@ class MidiFile:
         self._closed = True
 
     def _on(self, on: On) -> None:
-        self._track(on.voice).strike(on.tick, on.note, on.velocity)
+        self._track(on.voice).note_on(on.tick, on.note, on.velocity)
 
     def _off(self, off: Off) -> None:
-        self._track(off.voice).let_go(off.tick, off.note)
+        self._track(off.voice).note_off(off.tick, off.note)
 
     def _control(self, control: Control) -> None:
         track = self._track(control.voice)
@@ -157,45 +184,45 @@ class MidiFile:
 
     def _mark(self, mark: Mark) -> None:
         if mark.voice is None:
-            self._conductor.put(mark.tick, SHAPES, meta("marker", text=ascii_text(mark.text)))
+            self._conductor.put(mark.tick, SHAPES, _meta("marker", text=ascii_text(mark.text)))
         else:
-            text = meta("text", text=ascii_text(mark.text))
+            text = _meta("text", text=ascii_text(mark.text))
             self._track(mark.voice).put(mark.tick, SHAPES, text)
 
     def _fault(self, fault: Fault) -> None:
         words = (fault.kind, fault.layer, f"step {fault.step} value {fault.value:.7g}")
         text = ascii_text(" ".join(word for word in words if word))
-        self._conductor.put(fault.tick, SHAPES, meta("marker", text=text))
+        self._conductor.put(fault.tick, SHAPES, _meta("marker", text=text))
 
     def _over(self, end: End) -> None:
         self._end = max(self._end, end.tick)
 
-    def _track(self, voice: int) -> "Track":
+    def _track(self, voice: int) -> "_Track":
         track = self._tracks.get(voice)
         if track is None:
             if voice != FAULT_VOICE:
                 raise ValueError(f"voice {voice}; {self.path} has {self._voices}, from 0")
             # After the voices, and only where something sounds on it.
-            head = [meta("track_name", name="faults"), *_port(0, self._voices)]
-            track = Track(FAULT_CHANNEL, head)
+            head = [_meta("track_name", name="faults"), *_port(0, self._voices)]
+            track = _Track(FAULT_CHANNEL, head)
             self._tracks[FAULT_VOICE] = track
         return track
 
 
-def _conductor(preset: Preset, title: str) -> Track:
+def _conductor(preset: Preset, title: str) -> "_Track":
     head = [
-        meta("track_name", name=ascii_text(title, "gradmidi")),
-        meta("set_tempo", tempo=round(60e6 / preset.time.tempo)),
-        meta("time_signature", numerator=4, denominator=4),
+        _meta("track_name", name=ascii_text(title, "gradmidi")),
+        _meta("set_tempo", tempo=round(60e6 / preset.time.tempo)),
+        _meta("time_signature", numerator=4, denominator=4),
     ]
-    return Track(1, head)
+    return _Track(1, head)
 
 
-def _voice_track(voice: Voice, voices: Sequence[Voice], preset: Preset) -> Track:
+def _voice_track(voice: Voice, voices: Sequence[Voice], preset: Preset) -> "_Track":
     count = len(voices)
     port, channel = place(voice.index)
     name = ascii_text(voice.name, f"voice {voice.index + 1}")
-    track = Track(channel, [meta("track_name", name=name), *_port(port, count)])
+    track = _Track(channel, [_meta("track_name", name=name), *_port(port, count)])
     if preset.voices.programs:
         program = program_of(voice.index, count, preset.voices.programs)
         track.put(0, HEAD, bytes((PROGRAM | channel - 1, program - 1)))
@@ -211,4 +238,111 @@ def _port(port: int, voices: int) -> list[bytes]:
     """Say which port a track plays on, both ways there are, where one port is too few."""
     if voices <= len(CHANNELS):
         return []
-    return [meta("midi_port", port=port), meta("device_name", name=f"port {port + 1}")]
+    return [_meta("midi_port", port=port), _meta("device_name", name=f"port {port + 1}")]
+
+
+class _Track:
+    """One track, on a channel from 1: the bytes of earlier ticks, and the newest tick's messages.
+
+    Only the messages of the newest tick wait to be put in order; all earlier ones are encoded, so
+    that a long piece takes a few bytes a note. Notes, controllers and bends are encoded here, since
+    making a mido message of each takes several times as long as all the rest
+    (`benchmarks/midifile.py` measures it). Meta events are mido's.
+    """
+
+    __slots__ = ("_channel", "_data", "_sounding", "_status", "_waiting", "_written", "tick")
+
+    def __init__(self, channel: int, head: Sequence[bytes]) -> None:
+        self.tick = 0
+        self._channel = channel - 1
+        self._data = bytearray()
+        self._written = 0
+        self._status = 0
+        self._waiting = [(HEAD, message) for message in head]
+        self._sounding: dict[int, list[int]] = {}
+
+    def message(self, status: int, first: int, second: int) -> bytes:
+        """Encode a message of two data bytes on this track's channel."""
+        if not 0 <= first | second <= 127:
+            raise ValueError(f"{first}, {second}: MIDI's numbers are 0 to 127")
+        return bytes((status | self._channel, first, second))
+
+    def note_on(self, tick: int, note: int, velocity: int) -> None:
+        """Start a note; if its key sounds already, end that note first."""
+        message = self.message(NOTE_ON, note, velocity)
+        since = self._sounding.setdefault(note, [])
+        if since:
+            self._end(tick, note, since[-1])
+        since.append(tick)
+        self.put(tick, STARTS, message)
+
+    def note_off(self, tick: int, note: int) -> None:
+        """End the oldest note of a key; written only where no later note has the key."""
+        since = self._sounding.get(note)
+        if since:
+            struck = since.pop(0)
+            if not since:
+                self._end(tick, note, struck)
+
+    def put(self, tick: int, rank: int, message: bytes) -> None:
+        """Add a message; at one tick the lower rank stands first, and else the earlier."""
+        if tick != self.tick:
+            if tick < self.tick:
+                raise ValueError(f"tick {tick} comes after tick {self.tick}: ticks never go back")
+            self._settle()
+            self.tick = tick
+        self._waiting.append((rank, message))
+
+    def finish(self, end: int) -> bytes:
+        """End what sounds and the track itself at `end`; return its chunk."""
+        for note in sorted(note for note, since in self._sounding.items() if since):
+            self._end(end, note, self._sounding[note][-1])
+        self.put(end, STARTS, _meta("end_of_track"))
+        self._settle()
+        return struct.pack(">4sL", b"MTrk", len(self._data)) + self._data
+
+    def _end(self, tick: int, note: int, struck: int) -> None:
+        # The end of a note that began at this very tick stands after its start.
+        rank = STARTS if struck == tick else ENDS
+        self.put(tick, rank, self.message(NOTE_OFF, note, RELEASE_VELOCITY))
+
+    def _settle(self) -> None:
+        waiting, data, status = self._waiting, self._data, self._status
+        if not waiting:
+            return
+        if len(waiting) > 1:
+            waiting.sort(key=itemgetter(0))
+        delta = self.tick - self._written
+        while delta > LONGEST_DELTA:
+            data += _variable_length(LONGEST_DELTA) + _meta("text", text="")
+            delta -= LONGEST_DELTA
+            status = META
+        time = _variable_length(delta)
+        for _, message in waiting:
+            data += time
+            time = b"\0"
+            # Running status; a meta event ends it.
+            if message[0] == status != META:
+                data += message[1:]
+            else:
+                data += message
+                status = message[0]
+        waiting.clear()
+        self._status = status
+        self._written = self.tick
+
+
+def _meta(kind: str, **values: int | str) -> bytes:
+    """Encode a meta event by mido's name for it; mido refuses values it does not have."""
+    return bytes(mido.MetaMessage(kind, **values).bytes())
+
+
+def _variable_length(number: int) -> bytes:
+    """Encode a number in seven bits a byte, the highest first."""
+    if number < 0x80:
+        return bytes((number,))
+    encoded = bytearray((number & 127,))
+    while number := number >> 7:
+        encoded.append(number & 127 | 128)
+    encoded.reverse()
+    return bytes(encoded)

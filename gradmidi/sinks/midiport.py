@@ -1,12 +1,14 @@
-"""The sink that plays into MIDI ports: it sends at once what it is given, and owns each note.
+"""The sink that plays into MIDI ports.
 
-Whatever starts a note here ends it here: each note on has a note off of its own, sent when the
-event comes, at `silence` or at `close`.
+Every note that it starts it also ends: each note on has a note off of its own, sent when the event
+comes, at `silence` or at `close`.
 """
 
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from gradmidi.base.messages import Warnings
 from gradmidi.errors import PortError
@@ -16,33 +18,53 @@ from gradmidi.midi.channels import (
     program_of,
 )
 from gradmidi.midi.numbers import (
+    ALL_NOTES_OFF,
     BEND,
     BEND_RANGE,
     BEND_RANGE_CONTROLS,
     CONTROL,
     DATA_ENTRY,
+    HOLD,
+    MIDDLE,
+    NOTE_OFF,
+    NOTE_ON,
     PAN,
     PROGRAM,
+    RELEASE_VELOCITY,
 )
 from gradmidi.midi.ports import open_output
 from gradmidi.midi.rig import Rig
-from gradmidi.music.events import FAULT_VOICE, Bend, Control, Event, Off, On
+from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Bend, Control, Event, Off, On
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
-from gradmidi.sinks.counters import Counters
-from gradmidi.sinks.midiline import Line, Wire
+from gradmidi.sinks.sink import Counters
 
-__all__ = ["MidiPort"]
+__all__ = ["MidiPort", "Wire"]
+
+BURST_SECONDS = 0.05
+"""Seconds of the limit that may go out at once: 15 offs, controllers and ons at 900 a second."""
+
+
+class Wire(Protocol):
+    """An open MIDI output, such as `gradmidi.midi.ports.Output`."""
+
+    name: str
+
+    def send(self, message: Sequence[int]) -> None:
+        """Send one message, or raise PortError."""
+
+    def close(self) -> None:
+        """Wait for the last messages to leave, then close."""
 
 
 class MidiPort:
     """Plays the events it is sent into the rig's MIDI ports, at once.
 
-    A key struck again while it sounds, by the same voice or by another that shares its
-    channel, is let go of first, and then ends with the last of its notes.
+    A key that is struck again while it sounds, by the same voice or by another on its channel,
+    is released first, and then ends with the last of its notes.
 
     Nothing raises from `send`, `silence` and `close`: what the system refuses is counted, and
-    told once.
+    the user is warned once.
 
     Parameters
     ----------
@@ -51,9 +73,7 @@ class MidiPort:
     preset : Preset
         Gives programs, pan and whether voices bend.
     voices : sequence of Voice
-        Who plays.
-    say : callable
-        Takes a line for the user the first time a port refuses a message.
+        The voices that play.
     clock : callable
         Seconds that never go back.
     connect : callable
@@ -84,12 +104,12 @@ class MidiPort:
             raise PortError("the rig names no MIDI port; give one (see: gradmidi ports)")
         self.counters = Counters()
         self._rig = rig
-        self._lines: list[Line] = []
+        self._ports: list[_Port] = []
         warnings = Warnings()
         try:
             for name in rig.ports:
                 wire = connect(name)
-                self._lines.append(Line(wire, rig.din_limit, self.counters, warnings, clock))
+                self._ports.append(_Port(wire, rig.din_limit, self.counters, warnings, clock))
         except BaseException:
             self.close()
             raise
@@ -98,7 +118,7 @@ class MidiPort:
             places[FAULT_VOICE] = rig.fault_place
         # Channels count from 0 on the wire.
         self._places = {
-            voice: (self._lines[port], channel - 1) for voice, (port, channel) in places.items()
+            voice: (self._ports[index], channel - 1) for voice, (index, channel) in places.items()
         }
         self._takes: dict[type, Callable[[Any], None]] = {
             On: self._on,
@@ -111,7 +131,7 @@ class MidiPort:
     @property
     def outputs(self) -> tuple[Wire, ...]:
         """The open ports, in the rig's order."""
-        return tuple(line.wire for line in self._lines)
+        return tuple(port.wire for port in self._ports)
 
     def send(self, events: Sequence[Event]) -> None:
         """Send events now.
@@ -123,11 +143,11 @@ class MidiPort:
             they are dropped.
         """
         takes = self._takes
-        if not self._lines:
+        if not self._ports:
             self.counters.dropped += sum(type(event) in takes for event in events)
             return
-        for line in self._lines:
-            line.catch_up()
+        for port in self._ports:
+            port.refill()
         for event in events:
             take = takes.get(type(event))
             if take is not None:
@@ -135,57 +155,196 @@ class MidiPort:
 
     def silence(self) -> None:
         """End every note that sounds: an off for each, then Hold off and All Notes Off."""
-        for line in self._lines:
-            line.silence()
+        for port in self._ports:
+            port.silence()
 
     def close(self) -> None:
-        """End every note, put controllers to rest and close the ports. May be called twice."""
-        lines, self._lines = self._lines, []
+        """End every note, reset controllers and close the ports. May be called twice."""
+        ports, self._ports = self._ports, []
         self._places = {}
-        for line in lines:
-            line.finish()
+        for port in ports:
+            port.close()
 
     def _on(self, on: On) -> None:
         place = self._places.get(on.voice)
         if place is not None:
-            line, channel = place
-            line.strike(channel, on.voice, on.note, on.velocity)
+            port, channel = place
+            port.note_on(channel, on.voice, on.note, on.velocity)
 
     def _off(self, off: Off) -> None:
         place = self._places.get(off.voice)
         if place is not None:
-            line, channel = place
-            line.let_go(channel, off.voice, off.note)
+            port, channel = place
+            port.note_off(channel, off.voice, off.note)
 
     def _control(self, control: Control) -> None:
         place = self._places.get(control.voice)
         if place is not None:
-            line, channel = place
-            line.shape((CONTROL | channel, control.controller, control.value))
+            port, channel = place
+            port.control((CONTROL | channel, control.controller, control.value))
 
     def _bend(self, bend: Bend) -> None:
         place = self._places.get(bend.voice)
         if place is not None:
-            line, channel = place
+            port, channel = place
             word = bend_word(bend.semitones * BEND_RANGE / self._rig.bend_range)
-            line.shape((BEND | channel, word & 127, word >> 7))
+            port.control((BEND | channel, word & 127, word >> 7))
 
     def _greet(self, preset: Preset, voices: Sequence[Voice]) -> None:
-        """Set up each channel once, as the first voice on it wants it."""
+        """Set up each channel once, for the first voice on it."""
         greeted = set()
         for voice in voices:
             place = self._places[voice.index]
             if place in greeted:
                 continue
             greeted.add(place)
-            line, channel = place
+            port, channel = place
             if self._rig.programs and preset.voices.programs:
                 program = program_of(voice.index, len(voices), preset.voices.programs)
-                line.put((PROGRAM | channel, program - 1))
+                port.send((PROGRAM | channel, program - 1))
             if self._rig.pan:
                 pan = pan_value(voice.index, len(voices), preset.sound.pan)
-                line.put((CONTROL | channel, PAN, pan))
+                port.send((CONTROL | channel, PAN, pan))
             if preset.pitch.residue == "bend":
                 for controller, value in BEND_RANGE_CONTROLS:
                     number = self._rig.bend_range if controller == DATA_ENTRY else value
-                    line.put((CONTROL | channel, controller, number))
+                    port.send((CONTROL | channel, controller, number))
+
+
+class _Port:
+    """A MIDI port with its open notes and controllers.
+
+    Note offs and fault sounds always go out. Other notes go while the limit has room. Controllers
+    go while it has half of its room, and otherwise wait for it; a newer value replaces an older.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        limit: int,
+        counters: Counters,
+        warnings: Warnings,
+        clock: Callable[[], float],
+    ) -> None:
+        self.wire = wire
+        self._counters = counters
+        self._warnings = warnings
+        self._limit = limit
+        self._burst = max(1.0, limit * BURST_SECONDS) if limit else math.inf
+        self._room = self._burst
+        self._clock = clock
+        self._then = clock()
+        self._sounding: Counter[tuple[int, int]] = Counter()
+        self._skipped: Counter[tuple[int, int]] = Counter()
+        self._waiting: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self._moved: set[tuple[int, int]] = set()
+        self._played: set[int] = set()
+        # Notes whose start the system took, but not their end, yet or at all.
+        self._unended: set[tuple[int, int]] = set()
+
+    def send(self, message: Sequence[int]) -> bool:
+        """Send a message whatever the limit; return whether the system took it."""
+        self._room -= 1.0
+        try:
+            self.wire.send(message)
+        except PortError as error:
+            self._trouble(error)
+            return False
+        self._counters.sent += 1
+        return True
+
+    def refill(self) -> None:
+        """Add the room that has come with time, and send controllers that waited for it."""
+        if self._limit:
+            now = self._clock()
+            self._room = min(self._burst, self._room + (now - self._then) * self._limit)
+            self._then = now
+            while self._waiting and self._room >= self._burst / 2:
+                self._move(self._waiting.pop(next(iter(self._waiting))))
+
+    def note_on(self, channel: int, voice: int, key: int, velocity: int) -> None:
+        """Start a note; that of a fault sound ignores the limit."""
+        if self._room < 1.0 and voice != FAULT_VOICE:
+            self._counters.dropped += 1
+            self._skipped[voice, key] += 1
+            return
+        if self._sounding[channel, key]:
+            self.send((NOTE_OFF | channel, key, RELEASE_VELOCITY))
+        # Kept before it is sent: an interrupt between the two leaves no note without an end.
+        self._sounding[channel, key] += 1
+        self._played.add(channel)
+        if self.send((NOTE_ON | channel, key, velocity)):
+            self._unended.add((channel, key))
+
+    def note_off(self, channel: int, voice: int, key: int) -> None:
+        """End a note, whatever the limit; sent only where no later note has the key."""
+        if self._skipped[voice, key]:
+            self._skipped[voice, key] -= 1
+            return
+        held = self._sounding[channel, key]
+        if held == 1:
+            self._end(channel, key)
+        if held:
+            self._sounding[channel, key] -= 1
+
+    def control(self, message: tuple[int, int, int]) -> None:
+        """Move a controller or a bend, now or when there is room; the newest value counts."""
+        name = _controller(message)
+        if self._waiting.pop(name, None) is not None:
+            self._counters.dropped += 1
+        if self._room < self._burst / 2:
+            self._waiting[name] = message
+        else:
+            self._move(message)
+
+    def silence(self) -> int:
+        """End every note; return how many ends the system refused, now or before."""
+        held = [note for note, count in self._sounding.items() if count]
+        for channel, key in dict.fromkeys([*held, *sorted(self._unended)]):
+            self._end(channel, key)
+        for channel in sorted(self._played):
+            self.send((CONTROL | channel, HOLD, 0))
+            self.send((CONTROL | channel, ALL_NOTES_OFF, 0))
+        self._sounding.clear()
+        self._skipped.clear()
+        self._played.clear()
+        return len(self._unended)
+
+    def close(self) -> None:
+        """End every note, reset the controllers that were moved, and close the port."""
+        self._counters.dropped += len(self._waiting)
+        self._waiting.clear()
+        stuck = self.silence()
+        for status, number in sorted(self._moved):
+            if status & 0xF0 == BEND:
+                self.send((status, 0, MIDDLE))
+            elif number == BRIGHTNESS:
+                self.send((status, number, MIDDLE))
+        if stuck:
+            self._warnings.note(
+                f"silence at {self.wire.name!r}",
+                f"{stuck} note(s) may still sound",
+                "once the port is back, run: gradmidi panic",
+            )
+        try:
+            self.wire.close()
+        except PortError as error:
+            self._trouble(error)
+
+    def _end(self, channel: int, key: int) -> None:
+        if self.send((NOTE_OFF | channel, key, RELEASE_VELOCITY)):
+            self._unended.discard((channel, key))
+
+    def _move(self, message: tuple[int, int, int]) -> None:
+        self._moved.add(_controller(message))
+        self.send(message)
+
+    def _trouble(self, error: PortError) -> None:
+        self._counters.errors += 1
+        self._warnings.note(f"MIDI to {self.wire.name!r}", str(error), "all else goes on")
+
+
+def _controller(message: tuple[int, int, int]) -> tuple[int, int]:
+    """Return what a message moves: status, and the controller's number or 0 for a bend."""
+    status, first, _ = message
+    return status, first if status & 0xF0 == CONTROL else 0

@@ -14,7 +14,6 @@ from gradmidi.midi.rig import Rig
 from gradmidi.music.events import FAULT_VOICE, End, Event, Fault, Mark, Off, On, Step
 from gradmidi.music.sounding import Sounding
 from gradmidi.music.voices import Voice
-from gradmidi.sinks.counters import Counters
 from gradmidi.sinks.oscmessage import (
     bundle,
     bundles,
@@ -26,6 +25,7 @@ from gradmidi.sinks.oscmessage import (
     stop_message,
     voice_message,
 )
+from gradmidi.sinks.sink import Counters
 
 __all__ = ["Address", "Osc", "resolve"]
 

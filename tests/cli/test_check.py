@@ -10,7 +10,7 @@ from gradmidi.music.events import FAULT_VOICE, Off, On
 from gradmidi.music.preset import load, names
 from gradmidi.music.sounding import Sounding
 from gradmidi.music.voices import Voice
-from gradmidi.sinks.memory import Memory
+from gradmidi.sinks.sink import Memory
 
 VOICES = (Voice(0, "conv1", (0,)), Voice(1, "blocks.0-3", (1, 2, 3, 4)))
 

@@ -1,4 +1,4 @@
-"""The sink that keeps a live take: what was really sent, at its real ticks, as a MIDI file."""
+"""The sink that records a live run: what was sent, at the ticks it was sent, as a MIDI file."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,31 +8,29 @@ from gradmidi.base.messages import Warnings
 from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
-from gradmidi.sinks.counters import Counters
 from gradmidi.sinks.midifile import MidiFile
+from gradmidi.sinks.sink import Counters
 
-__all__ = ["Take"]
+__all__ = ["LiveRecording"]
 
 
-class Take:
-    """Writes what it is sent as one MIDI file, at `close`.
+class LiveRecording:
+    """Writes the events it is sent as one MIDI file, at `close`.
 
     Nothing raises from `send`, `silence` and `close`.
 
     Parameters
     ----------
     path : str or Path
-        The file; its folder must be there.
+        The file; its folder must exist.
     preset : Preset
         Gives tempo, programs and pan.
     voices : sequence of Voice
-        A track each.
+        A track for each.
     title : str
         The name of the piece.
     from_first : bool, default False
-        Whether the file begins with the first event, and not at tick 0.
-    say : callable
-        Takes a line for the user if the file cannot be written.
+        Begin the file at the first event, not at tick 0.
 
     Attributes
     ----------
@@ -41,7 +39,7 @@ class Take:
     Raises
     ------
     OSError
-        If the folder is not there, or `path` is a folder.
+        If the folder does not exist, or `path` is a folder.
 
     Examples
     --------
@@ -49,9 +47,10 @@ class Take:
     >>> from gradmidi.music.events import Off, On
     >>> from gradmidi.music.preset import load
     >>> path = Path(tempfile.mkdtemp()) / "live.mid"
-    >>> take = Take(path, load("pentatonic"), [Voice(0, "fc1", (0,))], "a", from_first=True)
-    >>> take.send([On(4800, 0, 60, 80, pitch=60.0), Off(4908, 0, 60)])
-    >>> take.close()
+    >>> voices = [Voice(0, "fc1", (0,))]
+    >>> recording = LiveRecording(path, load("pentatonic"), voices, "a", from_first=True)
+    >>> recording.send([On(4800, 0, 60, 80, pitch=60.0), Off(4908, 0, 60)])
+    >>> recording.close()
     >>> [message.time for message in mido.MidiFile(path).tracks[1] if "note" in message.type]
     [0, 108]
     """
@@ -72,7 +71,7 @@ class Take:
         self._closed = False
 
     def send(self, events: Sequence[Event]) -> None:
-        """Keep the next events."""
+        """Record the next events."""
         for event in events:
             if self._base is None:
                 self._base = event.tick
@@ -80,7 +79,7 @@ class Take:
                 self._file.send([replace(event, tick=event.tick - self._base)])
             except ValueError as error:
                 self.counters.errors += 1
-                self._warnings.note(f"{self._file.path}", error, "the rest of the take is kept")
+                self._warnings.note(f"{self._file.path}", error, "the rest is recorded")
             else:
                 self.counters.sent += 1
 
@@ -96,4 +95,4 @@ class Take:
             self._file.close()
         except OSError as error:
             self.counters.errors += 1
-            self._warnings.note(f"{self._file.path}", error.strerror, "the take is lost")
+            self._warnings.note(f"{self._file.path}", error.strerror, "the recording is lost")

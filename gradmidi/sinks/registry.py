@@ -1,0 +1,124 @@
+"""The sinks of files by ending: built in, registered, or of installed packages.
+
+To add one, write a class with `send`, `close` and `abort` (`gradmidi.sinks.sink.FileSink`) whose
+constructor takes a path, the score and the run's log. Then add a row to `BUILT_IN`, or call
+`register`. A package can also name it as an entry point of the group ``gradmidi.files``, which
+is found in every process: ``csv = "package.module:Class"`` for the ending ``.csv``.
+"""
+
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradmidi.errors import GradmidiError
+
+if TYPE_CHECKING:
+    from gradmidi.log import RunLog
+    from gradmidi.music.score import Score
+    from gradmidi.sinks.sink import FileSink
+
+__all__ = ["BUILT_IN", "FILES", "check_endings", "file_sink", "register"]
+
+FileMaker = Callable[[Path, "Score", "RunLog"], "FileSink"]
+"""Makes the sink of a file from its path, the score and the run's log."""
+
+BUILT_IN: Mapping[str, str] = {
+    ".mid": "gradmidi.sinks.midifile:MidiFile.of_run",
+    ".wav": "gradmidi.sound.mixdown:AudioFile.of_run",
+    ".flac": "gradmidi.sound.mixdown:AudioFile.of_run",
+    ".ogg": "gradmidi.sound.mixdown:AudioFile.of_run",
+    ".mp3": "gradmidi.sound.mixdown:AudioFile.of_run",
+    ".png": "gradmidi.report.picture:Picture",
+    ".svg": "gradmidi.report.picture:Picture",
+    ".html": "gradmidi.report.report:Report",
+    ".mp4": "gradmidi.report.picture:Film",
+    ".txt": "gradmidi.sinks.sink:TextFile",
+}
+"""Ending to ``module:callable``, which is imported when a file is written."""
+
+ENTRY_POINTS = "gradmidi.files"
+"""The group of entry points in which installed packages name their file sinks."""
+
+
+class _FileSinks(Mapping[str, FileMaker]):
+    """What makes the sink of a file, by the file's ending with its dot, in lower case."""
+
+    def __init__(self) -> None:
+        self._makers: dict[str, str | FileMaker] = dict(BUILT_IN)
+
+    def __getitem__(self, ending: str) -> FileMaker:
+        if ending not in self:
+            raise KeyError(ending)
+        maker = self._makers[ending]
+        found: FileMaker = pkgutil.resolve_name(maker) if isinstance(maker, str) else maker
+        return found
+
+    def __contains__(self, ending: object) -> bool:
+        # Looking for entry points takes milliseconds: only for an ending that is not known.
+        if ending not in self._makers:
+            self._load_installed()
+        return ending in self._makers
+
+    def __iter__(self) -> Iterator[str]:
+        self._load_installed()
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def add(self, ending: str, maker: FileMaker) -> None:
+        """Add an ending; the same maker may be added again."""
+        if not ending.startswith(".") or ending != ending.lower():
+            raise GradmidiError(f"ending {ending!r}; write it with its dot, in lower case: '.csv'")
+        if self._makers.setdefault(ending, maker) is not maker:
+            raise GradmidiError(f"files that end in {ending} have a sink already")
+
+    def _load_installed(self) -> None:
+        for entry in entry_points(group=ENTRY_POINTS):
+            self._makers.setdefault(f".{entry.name.lower()}", entry.value)
+
+
+FILES = _FileSinks()
+"""What makes the sink of a file, by its ending."""
+
+
+def register(ending: str, maker: FileMaker) -> None:
+    """Have files of an ending written by a sink of your own, in this process.
+
+    Parameters
+    ----------
+    ending : str
+        With its dot, in lower case, such as ``".csv"``.
+    maker : callable
+        A class, or a function, that takes the path (`pathlib.Path`), the score
+        (`gradmidi.music.score.Score`) and the run (`gradmidi.log.RunLog`), and gives an object
+        with the methods `send`, `close` and `abort`.
+
+    Raises
+    ------
+    GradmidiError
+        If the ending is not written so, or has a sink already.
+
+    Examples
+    --------
+    >>> from gradmidi.sinks.sink import TextFile
+    >>> register(".notes", TextFile)  # doctest: +SKIP
+    >>> gradmidi.render("runs/a", "a.notes")  # doctest: +SKIP
+    """
+    FILES.add(ending, maker)
+
+
+def check_endings(*paths: Path) -> None:
+    """Raise GradmidiError for the first path whose ending has no sink."""
+    for path in paths:
+        if path.suffix.lower() not in FILES:
+            raise GradmidiError(
+                f"nothing writes {path.suffix or path.name!r}; {path} may end in: {' '.join(FILES)}"
+            )
+
+
+def file_sink(path: Path, score: "Score", log: "RunLog") -> "FileSink":
+    """Make the sink that writes a file, by the file's ending."""
+    return FILES[path.suffix.lower()](path, score, log)

@@ -18,7 +18,7 @@ from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
 from gradmidi.music.events import Mark
 from gradmidi.music.preset import Preset, load
-from gradmidi.report.picture import LONGEST_LABEL, plain_text, save_figure
+from gradmidi.report.picture import Labels, save_figure
 from gradmidi.report.report import PageSound, check_length
 from gradmidi.sound.recording import Encoder, Recording
 from gradmidi.text.describe import describe
@@ -273,34 +273,33 @@ def _picture(
     rows = figure.subplots(len(voices), 1, sharex=True, squeeze=False)[:, 0]
     start = 1.0 if by == "step" else 0.0
     sides = [pairs[0][0], *(right for _, right in pairs)]
-    for voice, axes in zip(voices, rows, strict=True):
-        for which, side in enumerate(sides):
-            places = np.array([slot.index for slot in side.slots.played]) * layout.width + start
-            norms = np.array([slot.norms[voice.index] for slot in side.slots.played])
-            axes.plot(
-                places,
-                np.where(norms > 0.0, norms, np.nan),
-                color=COLOURS[which % len(COLOURS)],
-                linestyle=STYLES[which % len(STYLES)],
-                linewidth=1.4,
-                marker="." if len(places) < 300 else "",
-                markersize=3,
-                label=plain_text(side.run.name, LONGEST_LABEL),
-            )
-        for departed in found:
-            if departed is not None:
-                axes.axvline(
-                    departed.index * layout.width + start, color=FAULT_COLOUR, linewidth=0.9
+    labels = Labels([*(run.name for run in layout.runs), *(voice.name for voice in voices)])
+    with labels.fonts():
+        for voice, axes in zip(voices, rows, strict=True):
+            for which, side in enumerate(sides):
+                places = np.array([slot.index for slot in side.slots.played]) * layout.width + start
+                norms = np.array([slot.norms[voice.index] for slot in side.slots.played])
+                axes.plot(
+                    places,
+                    np.where(norms > 0.0, norms, np.nan),
+                    color=COLOURS[which % len(COLOURS)],
+                    linestyle=STYLES[which % len(STYLES)],
+                    linewidth=1.4,
+                    marker="." if len(places) < 300 else "",
+                    markersize=3,
+                    label=labels(side.run.name),
                 )
-        if axes.lines[0].axes.dataLim.height > 0.0:
-            axes.set_yscale("log")
-        axes.set_ylabel(
-            plain_text(voice.name, LONGEST_LABEL), rotation=0, ha="right", va="center", fontsize=9
-        )
-        axes.grid(visible=True, color="#dddddd", linewidth=0.6)
-        for spine in ("top", "right"):
-            axes.spines[spine].set_visible(False)
-    rows[-1].margins(x=0.01)
-    rows[-1].set_xlabel(UNITS[by])
-    figure.legend(*rows[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
+            for departed in found:
+                if departed is not None:
+                    place = departed.index * layout.width + start
+                    axes.axvline(place, color=FAULT_COLOUR, linewidth=0.9)
+            if axes.lines[0].axes.dataLim.height > 0.0:
+                axes.set_yscale("log")
+            axes.set_ylabel(labels(voice.name), rotation=0, ha="right", va="center", fontsize=9)
+            axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+            for spine in ("top", "right"):
+                axes.spines[spine].set_visible(False)
+        rows[-1].margins(x=0.01)
+        rows[-1].set_xlabel(UNITS[by])
+        figure.legend(*rows[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     save_figure(figure, path)

@@ -7,7 +7,9 @@ import math
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,12 +29,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Film", "Picture", "plain_text", "save_figure"]
+__all__ = ["Film", "Labels", "Picture", "save_figure"]
 
 FAULT_COLOUR = "#d4351c"
 LABELLED_VOICES = 15
 LONGEST_LABEL = 40
 DPI = 120
+
+LAST_RESORT = "Last Resort High-Efficiency"
+"""A font that comes with Matplotlib and has a box for every character."""
 
 FILM_INCHES = (16.0, 9.0)
 """Width and height of a film; at 120 dots an inch it has 1920 by 1080 pixels."""
@@ -85,8 +90,12 @@ class Picture:
         FigureCanvasAgg(figure)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 4])
         colours = _colours(len(self._voices))
-        self._draw_norms(above, colours)
-        self._draw_notes(below, colours)
+        layers = [fault.layer for fault in self.played.faults]
+        labels = Labels([self._log.name, *(voice.name for voice in self._voices), *layers])
+        with labels.fonts():
+            self._draw_norms(above, colours, labels)
+            self._draw_notes(below, colours, labels)
+            figure.suptitle(labels(self._log.name, 80), fontsize=13)
         for axes in (above, below):
             axes.grid(visible=True, color="#dddddd", linewidth=0.6)
             axes.set_axisbelow(True)
@@ -95,10 +104,9 @@ class Picture:
             for mark in self.played.marks:
                 seconds = self.played.seconds(mark.tick)
                 axes.axvline(seconds, color="#777777", linewidth=0.8, linestyle=":")
-        figure.suptitle(plain_text(self._log.name, 80), fontsize=13)
         return figure
 
-    def _draw_norms(self, axes: "Axes", colours: Sequence[str]) -> None:
+    def _draw_norms(self, axes: "Axes", colours: Sequence[str], labels: "Labels") -> None:
         slots = self.played.slots
         seconds = [self.played.seconds(slot.tick) for slot in slots]
         norms = heard(slots, trace(self._log.frames(), slots, self._voices, self._log.steps))
@@ -111,7 +119,7 @@ class Picture:
                 linewidth=1.4,
                 marker=".",
                 markersize=2,
-                label=plain_text(voice.name, LONGEST_LABEL),
+                label=labels(voice.name),
             )
         axes.set_yscale("log")
         axes.set_ylabel("gradient norm")
@@ -140,7 +148,7 @@ class Picture:
         if len(self._voices) <= LABELLED_VOICES:
             axes.legend(loc="upper left", bbox_to_anchor=(1.06, 1.0), fontsize=8, frameon=False)
 
-    def _draw_notes(self, axes: "Axes", colours: Sequence[str]) -> None:
+    def _draw_notes(self, axes: "Axes", colours: Sequence[str], labels: "Labels") -> None:
         notes = {name: np.asarray(column) for name, column in self.played.notes.items()}
         starts, ends = (notes[edge] * self.played.tick_seconds for edge in ("start", "end"))
         for voice, colour in zip(self._voices, colours, strict=True):
@@ -161,14 +169,14 @@ class Picture:
                 note for note in range(low - low % 12, high + 13, 12) if low - 6 <= note <= high + 6
             ]
             axes.set_yticks(ticks, [note_name(note) for note in ticks])
-        labels: dict[int, list[str]] = {}
+        faults: dict[int, list[str]] = {}
         for fault in self.played.faults:
-            labels.setdefault(fault.tick, []).append(f"{fault.kind} {fault.layer}".strip())
-        for tick, names in labels.items():
+            faults.setdefault(fault.tick, []).append(f"{fault.kind} {fault.layer}".strip())
+        for tick, names in faults.items():
             seconds = self.played.seconds(tick)
             axes.axvline(seconds, color=FAULT_COLOUR, linewidth=0.8)
             axes.annotate(
-                plain_text(", ".join(dict.fromkeys(names)), LONGEST_LABEL),
+                labels(", ".join(dict.fromkeys(names))),
                 (seconds, 1.0),
                 xycoords=("data", "axes fraction"),
                 rotation=90,
@@ -195,10 +203,48 @@ def save_figure(figure: "Figure", path: Path) -> None:
         figure.savefig(new.file, format=kind, metadata=metadata)
 
 
-def plain_text(text: str, longest: int) -> str:
-    """Return text that Matplotlib shows as it is, cut to a number of characters."""
-    short = text if len(text) <= longest else text[: longest - 1] + "…"
-    return short.replace("$", r"\$")
+class Labels:
+    """Shows texts that users wrote, in fonts that have their characters.
+
+    A character that no font has, or that is no printable one, is shown as a question mark.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        from matplotlib import rcParams
+        from matplotlib.font_manager import FontProperties, findfont, fontManager
+
+        self._families: list[str] = list(rcParams["font.family"])
+        self._missing = {character for text in texts for character in text if character > "\x7f"}
+        self._missing -= _characters(findfont(FontProperties()))
+        families = sorted({font.name for font in fontManager.ttflist} - {LAST_RESORT})
+        for family in families if self._missing else ():
+            found = self._missing & _characters(findfont(FontProperties(family=[family])))
+            if found:
+                self._families.append(family)
+                self._missing -= found
+
+    def fonts(self) -> AbstractContextManager[None]:
+        """Return a context in which Matplotlib uses these fonts for new text."""
+        from matplotlib import rc_context
+
+        return rc_context({"font.family": self._families})
+
+    def __call__(self, text: str, longest: int = LONGEST_LABEL) -> str:
+        """Return a text as it can be shown, cut to a number of characters."""
+        short = text if len(text) <= longest else text[: longest - 1] + "…"
+        shown = (c if c.isprintable() and c not in self._missing else "\ufffd" for c in short)
+        return "".join(shown).replace("$", r"\$")
+
+
+@cache
+def _characters(path: str) -> frozenset[str]:
+    """Return the characters that a font has; none of a font that Matplotlib cannot read."""
+    from matplotlib.font_manager import get_font
+
+    try:
+        return frozenset(map(chr, get_font(path).get_charmap()))
+    except (OSError, RuntimeError):
+        return frozenset()
 
 
 def _colours(count: int) -> list[str]:

@@ -33,7 +33,7 @@ import numpy as np
 
 from gradmidi.live.feed import Live
 from gradmidi.live.session import Session
-from gradmidi.log import End, Frame, Header, Layer
+from gradmidi.log import End, Frame, Header, Layer, encode
 from gradmidi.midi.rig import Rig
 from gradmidi.music.preset import Preset, load
 from gradmidi.player.midiclock import TICKS_A_QUARTER
@@ -182,7 +182,7 @@ def train(work: Callable[[], None], send: Callable[[Any], None]) -> None:
 def by_process(session: Session, work: Callable[[], None]) -> dict[str, Any]:
     live = Live(session)
     live.name("benchmark")
-    live.send(HEADER)
+    live.send(HEADER, encode(HEADER))
     train(work, live.send)
     live.close(10.0)
     return live.counts
@@ -263,9 +263,9 @@ def way() -> None:
         def send(item: Any) -> None:
             if isinstance(item, Frame):
                 hooks[item.step] = time.perf_counter()
-            live.send(item)
+            live.send(item, encode(item))
 
-        live.send(HEADER)
+        live.send(HEADER, encode(HEADER))
         train(rest, send)
         live.close(10.0)
         heard = stop()
@@ -293,7 +293,7 @@ def _clock() -> None:
     """Let the clock tick and measure it where it arrives."""
     with receiver(jack=True) as (_, stop):
         live = Live(Session(PENTATONIC, Rig(ports=(EAR,), clock=True)))
-        live.send(HEADER)
+        live.send(HEADER, encode(HEADER))
         train(rest, live.send)
         live.close(10.0)
         ticks = np.array(stop().ticks)

@@ -99,6 +99,11 @@ class Later:
         """Whether its place may be used again."""
         return self._read is not None
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether they can be read without waiting."""
+        return self._read is not None or self._event.query()
+
     def cpu(self) -> Tensor:
         """Wait for them, and give them."""
         if self._read is None:

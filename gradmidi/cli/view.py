@@ -32,7 +32,7 @@ COUNTS = {
     "merged": "merged",
     "late": "late",
     "stale": "too late to sound",
-    "broken": "lines unreadable",
+    "unreadable": "lines unreadable",
     "dropped": "left out",
     "errors": "refused",
     "underruns": "gaps in the sound",

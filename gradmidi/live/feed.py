@@ -26,21 +26,9 @@ import orjson
 from gradmidi.base.messages import say, warn
 from gradmidi.errors import GradmidiError, PortError
 from gradmidi.live.session import Session
-from gradmidi.log import (
-    End,
-    Frame,
-    Header,
-    Item,
-    Mark,
-    Pause,
-    encode_end,
-    encode_frame,
-    encode_header,
-    encode_mark,
-    encode_pause,
-)
+from gradmidi.log import Frame, Record, Values, encode
 
-__all__ = ["CLOSE_SECONDS", "READY_SECONDS", "Live", "encode", "merge"]
+__all__ = ["CLOSE_SECONDS", "READY_SECONDS", "Live", "merge"]
 
 READY_SECONDS = 5.0
 """How long to wait for the player's first answer; without one there is no sound."""
@@ -54,20 +42,8 @@ SILENCE_SECONDS = 12.0
 
 ERRORS: dict[str, type[GradmidiError]] = {"PortError": PortError}
 
-
-def encode(item: Item) -> bytes:
-    """Write an item as its line of a run log."""
-    match item:
-        case Frame(step, t, norms, extra):
-            return encode_frame(step, t, norms.tolist(), extra)
-        case Mark():
-            return encode_mark(item)
-        case Pause():
-            return encode_pause(item)
-        case End():
-            return encode_end(item)
-        case Header():
-            return encode_header(item)
+Entry = tuple[Record | None, bytes]
+"""What a line holds (None where it is not to be merged), and the line (empty once merged)."""
 
 
 def merge(older: Frame, newer: Frame) -> Frame:
@@ -116,7 +92,7 @@ class Live:
         self.voices: list[str] = []
         self.lines = 0
         self.counts: dict[str, Any] = {}
-        self._queue: queue.SimpleQueue[Item | bytes | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._closing = False
         self._lost = False
         self._ready = self._silenced = False
@@ -133,7 +109,7 @@ class Live:
         self._reader = threading.Thread(target=self._read, name="gradmidi player", daemon=True)
         self._reader.start()
         self._writer = threading.Thread(target=self._write, name="gradmidi feed", daemon=True)
-        self._queue.put(session.to_line())
+        self._queue.put((None, session.to_line()))
         self._writer.start()
         self._await()
 
@@ -148,15 +124,15 @@ class Live:
         """Send the run's name; call it before the header is sent."""
         self.do("run", name=run)
 
-    def send(self, item: Item) -> None:
-        """Send the run's next item, and return at once."""
+    def send(self, record: Record, line: bytes) -> None:
+        """Send the run's next line, and return at once."""
         if not self._lost:
-            self._queue.put(item)
+            self._queue.put((record, line))
 
     def write(self, line: bytes) -> None:
-        """Send a line of a run log as it is."""
+        """Send a line of a run log that is not to be merged."""
         if not self._lost:
-            self._queue.put(line)
+            self._queue.put((None, line))
 
     def watch(self) -> None:
         """Ask the player for its status several times a second."""
@@ -170,7 +146,7 @@ class Live:
     def do(self, command: str, **values: Any) -> None:
         """Send the player a command: mute, solo, level, live, end or stop."""
         if not self._lost:
-            self._queue.put(orjson.dumps({"do": command, **values}) + b"\n")
+            self._queue.put((None, _command(command, **values)))
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """Let the player end, for at most `timeout` seconds, then end it. May be called twice."""
@@ -190,7 +166,7 @@ class Live:
     def _write(self) -> None:
         """Write what is queued; merge it while the pipe is full."""
         rest = memoryview(b"")
-        waiting: deque[Item | bytes | None] = deque()
+        waiting: deque[Entry | None] = deque()
         sent_merged = 0
         while True:
             if not rest and not waiting:
@@ -204,7 +180,7 @@ class Live:
             if rest:
                 waiting = self._merged(waiting)
             if not rest and self.merged > sent_merged:
-                waiting.appendleft(_command("merged", frames=self.merged - sent_merged))
+                waiting.appendleft((None, _command("merged", frames=self.merged - sent_merged)))
                 sent_merged = self.merged
             self._waiting = len(waiting)
             while waiting and not rest:
@@ -212,7 +188,10 @@ class Live:
                 if entry is None:
                     self._shut()
                     return
-                rest = self._put(entry if isinstance(entry, bytes) else encode(entry))
+                record, line = entry
+                if record is not None and not line:
+                    line = encode(record)
+                rest = self._put(line)
             if rest:
                 rest = self._put(rest)
             if rest:
@@ -221,16 +200,19 @@ class Live:
                 self._shut()
                 return
 
-    def _merged(self, waiting: Iterable[Item | bytes | None]) -> deque[Item | bytes | None]:
-        """Merge frames that follow each other into one."""
-        kept: deque[Item | bytes | None] = deque()
-        for item in waiting:
-            last = kept[-1] if kept else None
-            if isinstance(item, Frame) and isinstance(last, Frame):
-                self.merged += item.step != last.step
-                kept[-1] = merge(last, item)
+    def _merged(self, waiting: Iterable[Entry | None]) -> deque[Entry | None]:
+        """Make one frame of all that follow each other, with the values logged late for them."""
+        kept: deque[Entry | None] = deque()
+        for entry in waiting:
+            record = entry[0] if entry is not None else None
+            last = kept[-1][0] if kept and kept[-1] is not None else None
+            if isinstance(last, Frame) and isinstance(record, Frame):
+                self.merged += 1
+                kept[-1] = merge(last, record), b""
+            elif isinstance(last, Frame) and isinstance(record, Values):
+                kept[-1] = last.joined(record), b""
             else:
-                kept.append(item)
+                kept.append(entry)
         return kept
 
     def _put(self, data: bytes | memoryview) -> memoryview:
@@ -336,7 +318,7 @@ class Live:
 _COUNTS = {
     "late": "frames came late and sounded in the next slot",
     "merged": "frames were merged into the next",
-    "broken": "lines could not be read",
+    "unreadable": "lines could not be read",
     "stale": "notes were too late and were left out",
     "dropped": "messages were left out",
     "errors": "messages were refused",

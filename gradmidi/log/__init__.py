@@ -1,19 +1,19 @@
 """The run log: JSON lines that training appends and everything else reads.
 
-One log is `run.jsonl`: a header, then a line a step, marks and pauses between, and an end.
-A further header with ``"resumed": true`` opens a segment whose steps may go back; of a step
-that stands twice the later line wins, within a segment too: what was logged too late to stand
-on its step's line is written with that line again. Whatever cannot be read is skipped and
-counted.
+A log is `run.jsonl`: a header, a line for each step, and an end; marks and pauses stand between.
+Values that were logged after their step was written are a line of their own. A further header
+with ``"resumed": true`` opens a segment, whose steps may go back: they replace those of the
+segment before. A line that cannot be read is left out and counted. See docs/run-log.md.
 """
 
-from gradmidi.log.combine import combine
 from gradmidi.log.encode import (
+    encode,
     encode_end,
     encode_frame,
     encode_header,
     encode_mark,
     encode_pause,
+    encode_values,
 )
 from gradmidi.log.items import (
     ABSENT,
@@ -27,7 +27,10 @@ from gradmidi.log.items import (
     Layer,
     Mark,
     Pause,
+    Record,
     Scalar,
+    Values,
+    combine,
     row,
 )
 from gradmidi.log.reader import Decoder, RunLog, locate
@@ -45,14 +48,18 @@ __all__ = [
     "Layer",
     "Mark",
     "Pause",
+    "Record",
     "RunLog",
     "Scalar",
+    "Values",
     "combine",
+    "encode",
     "encode_end",
     "encode_frame",
     "encode_header",
     "encode_mark",
     "encode_pause",
+    "encode_values",
     "locate",
     "row",
 ]

@@ -1,6 +1,6 @@
-"""Items of a run log to lines: norms of seven significant digits, valid RFC 8259.
+"""Encode what a run log holds as lines: valid RFC 8259, norms with seven significant digits.
 
-Times have microseconds instead, after a month as at the start: live, they are the rhythm.
+Times are rounded to microseconds, however long the run: live, they are the rhythm.
 """
 
 import json
@@ -11,17 +11,42 @@ from typing import Any
 import numpy as np
 import orjson
 
-from gradmidi.log.items import VERSION, End, Header, Mark, Pause, Scalar
+from gradmidi.log.items import VERSION, End, Frame, Header, Mark, Pause, Record, Scalar, Values
 
-__all__ = ["encode_end", "encode_frame", "encode_header", "encode_mark", "encode_pause"]
+__all__ = [
+    "encode",
+    "encode_end",
+    "encode_frame",
+    "encode_header",
+    "encode_mark",
+    "encode_pause",
+    "encode_values",
+]
 
 _ANY = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _MANY = 32
 _POWERS = np.array([float(f"1e{exponent}") for exponent in range(19)])
 
 
+def encode(record: Record) -> bytes:
+    """Encode whatever a line can hold."""
+    match record:
+        case Frame(step, t, norms, extra):
+            return encode_frame(step, t, norms.tolist(), extra)
+        case Values(step, values, norms):
+            return encode_values(step, values, norms)
+        case Mark():
+            return encode_mark(record)
+        case Pause():
+            return encode_pause(record)
+        case End():
+            return encode_end(record)
+        case Header():
+            return encode_header(record)
+
+
 def encode_header(header: Header) -> bytes:
-    """Write a header as a line.
+    """Encode a header.
 
     Examples
     --------
@@ -52,7 +77,7 @@ def encode_frame(
     norms: "Sequence[float] | np.ndarray",
     extra: Mapping[str, Scalar] | None = None,
 ) -> bytes:
-    r"""Write a frame as a line: norms of seven significant digits, valid RFC 8259.
+    r"""Encode a frame.
 
     Parameters
     ----------
@@ -71,30 +96,36 @@ def encode_frame(
     >>> encode_frame(1, 0.0162, [0.45, ABSENT, float("nan")], {"loss": 2.301})
     b'{"step": 1, "t": 0.0162, "norms": [0.45, null, "nan"], "loss": 2.301}\n'
     """
-    if len(norms) > _MANY:
-        text = _many(np.asarray(norms, dtype=np.float64))
-    else:
-        text = ", ".join(["%.7g"] * len(norms)) % tuple(norms)
-        if "n" in text or "-" in text:
-            text = ", ".join(map(_number, norms))
-    tail = ""
-    if extra:
-        tail = "".join(f", {json.dumps(_text(k))}: {_value(v)}" for k, v in extra.items())
-    return f'{{"step": {step}, "t": {_micro(t)}, "norms": [{text}]{tail}}}\n'.encode()
+    row, beside = _row(norms), _beside(extra) if extra else ""
+    return f'{{"step": {step}, "t": {_micro(t)}, "norms": [{row}]{beside}}}\n'.encode()
+
+
+def encode_values(
+    step: int, values: Mapping[str, Scalar], norms: "np.ndarray | None" = None
+) -> bytes:
+    r"""Encode what was logged for a step after its frame was written.
+
+    Examples
+    --------
+    >>> encode_values(7, {"loss": 2.3})
+    b'{"step": 7, "loss": 2.3}\n'
+    """
+    row = "" if norms is None else f', "norms": [{_row(norms)}]'
+    return f'{{"step": {step}{row}{_beside(values)}}}\n'.encode()
 
 
 def encode_mark(mark: Mark) -> bytes:
-    """Write a mark as a line."""
+    """Encode a mark."""
     return _line({"mark": _text(mark.text), "t": _micro(mark.t)})
 
 
 def encode_pause(pause: Pause) -> bytes:
-    """Write the begin or the end of a pause as a line."""
+    """Encode the begin or the end of a pause."""
     return _line({"pause" if pause.begins else "resume": _text(pause.text), "t": _micro(pause.t)})
 
 
 def encode_end(end: End) -> bytes:
-    """Write the end as a line."""
+    """Encode the end."""
     fields = {
         "end": _text(end.reason),
         "t": _micro(end.t),
@@ -102,6 +133,19 @@ def encode_end(end: End) -> bytes:
         "dropped": end.dropped,
     }
     return _line({**fields, "clipping": end.clipping} if end.clipping else fields)
+
+
+def _row(norms: "Sequence[float] | np.ndarray") -> str:
+    if len(norms) > _MANY:
+        return _many(np.asarray(norms, dtype=np.float64))
+    text = ", ".join(["%.7g"] * len(norms)) % tuple(norms)
+    if "n" in text or "-" in text:
+        return ", ".join(map(_number, norms))
+    return text
+
+
+def _beside(values: Mapping[str, Scalar]) -> str:
+    return "".join(f", {json.dumps(_text(k))}: {_value(v)}" for k, v in values.items())
 
 
 def _line(fields: Mapping[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""What a line of a run log can be: a header, a frame, a mark, a pause, the end."""
+"""What a line of a run log can hold: a header, a frame, late values, a mark, a pause, the end."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,10 @@ __all__ = [
     "Layer",
     "Mark",
     "Pause",
+    "Record",
     "Scalar",
+    "Values",
+    "combine",
     "row",
 ]
 
@@ -105,10 +108,47 @@ class Frame:
     @property
     def loss(self) -> float | None:
         """The loss, where one was logged that is finite."""
-        value = self.extra.get("loss")
-        if isinstance(value, (int, float)) and math.isfinite(value):
-            return float(value)
-        return None
+        return _loss(self.extra)
+
+    def joined(self, late: "Values") -> "Frame":
+        """Return the frame with what was logged late for it.
+
+        Examples
+        --------
+        >>> Frame(7, 0.1, row([0.5])).joined(Values(7, {"loss": 2.3})).extra
+        {'loss': 2.3}
+        """
+        norms = self.norms if late.norms is None else late.norms
+        return Frame(self.step, self.t, norms, {**self.extra, **late.values})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Values:
+    """What was logged for a step after that step's frame was written.
+
+    Parameters
+    ----------
+    step : int
+        The step of the frame that they belong to, which comes earlier in the log.
+    values : mapping
+        They join the frame's `extra`; of a name that it has already, the later value counts.
+    norms : ndarray of float64, shape (layers,), optional
+        Takes the place of the frame's norms: what clipping had taken away was logged late.
+    """
+
+    step: int
+    values: Mapping[str, Scalar]
+    norms: np.ndarray | None = None
+
+    @property
+    def loss(self) -> float | None:
+        """The loss, where one was logged that is finite."""
+        return _loss(self.values)
+
+
+def _loss(values: Mapping[str, Scalar]) -> float | None:
+    loss = values.get("loss")
+    return float(loss) if isinstance(loss, (int, float)) and math.isfinite(loss) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +183,10 @@ class End:
 
 
 Item = Header | Frame | Mark | Pause | End
+"""What a run consists of."""
+
+Record = Item | Values
+"""What one line of a run log holds."""
 
 
 def row(norms: Iterable[float | None]) -> np.ndarray:
@@ -154,3 +198,33 @@ def row(norms: Iterable[float | None]) -> np.ndarray:
     array([ 0.45, -1.  ,   inf])
     """
     return np.array([ABSENT if norm is None else norm for norm in norms], dtype=np.float64)
+
+
+def combine(norms: np.ndarray, members: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Combine layers to voices: the root of the sum of squares.
+
+    Parameters
+    ----------
+    norms : ndarray of float64, shape (layers,) or (frames, layers)
+        See `gradmidi.log.Frame`.
+    members : ndarray of int
+        The layers of every voice, one voice after the other.
+    starts : ndarray of int, shape (voices,)
+        Where in `members` each voice begins.
+
+    Returns
+    -------
+    ndarray of float64, shape (voices,) or (frames, voices)
+        `ABSENT` where no layer of the voice had a gradient.
+    """
+    chosen = norms[..., members]
+    absent = chosen < 0.0
+    largest = np.maximum.reduceat(chosen, starts, axis=-1)
+    # Against the voice's largest, so that no square leaves the range of a float.
+    unit = np.where(np.isfinite(largest) & (largest > 0.0), largest, 1.0)
+    counts = np.diff(starts, append=len(members))
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        parts = np.where(absent, 0.0, chosen) / np.repeat(unit, counts, axis=-1)
+        total = unit * np.sqrt(np.add.reduceat(parts * parts, starts, axis=-1))
+    total = np.where(np.isnan(largest), largest, total)
+    return np.where(largest < 0.0, ABSENT, total)

@@ -1,17 +1,18 @@
-"""Writes the run log on a thread of its own: each line whole, and training never held up.
+"""Write a run log on a thread of its own, so that training never waits for it.
 
-The training thread only puts plain tuples on a queue. The writer sleeps a hundredth of a second
-at a time while steps come, so that no put has to wake it, and blocks once they have stopped.
-Then it formats what came, hands each item to the feeds (live output), and writes each line
-with one unbuffered write to a file opened for appending: whatever kills the process, the log
-is whole but for a last line cut short at the most.
+The training thread only puts plain tuples on a queue. The writer looks at the queue a hundred
+times a second while steps come, so that no put has to wake it, and blocks once they have
+stopped. Each line is one unbuffered write to a file opened for appending: whatever kills the
+process, the log is whole except for a last line that may be cut short.
 
-With a feed, lines go to the disk by a second thread, so that a disk that hangs does not stop
-the sound, and the first one looks more often.
+A frame is written once. Values that are at hand when the writer turns to their frame stand on
+its line; those that come later, or that a device still computes, get a line of their own.
+Without live output the writer gives them one more hundredth of a second. With live output a
+frame goes out at once, the writer looks five times as often, and a second thread writes to the
+disk, so that a disk that hangs does not stop the sound.
 """
 
 import errno
-import math
 import os
 import queue
 import threading
@@ -19,7 +20,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -31,23 +32,18 @@ from gradmidi.log import (
     End,
     Frame,
     Header,
-    Item,
     Mark,
     Pause,
+    Record,
     Scalar,
-    encode_end,
-    encode_frame,
+    Values,
+    encode,
     encode_header,
-    encode_mark,
-    encode_pause,
 )
+from gradmidi.log.clipping import TOTAL, Clipping
 from gradmidi.log.folder import Place
-from gradmidi.log.joiner import Joiner
 
-if TYPE_CHECKING:
-    from gradmidi.log.clipping import Clipping
-
-__all__ = ["BEHIND_SECONDS", "FLUSH_SECONDS", "Feed", "LogWriter"]
+__all__ = ["BEHIND_SECONDS", "FLUSH_SECONDS", "Assignment", "Feed", "LogWriter"]
 
 BEHIND_SECONDS = 10.0
 """Frames are dropped only once the writer is this far behind."""
@@ -66,35 +62,32 @@ Reader = Callable[[Any], np.ndarray]
 
 
 class Feed(Protocol):
-    """Takes what the log takes, as it comes: the seam that live output hangs on."""
+    """Live output that gets each line of the log when it is written."""
 
-    def send(self, item: Item) -> None:
-        """Take an item, on the writer's thread; must return at once.
-
-        A frame comes at once, and again if values were logged beside it.
-        """
+    def send(self, record: Record, line: bytes) -> None:
+        """Take a record and its line, on the writer's thread; must return at once."""
 
     def close(self, timeout: float) -> None:
-        """End what sounds and let go, within `timeout` seconds."""
+        """End what sounds and release what is held, within `timeout` seconds."""
 
 
 class LogWriter:
-    """Writes a run log, off the thread that trains.
+    """Writes the log of one run.
 
     Parameters
     ----------
     place : Place
-        Where to; the writer owns its file from here on.
+        The open log; the writer owns the file from here on.
     header : Header
         The first line, or the first of a new segment where the run goes on.
     feeds : sequence of Feed, optional
-        Live output: each gets what the log gets.
+        Live output: each gets every line of the log.
     clock : callable, default `time.perf_counter`
         Seconds.
     warnings : Warnings, optional
-        Where run-time trouble is counted.
+        Counts what goes wrong while training.
     clipping : Clipping, optional
-        What is known of clipping; mends frames, and its word stands in the end line.
+        Undoes clipping where it can, and says in the end line what is known of it.
 
     Attributes
     ----------
@@ -119,7 +112,7 @@ class LogWriter:
         feeds: Sequence[Feed] = (),
         clock: Callable[[], float] = time.perf_counter,
         warnings: Warnings | None = None,
-        clipping: "Clipping | None" = None,
+        clipping: Clipping | None = None,
     ) -> None:
         self.path = place.folder / FILE_NAME
         self.steps = 0
@@ -129,7 +122,6 @@ class LogWriter:
         self._lost = 0
         self._seen = 0
         self._frame_bytes = 0
-        self._frame_lines = 0
         self._last_step: int | None = None
         self._feeds = tuple(feeds)
         self._clock = clock
@@ -145,7 +137,10 @@ class LogWriter:
         # Lines on their way to a thread of the disk's own; None: there is no such thread.
         self._lines: queue.SimpleQueue[tuple[Any, ...]] | None = None
         self._disk_since: float | None = None
-        self._joiner = Joiner()
+        self._assignment = Assignment()
+        self._held: Frame | None = None  # Read, and not written yet.
+        self._last: Frame | None = None  # Written; with all that was logged for it since.
+        self._dropping = False
         self._queue: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self._begin(replace(header, resumed=place.resumed))
         self._threads = [threading.Thread(target=self._run, name="gradmidi run log", daemon=True)]
@@ -162,19 +157,19 @@ class LogWriter:
 
     @property
     def is_open(self) -> bool:
-        """Whether it still takes anything: not once closed, nor in a forked child."""
+        """Whether it still writes: not once closed, nor in a forked child."""
         return self._open
 
     @property
     def dropped(self) -> int:
-        """Lines that did not come into the log: ten seconds behind, or the disk full."""
+        """Lines that were not written: ten seconds behind, or the disk full."""
         # Three counts, since three threads count.
         return self._skipped + self._left_out + self._lost
 
     @property
     def bytes_per_step(self) -> float:
-        """How many bytes of the log a step takes, so far; 0.0 before the first."""
-        return self._frame_bytes / self._frame_lines if self._frame_lines else 0.0
+        """Bytes of the log per step so far; 0.0 before the first."""
+        return self._frame_bytes / self.steps if self.steps else 0.0
 
     def now(self) -> float:
         """Seconds since the writer began: the `t` of what happens now."""
@@ -188,7 +183,7 @@ class LogWriter:
         extra: Mapping[str, Scalar] | None = None,
         skipped: Any = None,
     ) -> None:
-        """Put a frame on its way; it is stamped with the time of this call.
+        """Queue a frame with the time of this call.
 
         Parameters
         ----------
@@ -207,24 +202,34 @@ class LogWriter:
             return
         t = self._clock() - self._start
         behind = self._behind_since
-        if behind is not None and t - behind > BEHIND_SECONDS:
+        self._dropping = behind is not None and t - behind > BEHIND_SECONDS
+        if self._dropping:
             self._skipped += 1
             self._warnings.note(*BEHIND)
             return
         self._queue.put((self._on_frame, t, step, norms, read, extra, skipped))
 
     def values(self, values: Mapping[str, Any], *, looked_at: bool = True) -> None:
-        """Put values on their way to the frame they belong to, see `Joiner`."""
+        """Queue values for the frame they belong to, see `Assignment`.
+
+        Parameters
+        ----------
+        values : mapping of str to float, int, str, bool, None or tensor of one number
+            A tensor is read on the writer's own thread.
+        looked_at : bool, default True
+            Whether the last step was captured; if not, values that follow it are left out.
+        """
         if self._open:
-            self._queue.put((self._on_values, self.now(), values, looked_at))
+            captured = looked_at and not self._dropping
+            self._queue.put((self._on_values, self.now(), values, captured))
 
     def mark(self, text: str) -> None:
-        """Put a mark on its way."""
+        """Queue a mark."""
         if self._open:
             self._queue.put((self._on_mark, self.now(), text))
 
     def pause(self, text: str, *, begins: bool) -> None:
-        """Put the begin or the end of a pause on its way."""
+        """Queue the begin or the end of a pause."""
         if self._open:
             self._queue.put((self._on_pause, self.now(), text, begins))
 
@@ -250,19 +255,18 @@ class LogWriter:
 
     def _run(self) -> None:
         idle = 0.0
+        # With live output a frame goes out at once; else what is logged within a tick joins it.
+        patience = 0.0 if self._feeds else self._tick
         while not self._ended:
             try:
                 item = self._queue.get_nowait()
             except queue.Empty:
                 self._behind_since = None
-                left = self._joiner.deadline - self.now()
-                if left <= 0.0:
-                    self._guarded(self._emit_frames, self._joiner.release())
-                    continue
-                if left < math.inf or idle < IDLE_SECONDS:
-                    nap = min(self._tick, max(left, self._tick / 10))
-                    idle += nap
-                    time.sleep(nap)
+                if idle >= patience:
+                    self._guarded(self._release)
+                if idle < IDLE_SECONDS:
+                    idle += self._tick
+                    time.sleep(self._tick)
                     continue
                 item = self._queue.get()
                 time.sleep(self._tick)
@@ -287,78 +291,97 @@ class LogWriter:
         extra: Mapping[str, Scalar] | None,
         skipped: Any,
     ) -> None:
+        # Before this frame's norms are waited for.
+        self._release()
         row = norms if read is None else read(norms)
         beside = dict(extra or {})
         if skipped is not None and bool(skipped):
             beside["skipped"] = True
-        frame = Frame(step, t, row, beside)
-        # At once: sound does not wait for a loss.
-        if self._feeds:
-            self._feed(self._restored(self._joiner.leading(frame)))
+        self._settle()
+        self._held = self._assignment.begin(Frame(step, t, row, beside))
         self._seen += 1
-        self._emit_frames(self._joiner.frame(frame))
 
     def _on_values(self, t: float, values: Mapping[str, Any], looked_at: bool) -> None:
+        if not all(map(_is_at_hand, values.values())):
+            # Sound does not wait for a loss.
+            self._release()
         read: dict[str, Scalar] = {}
         for name, value in values.items():
             try:
                 read[name] = _scalar(name, value)
             except Exception as error:
                 self._warnings.note(f"log({name}=…)", error, "it is left out")
-        self._emit_frames(self._joiner.values(read, t, looked_at=looked_at))
+        found = self._assignment.assign(read, looked_at=looked_at)
+        if not found:
+            return
+        if self._held is not None:
+            self._held = self._held.joined(Values(self._held.step, found))
+        elif self._last is not None:
+            last = self._last = self._last.joined(Values(self._last.step, found))
+            restored = self._restored(last) if TOTAL in found else last
+            norms = None if restored is last else restored.norms
+            self._emit(Values(last.step, found, norms))
 
     def _on_mark(self, t: float, text: str) -> None:
-        self._emit_frames(self._joiner.release())
-        mark = Mark(text, t)
-        self._feed(mark)
-        self._put(mark, encode_mark(mark))
+        self._release()
+        self._emit(Mark(text, t))
 
     def _on_pause(self, t: float, text: str, begins: bool) -> None:
-        self._emit_frames(self._joiner.release())
-        pause = Pause(text, t, begins)
-        self._feed(pause)
-        self._put(pause, encode_pause(pause))
+        self._release()
+        self._emit(Pause(text, t, begins))
 
     def _on_end(self, t: float, reason: str) -> None:
         self._ended = True
-        self._guarded(self._emit_frames, self._joiner.release())
-        self._feed(End(reason, t, self._seen))
+        self._guarded(self._release)
+        self._settle()
+        # At once: the log's own end waits until the disk has all the rest.
+        end = End(reason, t, self._seen)
+        self._feed(end, encode(end))
         if self._lines is None:
             self._finish(t, reason)
         else:
             self._lines.put((t, self._finish, t, reason))
 
-    def _emit_frames(self, frames: Sequence[Frame]) -> None:
-        for frame in map(self._restored, frames):
-            if self._clipping is not None:
-                self._clipping.observe(frame)
-            if frame.extra:
-                self._feed(frame)
-            self._put(frame, encode_frame(frame.step, frame.t, frame.norms, frame.extra))
+    def _release(self) -> None:
+        """Write the frame that is held."""
+        if self._held is not None:
+            frame, self._held = self._held, None
+            self._last = frame
+            self._emit(self._restored(frame))
+
+    def _settle(self) -> None:
+        """Note that no more values will come for the last frame."""
+        if self._clipping is not None and self._last is not None:
+            self._clipping.observe(self._last)
 
     def _restored(self, frame: Frame) -> Frame:
         return frame if self._clipping is None else self._clipping.restored(frame)
 
-    def _feed(self, item: Item) -> None:
+    def _emit(self, record: Record) -> None:
+        line = encode(record)
+        self._feed(record, line)
+        self._put(record, line)
+
+    def _feed(self, record: Record, line: bytes) -> None:
         for feed in self._feeds:
             try:
-                feed.send(item)
+                feed.send(record, line)
             except Exception as error:
                 self._warnings.note("live output", error, "training and the log go on")
 
-    def _put(self, item: Item, line: bytes) -> None:
+    def _put(self, record: Record, line: bytes) -> None:
         if self._lines is None:
-            self._record(item, line)
+            self._write_record(record, line)
             return
         since = self._disk_since
         now = self.now()
-        if since is not None and now - since > BEHIND_SECONDS and isinstance(item, Frame):
+        if since is not None and now - since > BEHIND_SECONDS and isinstance(record, Frame):
             self._left_out += 1
             self._warnings.note(*BEHIND)
         else:
-            self._lines.put((now, self._record, item, line))
+            self._lines.put((now, self._write_record, record, line))
 
-    # -- what writes: the same thread, or with a feed the disk's own -----------------------------
+    # -- what writes: the same thread, or with live output one for the disk ----------------------
 
     def _keep(self) -> None:
         assert self._lines is not None
@@ -368,19 +391,22 @@ class LogWriter:
             self._guarded(action, *rest)
             self._disk_since = None
 
-    def _record(self, item: Item, line: bytes) -> None:
-        if not self._write(line) or not isinstance(item, Frame):
+    def _write_record(self, record: Record, line: bytes) -> None:
+        if isinstance(record, Values) and record.step != self._last_step:
+            # Its frame was dropped.
             return
-        again = item.step == self._last_step
-        self.steps += not again
-        self._last_step = item.step
-        self._frame_bytes += len(line)
-        self._frame_lines += not again
+        if not self._write(line):
+            return
+        if isinstance(record, Frame):
+            self.steps += 1
+            self._last_step = record.step
+        if isinstance(record, (Frame, Values)):
+            self._frame_bytes += len(line)
 
     def _finish(self, t: float, reason: str) -> None:
         try:
             word = "" if self._clipping is None or not self.steps else self._clipping.word
-            self._write(encode_end(End(reason, t, self.steps, self.dropped, word)))
+            self._write(encode(End(reason, t, self.steps, self.dropped, word)))
         finally:
             fd, self._fd = self._fd, -1
             os.close(fd)
@@ -417,7 +443,7 @@ class LogWriter:
             then = "free some space, or give another out" if line else "mend config="
             raise RunLogError(f"cannot write the run log {self.path}: {reason}; {then}") from error
         self._torn = False
-        self._feed(header)
+        self._feed(header, line)
 
     def _forked(self) -> None:
         # A forked child has no such thread: it must not write, wait, or keep the file open.
@@ -427,14 +453,66 @@ class LogWriter:
             os.close(fd)
 
 
+class Assignment:
+    """Decides which frame a logged value belongs to, by the order of the calls alone.
+
+    A name that is logged before the first frame leads: from then on its values belong to the
+    frame that comes next. Every other name follows: its values belong to the last frame, and
+    of several for one frame the first counts.
+
+    Examples
+    --------
+    >>> assignment = Assignment()
+    >>> assignment.assign({"lr": 0.1}, looked_at=True)
+    {}
+    >>> assignment.begin(Frame(1, 0.0, np.array([0.5]))).extra
+    {'lr': 0.1}
+    >>> assignment.assign({"loss": 2.3, "lr": 0.2}, looked_at=True)
+    {'loss': 2.3}
+    """
+
+    def __init__(self) -> None:
+        self._leading: set[str] = set()
+        self._next: dict[str, Scalar] = {}
+        self._given: set[str] | None = None  # The last frame's names; None before any frame.
+
+    def begin(self, frame: Frame) -> Frame:
+        """Return the next frame with the values that were logged for it before."""
+        if self._next:
+            frame = replace(frame, extra={**self._next, **frame.extra})
+            self._next = {}
+        self._given = set(frame.extra)
+        return frame
+
+    def assign(self, values: Mapping[str, Scalar], *, looked_at: bool) -> dict[str, Scalar]:
+        """Return the values that belong to the last frame; keep those of the next."""
+        found: dict[str, Scalar] = {}
+        for name, value in values.items():
+            if self._given is None:
+                self._leading.add(name)
+            if name in self._leading:
+                self._next[name] = value
+            elif looked_at and self._given is not None and name not in self._given:
+                self._given.add(name)
+                found[name] = value
+        return found
+
+
+def _is_at_hand(value: Any) -> bool:
+    """Tell whether a value can be read without waiting for a device."""
+    if value is None or isinstance(value, (float, int, str)):
+        return True
+    return bool(getattr(value, "has_arrived", False))
+
+
 def _scalar(name: str, value: Any) -> Scalar:
-    """Read what was logged; a tensor on a device is waited for here, where nothing else waits."""
+    """Read a logged value; of a tensor on a device, wait for it."""
     if name in FRAME_KEYS:
-        raise ValueError("a frame has its own")
+        raise ValueError(f"{name!r} is a key of every frame; log it by another name")
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, int):
         # One that no float holds would make the whole line unreadable.
         float(value)
     if value is None or isinstance(value, (float, int, str)):
         return value
-    raise TypeError(f"{type(value).__name__} is no number and no text")
+    raise TypeError(f"{type(value).__name__} is neither a number nor a text")

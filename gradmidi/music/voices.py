@@ -9,8 +9,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from gradmidi.errors import PresetError
-from gradmidi.log import Layer
-from gradmidi.log.combine import combine
+from gradmidi.log import Layer, combine
 from gradmidi.music.tree import Band, Path, cut, grow, number_of
 
 __all__ = ["Voice", "VoiceNorms", "group", "silent"]

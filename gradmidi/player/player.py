@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gradmidi.live.session import Session
-from gradmidi.log import Decoder, Header, Item
+from gradmidi.log import Decoder, Header, Record
 from gradmidi.log import End as LogEnd
 from gradmidi.music.events import Event, Off, On
 from gradmidi.player.guard import Guard, Note
@@ -114,7 +114,7 @@ class Player:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.session = session
-        self.inbox: queue.SimpleQueue[tuple[float, Item | dict[str, Any] | None]] = (
+        self.inbox: queue.SimpleQueue[tuple[float, Record | dict[str, Any] | None]] = (
             queue.SimpleQueue()
         )
         self.decoder = Decoder("the run")
@@ -130,7 +130,7 @@ class Player:
         self._schedule: Schedule | None = None
         self._status: Status | None = None
         self._agenda: deque[Timed] = deque()
-        self._waiting: deque[Item] = deque()
+        self._waiting: deque[Record] = deque()
         self._run = "run"
         self._end_by = float("inf")
         self._over = self._stopped = False
@@ -173,7 +173,7 @@ class Player:
             **scheduled,
             "merged": self._merged,
             "stale": self._stale,
-            "broken": self.decoder.broken,
+            "unreadable": self.decoder.unreadable,
             **self._outputs.counts(),
             "lateness_ms": self.lateness.percentiles(),
         }
@@ -204,7 +204,7 @@ class Player:
                 self._lines += 1
                 self._take(item, arrived)
 
-    def _take(self, item: Item, arrived: float) -> None:
+    def _take(self, item: Record, arrived: float) -> None:
         if self._schedule is None:
             if isinstance(item, Header):
                 self._begin(item)

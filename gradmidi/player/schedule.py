@@ -10,7 +10,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, replace
 
-from gradmidi.log import End, Frame, Header, Item, Mark, Pause
+from gradmidi.log import End, Frame, Header, Item, Mark, Pause, Record, Values
 from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset
 from gradmidi.music.score import Score
@@ -178,7 +178,8 @@ class Schedule:
         self._index = 0
         # None stands for the end of a run that has none.
         self._items: deque[Item | None] = deque()
-        self._last: Frame | None = None
+        self._past: Frame | None = None  # Of the history; late values may still come for it.
+        self._newest_step: int | None = None
         self._newest = 0.0
         self._offset = 0.0
         self._resumed = False
@@ -210,13 +211,16 @@ class Schedule:
 
     def go_live(self) -> None:
         """Let every item from here on be heard."""
+        self._recall_past()
         self._history = False
 
-    def take(self, item: Item, arrived: float) -> None:
-        """Take the run's next item, which came at `arrived`."""
+    def take(self, item: Record, arrived: float) -> None:
+        """Take the run's next record, which came at `arrived`."""
         match item:
             case Frame():
                 self._frame(item, arrived)
+            case Values():
+                self._join(item)
             case Header():
                 self._resumed = item.resumed
                 self._ended = False
@@ -271,13 +275,17 @@ class Schedule:
 
     def _put(self, item: Item) -> None:
         if self._history:
+            self._recall_past()
             self.score.recall(item)
         else:
             self._items.append(item)
 
+    def _recall_past(self) -> None:
+        if self._past is not None:
+            self.score.recall(self._past)
+            self._past = None
+
     def _frame(self, frame: Frame, arrived: float) -> None:
-        if self._again(frame):
-            return
         if self._resumed and frame.t + self._offset < self._newest:
             # The times of a segment follow on those of the one before.
             self._offset = self._newest
@@ -285,32 +293,32 @@ class Schedule:
             self._place(frame.t + self._offset, arrived)
         if self._offset:
             frame = replace(frame, t=frame.t + self._offset)
-        self._last = frame
         self._newest = frame.t
+        self._newest_step = frame.step
         if self._history:
-            self.score.recall(frame)
+            self._recall_past()
+            self._past = frame
             return
         if self._loss is not None and frame.loss is None:
             frame = replace(frame, extra={**frame.extra, "loss": self._loss})
         self._loss = None
         self._items.append(frame)
 
-    def _again(self, frame: Frame) -> bool:
-        """Tell whether a frame was here before; what was logged late joins it, or the next."""
-        last = self._last
-        if last is None or self._resumed or frame.step > last.step:
-            return False
-        if frame.t + self._offset > last.t:
-            return False
+    def _join(self, late: Values) -> None:
+        """Join late values to their frame while it waits; after that, keep a loss for the next."""
+        if self._past is not None:
+            if self._past.step == late.step:
+                self._past = self._past.joined(late)
+            return
         for index in range(len(self._items) - 1, -1, -1):
             held = self._items[index]
-            if isinstance(held, Frame) and held.step == frame.step:
-                self._items[index] = replace(held, extra=frame.extra)
-                return True
-        if frame.loss is not None and not self._history:
-            self._loss = frame.loss
+            if isinstance(held, Frame) and held.step == late.step:
+                self._items[index] = held.joined(late)
+                return
+        loss = late.loss
+        if loss is not None and not self._history and late.step == self._newest_step:
+            self._loss = loss
             self.counts.late += 1
-        return True
 
     def _place(self, t: float, arrived: float) -> None:
         """Place the grid at the first live frame; later shift the lines if they drift from it."""

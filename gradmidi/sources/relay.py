@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gradmidi.errors import GradmidiError, RunLogError
-from gradmidi.live.feed import Live, encode
-from gradmidi.log import RunLog
+from gradmidi.live.feed import Live
+from gradmidi.log import RunLog, encode
 from gradmidi.sources.follow import Line
 
 __all__ = ["Relay", "finished_lines", "is_over"]

@@ -109,10 +109,15 @@ def describe(log: RunLog, limits: Faults | None = None) -> Iterator[str]:
     yield f"norms cover {_COVER[header.parameters]}, {_CLIPPING.get(clipping, clipping)}"
     if losses:
         yield f"loss: first {losses[0]:.4g}, last {losses[-1]:.4g}"
-    if log.broken:
+    if log.unreadable:
         yield (
-            f"left out as unreadable: {_count(log.broken, 'line')}, "
-            f"the first is line {log.first_broken}"
+            f"left out as unreadable: {_count(log.unreadable, 'line')}, "
+            f"the first is line {log.first_unreadable}"
+        )
+    if log.unmatched:
+        yield (
+            f"left out: {_count(log.unmatched, 'line')} of values logged late, for steps that "
+            "the log does not hold"
         )
     medians = _medians(rows, len(layers))
     sampled = f" (of every {every}th step)" if every > 1 else ""

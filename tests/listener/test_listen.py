@@ -182,7 +182,7 @@ def test_what_is_logged_never_loses_a_step(out: Path, said: Said) -> None:
     assert frame.extra == {"note": "a?", "a?": 1.0, "seed": 1e30}
     told = said()
     assert "log(huge=…): OverflowError" in told
-    assert "log(what=…): TypeError: list is no number and no text; it is left out" in told
+    assert "log(what=…): TypeError: list is neither a number nor a text; it is left out" in told
 
 
 # -- nothing of ours reaches training ------------------------------------------------------------
@@ -361,7 +361,7 @@ def test_a_second_run_in_a_folder_goes_on_where_the_first_was_cut(out: Path, sai
     found = list(log.frames())
     assert [frame.step for frame in found] == [1, 2, 3, 4, 5, 6, 7]
     assert [frame.norms[0] for frame in found] == [1.0, 2.0, 3.0, 4.0, 50.0, 60.0, 70.0]
-    assert (log.steps, log.broken) == (7, 1)
+    assert (log.steps, log.unreadable) == (7, 1)
     assert [frame.t for frame in found] == sorted(frame.t for frame in found)
     assert end_of(out).steps == 3
 

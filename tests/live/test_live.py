@@ -13,7 +13,7 @@ import gradmidi
 from gradmidi.errors import GradmidiError, PortError
 from gradmidi.live.feed import Live, merge
 from gradmidi.live.session import Session
-from gradmidi.log import End, Frame, Header, Layer, row
+from gradmidi.log import End, Frame, Header, Layer, Record, Values, encode, row
 from gradmidi.music.preset import load
 
 HEADER = Header((Layer("fc1", 10), Layer("fc2", 20)))
@@ -32,14 +32,18 @@ def live(receiver, said):
     live = Live(Session(load("hold"), osc=(receiver.target,)))
     try:
         live.name("a")
-        live.send(HEADER)
+        send(live, HEADER)
         yield live
     finally:
         live.close(0.1)
 
 
+def send(live, record: Record):
+    live.send(record, encode(record))
+
+
 def play(live, receiver, step=1):
-    live.send(Frame(step, 0.1, row([1.0, 2.0])))
+    send(live, Frame(step, 0.1, row([1.0, 2.0])))
     until(lambda: receiver.sounding, "a note")
 
 
@@ -60,13 +64,14 @@ def test_while_the_player_does_not_read_frames_are_merged_and_no_spike_is_lost(
     try:
         for step in range(2, 30_002):
             norm = 4096.0 if step == 20_000 else 1.0
-            live.send(Frame(step, 0.1 + step * 1e-5, row([norm, 2.0])))
+            send(live, Frame(step, 0.1 + step * 1e-5, row([norm, 2.0])))
+            send(live, Values(step, {"loss": float(step)}))
         # Flat in memory: what waits in the end is one frame, and the part of a line.
         until(lambda: live.merged > 20_000 and live.backlog <= 2, "all to be merged")
     finally:
         os.kill(live._process.pid, signal.SIGCONT)
     until(lambda: any(norms[0] == 4096.0 for norms in receiver.of("/gradmidi/norms")), "the spike")
-    live.send(End("closed", 1.0, 30_001))
+    send(live, End("closed", 1.0, 30_001))
     live.close()
     assert not receiver.sounding
     assert live.counts["merged"] == live.merged
@@ -87,7 +92,7 @@ def test_a_run_can_be_closed_twice_and_then_takes_nothing(live, receiver):
     play(live, receiver)
     live.close()
     live.close()
-    live.send(Frame(2, 0.2, row([1.0, 2.0])))
+    send(live, Frame(2, 0.2, row([1.0, 2.0])))
     live.do("mute")
     assert not live.alive
     assert receiver.of("/gradmidi/stop")

@@ -25,11 +25,13 @@ from gradmidi.log import (
     Mark,
     Pause,
     RunLog,
+    Values,
     encode_end,
     encode_frame,
     encode_header,
     encode_mark,
     encode_pause,
+    encode_values,
     locate,
     row,
 )
@@ -263,23 +265,23 @@ def test_a_log_cut_anywhere_keeps_every_whole_line(tmp_path: Path) -> None:
         assert RunLog(path).steps in (whole, whole + 1)
 
 
-def test_broken_lines_are_skipped_and_counted(tmp_path: Path) -> None:
+def test_unreadable_lines_are_skipped_and_counted(tmp_path: Path) -> None:
     first, second, third = some([1, 2, 3])
     path = write(
         tmp_path / "run.jsonl", encode_header(HEADER), first, second[:20] + b"\n", b"\n", third
     )
     log = RunLog(path)
     assert [frame.step for frame in log.frames()] == [1, 3]
-    assert (log.broken, log.first_broken) == (1, 3)
+    assert (log.unreadable, log.first_unreadable) == (1, 3)
 
 
-def test_a_frame_with_a_layer_missing_is_broken(tmp_path: Path) -> None:
+def test_a_frame_with_a_layer_missing_is_unreadable(tmp_path: Path) -> None:
     path = write(
         tmp_path / "run.jsonl", encode_header(HEADER), encode_frame(1, 0.1, [0.5]), *some([2])
     )
     log = RunLog(path)
     assert [frame.step for frame in log.frames()] == [2]
-    assert log.broken == 1
+    assert log.unreadable == 1
 
 
 @pytest.mark.parametrize(
@@ -294,7 +296,11 @@ def test_a_frame_with_a_layer_missing_is_broken(tmp_path: Path) -> None:
         '{"step": 2, "t": "nan", "norms": [1, 2]}',
         '{"step": 2, "t": "inf", "norms": [1, 2]}',
         '{"step": 2, "t": null, "norms": [1, 2]}',
-        '{"step": 2, "norms": [1, 2]}',
+        '{"step": 2, "norms": [1, 2, 3]}',
+        '{"step": 2, "norms": [1, "x"]}',
+        '{"step": "two", "loss": 2.5}',
+        '{"step": null, "loss": 2.5}',
+        '{"loss": 2.5}',
         '{"step": "two", "t": 0.2, "norms": [1, 2]}',
         '{"t": 0.2, "norms": [1, 2]}',
         '{"mark": "epoch 2", "t": "nan"}',
@@ -305,7 +311,7 @@ def test_a_frame_with_a_layer_missing_is_broken(tmp_path: Path) -> None:
         '{"gradmidi": 1, "model": "Ne',
     ],
 )
-def test_a_line_that_holds_what_it_must_not_is_broken_and_the_rest_is_heard(
+def test_a_line_that_holds_what_it_must_not_is_unreadable_and_the_rest_is_heard(
     tmp_path: Path, line: str
 ) -> None:
     path = write(
@@ -358,6 +364,9 @@ lines = st.one_of(
         [
             RESUMED,
             RESUMED[:30] + b"\n",
+            encode_values(3, {"loss": 2.5}),
+            encode_values(4, {"loss": 2.5}, row([0.5, None])),
+            b'{"step": 3, "norms": [1]}\n',
             encode_mark(Mark("epoch 2", 0.3)),
             b'{"step": 3, "t": "nan", "norms": [1, 2]}\n',
             b'{"step": 3, "t": 1, "norms": [1, 2]}\n',
@@ -478,3 +487,167 @@ def test_a_million_steps(tmp_path: Path) -> None:
         last = frame.step
         count += 1
     assert count == 1_000_000
+
+
+# -- values that were logged late ------------------------------------------------------------------
+
+
+def read(tmp_path: Path, *lines: bytes) -> RunLog:
+    return RunLog(write(tmp_path / "run.jsonl", encode_header(HEADER), *lines))
+
+
+def test_late_values_are_read_as_they_were_written() -> None:
+    line = encode_values(7, {"loss": math.nan, "note": "ü"}, row([0.5, None]))
+    assert strict(line) == {"step": 7, "norms": [0.5, None], "loss": "nan", "note": "ü"}
+    decoder = Decoder("test")
+    decoder.decode(encode_header(HEADER))
+    late = decoder.decode(line)
+    assert isinstance(late, Values)
+    assert (late.step, late.values) == (7, {"loss": "nan", "note": "ü"})
+    assert late.norms is not None
+    assert late.norms.tolist() == [0.5, ABSENT]
+    plain = decoder.decode(b'{"step": 7, "t": 0.8, "loss": 2.5}\n')
+    assert isinstance(plain, Values)
+    assert (plain.values, plain.norms, plain.loss) == ({"loss": 2.5}, None, 2.5)
+
+
+def test_late_values_join_their_frame_and_what_stands_between_keeps_its_place(
+    tmp_path: Path,
+) -> None:
+    log = read(
+        tmp_path,
+        encode_frame(1, 0.1, [0.5, 0.5], {"lr": 0.1}),
+        encode_mark(Mark("between", 0.15)),
+        encode_values(1, {"loss": 1.5}),
+        encode_values(1, {"accuracy": 0.5, "loss": 1.25}),
+        encode_frame(2, 0.2, [0.5, 0.5]),
+        encode_end(End("closed", 0.3, 2)),
+        encode_values(2, {"loss": 1.0}),
+    )
+    items = [item for item in log.items() if not isinstance(item, Header)]
+    assert [type(item) for item in items] == [Frame, Mark, Frame, End]
+    assert frames(log.path) == [
+        (1, {"lr": 0.1, "loss": 1.25, "accuracy": 0.5}),
+        (2, {"loss": 1.0}),
+    ]
+    assert (log.steps, log.unreadable, log.unmatched) == (2, 0, 0)
+
+
+def test_values_may_come_steps_later_and_in_a_later_segment(tmp_path: Path) -> None:
+    log = read(
+        tmp_path,
+        *some([1, 2, 3, 4]),
+        encode_values(2, {"accuracy": 0.5}),
+        encode_values(4, {"accuracy": 0.9}),
+        RESUMED,
+        *some([4, 5]),
+        encode_values(3, {"accuracy": 0.6}),
+        encode_values(4, {"accuracy": 0.7}),
+    )
+    # The first step 4 was done again, and what was logged for it went with it.
+    assert frames(log.path) == [
+        (1, {}),
+        (2, {"accuracy": 0.5}),
+        (3, {"accuracy": 0.6}),
+        (4, {"accuracy": 0.7}),
+        (5, {}),
+    ]
+    assert list(log.items())
+    assert log.unmatched == 0
+
+
+def test_norms_that_come_late_take_the_place_of_those_before(tmp_path: Path) -> None:
+    log = read(tmp_path, *some([1]), encode_values(1, {"total_norm": 5.0}, row([4.0, 3.0])))
+    (frame,) = log.frames()
+    assert frame.norms.tolist() == [4.0, 3.0]
+    assert frame.extra == {"total_norm": 5.0}
+
+
+def test_values_for_steps_that_the_log_does_not_hold_are_counted_and_told(tmp_path: Path) -> None:
+    log = read(
+        tmp_path,
+        encode_values(1, {"loss": 9.0}),
+        *some([1, 3]),
+        encode_values(2, {"loss": 9.0}),
+        encode_values(2, {"lr": 9.0}),
+        encode_values(7, {"loss": 9.0}),
+        *some([4]),
+    )
+    assert frames(log.path) == [(1, {}), (3, {}), (4, {})]
+    told = list(describe(log))
+    assert (log.unmatched, log.unreadable) == (4, 0)
+    assert "left out: 4 lines of values logged late, for steps that the log does not hold" in told
+
+
+def test_a_last_line_of_values_that_was_cut_short_is_left_out(tmp_path: Path) -> None:
+    log = read(tmp_path, *some([1]), encode_values(1, {"loss": 2.5})[:15])
+    assert frames(log.path) == [(1, {})]
+    assert list(log.items())
+    assert (log.unreadable, log.first_unreadable) == (1, 3)
+
+
+def test_a_frame_that_version_0_1_wrote_again_is_read_as_its_late_values() -> None:
+    """A consumer of a growing log need not know that version."""
+    decoder = Decoder("test")
+    decoder.decode(encode_header(HEADER))
+    assert isinstance(decoder.decode(encode_frame(1, 0.1, [0.5, 0.25])), Frame)
+    late = decoder.decode(encode_frame(1, 0.1, [4.0, 3.0], {"loss": 1.5}))
+    assert isinstance(late, Values)
+    assert late.values == {"loss": 1.5}
+    assert late.norms is not None
+    assert late.norms.tolist() == [4.0, 3.0]
+    # Nor is a step that was done again such a frame.
+    decoder.decode(RESUMED)
+    assert isinstance(decoder.decode(encode_frame(1, 0.1, [0.5, 0.25])), Frame)
+
+
+class Model:
+    """What reading gives, in the plainest words: the newest frame of a step gets its values."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self.frames: list[Frame] = []
+        self.unmatched = 0
+        decoder = Decoder("test")
+        kept: list[Frame] = []
+        for line in lines:
+            record = decoder.decode(line)
+            if isinstance(record, Frame):
+                kept = [frame for frame in kept if frame.step < record.step]
+                kept.append(record)
+            elif isinstance(record, Values):
+                for index, frame in enumerate(kept):
+                    if frame.step == record.step:
+                        kept[index] = frame.joined(record)
+                        break
+                else:
+                    self.unmatched += 1
+        self.frames = kept
+
+
+@st.composite
+def ascending(draw: st.DrawFn) -> list[bytes]:
+    """Segments whose steps go up, each with values of any step so far, and of some never there."""
+    lines = [encode_header(HEADER)]
+    for segment in range(draw(st.integers(1, 3))):
+        if segment:
+            lines.append(RESUMED)
+        step = draw(st.integers(0, 4))
+        for _ in range(draw(st.integers(0, 6))):
+            step += draw(st.integers(1, 2))
+            lines.append(encode_frame(step, step / 10, [0.5, 0.25], {"n": len(lines)}))
+            for late in draw(st.lists(st.integers(0, step), max_size=2)):
+                lines.append(encode_values(late, {"v": len(lines)}))
+    return lines
+
+
+@settings(deadline=None)
+@given(ascending())
+def test_reading_gives_each_frame_what_was_logged_for_it(lines: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        log = RunLog(write(Path(folder) / "run.jsonl", *lines))
+        found = [(frame.step, dict(frame.extra)) for frame in log.frames()]
+    model = Model(lines)
+    assert found == [(frame.step, dict(frame.extra)) for frame in model.frames]
+    assert log.steps == len(found)
+    if lines.count(RESUMED) == 0:
+        assert log.unmatched == model.unmatched

@@ -366,7 +366,7 @@ def test_a_line_that_is_none_is_skipped_and_counted():
     ]
     done = player(b"".join(lines))
     last = answers(done.stdout)[-1]["done"]
-    assert (last["frames"], last["broken"]) == (1, 1)
+    assert (last["frames"], last["unreadable"]) == (1, 1)
 
 
 @contextlib.contextmanager

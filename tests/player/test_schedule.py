@@ -16,6 +16,7 @@ from gradmidi.log import (
     Layer,
     Mark,
     Pause,
+    Values,
     encode_frame,
     encode_header,
     row,
@@ -312,17 +313,38 @@ def test_a_process_that_slept_goes_on_with_what_is_new():
 def test_a_value_that_is_logged_late_joins_its_frame():
     schedule = Schedule(PRESET, HEADER)
     schedule.take(frame(1, 0.01), 0.01)
-    schedule.take(frame(1, 0.01, loss=2.5), 0.03)
+    schedule.take(Values(1, {"loss": 2.5}), 0.03)
     heard = schedule.advance(0.2)
     assert [event.loss for _, event in heard if isinstance(event, Step)] == [2.5]
     assert (schedule.counts.frames, schedule.counts.late) == (1, 0)
+
+
+def test_norms_that_are_restored_late_take_the_place_of_the_frames():
+    schedule = Schedule(PRESET, HEADER)
+    schedule.take(frame(1, 0.01), 0.01)
+    restored = np.full_like(frame(1, 0.01).norms, 64.0)
+    schedule.take(Values(1, {"total_norm": 64.0}, restored), 0.03)
+    heard = schedule.advance(0.2)
+    assert [event.norms[0] for _, event in heard if isinstance(event, Step)] == [64.0]
+
+
+def test_values_that_come_late_for_a_frame_of_the_past_join_it():
+    schedule = Schedule(PRESET, HEADER, history=True)
+    recalled = []
+    schedule.score.recall = recalled.append
+    schedule.take(frame(1, 0.01), 0.01)
+    schedule.take(Values(1, {"loss": 2.5}), 0.02)
+    schedule.take(Mark("epoch 2", 0.02), 0.02)
+    schedule.take(frame(2, 0.03), 0.03)
+    schedule.go_live()
+    assert [getattr(item, "extra", None) for item in recalled] == [{"loss": 2.5}, None, {}]
 
 
 def test_a_value_that_is_logged_too_late_joins_the_next_frame():
     schedule = Schedule(PRESET, HEADER)
     schedule.take(frame(1, 0.01), 0.01)
     run_to(schedule, 0.0, 0.2)
-    schedule.take(frame(1, 0.01, loss=2.5), 0.21)
+    schedule.take(Values(1, {"loss": 2.5}), 0.21)
     schedule.take(frame(2, 0.22), 0.22)
     heard = run_to(schedule, 0.22, 0.6)
     assert [(e.step, e.loss) for _, e in heard if isinstance(e, Step)] == [(2, 2.5)]

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradmidi.live.feed import READY_SECONDS, encode
+from gradmidi.live.feed import READY_SECONDS
 from gradmidi.live.session import Session
-from gradmidi.log import End, Frame, Header, Layer, row
+from gradmidi.log import End, Frame, Header, Layer, encode, row
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import FAULT_VOICE, Fault, Off, On, Step
 from gradmidi.music.preset import load

@@ -37,11 +37,14 @@ def import_(
         str | None,
         typer.Option(metavar="COLUMN", help="The column of a CSV file that counts the steps."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a run that is there already.")
+    ] = False,
 ) -> None:
     """Read a log that another tool wrote into a run, to be rendered and played."""
     from gradmidi.sources.importing import import_log
 
-    done = import_log(log, output, columns=columns or (), step=step)
+    done = import_log(log, output, columns=columns or (), step=step, force=force)
     for line in done.lines:
         typer.echo(line, err=True)
     typer.echo(str(done.path))

@@ -1,14 +1,14 @@
-"""Logs that other tools wrote, read into a run log: yesterday's run can be heard today."""
+"""Import a log that another tool wrote into a run log (`import_log`)."""
 
 import itertools
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
+from gradmidi.base.files import WholeFile
 from gradmidi.errors import RunLogError
 from gradmidi.log import (
     ABSENT,
@@ -18,13 +18,11 @@ from gradmidi.log import (
     Header,
     Layer,
     combine,
-    encode_end,
-    encode_frame,
-    encode_header,
+    encode,
 )
-from gradmidi.sources import csvfile, eventfile, trainerstate
 from gradmidi.sources.columns import Choice, choose
-from gradmidi.sources.points import Point, Step, Table, merge
+from gradmidi.sources.readers import read_csv, read_events, read_trainer_state
+from gradmidi.sources.rows import Step, Table, count, gather
 
 __all__ = ["Imported", "import_log"]
 
@@ -32,10 +30,13 @@ SINCE_1970 = 1e9
 """A time later than this counts from 1970, not from the start of the run."""
 
 NOMINAL_SECONDS = 0.125
-"""Between two steps of a log that tells no time: a sixteenth at a tempo of 120."""
+"""Between two steps of a log that holds no time: a sixteenth at a tempo of 120."""
 
 KINDS = ("*tfevents*", "trainer_state.json", "*.csv")
 """What is looked for in a folder."""
+
+SHOWN = 40
+"""Characters of a text that a message shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Imported:
     path : Path
         The run log.
     lines : tuple of str
-        What was taken for what, each line on its own.
+        Layers and steps; which column became which layer; and what was left out or read
+        otherwise than it stands in the log, with counts. Each line is a sentence of its own.
     """
 
     path: Path
@@ -60,6 +62,7 @@ def import_log(
     *,
     columns: Sequence[str] = (),
     step: str | None = None,
+    force: bool = False,
 ) -> Imported:
     r"""Read a log that another tool wrote into a run log.
 
@@ -70,16 +73,20 @@ def import_log(
         and MLflow export it, as Lightning writes it, or any with a column per layer), or a
         folder that holds one of them.
     out : str or Path
-        The run's folder, or a ``.jsonl`` file. It must not hold a run already.
+        The run's folder, or a ``.jsonl`` file. Missing folders are made.
     columns : sequence of str, optional
-        Patterns of the columns that hold gradient norms, as ``"grad/*"``; by default those
-        whose names speak of gradients.
+        The columns that hold gradient norms: names, or patterns such as ``"grad/*"``. By default
+        those whose names speak of gradients.
     step : str, optional
-        The column of a CSV file that counts the steps; by default the one called so.
+        The column of a CSV file that counts the steps. By default a column called ``step``,
+        ``global_step`` and the like; without one, the rows are counted from 1.
+    force : bool, default False
+        Replace a run that `out` holds already.
 
     Returns
     -------
     Imported
+        Where the run is, and what was taken for what.
 
     Raises
     ------
@@ -94,29 +101,23 @@ def import_log(
     >>> import_log(folder / "log.csv", folder / "run").lines[0]
     '2 layers, 1 step'
     """
+    target = _target(out, force=force)
     path = _find(Path(log))
-    points, clipping = _read(path, step)
-    table = merge(points)
-    chosen = choose(table.columns, columns, str(path))
-    frames, started = _frames(table, chosen, path)
+    table = _read(path, step)
+    texts = _texts(table)
+    chosen = choose(table.columns, columns, str(path), texts)
+    table.notes += [f"left out, since it holds no number: {texts[c]}" for c in chosen.left_out]
+    steps = gather(table, chosen.norms, list(chosen.beside.values()), str(path))
+    frames, started = _frames(steps, chosen, path)
     timed = started is not None
     header = Header(
         tuple(Layer(name, 0) for name in chosen.layers),
-        clipping=clipping,
+        clipping=table.clipping,
         started=started or "",
         config={"imported": path.name, **({} if timed else {"seconds": "nominal"})},
     )
-    target = _target(Path(out))
-    end = End("imported", frames[-1].t, len(frames))
-    _write(
-        target,
-        [
-            encode_header(header),
-            *(encode_frame(frame.step, frame.t, frame.norms, frame.extra) for frame in frames),
-            encode_end(end),
-        ],
-    )
-    return Imported(target, _told(chosen, len(frames), timed=timed))
+    _write(target, [header, *frames, End("imported", frames[-1].t, len(frames))])
+    return Imported(target, _told(chosen, len(frames), table, steps, timed=timed))
 
 
 def _find(path: Path) -> Path:
@@ -125,7 +126,7 @@ def _find(path: Path) -> Path:
         is_file, is_folder = path.is_file(), path.is_dir()
     except OSError as error:
         raise RunLogError(
-            f"{path} cannot be read: {error.strerror}; have it made readable, or give another"
+            f"{path} cannot be read: {error.strerror}; change its permissions, or give another"
         ) from error
     if is_file:
         return path
@@ -146,30 +147,54 @@ def _find(path: Path) -> Path:
     return found[0]
 
 
-def _read(path: Path, step: str | None) -> tuple[Iterator[Point], str]:
-    """Read a log, and tell whether its norms are from before any clipping."""
+def _read(path: Path, step: str | None) -> Table:
     if path.suffix.lower() in (".csv", ".tsv"):
-        return csvfile.read(path, step), "unknown"
+        return read_csv(path, step)
     if step is not None:
         raise RunLogError(f"{path} counts its steps itself; --step is for CSV files")
     if path.suffix.lower() == ".json":
-        # A Trainer logs the norm that its clipping returns.
-        return trainerstate.read(path), "before"
+        return read_trainer_state(path)
     if path.is_dir() or "tfevents" in path.name:
-        return eventfile.read(path), "unknown"
+        return read_events(path)
     raise RunLogError(
         f"nothing reads {path.name!r}; there are readers for: {', '.join(KINDS)} *.tsv"
     )
 
 
-def _frames(table: Table, chosen: Choice, path: Path) -> tuple[list[Frame], str | None]:
-    """Make a frame of each step that has a norm; tell when the first was, if the log does."""
-    columns = [column for group in chosen.layers.values() for column in group]
+def _texts(table: Table) -> dict[str, str]:
+    """Find the columns that hold texts and no number at all, and say what they hold."""
+    numbers: set[str] = set()
+    texts: dict[str, list[str]] = {}
+    for row in table.rows:
+        for column, value in row.values.items():
+            if isinstance(value, str):
+                texts.setdefault(column, []).append(_shown(row.where, column, value))
+            else:
+                numbers.add(column)
+    return {
+        column: found[0] + (f" (and {len(found) - 1:,} more)" if found[1:] else "")
+        for column, found in texts.items()
+        if column not in numbers
+    }
+
+
+def _shown(where: str, column: str, value: float | str) -> str:
+    text = str(value)
+    text = text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    return f"{where}: {column!r} is {text}"
+
+
+def _frames(steps: Sequence[Step], chosen: Choice, path: Path) -> tuple[list[Frame], str | None]:
+    """Make a frame of each step that has a norm; return when the first was, where that is known."""
+    columns = chosen.norms
     counts = [len(group) for group in chosen.layers.values()]
     members, starts = np.arange(len(columns)), np.cumsum([0, *counts[:-1]])
-    steps = [step for step in table.steps if any(column in step.values for column in columns)]
+    steps = [step for step in steps if any(column in step.values for column in columns)]
     if not steps:
-        raise RunLogError(f"{path}: not one number in {', '.join(columns)}")
+        raise RunLogError(
+            f"{path}: not one number in {', '.join(columns)}; choose the columns of norms with "
+            "--columns PATTERN"
+        )
     seconds, started = _seconds(steps)
     frames = []
     for step, t in zip(steps, seconds, strict=True):
@@ -180,7 +205,7 @@ def _frames(table: Table, chosen: Choice, path: Path) -> tuple[list[Frame], str 
 
 
 def _seconds(steps: Sequence[Step]) -> tuple[list[float], str | None]:
-    """Tell each step's time since the first one, and when that was; None: nobody knows."""
+    """Return each step's time since the first one, and when that was; None without times."""
     known = [step.t for step in steps if step.t is not None]
     if len(known) < len(steps):
         return [index * NOMINAL_SECONDS for index in range(len(steps))], None
@@ -193,7 +218,7 @@ def _norm(step: Step, column: str, path: Path) -> float:
     value = step.values.get(column, ABSENT)
     if column in step.values and (isinstance(value, str) or value < 0.0):
         raise RunLogError(
-            f"{path}: {column!r} is {value} at step {step.step}, which is no norm; choose the "
+            f"{path}: {_shown(step.where[column], column, value)}, which is no norm; choose the "
             "columns of norms with --columns PATTERN"
         )
     return float(value)
@@ -203,40 +228,42 @@ def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _target(out: Path) -> Path:
-    target = out if out.suffix == ".jsonl" else out / FILE_NAME
+def _target(out: str | Path, *, force: bool) -> Path:
+    if str(out) == "-":
+        raise RunLogError("a run is a folder, not a stream: in place of -o -, give -o FOLDER")
+    path = Path(out)
+    target = path if path.suffix == ".jsonl" else path / FILE_NAME
     try:
         there = target.exists()
     except OSError as error:
-        raise _unwritten(target, error) from error
-    if there:
-        raise RunLogError(f"{target} is there already; give another -o, or remove it")
+        raise _unwritten(out, error) from error
+    if there and not force:
+        raise RunLogError(f"{target} is there already; replace it with --force, or give another -o")
     return target
 
 
-def _write(target: Path, lines: Sequence[bytes]) -> None:
-    """Write a file whole, or not at all."""
-    whole = target.with_name(f".{target.name}.{os.getpid()}")
+def _write(target: Path, items: Sequence[Header | Frame | End]) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            whole.write_bytes(b"".join(lines))
-            whole.replace(target)
-        finally:
-            whole.unlink(missing_ok=True)
+        with WholeFile(target) as new:
+            new.file.writelines(map(encode, items))
     except OSError as error:
         raise _unwritten(target, error) from error
 
 
-def _unwritten(target: Path, error: OSError) -> RunLogError:
+def _unwritten(target: str | Path, error: OSError) -> RunLogError:
     return RunLogError(f"cannot write {str(target)!r}: {error.strerror or error}; give another -o")
 
 
-def _told(chosen: Choice, steps: int, *, timed: bool) -> tuple[str, ...]:
-    layers = len(chosen.layers)
-    lines = [f"{layers} layer{'s'[: layers != 1]}, {steps} step{'s'[: steps != 1]}"]
+def _told(
+    chosen: Choice, frames: int, table: Table, steps: Sequence[Step], *, timed: bool
+) -> tuple[str, ...]:
+    lines = [f"{count(len(chosen.layers), 'layer')}, {count(frames, 'step')}"]
     lines += [f"{layer}: {', '.join(columns)}" for layer, columns in chosen.layers.items()]
     lines += [f"{name}: {column}" for name, column in chosen.beside.items()]
+    lines += table.notes
     if not timed:
-        lines.append("the log tells no time: its steps are put an eighth of a second apart")
+        lines.append(
+            "the log has no time for every step: steps are put an eighth of a second apart"
+        )
     return tuple(lines)

@@ -213,15 +213,15 @@ def test_a_trainer_state_of_transformers(tmp_path: Path) -> None:
         ("a.csv", "", {}, "is empty"),
         ("a.csv", "step,grad\n", {}, "it has no column at all"),
         ("a.csv", "step,grad\n1,\n2,\n", {}, "not one number in grad"),
-        ("a.csv", "step,grad\n1,high\n", {}, "'grad' is high at step 1, which is no norm"),
-        ("a.csv", "step,grad\n7,-0.5\n", {}, "'grad' is -0.5 at step 7, which is no norm"),
+        ("a.csv", "step,grad\n1,high\n", {}, "line 2: 'grad' is high, which is no norm; choose"),
+        ("a.csv", "step,grad\n7,-0.5\n", {}, "line 2: 'grad' is -0.5, which is no norm; choose"),
         ("a.csv", "step,grad\n0.5,1\n", {}, "line 2 has '0.5' in 'step', which is no step"),
         ("a.csv", "step,grad\n1,2,3\n", {}, "line 2 has 3 cells, the header has 2"),
         ("a.csv", "step,grad\n1,2\n", {"step": "epoch"}, "no column 'epoch'; the columns are"),
         ("a.csv", "step,grad\n1,2\n", {"columns": ["fc*"]}, "no column matches 'fc*'"),
         ("a.csv", "step,a - grad,b - grad\n1,2,3\n", {}, "holds 2 runs: a, b"),
         ("a.csv", "step,grad/fc,grad_norm/fc\n1,2,3\n", {}, "are both of 'fc'"),
-        ("a.csv", "step,\udcff\n", {}, "is no CSV file"),
+        ("a.csv", "step,grad\n1,\0\n", {}, "is no CSV file: it is no text"),
         ("a.json", "[1, 2]", {}, "no 'log_history'"),
         ("a.json", "{", {}, "cannot read"),
         ("a.json", '{"log_history": []}', {}, "it has no column at all"),
@@ -265,3 +265,237 @@ def test_a_folder_gives_its_one_log(tmp_path: Path) -> None:
         import_log(tmp_path / "lightning_logs", tmp_path / "other")
     with pytest.raises(RunLogError, match="no log at"):
         import_log(tmp_path / "nowhere", tmp_path / "other")
+
+
+# -- points of one step ----------------------------------------------------------------------------
+
+
+def told(folder: Path, text: "str | bytes", **options: object) -> tuple[Run, tuple[str, ...]]:
+    """Import a CSV file; return the run, and what was said of it."""
+    content = text if isinstance(text, bytes) else text.encode()
+    (folder / "log.csv").write_bytes(content)
+    done = import_log(folder / "log.csv", folder / "run", **options)
+    return gradmidi.read(done.path), done.lines
+
+
+def test_steps_that_begin_again_each_epoch_are_numbered_on(tmp_path: Path) -> None:
+    run, lines = told(
+        tmp_path,
+        "epoch,step,grad/fc1,loss\n0,0,0.5,3\n0,1,0.25,2\n1,0,9.5,1\n1,1,9.25,0.5\n2,0,7,0.25\n",
+    )
+    assert rows(run) == [(0, [0.5]), (1, [0.25]), (2, [9.5]), (3, [9.25]), (4, [7.0])]
+    assert [frame.loss for frame in run.frames()] == [3, 2, 1, 0.5, 0.25]
+    assert "steps begin again at line 4, and 1 more time: numbered on" in lines
+
+
+def test_several_values_a_step_are_all_kept_in_order(tmp_path: Path) -> None:
+    run, lines = told(tmp_path, "step,grad\n5,1\n5,2\n6,3\n6,4\n")
+    assert rows(run) == [(5, [1.0]), (6, [2.0]), (7, [3.0]), (8, [4.0])]
+    assert any("begin again at line 3" in line for line in lines)
+
+
+def test_metrics_that_were_logged_without_a_step_are_numbered_each_for_itself(
+    tmp_path: Path,
+) -> None:
+    text = "key,value,timestamp,step\n"
+    for name in ("a", "b"):
+        for index in range(3):
+            text += f"grad_norm/{name},{index + 1}.5,{1700000000000 + 1000 * index},0\n"
+    run, _ = told(tmp_path, text)
+    assert rows(run) == [(0, [1.5, 1.5]), (1, [2.5, 2.5]), (2, [3.5, 3.5])]
+    assert [frame.t for frame in run.frames()] == [0.0, 1.0, 2.0]
+
+
+def test_steps_done_again_after_a_checkpoint_replace_the_earlier_ones_and_are_counted(
+    tmp_path: Path,
+) -> None:
+    run, lines = told(tmp_path, "step,grad\n1,1\n2,2\n3,3\n4,4\n3,30\n4,40\n5,50\n")
+    assert rows(run) == [(1, [1.0]), (2, [2.0]), (3, [30.0]), (4, [40.0]), (5, [50.0])]
+    assert "2 values replaced by a later one of the same step, the first at line 6" in lines
+
+
+def test_a_header_that_comes_again_is_no_row_and_what_follows_replaces(tmp_path: Path) -> None:
+    run, lines = told(tmp_path, "step,grad\n1,0.5\n2,0.25\nstep,grad\n2,0.3\n3,0.2\n")
+    assert rows(run) == [(1, [0.5]), (2, [0.3]), (3, [0.2])]
+    assert "the header stands again at line 4" in lines
+    assert "1 value replaced by a later one of the same step, the first at line 5" in lines
+
+
+def test_steps_in_any_order_are_sorted_and_nothing_is_said(tmp_path: Path) -> None:
+    run, lines = told(tmp_path, "step,grad\n3,3\n2,2\n1,1\n")
+    assert rows(run) == [(1, [1.0]), (2, [2.0]), (3, [3.0])]
+    assert len(lines) == 3
+
+
+def test_a_step_column_that_is_empty_where_the_norms_are_gives_way_to_another(
+    tmp_path: Path,
+) -> None:
+    run, lines = told(
+        tmp_path,
+        "_step,global_step,gradients/fc1,loss\n0,10,,2.5\n1,,0.5,\n2,20,,2.25\n3,,0.25,\n",
+    )
+    assert rows(run) == [(1, [0.5]), (3, [0.25])]
+    assert any("counted by '_step': 'global_step' is empty where norms are" in s for s in lines)
+
+
+def test_norms_without_a_step_are_counted_and_rows_count_where_no_norm_has_one(
+    tmp_path: Path,
+) -> None:
+    run, lines = told(tmp_path, "step,grad\n1,0.5\n,0.75\n,0.8\n2,0.25\n")
+    assert rows(run) == [(1, [0.5]), (2, [0.25])]
+    assert "2 norms left out without a step, the first at line 3" in lines
+    (tmp_path / "b").mkdir()
+    run, lines = told(tmp_path / "b", "step,grad,loss\n7,,2\n,0.5,\n,0.25,\n")
+    assert rows(run) == [(2, [0.5]), (3, [0.25])]
+    assert "'step' is empty where the norms are: rows are counted instead" in lines
+
+
+# -- which columns are norms, and whose ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "layers"),
+    [
+        ("A/grad_penalty,A/grad_norm,B/grad_norm", ["A", "B"]),
+        ("train/value_loss,train/policy_gradient_loss,train/grad_norm", ["total"]),
+        ("Gradient Norm/fc1,Gradient Norm/fc2,Gradient Clip", ["fc1", "fc2"]),
+        ("gradient-norm/fc1,gradient-norm/fc2", ["fc1", "fc2"]),
+        ("epoch,grad_norm,grad_norm_max,grad_norm_std,mean_grad", ["total"]),
+        ("grad_norm/max,grad_norm,grad_norm/mean", ["total"]),
+        ("grad_norm/encoder,grad_norm/mean,grad_norm/logvar", ["encoder", "mean", "logvar"]),
+        ("use_grad,requires_grad,grad_accum_steps,grad_scale,no_grad,grads", ["total"]),
+        (
+            "gradients/dense/kernel:0,gradients/dense/bias:0,gradients/out/kernel:0",
+            ["dense", "out"],
+        ),
+        ("GradNorm/fc1,GradNormMax/fc1,upgrade,grading", ["fc1"]),
+        ("grad_norm/loss_head.weight,grad_norm/scale", ["loss_head", "scale"]),
+    ],
+)
+def test_a_person_would_know_which_columns_are_norms(
+    tmp_path: Path, header: str, layers: list[str]
+) -> None:
+    cells = ",".join(["3"] * (header.count(",") + 1))
+    assert names(told(tmp_path, f"step,{header}\n1,{cells}\n")[0]) == layers
+
+
+def test_weight_and_bias_of_one_layer_are_its_norm_in_tensorflows_names_too(tmp_path: Path) -> None:
+    run, _ = told(tmp_path, "step,gradients/dense/kernel:0,gradients/dense/bias:0\n1,3,4\n")
+    assert (names(run), rows(run)) == (["dense"], [(1, [5.0])])
+
+
+def test_a_runs_name_speaks_of_no_gradients(tmp_path: Path) -> None:
+    run, _ = told(tmp_path, "step,grad-test - loss,grad-test - grad_norm\n1,2.5,0.5\n")
+    assert (names(run), rows(run)) == (["total"], [(1, [0.5])])
+    assert next(run.frames()).loss == 2.5
+
+
+def test_an_exact_name_is_exact_whatever_letters_are_in_it(tmp_path: Path) -> None:
+    text = "step,exp[1] - grad_norm,exp[2] - grad_norm,e* - acc\n1,0.5,0.75,9\n"
+    with pytest.raises(RunLogError) as error:
+        told(tmp_path, text)
+    # The command that the message gives works.
+    pattern = str(error.value).split("--columns '")[1].rstrip("'")
+    assert rows(told(tmp_path, text, columns=[pattern])[0]) == [(1, [0.75])]
+    run, _ = told(tmp_path, text, columns=["exp[1] - grad_norm"], force=True)
+    assert rows(run) == [(1, [0.5])]
+    assert rows(told(tmp_path, text, columns=["e* - acc"], force=True)[0]) == [(1, [9.0])]
+
+
+# -- CSV as the world writes it --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "step;grad/fc1;loss\n1;0,5;2,30\n2;1.234,25;2,10\n",
+        "step\tgrad/fc1\tloss\n1\t0,5\t2,30\n2\t1234,25\t2,10\n",
+        'step,grad/fc1,loss\n1,"0,5","2,30"\n2,"1234,25","2,10"\n',
+        "sep=;\nstep;grad/fc1;loss\n1;0.5;2.30\n2;1234.25;2.10\n",
+        "# lr=0.1, batch=32\n# second\nstep,grad/fc1,loss\n1,0.5,2.30\n2,1234.25,2.10\n",
+        "# step,grad/fc1,loss\n1,0.5,2.30\n2,1234.25,2.10\n",
+        "step,grad/fc1,loss,\n1,0.5,2.30,\n2,1234.25,2.10,\n",
+        "step,grad/fc1,loss\n1,0.5,2.30,\n\n2,1234.25,2.10,,\n",
+        b"\xef\xbb\xbfstep,grad/fc1,loss\r\n1,0.5,2.30\r\n2,1234.25,2.10\r\n",
+        "step,grad/fc1,loss\n1,0.5,2.30\n2,1234.25,2.10\n".encode("utf-16"),
+    ],
+)
+def test_a_csv_file_is_read_as_it_is_written_anywhere(tmp_path: Path, text: "str | bytes") -> None:
+    run, _ = told(tmp_path, text)
+    assert names(run) == ["fc1"]
+    assert rows(run) == [(1, [0.5]), (2, [1234.25])]
+    assert [frame.loss for frame in run.frames()] == [2.3, 2.1]
+
+
+def test_another_encoding_is_read_and_said(tmp_path: Path) -> None:
+    run, lines = told(tmp_path, "step,grad/entrée\n1,0.5\n".encode("cp1252"))
+    assert names(run) == ["entrée"]
+    assert "line 1 is no UTF-8: the file is read as cp1252" in lines
+
+
+def test_a_column_of_dictionaries_is_left_out_and_said(tmp_path: Path) -> None:
+    cell = '"{""_type"": ""histogram"", ""values"": [1, 2]}"'
+    run, lines = told(
+        tmp_path, f"step,gradients/fc1,train/grad_norm\n1,{cell},0.5\n2,{cell},0.25\n"
+    )
+    assert rows(run) == [(1, [0.5]), (2, [0.25])]
+    assert (
+        "left out, since it holds no number: line 2: 'gradients/fc1' is "
+        '{"_type": "histogram", "values": [1, 2]} (and 1 more)'
+    ) in lines
+
+
+@pytest.mark.parametrize(
+    "cells", ["0:00:00.5,0:01:30", "00:00.5,01:30", "0 days 00:00:00.5,0 days 00:01:30"]
+)
+def test_times_may_be_durations(tmp_path: Path, cells: str) -> None:
+    first, second = cells.split(",")
+    run, _ = told(tmp_path, f"step,time,grad\n1,{first},0.5\n2,{second},0.25\n")
+    assert [frame.t for frame in run.frames()] == [0.0, 89.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('step,grad\n1,0.5\n2,"1,234"\n', "line 3 has '1,234' in 'grad', which may be a decimal"),
+        ("step;grad;loss\n1;0,5;2\n2;1.234;2\n", "line 3 has '1.234' in 'grad', which may be tho"),
+        ("# a\nstep,grad\n1,0.5\n1,x\n", "line 4: 'grad' is x, which is no norm; choose"),
+        ("step,grad\n1,0.5,7\n", "line 2 has 3 cells, the header has 2; a cell that holds ','"),
+        ("# a\nstep,grad\nnan,0.5\n", "line 3 has 'nan' in 'step', which is no step"),
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_refused_with_its_line(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    with pytest.raises(RunLogError) as error:
+        told(tmp_path, text)
+    assert says in str(error.value)
+
+
+def test_times_that_cannot_be_read_and_a_column_that_stands_twice_are_said(tmp_path: Path) -> None:
+    _, lines = told(tmp_path, "step,time,grad,grad\n1,noon,0.5,1\n2,later,0.25,2\n")
+    assert "2 times could not be read: line 2 has 'noon' in 'time'" in lines
+    assert "the column 'grad' stands twice: the last one is read" in lines
+
+
+# -- where the run goes ----------------------------------------------------------------------------
+
+
+def test_a_run_is_replaced_only_by_force(tmp_path: Path) -> None:
+    told(tmp_path, "grad\n1\n")
+    with pytest.raises(RunLogError, match="is there already; replace it with --force, or give"):
+        told(tmp_path, "grad\n2\n")
+    run, _ = told(tmp_path, "grad\n2\n", force=True)
+    assert rows(run) == [(1, [2.0])]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.jsonl"]
+
+
+def test_missing_folders_are_made_and_a_stream_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("grad\n1\n")
+    done = import_log(tmp_path / "log.csv", tmp_path / "a" / "b" / "c")
+    assert done.path == tmp_path / "a" / "b" / "c" / "run.jsonl"
+    with pytest.raises(RunLogError, match="in place of -o -, give -o FOLDER"):
+        import_log(tmp_path / "log.csv", "-")
+    with pytest.raises(RunLogError) as error:
+        import_log(tmp_path / "log.csv", tmp_path / "log.csv" / "x")
+    assert str(tmp_path / "log.csv" / "x") in str(error.value)

@@ -94,7 +94,7 @@ def test_a_run_that_may_not_be_read_is_one_line(run, tmp_path, words, locked):
     above.chmod(0o700)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1, done.stderr
-    assert "cannot be read: Permission denied; have it made readable, or give an" in done.stderr
+    assert "cannot be read: Permission denied; change its permissions, or give an" in done.stderr
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a", "b"]
 
 

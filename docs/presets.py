@@ -12,10 +12,9 @@ from gradmidi.music.styles import STYLES
 HEAD = """\
 # Presets: every key
 
-A preset is one TOML file that says how norms become music. It never names a port, a channel or a
-cable: those stand in a [rig](rig.md). Every key but `title` is optional; what is not given has the
-default below. An unknown key, a wrong type or a value out of range is refused with file, key, value
-and what is allowed.
+A preset is one TOML file that says how norms become music. Ports and channels are not in it, but
+in a [rig](rig.md). Every key except `title` is optional; the defaults are below. An unknown key, a
+wrong type or a value out of range is refused with the file, the key, the value and what is allowed.
 
 ```toml
 # mine.toml
@@ -33,9 +32,9 @@ gradmidi render runs/mine -o mine.wav --preset mine.toml
 gradmidi presets mine.toml
 ```
 
-The second line tells what a listener gets: what a tenth more, a doubling and ten times as much in
-norm do to the pitch, and how far a voice can go. `gradmidi presets NAME` does so for a preset that
-ships.
+The second line prints every value of the preset, and what is heard with it: how much ten percent
+more, a doubling and ten times the norm change the pitch, and how far a voice can go. `gradmidi
+presets NAME` prints the same for a preset that ships with gradmidi.
 """
 
 FOOT = "This page is written by `python docs/presets.py > docs/presets.md`, from the code.\n"
@@ -47,9 +46,9 @@ def page() -> str:
 
 
 def _shipped() -> Iterator[str]:
-    yield "## Those that ship"
+    yield "## Presets that ship with gradmidi"
     yield ""
-    yield "| preset | what it is | its keys that differ from the defaults |"
+    yield "| preset | what it is | keys that differ from the defaults |"
     yield "|---|---|---|"
     for name in names():
         preset = load(name)
@@ -67,8 +66,8 @@ def _keys() -> Iterator[str]:
     yield ""
     yield "| key | default | allowed | meaning |"
     yield "|---|---|---|---|"
-    yield "| `title` | | text | one line that says what the preset is |"
-    yield '| `use` | `""` | text | a line on when to use it |'
+    yield "| `title` | | text | what the preset is, in one line |"
+    yield '| `use` | `""` | text | when to use it, in one line |'
     for part, values in _parts(Preset("", "")):
         yield f"| **`[{part.name}]`** | | | |"
         for key in dataclasses.fields(values):
@@ -76,7 +75,7 @@ def _keys() -> Iterator[str]:
             yield f"| {' | '.join(cells)} |"
     yield ""
     styles = "; ".join(f"`{name}`: {style.about}" for name, style in STYLES.items())
-    yield f"`time.style` is one of: {styles}. A package can add further ones."
+    yield f"`time.style` is one of: {styles}. Installed packages can add styles."
     yield ""
     scales = ", ".join(f"`{scale}`" for scale in SCALES)
     yield f"`pitch.scale` is a root, as `C`, `F#` or `Bb`, and one of: {scales}."

@@ -1,4 +1,4 @@
-"""The events that every sink reads, and the agenda that puts them in order.
+"""The events that every sink reads, the agenda that puts them in order, and what sounds now.
 
 A piece is a stream of events in order of ticks; at equal ticks an `Off` comes before an `On`.
 No event has a duration: live output does not know the future. `voice` counts from 0; faults
@@ -6,7 +6,10 @@ sound on `FAULT_VOICE`.
 """
 
 import heapq
+from collections import deque
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 __all__ = [
     "BRIGHTNESS",
@@ -21,8 +24,12 @@ __all__ = [
     "Mark",
     "Off",
     "On",
+    "Sounding",
     "Step",
 ]
+
+Key = TypeVar("Key", bound=Hashable)
+Note = TypeVar("Note")
 
 PPQ = 480
 """Ticks a quarter note (the MIDI file's division)."""
@@ -266,3 +273,67 @@ class Agenda:
     def rest(self) -> list[Event]:
         """Remove and return every event, in order."""
         return self.until(1 << 62)
+
+
+class Sounding(Generic[Key, Note]):
+    """The notes that sound now, by key.
+
+    A key says which note ends: usually ``(voice, note)``, for a MIDI port ``(channel, note)``. A
+    key may sound several times at once; its oldest note ends first. The caller chooses what is
+    kept of a note: its `On`, its first tick, its place in a table.
+
+    Examples
+    --------
+    >>> sounding = Sounding()
+    >>> sounding.start((0, 60), "first"), sounding.start((0, 60), "second")
+    (1, 2)
+    >>> sounding.end((0, 60)), (0, 60) in sounding, len(sounding), list(sounding)
+    ('first', True, 1, ['second'])
+    >>> sounding.end_all(), sounding.end((0, 60)), len(sounding)
+    (['second'], None, 0)
+    """
+
+    def __init__(self) -> None:
+        self._notes: dict[Key, deque[Note]] = {}
+
+    def start(self, key: Key, note: Note) -> int:
+        """Add a note; return how many notes of its key sound now, this one included."""
+        notes = self._notes.get(key)
+        if notes is None:
+            notes = self._notes[key] = deque()
+        notes.append(note)
+        return len(notes)
+
+    def end(self, key: Key) -> Note | None:
+        """Remove the oldest note of a key and return it; None where the key does not sound."""
+        notes = self._notes.get(key)
+        if notes is None:
+            return None
+        note = notes.popleft()
+        if not notes:
+            del self._notes[key]
+        return note
+
+    def end_all(self) -> list[Note]:
+        """Remove every note and return them, those of a key together."""
+        notes = list(self)
+        self._notes.clear()
+        return notes
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The keys that sound, each once, in the order in which they began to."""
+        return tuple(self._notes)
+
+    def of(self, key: Key) -> tuple[Note, ...]:
+        """Return the notes of one key, the oldest first."""
+        return tuple(self._notes.get(key, ()))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._notes
+
+    def __iter__(self) -> Iterator[Note]:
+        return (note for notes in self._notes.values() for note in notes)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._notes.values()))

@@ -72,7 +72,10 @@ AnyStyle = TypeVar("AnyStyle", bound=type["Style"])
 
 
 def register(style: AnyStyle) -> AnyStyle:
-    """Register a style under its `name`, so that a preset can use it: a class decorator.
+    """Register a style under its `name`, so that presets can use it: a class decorator.
+
+    This is for one process. The player and the command line find a style of another package by
+    an entry point; see the top of this module.
 
     Parameters
     ----------

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gradmidi.music.events import FAULT_VOICE, Event, Fault, Mark, Off, On, Step
+from gradmidi.music.events import FAULT_VOICE, Event, Fault, Mark, Off, On, Sounding, Step
 from gradmidi.music.pitch import note_name
-from gradmidi.music.sounding import Sounding
 from gradmidi.music.voices import Voice
 
 __all__ = ["LEVEL_DB", "Mixer", "Status"]

@@ -14,9 +14,9 @@ from gradmidi.music.events import (
     Mark,
     Off,
     On,
+    Sounding,
     Step,
 )
-from gradmidi.music.sounding import Sounding
 
 __all__ = ["NAME", "NORM", "PULSE", "PlayedRun"]
 

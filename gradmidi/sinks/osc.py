@@ -11,8 +11,7 @@ from typing import Any
 from gradmidi.base.messages import Warnings
 from gradmidi.errors import PortError
 from gradmidi.midi.rig import Rig
-from gradmidi.music.events import FAULT_VOICE, End, Event, Fault, Mark, Off, On, Step
-from gradmidi.music.sounding import Sounding
+from gradmidi.music.events import FAULT_VOICE, End, Event, Fault, Mark, Off, On, Sounding, Step
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.oscmessage import (
     bundle,

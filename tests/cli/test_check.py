@@ -6,9 +6,8 @@ from gradmidi.cli.check import cues, layout, perform
 from gradmidi.detection.detector import KINDS
 from gradmidi.midi.rig import Rig
 from gradmidi.music.alarms import END, PATTERNS
-from gradmidi.music.events import FAULT_VOICE, Off, On
+from gradmidi.music.events import FAULT_VOICE, Off, On, Sounding
 from gradmidi.music.preset import load, names
-from gradmidi.music.sounding import Sounding
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.sink import Memory
 

@@ -10,7 +10,7 @@ from gradmidi.errors import PresetError, RunLogError
 from gradmidi.log import Frame, RunLog, row
 from gradmidi.music.events import FAULT_VOICE, Control, End, Fault, Mark, Off, On, Step
 from gradmidi.music.preset import load, names
-from gradmidi.music.score import Score, compose, fit
+from gradmidi.music.score import Score, compose, fit, score_of
 
 
 def rows(count):
@@ -171,7 +171,7 @@ def test_a_run_that_was_killed_ends_with_a_sound_of_its_own(tmp_path):
     assert not [e for e in events if isinstance(e, On) and e.sound == "end"]
 
 
-def test_classic_stays_a_museum_piece_without_fault_sounds(tmp_path):
+def test_classic_has_no_fault_sounds(tmp_path):
     events = list(compose(write_log(tmp_path / "a", wrong(50, 30, 1, math.nan)), "classic"))
     assert [e.kind for e in events if isinstance(e, Fault)] == ["nan"]
     assert not [e for e in events if isinstance(e, On) and e.voice == FAULT_VOICE]
@@ -217,3 +217,12 @@ def test_the_legend_plays_each_voice_at_home_then_one_then_three_doublings_up(tm
     assert key[:4] == [(0, 48), (480, 50), (960, 55), (1920, 60)]
     assert len(key) == 12
     assert [e.tick for e in events if isinstance(e, Step)] == [4 * 1920]
+
+
+def test_a_score_has_the_voices_of_the_header_where_no_others_are_given(tmp_path):
+    run = write_log(tmp_path / "a", rows(10), voices={"convolutions": "conv*", "top": "fc2"})
+    log, preset = RunLog(run), load("pentatonic")
+    assert [v.name for v in score_of(log, preset).voices] == ["convolutions", "top"]
+    assert {e.voice for e in compose(log) if isinstance(e, On)} - {FAULT_VOICE} == {0, 1}
+    score = score_of(log, preset, patterns={"all": "*"})
+    assert [(v.name, v.layers) for v in score.voices] == [("all", (0, 1, 2, 3))]

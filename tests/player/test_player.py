@@ -16,9 +16,8 @@ from gradmidi.live.feed import READY_SECONDS
 from gradmidi.live.session import Session
 from gradmidi.log import End, Frame, Header, Layer, encode, row
 from gradmidi.midi.rig import Rig
-from gradmidi.music.events import FAULT_VOICE, Fault, Off, On, Step
+from gradmidi.music.events import FAULT_VOICE, Fault, Off, On, Sounding, Step
 from gradmidi.music.preset import load
-from gradmidi.music.sounding import Sounding
 from gradmidi.player.midiclock import BEATS_A_BAR
 from gradmidi.player.player import END_SECONDS, STALE_SECONDS, Lateness, Player
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradmidi.music.sounding import Sounding
+from gradmidi.music.events import Sounding
 
 KEYS = st.tuples(st.integers(0, 1), st.integers(60, 61))
 

@@ -17,12 +17,19 @@ def say(text: str, level: int = logging.INFO) -> None:
 
     Where no logging is configured that takes a message of this level, the line goes to stderr as
     ``gradmidi: TEXT``, unless the environment has ``GRADMIDI_QUIET=1``. A handler or a level set
-    on the logger ``gradmidi`` replaces that.
+    on the logger ``gradmidi`` replaces that; where the logger or all logging is disabled, nothing
+    is printed.
     """
     with contextlib.suppress(Exception):
         if LOGGER.hasHandlers() and LOGGER.isEnabledFor(level):
             LOGGER.log(level, "%s", text)
-        elif not (LOGGER.handlers or LOGGER.level or os.environ.get("GRADMIDI_QUIET") == "1"):
+        elif not (
+            LOGGER.handlers
+            or LOGGER.level
+            or LOGGER.disabled
+            or LOGGER.manager.disable >= level
+            or os.environ.get("GRADMIDI_QUIET") == "1"
+        ):
             print(f"gradmidi: {text}", file=sys.stderr, flush=True)
 
 

@@ -1,7 +1,7 @@
-"""A script as it is: its optimizers are found at their first step, and with them its model.
+"""Listen to a script without changes: find its optimizers at their first step, then its model.
 
-Each training is a run of its own: what is stepped by optimizers that are there together. A
-further one, of another model, goes to ``out-2``; where an earlier one goes on, so does its run.
+The optimizers that exist together make one training, and each training is a run of its own. A
+later training, of another model, goes to ``out-2``; one that is resumed continues its run.
 """
 
 import atexit
@@ -78,7 +78,7 @@ def is_first(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 class _Training:
-    """Optimizers that are stepped together, and where their run is."""
+    """Optimizers that are stepped together, and the folder of their run."""
 
     def __init__(self, number: int, optimizers: Sequence["Optimizer"]) -> None:
         self.number = number
@@ -87,24 +87,24 @@ class _Training:
 
     @property
     def optimizers(self) -> list["Optimizer"]:
-        """Those that are still there."""
+        """The optimizers that still exist."""
         return [each for ref in self._optimizers if (each := ref()) is not None]
 
     def add(self, optimizer: "Optimizer") -> None:
-        """Take in one that has come later."""
+        """Add an optimizer that was made later."""
         self._optimizers.append(weakref.ref(optimizer))
 
 
 class Script:
-    """Listens to whatever this process trains; a `gradmidi.capture.watch.Watcher`.
+    """Listens to every training in this process; a `gradmidi.capture.watch.Watcher`.
 
-    Nothing of it imports torch: it begins once the script has, so that what a script sets
-    before that import has its effect.
+    It does not import torch, but starts when the script does, so that what a script sets before
+    that import (environment variables, say) has its effect.
 
     Parameters
     ----------
     options : Options
-        Of `gradmidi.listen`. Live output is opened here.
+        As for `gradmidi.listen`. Live output is opened here.
 
     Raises
     ------
@@ -115,7 +115,7 @@ class Script:
     def __init__(self, options: Options) -> None:
         if options.out is not None:
             check_out(options.out)
-        # The script may go elsewhere; its runs stay here.
+        # The script may change its folder; a relative `out` is relative to this one.
         self._home = Path.cwd()
         self._options = options
         self._process = os.getpid()
@@ -133,8 +133,8 @@ class Script:
         self._outputs: Outputs | None = Outputs.of(options)
 
     def listen(self) -> None:
-        """Begin, now or as soon as the script has imported torch; tell at its end if in vain."""
-        # The first to be registered is the last to be called.
+        """Start, now or when the script imports torch; at its end, say if nothing was trained."""
+        # Functions registered first are called last.
         atexit.register(self._tell)
         when_imported("torch", self._attach)
 
@@ -315,7 +315,7 @@ class Script:
         return out if Path.cwd() == self._home else self._home / out
 
     def _let_go(self) -> None:
-        """Close what was opened for a training that does not come."""
+        """Close live output that no training has used."""
         if self._outputs is not None:
             self._outputs.close()
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from gradmidi.base.table import setting
 from gradmidi.errors import CaptureError, GradmidiError, RunLogError
 from gradmidi.live.session import Session
 from gradmidi.midi.rig import Rig
@@ -56,8 +57,9 @@ def about(doc: str, kind: type | None = None, **more: Any) -> Mapping[str, Any]:
         What one value on a command line is: `str`, `int`, `float`, `bool` (a switch) or `Path`.
         None: the option has no flag.
     **more
-        ``metavar`` (what stands for the value in help), ``unit``, ``choices`` (all the values
-        allowed), ``error`` (the class raised for any other), ``repeat`` (the flag may be repeated).
+        ``metavar`` (what stands for the value in help), ``unit``, ``least``, ``choices`` (all the
+        values allowed), ``error`` (the class raised for any other), ``repeat`` (the flag may be
+        repeated).
     """
     return {"doc": doc, "kind": kind, **more}
 
@@ -91,13 +93,22 @@ class Options:
     preset: str | Path = field(
         default="pentatonic",
         metadata=about(
-            "How the run sounds: a preset's name or a .toml file", str, metavar="PRESET"
+            "A preset's name or a .toml file; by default pentatonic", str, metavar="PRESET"
         ),
     )
     rig: str | Path | Rig | None = field(
         default=None,
         metadata=about(
             "Rig for live MIDI, a .toml file: channels, clock, limits", Path, metavar="FILE"
+        ),
+    )
+    settings: Sequence[str] = field(
+        default=(),
+        metadata=about(
+            "Set a key of the rig, as channels=1-4, or of the preset, as time.tempo=90",
+            str,
+            metavar="KEY=VALUE",
+            repeat=True,
         ),
     )
     midi: str | Sequence[str] | None = field(
@@ -142,7 +153,7 @@ class Options:
         ),
     )
     every: int = field(
-        default=1, metadata=about("Measure every Nth step", int, metavar="N", unit="steps")
+        default=1, metadata=about("Measure every Nth step", int, metavar="N", unit="steps", least=1)
     )
     budget: float | None = field(
         default=None,
@@ -270,13 +281,25 @@ class Options:
     @cached_property
     def music(self) -> Preset:
         """The preset's values."""
-        return load_preset(self.preset)
+        return load_preset(self.preset, self._settings[0])
 
     @cached_property
     def cables(self) -> Rig:
         """The rig, with the ports of ``midi=``."""
         ports = [port for port in _texts("midi", self.midi, "MIDI outputs by name") if port]
-        return load_rig(self.rig, {"ports": ports or None})
+        return load_rig(self.rig, {"ports": ports or None, **self._settings[1]})
+
+    @cached_property
+    def preset_settings(self) -> tuple[str, ...]:
+        """Those of `settings` that set a key of the preset."""
+        return tuple(each for each in self.settings if "." in each.partition("=")[0])
+
+    @cached_property
+    def _settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The settings of the preset and of the rig, by key."""
+        read = dict(map(setting, _texts("settings", self.settings, "texts, as 'time.tempo=90'")))
+        of_preset = {key: value for key, value in read.items() if "." in key}
+        return of_preset, {key: value for key, value in read.items() if "." not in key}
 
     @cached_property
     def addresses(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import tomllib
 import typing
 from dataclasses import field
 from types import UnionType
@@ -9,7 +10,7 @@ from typing import Any
 
 from gradmidi.errors import PresetError
 
-__all__ = ["key", "section", "shown"]
+__all__ = ["key", "section", "setting", "shown"]
 
 T = typing.TypeVar("T")
 
@@ -86,6 +87,36 @@ def _fits(kind: type, value: Any) -> bool:
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Read one setting as it is written on a command line: ``KEY=VALUE``.
+
+    Returns
+    -------
+    key : str
+        As written, such as ``channels`` or ``time.tempo``.
+    value
+        What TOML makes of the text after ``=``; the text itself where it is no TOML.
+
+    Raises
+    ------
+    PresetError
+        If there is no ``=`` or nothing before it.
+
+    Examples
+    --------
+    >>> setting("time.tempo=90"), setting("channels=1-4"), setting("clock=true")
+    (('time.tempo', 90), ('channels', '1-4'), ('clock', True))
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise PresetError(f"--set {text}; write KEY=VALUE, as time.tempo=90 or channels=1-4")
+    try:
+        table = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+    return key.strip(), table["value"] if table.keys() == {"value"} else value.strip()
 
 
 def shown(value: object) -> str:

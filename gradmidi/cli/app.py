@@ -8,12 +8,12 @@ is no terminal: lines that each stand alone, and nothing that redraws.
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gradmidi.cli import compare, demo, importing, play, ports, run
-from gradmidi.cli.options import Length, Preset, RunPath, Timing, length_of
+from gradmidi.cli.options import Length, RunPath, Timing, length_of, takes
 from gradmidi.errors import GradmidiError
 from gradmidi.sinks.registry import BUILT_IN
 
@@ -40,7 +40,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Hear a neural network train: gradient norms as MIDI, OSC and sound."""
@@ -52,6 +52,7 @@ run.register(app)
 
 
 @app.command()
+@takes("preset", "settings")
 def render(
     run: RunPath,
     output: Annotated[
@@ -64,27 +65,28 @@ def render(
             "May be given several times.",
         ),
     ] = None,
-    preset: Preset = "pentatonic",
+    *,
+    given: dict[str, Any],
     time: Timing = "step",
     length: Length = None,
     legend: Annotated[
-        bool, typer.Option("--legend", help="A key first: each voice at home, then above.")
+        bool,
+        typer.Option("--legend", help="Begin with each voice at home, then above."),
     ] = False,
     stems: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The parts for a mix: a WAV a voice and the faults."),
+        typer.Option(metavar="DIR", help="Write a WAV for each voice and one for the faults."),
     ] = None,
 ) -> None:
-    """Write a run as music, as sound, as a page or as a picture."""
+    """Write a run as MIDI, audio, page, picture, film or text."""
     from gradmidi._render import render as write
+    from gradmidi.options import Options
 
     paths = output or []
     if not paths and stems is None:
-        raise typer.BadParameter("say where to: -o FILE or --stems DIR")
+        raise typer.BadParameter("nothing to write; give -o FILE or --stems DIR")
 
-    if time not in ("step", "wall"):
-        raise typer.BadParameter(f"{time!r} is no timing; it is step or wall")
-    seconds = length_of(length)
+    preset, seconds = Options(**given).music, length_of(length)
     for path in write(
         run, *paths, preset=preset, time=time, length=seconds, legend=legend, stems=stems
     ):
@@ -92,20 +94,22 @@ def render(
 
 
 @app.command()
+@takes("preset", "settings")
 def describe(
     run: RunPath,
     now: Annotated[
-        bool, typer.Option("--now", help="Where it stands: the last step, and what is wrong now.")
+        bool, typer.Option("--now", help="Print only the last step and the faults that last.")
     ] = False,
-    preset: Preset = "pentatonic",
+    *,
+    given: dict[str, Any],
 ) -> None:
-    """Tell a run in plain lines: its norms and what was wrong, by the preset's [faults]."""
+    """Print a run's norms and faults as lines of text."""
     from gradmidi.log import RunLog
-    from gradmidi.music.preset import load
+    from gradmidi.options import Options
     from gradmidi.text.describe import describe as tell
     from gradmidi.text.describe import describe_now
 
-    log, limits = RunLog(run), load(preset).faults
+    log, limits = RunLog(run), Options(**given).music.faults
     for line in describe_now(log, limits=limits) if now else tell(log, limits):
         typer.echo(line)
 
@@ -114,7 +118,7 @@ def describe(
 def decode(
     file: Annotated[Path, typer.Argument(metavar="FILE.mid", help="A file that gradmidi wrote.")],
 ) -> None:
-    """Read the norms back out of a MIDI file, as JSON lines."""
+    """Print the norms that a MIDI file holds, as JSON lines."""
     from gradmidi.text.decode import decode as read
 
     for line in read(file).lines():
@@ -127,7 +131,7 @@ def presets(
         str | None, typer.Argument(metavar="[NAME]", help="A preset's name or a .toml file.")
     ] = None,
 ) -> None:
-    """List the presets, or tell what one of them does."""
+    """List the presets, or describe one of them."""
     from gradmidi.music.preset import lines, load, names
     from gradmidi.text.audibility import describe as heard
 

@@ -1,9 +1,11 @@
 """The command `compare`: runs side by side, and where each departs from the first."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from gradmidi.cli.options import Length, length_of, takes
 
 __all__ = ["register"]
 
@@ -13,6 +15,7 @@ def register(app: typer.Typer) -> None:
     app.command()(compare)
 
 
+@takes("preset", "settings")
 def compare(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of runs, two or more.")
@@ -28,33 +31,36 @@ def compare(
         ),
     ],
     by: Annotated[
-        str, typer.Option(metavar="step|examples|time", help="What to lay them side by side by.")
+        str, typer.Option(metavar="step|examples|time", help="How to align the runs.")
     ] = "step",
-    preset: Annotated[
-        str, typer.Option("--preset", "-p", help="A preset's name or a .toml file (see: presets).")
-    ] = "pentatonic",
-    length: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SECONDS|full",
-            help="Fit the whole to a length, as 30s or 2m; by default to 3m if it is longer.",
-        ),
-    ] = None,
+    *,
+    given: dict[str, Any],
+    length: Length = None,
     reference: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Whose first norms are at home; by default the first's."),
+        typer.Option(metavar="RUN", help="Run whose first norms are home; by default the first."),
     ] = None,
 ) -> None:
-    """Lay runs side by side: the first in the left ear, the others in turn in the right."""
-    from gradmidi.cli.options import length_of
+    """Compare runs by ear, picture and text.
+
+    The first run is in the left ear; the others take turns in the right.
+    """
     from gradmidi.comparison.compare import compare as write
     from gradmidi.comparison.runs import CLOCKS
+    from gradmidi.options import Options
 
     if len(runs) < 2:
         raise typer.BadParameter("give two runs or more")
     if by not in CLOCKS:
         raise typer.BadParameter(f"{by!r} is no clock; it is {', '.join(CLOCKS)}")
-    done = write(runs, *output, by=by, preset=preset, length=length_of(length), reference=reference)
+    done = write(
+        runs,
+        *output,
+        by=by,
+        preset=Options(**given).music,
+        length=length_of(length),
+        reference=reference,
+    )
     for path in done.paths:
         typer.echo(str(path))
     for line in done.lines:

@@ -1,37 +1,22 @@
 """The command `demo`: the blog post's experiments, with progress and what to do next."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradmidi.cli.live import (
-    Audio,
-    BendRange,
-    Card,
-    Channels,
-    Clock,
-    ClockPort,
-    DinLimit,
-    FaultChannel,
+from gradmidi.cli.live import await_enter, closed_by_signals, show_on, watched
+from gradmidi.cli.options import (
+    RIG_FLAGS,
     Level,
-    Midi,
-    Osc,
-    Pan,
     Plain,
-    Preset,
-    Programs,
-    RigFile,
-    Take,
-    await_enter,
-    cables,
-    check_take,
-    closed_by_signals,
-    show_on,
-    watched,
+    flags_given,
+    is_plain,
+    rig_parameter,
+    takes,
 )
 from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.log import FILE_NAME
@@ -41,23 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-SETTINGS = ("optimizer", "lr", "momentum", "batch_size")
+EXPERIMENT = ("optimizer", "lr", "momentum", "batch_size")
 """Options that `--all` has its own values for."""
 
-CABLES = (
-    "rig",
-    "channels",
-    "fault_channel",
-    "programs",
-    "pan",
-    "bend_range",
-    "din_limit",
-    "level",
-    "clock",
-    "clock_port",
-    "wait",
-)
-"""Options that say nothing where nothing is played live."""
+LIVE = ("rig", "level", "wait", *(rig_parameter(flag) for flag in RIG_FLAGS))
+"""Options that have no effect without live output."""
 
 Progress = Callable[[int, float], None]
 Going = Callable[[], bool]
@@ -68,6 +41,7 @@ def register(app: typer.Typer) -> None:
     app.command()(demo)
 
 
+@takes("out", "preset", "midi", "osc", "audio", "rig", "settings", "take")
 def demo(
     context: typer.Context,
     optimizer: Annotated[str, typer.Option(metavar="sgd|adam", help="Optimizer.")] = "sgd",
@@ -76,10 +50,6 @@ def demo(
     batch_size: Annotated[int, typer.Option(help="Digits a step.")] = 10,
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the weights and of the order.")] = 0,
-    preset: Preset = "pentatonic",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the run; by default a new one in runs.")
-    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="A folder with the full MNIST, as torchvision lays it out.")
     ] = None,
@@ -89,21 +59,9 @@ def demo(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run that is already in the folder.")
     ] = False,
-    midi: Midi = None,
-    osc: Osc = None,
-    audio: Audio = False,
-    card: Card = None,
-    rig: RigFile = None,
-    channels: Channels = None,
-    fault_channel: FaultChannel = None,
-    programs: Programs = False,
-    pan: Pan = False,
-    bend_range: BendRange = None,
-    din_limit: DinLimit = None,
+    *,
+    given: dict[str, Any],
     level: Level = 0.0,
-    clock: Clock = False,
-    clock_port: ClockPort = None,
-    take: Take = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Start on Enter, once all that listens is connected.")
     ] = False,
@@ -111,9 +69,8 @@ def demo(
 ) -> None:
     """Train a small network on handwritten digits and listen to it.
 
-    With --midi, --osc or --audio it is heard as it trains, a step a slot.
+    With --midi, --osc or --audio it also plays while it trains, one step a slot.
     """
-    from gradmidi.cli.options import is_plain
     from gradmidi.demo import experiments
     from gradmidi.options import Options
 
@@ -124,27 +81,13 @@ def demo(
     chosen = [one]
     if every:
         chosen = [replace(e, steps=steps, seed=seed) for e in experiments.EXPERIMENTS]
-    check_take(take)
-    if every and take is not None:
-        raise typer.BadParameter("--take keeps one run, and --all trains five")
-    if every and (words := _given(context, SETTINGS)):
+    out, options = given.pop("out", None), Options(**given)
+    if every and options.take is not None:
+        raise typer.BadParameter("--take saves one run, and --all trains five")
+    if every and (words := flags_given(context, EXPERIMENT)):
         raise typer.BadParameter(f"--all trains the post's own settings: leave out {words}")
-    studio = cables(
-        rig,
-        midi,
-        channels=channels,
-        fault_channel=fault_channel,
-        programs=programs,
-        pan=pan,
-        bend_range=bend_range,
-        din_limit=din_limit,
-        clock=clock,
-        clock_port=clock_port,
-    )
-    sound = card if card is not None else audio
-    options = Options(preset=preset, rig=studio, osc=osc, audio=sound, take=take)
-    is_live = bool(studio.ports or osc or take) or sound is not False
-    if not is_live and (words := _given(context, CABLES)):
+    is_live = options.session().sounds
+    if not is_live and (words := flags_given(context, LIVE)):
         raise typer.BadParameter(
             f"nothing is played live, so leave out {words}, or add --midi PORT, --osc HOST:PORT "
             "or --audio"
@@ -182,17 +125,6 @@ def demo(
         typer.echo(str(outcome))
     for line in outcomes[-1].next_steps():
         typer.echo(line)
-
-
-def _given(context: typer.Context, names: Sequence[str]) -> str:
-    """Tell which of some options stand on the command line, as they are written there."""
-    return " ".join(
-        option.opts[0]
-        for option in context.command.params
-        if option.name in names
-        and (source := context.get_parameter_source(option.name)) is not None
-        and source.name == "COMMANDLINE"
-    )
 
 
 class _Live:

@@ -41,7 +41,7 @@ def import_(
         bool, typer.Option("--force", help="Replace a run that is there already.")
     ] = False,
 ) -> None:
-    """Read a log that another tool wrote into a run, to be rendered and played."""
+    """Convert a log of another tool to a run."""
     from gradmidi.sources.importing import import_log
 
     done = import_log(log, output, columns=columns or (), step=step, force=force)

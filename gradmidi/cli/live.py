@@ -1,4 +1,4 @@
-"""What the commands with live output share: its options, and how a run is shown as it plays."""
+"""Show a run on the terminal while it plays, and obey keys."""
 
 import os
 import signal
@@ -6,8 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,119 +16,8 @@ from gradmidi.errors import GradmidiError
 if TYPE_CHECKING:
     from gradmidi.cli.view import Picture, PlainLines
     from gradmidi.live.feed import Live
-    from gradmidi.midi.rig import Rig
 
-__all__ = [
-    "Audio",
-    "BendRange",
-    "Card",
-    "Channels",
-    "Clock",
-    "ClockPort",
-    "DinLimit",
-    "FaultChannel",
-    "Level",
-    "Midi",
-    "Osc",
-    "Pan",
-    "Plain",
-    "Preset",
-    "Programs",
-    "RigFile",
-    "Take",
-    "await_enter",
-    "cables",
-    "check_take",
-    "closed_by_signals",
-    "show_on",
-    "watched",
-]
-
-Midi = Annotated[
-    list[str] | None,
-    typer.Option(metavar="PORT", help="A MIDI output, or virtual:NAME; may be repeated."),
-]
-Osc = Annotated[
-    list[str] | None,
-    typer.Option(metavar="HOST:PORT", help="Where to send OSC; may be repeated."),
-]
-Audio = Annotated[bool, typer.Option("--audio", help="Play through the sound card.")]
-Card = Annotated[str | None, typer.Option(metavar="NAME", help="Through this sound card.")]
-Preset = Annotated[
-    str, typer.Option("--preset", "-p", help="A preset's name or a .toml file (see: presets).")
-]
-Level = Annotated[
-    float,
-    typer.Option(metavar="DB", min=-60.0, max=12.0, help="Louder or softer, as --level -12."),
-]
-Take = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Keep what is played as a .mid file.")
-]
-Plain = Annotated[bool, typer.Option("--plain", help="Only lines that each stand alone.")]
-
-RigFile = Annotated[
-    Path | None, typer.Option("--rig", metavar="FILE", help="A rig: what the gear needs, as .toml.")
-]
-Channels = Annotated[
-    str | None, typer.Option(metavar="1-4,6", help="Channels of the voices, over the rig's.")
-]
-FaultChannel = Annotated[
-    str | None,
-    typer.Option(metavar="1-16|off", help="Channel of the fault sounds; by default 10."),
-]
-Programs = Annotated[
-    bool, typer.Option("--programs", help="Send the preset's programs at the start.")
-]
-Pan = Annotated[bool, typer.Option("--pan", help="Send the preset's pan at the start.")]
-BendRange = Annotated[
-    int | None, typer.Option(metavar="SEMITONES", help="Of a full bend; by default 2.")
-]
-DinLimit = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Most messages a second on each port; a DIN cable: 900."),
-]
-Clock = Annotated[bool, typer.Option("--clock", help="Send MIDI clock to the first MIDI output.")]
-ClockPort = Annotated[
-    str | None, typer.Option(metavar="PORT", help="Send MIDI clock to this output.")
-]
-
-
-def cables(
-    rig: Path | None,
-    ports: list[str] | None,
-    *,
-    channels: str | None = None,
-    fault_channel: str | None = None,
-    programs: bool = False,
-    pan: bool = False,
-    bend_range: int | None = None,
-    din_limit: int | None = None,
-    clock: bool = False,
-    clock_port: str | None = None,
-) -> "Rig":
-    """Read the rig: the file's, and what options say over it."""
-    from gradmidi.midi.rig import load
-
-    faults: Any = fault_channel
-    if fault_channel is not None and fault_channel.isdecimal():
-        faults = int(fault_channel)
-    options = {
-        "ports": ports or None,
-        "channels": channels,
-        "faults": faults,
-        "programs": programs or None,
-        "pan": pan or None,
-        "bend_range": bend_range,
-        "din_limit": din_limit,
-        "clock": clock_port or clock or None,
-    }
-    return load(rig, options)
-
-
-def check_take(take: Path | None) -> None:
-    """See that what is played is kept under a MIDI file's name."""
-    if take is not None and take.suffix.lower() != ".mid":
-        raise typer.BadParameter(f"--take {take}; the file ends in .mid")
+__all__ = ["await_enter", "closed_by_signals", "show_on", "watched"]
 
 
 @contextmanager

@@ -1,21 +1,54 @@
-"""What commands share: options, and how a person's words are read."""
+"""Options that several commands take: declared once, most of them in `gradmidi.options`."""
 
+import dataclasses
+import inspect
+import json
 import os
 import re
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Length", "Plain", "Preset", "RunPath", "Timing", "is_plain", "length_of"]
+from gradmidi.options import Options
 
-Preset = Annotated[
-    str, typer.Option("--preset", "-p", help="A preset's name or a .toml file (see: presets).")
+__all__ = [
+    "RIG_FLAGS",
+    "Length",
+    "Level",
+    "Plain",
+    "RunPath",
+    "Timing",
+    "flags_given",
+    "is_plain",
+    "length_of",
+    "one_of",
+    "rig_parameter",
+    "takes",
 ]
+
+
+def one_of(*allowed: str) -> Callable[[str | None], str | None]:
+    """Return the check of an option that has only these values."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in allowed:
+            raise typer.BadParameter(f"{value!r}; allowed is {' or '.join(allowed)}")
+        return value
+
+    return check
+
+
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its run.jsonl.")]
 Timing = Annotated[
-    str, typer.Option(metavar="step|wall", help="One slot a step, or the run's own timing.")
+    str,
+    typer.Option(
+        callback=one_of("step", "wall"),
+        metavar="step|wall",
+        help="One slot a step, or the run's own timing.",
+    ),
 ]
 Length = Annotated[
     str | None,
@@ -24,7 +57,159 @@ Length = Annotated[
         help="Fit the piece to a length, as 30s or 2m; by default to 3m if it is longer.",
     ),
 ]
-Plain = Annotated[bool, typer.Option("--plain", help="Only lines that each stand alone.")]
+Level = Annotated[
+    float,
+    typer.Option(metavar="DB", min=-60.0, max=12.0, help="Louder or softer, as --level -12."),
+]
+Plain = Annotated[bool, typer.Option("--plain", help="Print complete lines only; no redraw.")]
+
+RIG_FLAGS: Mapping[str, str] = {
+    "--channels": "channels",
+    "--fault-channel": "faults",
+    "--programs": "programs",
+    "--pan": "pan",
+    "--bend-range": "bend_range",
+    "--din-limit": "din_limit",
+    "--clock": "clock",
+    "--clock-port": "clock",
+}
+"""Flags of 0.1 that set one key of the rig, and go on working; ``--set KEY=VALUE`` sets any."""
+
+SWITCHES = ("--programs", "--pan", "--clock")
+
+
+def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command options of `gradmidi.options.Options`, as one parameter ``given``.
+
+    The command gets a dict of keyword arguments for `Options`, of the flags that were used.
+
+    Parameters
+    ----------
+    *names : str
+        Options, in the order of their flags. ``settings`` brings ``--set``.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        has_rig = "rig" in names
+        added = [flag for name in names for flag in _flags(name, has_rig=has_rig)]
+
+        def called(**values: Any) -> None:
+            used = {flag.name: values.pop(flag.name) for flag in added}
+            command(**values, given=_given(used, has_rig=has_rig))
+
+        parameters: list[inspect.Parameter] = []
+        for parameter in signature.parameters.values():
+            own = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            parameters += added if parameter.name == "given" else [own]
+        called.__name__ = command.__name__
+        called.__doc__ = command.__doc__
+        called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {each.name: each.annotation for each in parameters}
+        return called
+
+    return decorate
+
+
+def _flags(name: str, *, has_rig: bool) -> list[inspect.Parameter]:
+    """Build the flags of an option from its declaration."""
+    declared = {field.name: field for field in dataclasses.fields(Options)}[name]
+    about = declared.metadata
+    if name == "audio":
+        return [
+            _flag("audio", bool, False, "--audio", help="Play through the sound card."),
+            _flag("card", str | None, None, metavar="NAME", help="Use this sound card."),
+        ]
+    if name == "settings":
+        text = f"{about['doc']}." if has_rig else "Set a key of the preset, as time.tempo=90."
+        return [
+            _flag(name, list[str] | None, None, "--set", metavar="KEY=VALUE", help=text),
+            *(_rig_flag(flag) for flag in RIG_FLAGS if has_rig),
+        ]
+    kind: Any = about["kind"]
+    more: dict[str, Any] = {"metavar": about.get("metavar"), "help": f"{about['doc']}."}
+    names = ("--preset", "-p") if name == "preset" else ()
+    if choices := about.get("choices"):
+        more |= {"callback": one_of(*choices), "metavar": "|".join(choices)}
+    if "least" in about:
+        more["min"] = about["least"]
+    if about.get("repeat"):
+        more["help"] = f"{about['doc']}; may be repeated."
+        return [_flag(name, list[kind] | None, None, *names, **more)]
+    # What is not given is left to `Options`.
+    return [_flag(name, kind | None, None, *names, **more)]
+
+
+def _flag(name: str, kind: Any, default: Any, *flags: str, **more: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind, typer.Option(*flags, **more)],
+    )
+
+
+def rig_parameter(flag: str) -> str:
+    """Return the name of the parameter that a flag of the rig sets."""
+    return "rig_flag_" + flag.removeprefix("--").replace("-", "_")
+
+
+def _rig_flag(flag: str) -> inspect.Parameter:
+    name = rig_parameter(flag)
+    if flag in SWITCHES:
+        return _flag(name, bool, False, flag, hidden=True)
+    return _flag(name, str | None, None, flag, hidden=True)
+
+
+def _given(used: Mapping[str, Any], *, has_rig: bool) -> dict[str, Any]:
+    """Read the flags that were used as keyword arguments of `Options`."""
+    values = {name: value for name, value in used.items() if value not in (None, False, [])}
+    settings = list(values.pop("settings", ()))
+    of_rig = next((each for each in settings if "." not in each.partition("=")[0]), None)
+    if of_rig is not None and not has_rig:
+        raise typer.BadParameter(
+            f"--set {of_rig}; allowed here is a key of the preset, as --set time.tempo=90"
+        )
+    for flag, key in RIG_FLAGS.items():
+        value = values.pop(rig_parameter(flag), None)
+        if value is not None:
+            whole = value is True or key in ("faults", "bend_range", "din_limit")
+            settings.append(f"{key}={json.dumps(value) if not whole else str(value).lower()}")
+    if settings:
+        values["settings"] = tuple(settings)
+    if "card" in values:
+        values["audio"] = values.pop("card")
+    if "files" in values:
+        text = values["files"]
+        values["files"] = () if text == "none" else tuple(filter(None, re.split("[, ]+", text)))
+    if "layers" in values:
+        values["layers"] = _layers(values["layers"])
+    take = values.get("take")
+    if take is not None and take.suffix.lower() != ".mid":
+        raise typer.BadParameter(f"--take {take}; the file's name must end in .mid")
+    return values
+
+
+def _layers(given: list[str]) -> tuple[str, ...] | dict[str, str]:
+    """Read layer patterns, or voices as NAME=PATTERN."""
+    named = ["=" in each for each in given]
+    if any(named) and not all(named):
+        raise typer.BadParameter("--layers are all patterns, or all voices: NAME=PATTERN")
+    if not all(named):
+        return tuple(given)
+    return {name: pattern for name, _, pattern in (each.partition("=") for each in given)}
+
+
+def flags_given(context: typer.Context, names: Iterable[str]) -> str:
+    """Return the flags of `names` that stand on the command line, as they are written there."""
+    wanted = set(names)
+    return " ".join(
+        option.opts[0]
+        for option in context.command.params
+        if option.name in wanted
+        and (source := context.get_parameter_source(option.name)) is not None
+        and source.name == "COMMANDLINE"
+    )
 
 
 def length_of(text: str | None) -> float | str | None:
@@ -44,7 +229,7 @@ def length_of(text: str | None) -> float | str | None:
 
 
 def is_plain(*, asked: bool) -> bool:
-    """Tell whether only lines that each stand alone may be written."""
+    """Return whether only complete lines may be printed."""
     return (
         asked
         or os.environ.get("GRADMIDI_PLAIN", "") not in ("", "0")

@@ -2,37 +2,15 @@
 
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
+from time import time as now
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradmidi.cli.live import (
-    Audio,
-    BendRange,
-    Card,
-    Channels,
-    Clock,
-    ClockPort,
-    DinLimit,
-    FaultChannel,
-    Level,
-    Midi,
-    Osc,
-    Pan,
-    Plain,
-    Preset,
-    Programs,
-    RigFile,
-    Take,
-    await_enter,
-    cables,
-    check_take,
-    closed_by_signals,
-    show_on,
-)
+from gradmidi.cli.live import await_enter, closed_by_signals, show_on
+from gradmidi.cli.options import Level, Plain, Timing, is_plain, one_of, takes
 from gradmidi.errors import GradmidiError
 
 if TYPE_CHECKING:
@@ -50,6 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command()(play)
 
 
+@takes("midi", "osc", "audio", "rig", "settings", "preset", "take")
 def play(
     run: Annotated[
         str,
@@ -58,76 +37,43 @@ def play(
             help="A run's folder or its run.jsonl; HOST:RUN, by ssh; or - for lines on stdin.",
         ),
     ],
-    midi: Midi = None,
-    osc: Osc = None,
-    audio: Audio = False,
-    card: Card = None,
-    rig: RigFile = None,
-    channels: Channels = None,
-    fault_channel: FaultChannel = None,
-    programs: Programs = False,
-    pan: Pan = False,
-    bend_range: BendRange = None,
-    din_limit: DinLimit = None,
-    preset: Preset = "pentatonic",
+    given: dict[str, Any],
     begin: Annotated[
         str | None,
         typer.Option(
             "--from",
+            callback=one_of("start", "now"),
             metavar="start|now",
-            help="Where to begin: by default a run that is over begins at its start, one that "
-            "goes on now.",
+            help="Where to begin: by default at the start of a finished run, and at the newest "
+            "step of a run that is still being written.",
         ),
     ] = None,
-    timing: Annotated[
-        str,
-        typer.Option("--time", metavar="wall|step", help="The run's own timing, or a slot a step."),
-    ] = "wall",
+    time: Timing = "wall",
     delay: Annotated[
         float,
-        typer.Option(metavar="SECONDS", help="Sound later, where lines come in bursts."),
+        typer.Option(metavar="SECONDS", help="Sound so much later, if lines arrive in bursts."),
     ] = 0.0,
     level: Level = 0.0,
-    clock: Clock = False,
-    clock_port: ClockPort = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Start on Enter; the clock ticks before.")
+        bool, typer.Option("--wait", help="Start on Enter; MIDI clock is sent before.")
     ] = False,
     osc_timetags: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Stamp OSC bundles so many seconds ahead."),
+        typer.Option(metavar="SECONDS", help="Send OSC bundles with time tags so far ahead."),
     ] = None,
-    take: Take = None,
     plain: Plain = False,
 ) -> None:
-    """Play a run into MIDI, OSC or the sound card: again, or as it happens."""
-    from gradmidi.cli.options import is_plain
+    """Play a run through MIDI, OSC or the sound card."""
     from gradmidi.options import Options
 
-    _one_of("--from", begin, (None, "start", "now"))
-    _one_of("--time", timing, ("wall", "step"))
-    check_take(take)
-    studio = cables(
-        rig,
-        midi,
-        channels=channels,
-        fault_channel=fault_channel,
-        programs=programs,
-        pan=pan,
-        bend_range=bend_range,
-        din_limit=din_limit,
-        clock=clock,
-        clock_port=clock_port,
-    )
+    options = Options(**given)
     with closed_by_signals(), show_on(plain=is_plain(asked=plain)) as show:
         source = _source(run, begin)
-        if timing == "step" and not source.paced:
+        if time == "step" and not source.paced:
             raise typer.BadParameter("--time step needs the whole run: add --from start")
-        sound = card if card is not None else audio
-        options = Options(preset=preset, rig=studio, osc=osc, audio=sound, take=take)
         session = options.session(
             timetags=osc_timetags,
-            time=timing,
+            time=time,
             paced=source.paced,
             history=not source.paced,
             delay=delay,
@@ -168,7 +114,7 @@ def _source(run: str, begin: str | None) -> _Source:
         lines = follow.follow_host(host, path, stop=stop)
         return _Source(Path(path).name, lines, whole, stop)
     log = RunLog(run)
-    over = is_over(log.path, time.time())
+    over = is_over(log.path, now())
     if over and begin != "now":
         return _Source(log.name, finished_lines(log), True, stop)
     return _Source(log.name, follow.follow_file(log.path, stop=stop), whole, stop)
@@ -204,9 +150,3 @@ def _play(source: _Source, session: "Session", show: "PlainLines | Picture", *, 
     if not live.counts:
         raise GradmidiError("the player has ended before the run")
     show.say(f"played {live.counts.get('frames', 0)} steps")
-
-
-def _one_of(option: str, given: Any, allowed: tuple[Any, ...]) -> None:
-    if given not in allowed:
-        words = " or ".join(word for word in allowed if word)
-        raise typer.BadParameter(f"{option} {given}; it is {words}")

@@ -2,22 +2,12 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from gradmidi.cli.live import (
-    BendRange,
-    Channels,
-    DinLimit,
-    FaultChannel,
-    Pan,
-    Preset,
-    Programs,
-    RigFile,
-    cables,
-    closed_by_signals,
-)
+from gradmidi.cli.live import closed_by_signals
+from gradmidi.cli.options import takes
 
 __all__ = ["register"]
 
@@ -34,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def ports() -> None:
-    """List the MIDI outputs that a run can play into."""
+    """List the MIDI outputs."""
     from gradmidi.midi.ports import names
 
     found = names()
@@ -48,40 +38,26 @@ def ports() -> None:
         )
 
 
+@takes("preset", "rig", "settings")
 def check(
     port: Ports,
     run: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Take the voices of this run.")
     ] = None,
     voices: Annotated[int, typer.Option(min=1, max=60, help="How many voices, without a run.")] = 4,
-    preset: Preset = "pentatonic",
-    rig: RigFile = None,
-    channels: Channels = None,
-    fault_channel: FaultChannel = None,
-    programs: Programs = False,
-    pan: Pan = False,
-    bend_range: BendRange = None,
-    din_limit: DinLimit = None,
+    *,
+    given: dict[str, Any],
 ) -> None:
-    """Play each voice in turn, then the fault sounds, and list voices and channels."""
+    """Play each voice, then the fault sounds, and list the channels."""
     from gradmidi.cli.check import cues, layout, perform
     from gradmidi.log import RunLog
-    from gradmidi.music.preset import load as load_preset
     from gradmidi.music.voices import Voice, group
+    from gradmidi.options import Options
     from gradmidi.player.guard import Guard
     from gradmidi.sinks.midiport import MidiPort
 
-    sound = load_preset(preset)
-    studio = cables(
-        rig,
-        port,
-        channels=channels,
-        fault_channel=fault_channel,
-        programs=programs,
-        pan=pan,
-        bend_range=bend_range,
-        din_limit=din_limit,
-    )
+    options = Options(**given, midi=port)
+    sound, studio = options.music, options.cables
     if run is None:
         players = tuple(Voice(i, f"layer {i + 1}", (i,)) for i in range(voices))
     else:
@@ -104,7 +80,7 @@ def check(
 
 
 def panic(port: Ports) -> None:
-    """End every note on every channel of a MIDI output, whoever began it."""
+    """End every note on every channel of a MIDI output."""
     from gradmidi.midi.ports import open_output
     from gradmidi.midi.ports import panic as silence
 

@@ -86,16 +86,19 @@ class DeferredInterrupt:
                 return False
 
 
-def command(run: Path, files: Sequence[Path], preset: str) -> list[str]:
+def command(run: Path, files: Sequence[Path], options: Options) -> list[str]:
     """Return the command line that renders a run.
 
     Examples
     --------
-    >>> command(Path("a"), [Path("a/run.mid")], "pentatonic")[1:]
+    >>> command(Path("a"), [Path("a/run.mid")], Options())[1:]
     ['-P', '-m', 'gradmidi', 'render', 'a', '--preset', 'pentatonic', '-o', 'a/run.mid']
     """
     # -P: a file of the user's beside the script must not be imported in place of one of ours.
-    line = [sys.executable, "-P", "-m", "gradmidi", "render", str(run), "--preset", preset]
+    line = [sys.executable, "-P", "-m", "gradmidi", "render", str(run)]
+    line += ["--preset", str(options.preset)]
+    for setting in options.preset_settings:
+        line += ["--set", setting]
     for path in files:
         line += ["-o", str(path)]
     return line
@@ -175,14 +178,15 @@ class Files:
         # The script may be in another folder by the time the files are made.
         self._absolute = folder.absolute()
         self._endings = options.endings
-        self._preset = str(options.preset)
+        self._options = options
         self._warnings = warnings
 
     def start(self) -> Rendering | None:
         """Start to make them, in a process of its own; None where there are none to make."""
         if not self._endings:
             return None
-        line = command(self._absolute, self._in(self._absolute), self._preset)
+        files = self._in(self._absolute)
+        line = command(self._absolute, files, self._options)
         try:
             return Rendering(line)
         except OSError as error:

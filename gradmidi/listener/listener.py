@@ -105,9 +105,7 @@ class Listener:
         self._capture = capture
         self._files = Files(folder, options, warnings)
         self._upload = (
-            None
-            if outputs.tracker is None
-            else Upload(folder, str(options.preset), outputs.tracker, warnings)
+            None if outputs.tracker is None else Upload(folder, options, outputs.tracker, warnings)
         )
         self._readout: Readout | None = None
         self._closed = False

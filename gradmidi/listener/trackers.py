@@ -15,7 +15,7 @@ from gradmidi.base.messages import Warnings, say
 from gradmidi.base.versions import framework
 from gradmidi.errors import CaptureError, GradmidiError
 from gradmidi.listener.ending import DeferredInterrupt, Rendering, command
-from gradmidi.options import SummaryWriter
+from gradmidi.options import Options, SummaryWriter
 
 __all__ = ["Artifacts", "Tracker", "Upload", "tracker"]
 
@@ -170,18 +170,20 @@ class Upload:
     ----------
     folder : Path
         The run's folder.
-    preset : str
-        How it sounds: a preset's name, or the full path of its file.
+    options : Options
+        By which preset.
     tracker : Tracker
         Where to.
     warnings : Warnings
         Where run-time errors are counted.
     """
 
-    def __init__(self, folder: Path, preset: str, tracker: Tracker, warnings: Warnings) -> None:
+    def __init__(
+        self, folder: Path, options: Options, tracker: Tracker, warnings: Warnings
+    ) -> None:
         # The script may be in another folder by the time of the upload.
         self._folder = folder.absolute()
-        self._preset = preset
+        self._options = options
         self._tracker = tracker
         self._warnings = warnings
         self._error: Exception | None = None
@@ -237,7 +239,7 @@ class Upload:
             self._error = error
 
     def _render(self, paths: list[Path]) -> None:
-        line = command(self._folder, paths, self._preset)
+        line = command(self._folder, paths, self._options)
         rendering = Rendering([*line, "--length", f"{SOUND_SECONDS}s"])
         try:
             if not rendering.wait(RENDER_SECONDS):

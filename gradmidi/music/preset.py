@@ -9,7 +9,7 @@ import dataclasses
 import math
 import tomllib
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -251,13 +251,15 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _folder().glob("*.toml")))
 
 
-def load(preset: "str | Path | Preset") -> Preset:
+def load(preset: "str | Path | Preset", settings: Mapping[str, Any] | None = None) -> Preset:
     """Read a preset by its name or from a TOML file.
 
     Parameters
     ----------
     preset : str or Path or Preset
         A shipped preset's name, a path to a ``.toml`` file, or a preset, which is returned.
+    settings : mapping, optional
+        Values that replace those of the preset, by section and key, such as ``time.tempo``.
 
     Returns
     -------
@@ -275,7 +277,9 @@ def load(preset: "str | Path | Preset") -> Preset:
     2.0
     """
     if isinstance(preset, Preset):
-        return preset
+        if not settings:
+            return preset
+        return parse(_changed(_table(preset), settings), preset.name, "--set")
     path = Path(preset)
     if path.suffix != ".toml":
         if str(preset) not in names():
@@ -290,7 +294,33 @@ def load(preset: "str | Path | Preset") -> Preset:
         raise PresetError(f"preset {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PresetError(f"preset {path} is no TOML: {error}") from error
-    return parse(table, path.stem, str(path))
+    loaded = parse(table, path.stem, str(path))
+    return loaded if not settings else load(loaded, settings)
+
+
+def _table(preset: Preset) -> dict[str, Any]:
+    """Return a preset as its file would have it."""
+    table = dataclasses.asdict(preset)
+    del table["name"]
+    for values in table.values():
+        if isinstance(values, dict):
+            values.update({k: list(v) for k, v in values.items() if isinstance(v, tuple)})
+    return table
+
+
+def _changed(table: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table with other values for the keys ``SECTION.KEY`` of `settings`."""
+    changed = dict(table)
+    for where, value in settings.items():
+        name, _, key = where.partition(".")
+        values = changed.get(name)
+        if not isinstance(values, dict):
+            sections = ", ".join(n for n, v in table.items() if isinstance(v, dict))
+            raise PresetError(
+                f"--set {where}: a preset has no table {name!r}; there are: {sections}"
+            )
+        changed[name] = {**values, key: value}
+    return changed
 
 
 def lines(preset: Preset) -> Iterator[str]:

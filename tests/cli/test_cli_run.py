@@ -134,10 +134,10 @@ def test_deepspeed_is_refused_by_what_can_be_heard(tmp_path: Path, given: str) -
     [
         (["nowhere.py"], "there is no script 'nowhere.py' here"),
         ([], "Missing argument 'SCRIPT'"),
-        (["--parameters", "biases", "see.py"], "it is all or weights"),
-        (["--keep", "all", "see.py"], "it is layers or voices"),
+        (["--parameters", "biases", "see.py"], "allowed is all or weights"),
+        (["--keep", "all", "see.py"], "allowed is layers or voices"),
         (["--every", "0", "see.py"], "greater than or equal to 1"),
-        (["--take", "a.wav", "see.py"], "the file ends in .mid"),
+        (["--take", "a.wav", "see.py"], "the file's name must end in .mid"),
         (["--layers", "fc1", "--layers", "low=fc2", "see.py"], "all patterns, or all voices"),
     ],
 )
@@ -196,7 +196,7 @@ def test_a_torch_that_is_too_old_is_told_with_the_one_that_is_needed(folder: Pat
 def test_a_task_of_slurm_that_is_silent_says_so(folder: Path) -> None:
     code, _, err = gradmidi("see.py", cwd=folder, SLURM_PROCID="3")
     assert code == 0
-    assert err.startswith("gradmidi: rank 3 of SLURM's is silent")
+    assert err.startswith("gradmidi: rank 3 of SLURM is silent")
     assert "unset SLURM_PROCID" in err
     assert err.count("\n") == 1
     assert gradmidi("see.py", cwd=folder, SLURM_PROCID="3", RANK="1")[2] == ""

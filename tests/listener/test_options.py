@@ -61,7 +61,7 @@ def test_the_signatures_of_listen_and_record_are_the_options() -> None:
     assert MISSING not in declared.values()
     own = {"listen": {"model", "optimizer"}, "record": {"layers", "voices"}}
     of_capture = {"layers", "parameters", "every", "budget", "scaler"}
-    for name, left_out in (("listen", set()), ("record", of_capture)):
+    for name, left_out in (("listen", {"settings"}), ("record", {"settings", *of_capture})):
         taken = {
             parameter.name: parameter.default
             for parameter in inspect.signature(getattr(gradmidi, name)).parameters.values()

@@ -249,12 +249,13 @@ def endings(rig: Any, voices: int, notes: Sequence[Note]) -> dict[str, list[tupl
         RELEASE_VELOCITY,
         STOP,
     )
+    from gradmidi.music.events import FAULT_VOICE
 
     found: dict[str, list[tuple[int, ...]]] = {}
     if rig.ports:
         places = {voice: rig.place(voice) for voice in range(voices)}
         if rig.fault_place is not None:
-            places[-1] = rig.fault_place
+            places[FAULT_VOICE] = rig.fault_place
         for voice, key, _ in notes:
             if voice in places:
                 port, channel = places[voice]
@@ -284,7 +285,7 @@ def _send(port: str, messages: Iterable[Sequence[int]]) -> None:
 
 
 def _silence_osc(target: str, notes: Sequence[Note]) -> None:
-    from gradmidi.music.events import End, On
+    from gradmidi.music.events import FAULT_VOICE, End, On
     from gradmidi.sinks.osc import resolve
     from gradmidi.sinks.oscmessage import note_message, stop_message
 
@@ -292,7 +293,7 @@ def _silence_osc(target: str, notes: Sequence[Note]) -> None:
     with socket.socket(family, socket.SOCK_DGRAM) as sender:
         for voice, key, pitch in notes:
             # Fault sounds are not for OSC.
-            if voice >= 0:
+            if voice != FAULT_VOICE:
                 sender.sendto(note_message(On(0, voice, key, 1, pitch=pitch), 0), address)
         sender.sendto(stop_message(End(0, 0, 0.0)), address)
 

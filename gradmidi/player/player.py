@@ -257,7 +257,7 @@ class Player:
             self.lateness.add(self._clock() - due)
 
     def _send(self, events: Sequence[Event]) -> None:
-        """Send events; the guard knows of a note before it starts, and until it has ended."""
+        """Send events; write a note to the guard before it starts, and until it has ended."""
         if not events:
             return
         if self._status is not None:
@@ -358,9 +358,9 @@ class Player:
                 self.stop()
 
     def _lose(self, now: float) -> None:
-        """End, as the pipe has ended or the parent is gone, whatever was agreed before.
+        """End, because the pipe has ended or the parent is gone; this overrides what came before.
 
-        A run that was still going has died, which has a sound of its own.
+        A run that had no end has died, which has a sound of its own.
         """
         if self.session.paced or self.session.history:
             self.stop()
@@ -382,7 +382,7 @@ class Player:
 
     @property
     def _end_seconds(self) -> float:
-        """How long the end of a run takes; with a clock the run is late by up to a bar."""
+        """How long the end of a run takes. With a clock the run is heard up to a bar late."""
         bar = BEATS_A_BAR * 60.0 / self.session.preset.time.tempo
         return END_SECONDS + (bar if self._midi_clock is not None else 0.0)
 

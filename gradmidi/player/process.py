@@ -146,6 +146,7 @@ class _Answers:
         # What a library prints must not get between the lines.
         os.dup2(2, 1)
         self._lock = threading.Lock()
+        self._rest = b""
         if hasattr(os, "set_blocking"):
             with contextlib.suppress(OSError):
                 os.set_blocking(self.descriptor, False)
@@ -153,9 +154,13 @@ class _Answers:
     def send(self, answer: dict[str, Any]) -> None:
         """Send one answer; leave it out where the parent does not read."""
         line = orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
-        # A pipe takes lines of up to 4 KiB whole or not at all (POSIX, PIPE_BUF).
         with self._lock, contextlib.suppress(OSError):
-            os.write(self.descriptor, line)
+            # A pipe takes a line of more than 4 KiB in parts (POSIX, PIPE_BUF): first the rest of
+            # the line before.
+            if self._rest:
+                self._rest = self._rest[os.write(self.descriptor, self._rest) :]
+            if not self._rest:
+                self._rest = line[os.write(self.descriptor, line) :]
 
     def say(self, message: logging.LogRecord) -> None:
         """Send a message to the user."""

@@ -386,6 +386,37 @@ def running(first):
         process.communicate()
 
 
+ANSWERS = """
+import sys
+from gradmidi.player.process import _Answers
+answers = _Answers()
+for size in (200_000, 1, 2, 3):
+    answers.send({"text": "x" * size})
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes of another size")
+def test_an_answer_that_is_longer_than_the_pipe_tears_no_other():
+    process = subprocess.Popen(
+        [sys.executable, "-c", ANSWERS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        text = b""
+        for _ in range(4):
+            # What the pipe holds is read, and then the next answer asked for.
+            text += os.read(process.stdout.fileno(), 1 << 20)
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        text += process.stdout.read()
+        sizes = [len(answer["text"]) for answer in answers(text)]
+    finally:
+        process.kill()
+        process.communicate()
+    # The second and third came while there was no room, and were left out whole.
+    assert sizes == [200_000, 3]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_it_ignores_sigint_and_ends_at_sigterm():
     with running(session(osc=("127.0.0.1:9",), parent=os.getpid()).to_line()) as process:

@@ -4,7 +4,6 @@
 model's gradients. Both return a `Listener`.
 """
 
-import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,20 +11,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gradmidi.base.messages import Warnings, say
 from gradmidi.base.versions import TORCH, check_version
 from gradmidi.errors import CaptureError
 from gradmidi.listener.listener import Listener, Outputs
 from gradmidi.listener.other_rank import OtherRank, StepCounter
 from gradmidi.listener.recording import Recording, Row
-from gradmidi.log import FILE_NAME, Header, Layer, combine
+from gradmidi.log import FILE_NAME, Header, Layer
 from gradmidi.log.clipping import Clipping
 from gradmidi.log.folder import place
 from gradmidi.log.writer import LogWriter
 from gradmidi.midi.rig import Rig
-from gradmidi.music.voices import Voice, group
+from gradmidi.music.voices import Voice, VoiceNorms, group
 from gradmidi.options import LayerChoice, Options, SummaryWriter
 
 if TYPE_CHECKING:
@@ -357,7 +354,7 @@ def open_run(
         header = replace(header, started=_utc(), config=dict(options.config or {}))
         fold: Row | None = None
         if options.keep == "voices":
-            fold = _fold(voices)
+            fold = VoiceNorms(voices).combined
             header = replace(header, layers=_kept(layers, voices))
         else:
             header = replace(header, voices=options.voices)
@@ -396,12 +393,6 @@ def _kept(layers: Sequence[Layer], voices: Sequence[Voice]) -> tuple[Layer, ...]
     return tuple(
         Layer(voice.name, sum(layers[index].size for index in voice.layers)) for voice in voices
     )
-
-
-def _fold(voices: Sequence[Voice]) -> Row:
-    members = np.array([index for voice in voices for index in voice.layers], dtype=np.intp)
-    starts = np.cumsum([0, *(len(voice.layers) for voice in voices)][:-1], dtype=np.intp)
-    return functools.partial(combine, members=members, starts=starts)
 
 
 def dated() -> Path:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmidi.log import ABSENT, Frame, combine
+from gradmidi.log import ABSENT, Frame
 from gradmidi.music.events import Step
-from gradmidi.music.voices import Voice
+from gradmidi.music.voices import Voice, VoiceNorms
 
 __all__ = ["Curves", "heard", "is_logarithmic", "notable", "trace"]
 
@@ -130,17 +130,15 @@ class _Bins:
     """Collects frames in bins, and combines their layers to voices many frames at a time."""
 
     def __init__(self, voices: Sequence[Voice]) -> None:
-        self._members = np.array([i for v in voices for i in v.layers], dtype=np.intp)
-        counts = [len(v.layers) for v in voices]
-        self._starts = np.cumsum([0, *counts][:-1], dtype=np.intp)
+        self._norms = VoiceNorms(voices)
         self._rows: list[NDArray[np.float64]] = []
         self._begins: list[int] = []
         self._open = False
         self._step: list[int] = []
         self._seconds: list[float] = []
         self._loss: list[float] = []
-        self._high: list[Floats] = [np.empty((0, len(counts)))]
-        self._low: list[Floats] = [np.empty((0, len(counts)))]
+        self._high: list[Floats] = [np.empty((0, len(voices)))]
+        self._low: list[Floats] = [np.empty((0, len(voices)))]
 
     def add(self, frame: Frame) -> None:
         """Add a frame to the open bin, or to a new one."""
@@ -167,7 +165,7 @@ class _Bins:
     def _combine(self) -> None:
         if not self._rows:
             return
-        norms = combine(np.stack(self._rows), self._members, self._starts)
+        norms = self._norms.combined(np.stack(self._rows))
         begins = np.array(self._begins, dtype=np.intp)
         self._high.append(np.maximum.reduceat(norms, begins, axis=0))
         finite = np.where(np.isfinite(norms) & (norms > 0.0), norms, np.inf)

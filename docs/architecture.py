@@ -1,7 +1,8 @@
 """Measure the structure of the package and draw it: ``python docs/architecture.py``.
 
 Prints the figures (modules, lines of code, rooms, floors, arrows) and a Mermaid diagram of the
-rooms, both read from the imports. With ``--check`` it only lists what breaks the order.
+rooms, both read from the imports. With ``--check`` it only lists what breaks the order; with
+``--write`` it puts figures and diagram into ``docs/architecture.md``.
 """
 
 import ast
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "gradmidi"
+PAGE = Path(__file__).with_name("architecture.md")
+BEGIN = "<!-- written by: python docs/architecture.py --write -->"
+END = "<!-- end -->"
 
 ORDER = (
     "errors",
@@ -216,8 +220,27 @@ def diagram(package: Path = PACKAGE) -> str:
     return "\n".join(lines)
 
 
+def section(package: Path = PACKAGE) -> str:
+    """Return what `PAGE` holds of figures and diagram, in Markdown."""
+    rows = "\n".join(f"| {name} | {value:,} |" for name, value in figures(package).items())
+    return (
+        f"{BEGIN}\n\nThe arrows are imports; those that follow from others are left out.\n\n"
+        f"```mermaid\n{diagram(package)}\n```\n\n"
+        f"| figure | |\n|---|---|\n{rows}\n\n{END}"
+    )
+
+
+def written(page: str, package: Path = PACKAGE) -> str:
+    """Return the page with its section as the code is now."""
+    before, _, rest = page.partition(BEGIN)
+    return before + section(package) + rest.partition(END)[2]
+
+
 def main() -> None:
-    """Print the figures and the diagram, or only what breaks the order."""
+    """Print the figures and the diagram, or what the options ask for."""
+    if "--write" in sys.argv:
+        PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        return
     wrong = upward(imports())
     for arrow in wrong:
         print(f"{arrow.importer} imports {arrow.imported}, which is above it")

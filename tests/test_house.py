@@ -44,6 +44,13 @@ def test_an_import_that_runs_up_is_found(house: ModuleType, tmp_path: Path) -> N
     assert house.circles(arrows) == ["log.reader", "music.preset"]
 
 
+def test_the_page_shows_the_rooms_as_they_are(house: ModuleType) -> None:
+    page = house.PAGE.read_text(encoding="utf-8")
+    assert house.diagram() in page, "run: python docs/architecture.py --write"
+    named = [room for room in house.ORDER if not room.startswith("_")]
+    assert [room for room in named if f"`{room}`" not in page] == []
+
+
 def test_few_modules_stand_at_the_top_level() -> None:
     assert len(list((ROOT / "gradmidi").glob("*.py"))) <= 6
 

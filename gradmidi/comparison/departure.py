@@ -19,9 +19,9 @@ WINDOW, LEAST = 5, 3
 """Slots in a window, and how many of them must depart: one spike is no departure."""
 
 RULE = (
-    f"A run departs where a voice's norm is {FACTOR:g} times the first run's or more, or a "
-    f"{FACTOR:g}th or less, or zero or not there while the other's is a number, in {LEAST} of "
-    f"{WINDOW} slots; or where it is not finite."
+    f"A run departs where, in {LEAST} of {WINDOW} slots, a voice's norm is at least {FACTOR:g} "
+    f"times or at most 1/{FACTOR:g} of the first run's, or is zero or missing while the first "
+    "run's is a number; or where it is not finite."
 )
 
 

@@ -1,19 +1,23 @@
-"""A run as a person holds it in Python or in a notebook: its log, its numbers, its sound."""
+"""A run in Python or in a notebook: its numbers, its faults, its description and its sound."""
 
 import base64
 import html
+import json
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from gradmidi._render import render
+from gradmidi.detection.history import Fault
 from gradmidi.log import ABSENT, RunLog
-from gradmidi.music.preset import Preset
-from gradmidi.text.describe import describe
+from gradmidi.music.preset import Preset, load
+from gradmidi.text.describe import lines_of
+from gradmidi.text.summary import Summary, summarize
 
-__all__ = ["Player", "Run", "read"]
+__all__ = ["Player", "Run", "describe", "faults", "read"]
 
 PLAYER_SECONDS = 30.0
 
@@ -27,7 +31,7 @@ class Player:
     data : bytes
         An MP3 file.
     label : str
-        What a screen reader says of it.
+        The name of the player for screen readers.
     """
 
     data: bytes
@@ -43,17 +47,41 @@ class Player:
 
 
 class Run(RunLog):
-    """A run on disk: iterate over its frames, see it described, hear it.
+    """A run on disk. Printed, it describes itself; in a notebook it also plays.
 
     Parameters
     ----------
     run : str or Path
         A folder that holds `run.jsonl`, or the file.
 
+    Attributes
+    ----------
+    name : str
+        The run's name.
+    layers : tuple of Layer
+        Name and size of each layer, in the order of a frame's norms.
+    steps : int
+        How many steps the log holds.
+    seconds : float
+        How long the run took.
+
     Raises
     ------
     RunLogError
         If there is no such run, it is empty, of another version or no run log.
+
+    Examples
+    --------
+    >>> import gradmidi, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> with gradmidi.record(folder + "/a", layers=["fc1", "fc2"], files=()) as listener:
+    ...     for step in range(30):
+    ...         listener.frame({"fc1": 0.5, "fc2": 0.0 if step >= 10 else 0.25})
+    >>> run = gradmidi.read(folder + "/a")
+    >>> run.steps, run.norms().shape
+    (30, (30, 2))
+    >>> print(str(run).splitlines()[2])
+    step 11 to the end: fc2 dead
     """
 
     def norms(self) -> np.ndarray:
@@ -63,12 +91,73 @@ class Run(RunLog):
         -------
         ndarray of float64, shape (steps, layers)
             nan where a layer had no gradient, or where its norm was nan.
+
+        Examples
+        --------
+        >>> import gradmidi, tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with gradmidi.record(folder + "/a", layers=["fc1"], files=()) as listener:
+        ...     listener.frame({"fc1": 0.5})
+        >>> gradmidi.read(folder + "/a").norms()
+        array([[0.5]])
         """
         table = [frame.norms for frame in self.frames()]
         if not table:
             return np.empty((0, len(self.layers)))
         norms = np.stack(table)
         return np.where(norms == ABSENT, np.nan, norms)
+
+    def faults(self, preset: str | Preset = "pentatonic") -> tuple[Fault, ...]:
+        """Find what was wrong: kind, layers, steps, seconds and value of each fault.
+
+        Parameters
+        ----------
+        preset : str or Preset, default "pentatonic"
+            Its ``[faults]`` holds the limits.
+
+        Returns
+        -------
+        tuple of Fault
+            In the order in which they began; a fault that lasts is one entry.
+
+        Examples
+        --------
+        >>> import gradmidi, tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with gradmidi.record(folder + "/a", layers=["fc1"], files=()) as listener:
+        ...     listener.frame({"fc1": 0.5})
+        ...     listener.frame({"fc1": float("nan")})
+        >>> (fault,) = gradmidi.read(folder + "/a").faults()
+        >>> fault.kind, fault.layers, fault.steps, fault.value
+        ('nan', ('fc1',), (2, 2), nan)
+        """
+        return self._summary(preset).faults
+
+    def to_json(self, preset: str | Preset = "pentatonic") -> str:
+        """Return the run's summary as JSON: what it was, each layer's numbers, the faults.
+
+        Parameters
+        ----------
+        preset : str or Preset, default "pentatonic"
+            Its ``[faults]`` holds the limits of faults.
+
+        Returns
+        -------
+        str
+            One JSON object with the fields of `gradmidi describe RUN --json`; numbers that are
+            not finite are the texts ``"nan"``, ``"inf"`` and ``"-inf"``.
+
+        Examples
+        --------
+        >>> import gradmidi, json, tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with gradmidi.record(folder + "/a", layers=["fc1"], files=()) as listener:
+        ...     listener.frame({"fc1": 0.5})
+        >>> summary = json.loads(gradmidi.read(folder + "/a").to_json())
+        >>> summary["steps"], summary["faults"], summary["layers"][0]["largest"]
+        (1, [], 0.5)
+        """
+        return json.dumps(self._summary(preset).to_dict(), ensure_ascii=False, allow_nan=False)
 
     def audio(
         self, preset: str | Preset = "pentatonic", *, length: float | str | None = PLAYER_SECONDS
@@ -85,14 +174,33 @@ class Run(RunLog):
         Returns
         -------
         Player
+
+        Raises
+        ------
+        RunLogError
+            If the run has no steps.
+        PresetError
+            If the preset cannot be read.
+
+        Examples
+        --------
+        >>> import gradmidi, tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with gradmidi.record(folder + "/a", layers=["fc1"], files=()) as listener:
+        ...     listener.frame({"fc1": 0.5})
+        >>> gradmidi.read(folder + "/a").audio("hold").label
+        'run a'
         """
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "run.mp3"
             render(self, path, preset=preset, length=length)
             return Player(path.read_bytes(), f"run {self.name}")
 
+    def _summary(self, preset: str | Preset = "pentatonic") -> Summary:
+        return summarize(self, load(preset).faults)
+
     def __str__(self) -> str:
-        return "\n".join(describe(self))
+        return "\n".join(lines_of(self._summary()))
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, layers={len(self.layers)}, steps={self.steps})"
@@ -119,5 +227,87 @@ def read(run: str | Path) -> Run:
     ------
     RunLogError
         If there is no such run, it is empty, of another version or no run log.
+
+    Examples
+    --------
+    >>> import gradmidi, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> with gradmidi.record(folder + "/a", layers=["fc1"], files=()) as listener:
+    ...     listener.frame({"fc1": 0.5})
+    >>> gradmidi.read(folder + "/a").layers
+    (Layer(name='fc1', size=0),)
     """
     return Run(run)
+
+
+def describe(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> Iterator[str]:
+    """Describe a run in lines: what it was, what was wrong, then each layer's numbers.
+
+    Parameters
+    ----------
+    run : Run or str or Path
+        A run as `gradmidi.read` gives it, its folder, or its `run.jsonl`; it may still go on.
+    preset : str or Preset, default "pentatonic"
+        Its ``[faults]`` holds the limits of faults.
+
+    Yields
+    ------
+    str
+        One line each, with no markup, that makes sense on its own.
+
+    Raises
+    ------
+    RunLogError, PresetError
+        If the run or the preset cannot be read.
+
+    Examples
+    --------
+    >>> import gradmidi, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> with gradmidi.record(folder + "/a", layers=["fc1"], files=()) as listener:
+    ...     listener.frame({"fc1": 0.5})
+    ...     listener.frame({"fc1": float("nan")})
+    >>> for line in list(gradmidi.describe(folder + "/a"))[1:]:
+    ...     print(line)
+    1 fault
+    step 2 to the end: fc1 nan
+    fc1: first 0.5, median 0.5, last 0.5, largest 0.5 at step 1
+    fc1: nan at 1 step, first at step 2
+    """
+    log = run if isinstance(run, RunLog) else Run(run)
+    yield from lines_of(summarize(log, load(preset).faults))
+
+
+def faults(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> tuple[Fault, ...]:
+    """Find what was wrong with a run: kind, layers, steps, seconds and value of each fault.
+
+    Parameters
+    ----------
+    run : Run or str or Path
+        A run as `gradmidi.read` gives it, its folder, or its `run.jsonl`; it may still go on.
+    preset : str or Preset, default "pentatonic"
+        Its ``[faults]`` holds the limits.
+
+    Returns
+    -------
+    tuple of Fault
+        In the order in which they began; a fault that lasts is one entry.
+
+    Raises
+    ------
+    RunLogError, PresetError
+        If the run or the preset cannot be read.
+
+    Examples
+    --------
+    >>> import gradmidi, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> with gradmidi.record(folder + "/a", layers=["fc1", "fc2"], files=()) as listener:
+    ...     for step in range(30):
+    ...         listener.frame({"fc1": 0.5, "fc2": 0.0 if step >= 10 else 0.25})
+    >>> for fault in gradmidi.faults(folder + "/a"):
+    ...     print(fault.kind, fault.layers, fault.steps, fault.to_the_end)
+    dead ('fc2',) (11, 30) True
+    """
+    log = run if isinstance(run, RunLog) else Run(run)
+    return summarize(log, load(preset).faults).faults

@@ -18,7 +18,7 @@ from hearing import EVERYONE, Named
 from seeded import Made, make
 
 from gradmidi._render import render
-from gradmidi.detection.detector import KINDS
+from gradmidi.detection.kinds import KINDS
 from gradmidi.log import End, Frame, Header, RunLog, encode_end, encode_frame, encode_header
 from gradmidi.music.preset import Preset, load
 from gradmidi.music.score import Score
@@ -93,7 +93,7 @@ def answer(piece: Piece, named: Sequence[Named]) -> tuple[str, bool]:
     told = told or [each for each in named if last < each.at <= last + SETTLES][:1]
     if not told:
         return NOTHING, False
-    kind = min((each.kind for each in told), key=KINDS.index)
+    kind = max((each.kind for each in told), key=lambda kind: KINDS[kind].gravity)
     if kind not in truth.kinds or truth.layers is None:
         return kind, kind in truth.kinds
     allowed = {piece.voice_of.get(layer, EVERYONE) for layer in truth.layers}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradmidi.detection.detector import KINDS
+from gradmidi.detection.kinds import KINDS
 from gradmidi.music.alarms import ALL_MS, MOST_MS, PATTERNS, WHO_GAP_MS, WHO_MS
 from gradmidi.music.preset import Preset
 
@@ -20,7 +20,7 @@ NAME = WHO_MS / 1000.0
 NAME_APART = (WHO_MS + WHO_GAP_MS) / 1000.0
 """Seconds: from the last pulse to who it is; how long a voice says its name; to the next."""
 
-SPEAKS_FOR_ITSELF = frozenset(KINDS) - {"skipped", "stalled", "died"}
+SPEAKS_FOR_ITSELF = frozenset(name for name, kind in KINDS.items() if kind.of_layers)
 """Kinds after which a voice says its name; the others are the whole run's."""
 
 HEARD = 0.1

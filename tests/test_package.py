@@ -1,6 +1,7 @@
 """The package as it is installed: what a wheel holds, and what the README promises."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -99,13 +100,16 @@ def test_versions_agree() -> None:
     assert installed == PROJECT["version"]
 
 
-PUBLIC = [
-    "CaptureError",
-    "GradmidiError",
-    "PortError",
-    "PresetError",
-    "RunLogError",
+ERRORS = ["CaptureError", "GradmidiError", "PortError", "PresetError", "RunLogError"]
+EVENTS = ["Alarm", "Bend", "Control", "End", "Mark", "Off", "On", "Step"]
+TYPES = ["Fault", "Layer", "Listener", "Preset", "Run", "Voice"]
+FUNCTIONS = [
+    "compare",
     "compose",
+    "decode",
+    "describe",
+    "faults",
+    "import_log",
     "listen",
     "read",
     "record",
@@ -114,12 +118,27 @@ PUBLIC = [
 
 
 def test_the_public_names_are_those_of_the_api_and_no_more() -> None:
-    assert sorted(gradmidi.__all__) == PUBLIC
-    assert len(gradmidi.__all__) <= 12
+    assert sorted(gradmidi.__all__) == sorted([*ERRORS, *EVENTS, *TYPES, *FUNCTIONS])
     assert all(callable(getattr(gradmidi, name)) for name in gradmidi.__all__)
     assert set(gradmidi.__all__) <= set(dir(gradmidi))
     with pytest.raises(AttributeError, match="module 'gradmidi' has no attribute 'lisen'"):
         _ = gradmidi.lisen
+
+
+@pytest.mark.parametrize("name", [*TYPES, *FUNCTIONS])
+def test_a_public_name_is_documented_with_an_example(name: str) -> None:
+    text = inspect.getdoc(getattr(gradmidi, name)) or ""
+    assert "Parameters\n----------" in text or "Attributes\n----------" in text
+    assert "Examples\n--------\n>>> " in text
+    if name in FUNCTIONS:
+        assert "Returns\n-------" in text or "Yields\n------" in text
+        assert "Raises\n------" in text
+
+
+def test_no_module_has_a_public_name() -> None:
+    modules = {path.stem for path in (ROOT / "gradmidi").iterdir()}
+    assert "run" in modules
+    assert not modules & set(gradmidi.__all__)
 
 
 def bound(body: list[ast.stmt]) -> set[str]:

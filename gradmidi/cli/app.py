@@ -77,20 +77,25 @@ def render(
         Path | None,
         typer.Option(metavar="DIR", help="Write a WAV for each voice and one for the faults."),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the run's summary, not the files' names.")
+    ] = False,
 ) -> None:
     """Write a run as MIDI, audio, page, picture, film or text."""
     from gradmidi._render import render as write
     from gradmidi.options import Options
+    from gradmidi.run import read
 
     paths = output or []
     if not paths and stems is None:
         raise typer.BadParameter("nothing to write; give -o FILE or --stems DIR")
 
     preset, seconds = Options(**given).music, length_of(length)
-    for path in write(
-        run, *paths, preset=preset, time=time, length=seconds, legend=legend, stems=stems
-    ):
-        typer.echo(str(path))
+    log = read(run)
+    written = write(
+        log, *paths, preset=preset, time=time, length=seconds, legend=legend, stems=stems
+    )
+    typer.echo(log.to_json(preset) if as_json else "\n".join(map(str, written)))
 
 
 @app.command()
@@ -100,17 +105,25 @@ def describe(
     now: Annotated[
         bool, typer.Option("--now", help="Print only the last step and the faults that last.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object, for programs.")
+    ] = False,
     *,
     given: dict[str, Any],
 ) -> None:
-    """Print a run's norms and faults as lines of text."""
-    from gradmidi.log import RunLog
+    """Print a run's faults and norms as lines of text."""
     from gradmidi.options import Options
-    from gradmidi.text.describe import describe as tell
+    from gradmidi.run import read
+    from gradmidi.text.describe import describe as lines
     from gradmidi.text.describe import describe_now
 
-    log, limits = RunLog(run), Options(**given).music.faults
-    for line in describe_now(log, limits=limits) if now else tell(log, limits):
+    if now and as_json:
+        raise typer.BadParameter("--now and --json cannot be given together")
+    log, preset = read(run), Options(**given).music
+    if as_json:
+        typer.echo(log.to_json(preset))
+        return
+    for line in describe_now(log, limits=preset.faults) if now else lines(log, preset.faults):
         typer.echo(line)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradmidi.detection.detector import KINDS, RUN, Finding
+from gradmidi.detection.kinds import KINDS, RUN, Finding
 from gradmidi.log import ABSENT, Layer
 from gradmidi.midi.rig import Rig
 from gradmidi.music.alarms import END, Alarms

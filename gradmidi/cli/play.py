@@ -12,6 +12,7 @@ import typer
 from gradmidi.cli.live import await_enter, closed_by_signals, show_on
 from gradmidi.cli.options import Level, Plain, Timing, is_plain, one_of, takes
 from gradmidi.errors import GradmidiError
+from gradmidi.text.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -149,4 +150,4 @@ def _play(source: _Source, session: "Session", show: "PlainLines | Picture", *, 
         raise relay.error
     if not live.counts:
         raise GradmidiError("the player has ended before the run")
-    show.say(f"played {live.counts.get('frames', 0)} steps")
+    show.say(f"played {count(live.counts.get('frames', 0), 'step')}")

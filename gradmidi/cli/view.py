@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from gradmidi.live.feed import Live
+from gradmidi.text import words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,15 +30,15 @@ CHANGE = 2.0**0.25
 """A norm that grew or fell by this is called up or down: a quarter of a doubling."""
 
 COUNTS = {
-    "merged": "merged",
-    "late": "late",
-    "stale": "too late to sound",
-    "unreadable": "lines unreadable",
-    "dropped": "left out",
-    "errors": "refused",
-    "underruns": "gaps in the sound",
+    "merged": ("frame merged", "frames merged"),
+    "late": ("frame late", "frames late"),
+    "stale": ("note too late to sound", "notes too late to sound"),
+    "unreadable": ("line unreadable", "lines unreadable"),
+    "dropped": ("message left out", "messages left out"),
+    "errors": ("message refused", "messages refused"),
+    "underruns": ("gap in the sound", "gaps in the sound"),
 }
-"""What is told of a player's counts, and how."""
+"""A player's counts that are shown where they are not zero: for one, and for more."""
 
 HELP = "space mute · + - level · 1-9 solo · n numbers · f last fault · q quit"
 
@@ -54,40 +55,20 @@ Status = Mapping[str, Any]
 
 
 def number(value: float | None) -> str:
-    """Write a number as a person reads it: three significant digits.
-
-    Examples
-    --------
-    >>> number(0.45123), number(12345.0), number(None)
-    ('0.451', '1.23e+04', 'not finite')
-    """
-    return "not finite" if value is None or not math.isfinite(value) else f"{value:.3g}"
-
-
-def fault_line(fault: Mapping[str, Any]) -> str:
-    """Tell a fault in a line.
-
-    Examples
-    --------
-    >>> fault_line({"kind": "nan", "layer": "fc1", "step": 7, "value": None})
-    'nan in fc1 at step 7'
-    >>> fault_line({"kind": "spike", "layer": "", "step": 9, "value": 80.0})
-    'spike of the whole run at step 9, 80'
-    """
-    where = f"in {fault['layer']}" if fault["layer"] else "of the whole run"
-    value = "" if fault["value"] is None else f", {number(fault['value'])}"
-    return f"{fault['kind']} {where} at step {fault['step']}{value}"
+    """Return a number to three digits, and words where it is not finite."""
+    return "not finite" if value is None or not math.isfinite(value) else words.number(value, 3)
 
 
 def counts_line(status: Status) -> str:
-    """Tell what was merged, late or left out; nothing where nothing was.
+    """Return what was merged, late or left out; empty where nothing was.
 
     Examples
     --------
     >>> counts_line({"merged": 3, "late": 0, "underruns": 1})
-    '3 merged, 1 gaps in the sound'
+    '3 frames merged, 1 gap in the sound'
     """
-    return ", ".join(f"{status[key]} {words}" for key, words in COUNTS.items() if status.get(key))
+    counted = ((status.get(key, 0), nouns) for key, nouns in COUNTS.items())
+    return ", ".join(words.count(times, *nouns) for times, nouns in counted if times)
 
 
 def numbers_line(
@@ -104,17 +85,17 @@ def numbers_line(
     >>> numbers_line(["fc1", "fc2"], now, {"norms": [0.25, 1.0]}, 8.0)
     'step 9, 8 steps a second, loss 2, fc1 norm 0.5 up A3, fc2 norm 1 silent'
     """
-    words = [f"step {status['step']}"]
+    parts = [f"step {status['step']}"]
     if rate is not None:
-        words.append(f"{number(rate)} steps a second")
+        parts.append(f"{number(rate)} steps a second")
     if status.get("loss") is not None:
-        words.append(f"loss {number(status['loss'])}")
+        parts.append(f"loss {number(status['loss'])}")
     norms = status["norms"]
     earlier = before["norms"] if before and before.get("norms") else norms
     for name, norm, old, note in zip(voices, norms, earlier, status["notes"], strict=False):
         heard = f"{_way(old, norm)} {note}" if note else " silent"
-        words.append(f"{name} norm {number(norm)}{heard}")
-    return ", ".join(words)
+        parts.append(f"{name} norm {number(norm)}{heard}")
+    return ", ".join(parts)
 
 
 def _way(old: float, new: float) -> str:
@@ -264,7 +245,7 @@ class PlainLines:
         new = min(status["fault_count"] - self._faults, len(status["faults"]))
         self._faults = status["fault_count"]
         for fault in status["faults"][len(status["faults"]) - new :]:
-            self.say(f"fault: {fault_line(fault)}")
+            self.say(f"fault, {fault['text']}")
         if status["mark"] != self._mark:
             self._mark = status["mark"]
             self.say(f"mark: {self._mark}")
@@ -354,7 +335,7 @@ def picture(
     whole.add_row(Text(" · ".join(head), style="bold", overflow="ellipsis", no_wrap=True))
     whole.add_row(rows)
     for fault in status["faults"][-3:]:
-        whole.add_row(Text(fault_line(fault), style="red", overflow="ellipsis", no_wrap=True))
+        whole.add_row(Text(fault["text"], style="red", overflow="ellipsis", no_wrap=True))
     counts = counts_line(status)
     if counts:
         whole.add_row(Text(counts, style="yellow"))
@@ -442,4 +423,4 @@ def _press(key: str, live: Live, show: "PlainLines | Picture", desk: _Desk) -> N
         show.say(numbers_line(live.voices, status, rate=show.rate.steps))
     elif key in "fF":
         faults = status.get("faults")
-        show.say(fault_line(faults[-1]) if faults else "no fault so far")
+        show.say(faults[-1]["text"] if faults else "no fault so far")

@@ -22,6 +22,7 @@ from gradmidi.report.picture import Labels, save_figure
 from gradmidi.report.report import PageSound, check_length
 from gradmidi.sound.recording import Encoder, Recording
 from gradmidi.text.describe import describe
+from gradmidi.text.words import clock, count
 
 __all__ = ["ENDINGS", "Comparison", "compare"]
 
@@ -117,7 +118,7 @@ def compare(
                 f"in: {' '.join(ENDINGS)}"
             )
     if len(runs) < 2:
-        raise GradmidiError(f"{len(runs)} run given; a comparison needs two or more")
+        raise GradmidiError(f"{count(len(runs), 'run')} given; a comparison needs two or more")
     if by not in CLOCKS:
         raise GradmidiError(f"by={by!r}; runs are compared by: {', '.join(CLOCKS)}")
     opened = open_runs([*runs, *([] if reference is None else [reference])], by)
@@ -170,7 +171,7 @@ def _lines(
 ) -> Iterator[str]:
     for number, (left, right) in enumerate(pairs, 2):
         yield (
-            f"from {_clock(left.played.start)} on, after {number} pips on the right: "
+            f"from {clock(left.played.start)} on, after {number} pips on the right: "
             f"{left.run.name} left, {right.run.name} right, by {by}"
         )
     for run in layout.runs:
@@ -192,18 +193,12 @@ def _departs(layout: Layout, left: Side, right: Side, found: Departure | None, b
         return f"{other.name} does not depart from {one.name}{ended}"
     return (
         f"{other.name} departs from {one.name} at step {found.step}, "
-        f"{_clock(_at(layout, right, found))} into the piece: {', '.join(found.words)}{ended}"
+        f"{clock(_at(layout, right, found))} into the piece: {', '.join(found.words)}{ended}"
     )
 
 
 def _at(layout: Layout, side: Side, found: Departure) -> float:
     return side.played.start + found.index * layout.slot_seconds
-
-
-def _clock(seconds: float) -> str:
-    if seconds < 60.0:
-        return f"{seconds:.1f} s"
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 # -- page and picture ----------------------------------------------------------------------

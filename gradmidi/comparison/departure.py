@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gradmidi.comparison.runs import PlayedSlot
 from gradmidi.music.voices import Voice
+from gradmidi.text.words import number, times
 
 __all__ = ["FACTOR", "RULE", "Departure", "departure"]
 
@@ -109,7 +110,5 @@ def _how(a: float, b: float) -> str:
     if b <= 0.0:
         return "is exactly zero" if b == 0.0 else "has no gradient"
     if not (math.isfinite(a) and a > 0.0):
-        return f"is {b:.3g} where the other is {'none' if a < 0.0 else f'{a:g}'}"
-    if b > a:
-        return f"is {b / a:.3g} times as large"
-    return f"is {a / b:.3g} times as small"
+        return f"is {number(b, 3)} where the other {'has no gradient' if a < 0.0 else f'is {a:g}'}"
+    return f"is {times(b / a)} as large"

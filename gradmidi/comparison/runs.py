@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmidi.detection.detector import Finding
+from gradmidi.detection.kinds import Finding
 from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.log import Frame, Header, Item, RunLog
 from gradmidi.music.slots import Slot, WallSlots

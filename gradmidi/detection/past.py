@@ -1,40 +1,55 @@
-"""Each layer's own recent past, and the limits that follow from it: all on log norms.
+"""The recent past of a run (norms, losses, step times) and the limits that follow from it.
 
-A limit stands some factor above the largest, or below the median, of a window of frames. Both
-are order statistics: they hold for noise of any shape (a batch of ten makes norms swing by
-decades, but hardly above their own recent maximum), and a stray value cannot move them. The
-window ends a block of frames ago, so that what rises over a few frames meets a limit that has
-not risen with it.
+A limit is some factor above the largest value of a window of frames, or below its median. Both
+are order statistics, so they hold for noise of any distribution (with batches of ten, norms
+vary by decades but hardly exceed their own recent maximum), and one stray value cannot move them.
+The window ends one block of frames ago: a norm that rises over a few frames meets a limit that
+has not risen yet.
 """
 
 import math
+from collections import deque
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradmidi.detection.limits import Faults
 
-__all__ = ["BLOCK", "NONE", "Past", "logarithms"]
+__all__ = ["BLOCK", "NONE", "LossPast", "Pace", "Past", "logarithms"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 BLOCK = 16
-"""Frames after which the limits are drawn anew."""
+"""Frames after which the limits are set again."""
 
 STRAYS = 2
-"""Of a full window, how many of its largest norms do not count: spikes that were told."""
+"""How many of the largest norms of a full window are left out: spikes reported before."""
 
 PREVIOUS = 4
-"""A spike stands out from this many frames before it too, so that a rise is none."""
+"""A spike exceeds this many frames before it too, so that a steady rise is no spike."""
+
+WINDOW = 64
+"""Losses whose largest counts, without the newest block: fewer than of the norms, since a loss
+falls steadily."""
+
+FALLEN = 0.8
+"""Where the newest losses are this much lower than those before, the run is learning fast."""
+
+STEPS = 64
+"""Steps whose median length counts."""
+
+LEAST = 5
+"""Steps needed before any length is judged: the first ones may compile or fill a cache."""
 
 _TINY = 5e-324
 NONE = math.log(_TINY)
-"""The logarithm of a layer that has none: without a gradient, or one that is exactly zero."""
+"""In place of a logarithm: the layer has no gradient, or one that is exactly zero."""
 
 
 def logarithms(norms: Floats) -> Floats:
-    """Take the natural logarithms of norms; `NONE` for zero and for none; nan and inf stay.
+    """Return the natural logarithms of norms, `NONE` for zero or no gradient; nan and inf stay.
 
     Examples
     --------
@@ -46,7 +61,7 @@ def logarithms(norms: Floats) -> Floats:
 
 
 class Past:
-    """Remembers each layer's recent norms and draws its limits from them.
+    """Each layer's recent log norms, and the limits that follow from them.
 
     Parameters
     ----------
@@ -58,9 +73,9 @@ class Past:
     Attributes
     ----------
     high : ndarray of float64, shape (layers,)
-        Above this logarithm a layer may be exploding; inf before there is anything to go by.
+        Above this logarithm a layer may be exploding; inf before its first norm.
     leap : ndarray of float64, shape (layers,)
-        Above this one it is exploding at once; inf once there is a window to go by.
+        Above this one it is exploding at once; inf once there is a window.
     spike : ndarray of float64, shape (layers,)
         Above this one it may have a spike.
     trigger : ndarray of float64, shape (layers,)
@@ -70,12 +85,12 @@ class Past:
     middle : ndarray of float64, shape (layers,)
         The median of its window.
     faint : ndarray of bool, shape (layers,)
-        Whether for two blocks of frames it was hardly there beside the largest layer, or had
-        lost touch, while young, with the layer that fell least since its first norm.
+        Whether over two blocks of frames it was far below the largest layer, or fell far below
+        the steadiest layer in its first 64 frames (``growing``).
     any_faint : bool
         Whether any was.
     floor : float
-        Below this logarithm a layer vanishes whatever was before.
+        Below this logarithm a layer is vanishing whatever its past.
     """
 
     def __init__(self, layers: int, limits: Faults) -> None:
@@ -94,7 +109,7 @@ class Past:
         self.restart()
 
     def restart(self) -> None:
-        """Forget everything, as where a run is taken up again."""
+        """Forget everything, as at the start of a new segment."""
         layers = self._layers
         self._ring = np.full((self._rows, layers), NONE, np.float32)
         self._at = 0
@@ -113,7 +128,7 @@ class Past:
         self.any_faint = False
 
     def meet(self, logs: Floats) -> None:
-        """Take the frame that is judged next: a layer's first norm gives its first limits."""
+        """Set a layer's first limits from its first norm, before the frame is judged."""
         if self._all_met:
             return
         new = ~self._met & (logs > NONE) & (logs < np.inf)
@@ -127,7 +142,7 @@ class Past:
             self._all_met = bool(self._met.all())
 
     def add(self, logs: Floats) -> bool:
-        """Add a frame that was judged; return whether it is time to `draw`."""
+        """Add a frame that was judged; return whether it is time to `set_limits`."""
         self._ring[self._at % self._rows] = logs
         self._at += 1
         return self._at % BLOCK == 0
@@ -138,7 +153,7 @@ class Past:
         return self._at <= BLOCK
 
     def largest(self, frames: int) -> Floats:
-        """Find each layer's largest logarithm of the last frames."""
+        """Return each layer's largest logarithm over the last frames."""
         last = np.arange(self._at - frames, self._at) % self._rows
         largest: Floats = self._ring[last].max(axis=0).astype(np.float64)
         return largest
@@ -150,8 +165,8 @@ class Past:
         above: Bools = (logs > self.spike + (least - self._log_spike)) & (logs > before + least)
         return above
 
-    def draw(self, held: Bools | None) -> None:
-        """Draw limits from all blocks but the last one, or from the first one by itself.
+    def set_limits(self, held: Bools | None) -> None:
+        """Set the limits from all blocks but the newest, or from the first one alone.
 
         Parameters
         ----------
@@ -165,7 +180,7 @@ class Past:
             table = self._ring[newest].T.copy()
         else:
             table = np.delete(self._ring, newest, axis=0).T.copy()
-        # What is not finite is told at once and says nothing of what is usual.
+        # nan and inf are reported at once and are no part of what is usual.
         table[~np.isfinite(table)] = NONE
         count = (table > np.float32(NONE) + 1.0).sum(axis=1)
         table.sort(axis=1)
@@ -188,7 +203,7 @@ class Past:
         np.copyto(self.middle, middle, where=known)
         np.minimum(self.high, self.spike, out=self.trigger)
 
-    def _left_behind(self, block: NDArray[np.float32], usual: Bools) -> Bools:
+    def _fell_behind(self, block: NDArray[np.float32], usual: Bools) -> Bools:
         """Find the layers that fell much further since their first norm than the steadiest."""
         fall = np.subtract(self._first, block, where=usual, out=np.full(self._layers, -np.inf))
         least = max(0.0, float(fall.min(initial=np.inf, where=usual)))
@@ -202,7 +217,157 @@ class Past:
         largest = block[usual].max(initial=-np.inf)
         dim = there & (block < largest + self._log_faint)
         young = self._age < self._limits.growing
-        dim |= usual & self._left_behind(block, usual) & (self.faint | young)
+        dim |= usual & self._fell_behind(block, usual) & (self.faint | young)
         self.faint = dim & self._dim
         self.any_faint = bool(self.faint.any())
         self._dim = dim
+
+
+class LossPast:
+    """The recent losses, and whether the loss stays far above them.
+
+    Only losses that are all positive are judged: the limits are multiples.
+
+    Parameters
+    ----------
+    limits : Faults
+        How far above is a fault, and for how many frames.
+
+    Attributes
+    ----------
+    diverges : bool
+        Whether the loss is, and stays, above its limit.
+
+    Examples
+    --------
+    >>> past = LossPast(Faults())
+    >>> for loss in (*[2.3] * 16, 9.0, 8.0, 9.5, 8.5):
+    ...     past.add(loss)
+    >>> past.diverges
+    True
+    """
+
+    def __init__(self, limits: Faults) -> None:
+        self._limits = limits
+        self._recent: deque[float] = deque(maxlen=WINDOW + BLOCK)
+        self._limit = math.inf
+        self._seen = self._above = self._calm = self._lasted = 0
+        self._before = 0.0
+        self.diverges = False
+
+    def restart(self) -> None:
+        """Begin a new segment of the run: its losses continue, what was judged does not."""
+        self._above = self._calm = self._lasted = 0
+        self.diverges = False
+
+    def add(self, loss: float | None) -> None:
+        """Add a frame's loss; None, nan and inf are left out."""
+        if loss is None or not math.isfinite(loss):
+            return
+        limits = self._limits
+        high = loss > self._limit
+        self._above = min(max(self._above + (1 if high else -1), 0), 2 * limits.sustain)
+        self._calm = 0 if high else self._calm + 1
+        if self._above >= limits.sustain:
+            self.diverges = True
+        elif self._calm >= limits.clear:
+            self.diverges = False
+        self._lasted = self._lasted + 1 if self.diverges else 0
+        self._recent.append(loss)
+        self._seen += 1
+        if self._seen == 1 or self._seen % BLOCK == 0:
+            self._set_limit()
+
+    def mark(self) -> None:
+        """Keep the median loss as it is now, before norms rise, for `learns`."""
+        recent = self._recent
+        self._before = median(recent) if recent and min(recent) > 0.0 else 0.0
+
+    @property
+    def learns(self) -> bool:
+        """Whether the loss has fallen since `mark`, so that norms which rose do no harm."""
+        newest = list(self._recent)[-BLOCK:]
+        return bool(newest) and median(newest) < FALLEN * self._before
+
+    @property
+    def falls(self) -> bool:
+        """Whether the loss falls fast: norms may rise then, as when a run leaves a plateau."""
+        recent = list(self._recent)
+        usual = recent[:-BLOCK]
+        if not usual or min(recent) <= 0.0:
+            return False
+        return median(recent[-BLOCK // 2 :]) < FALLEN * median(usual)
+
+    def _set_limit(self) -> None:
+        """Set the limit from the first loss, then the first block, then all but the last block."""
+        limits = self._limits
+        if self.diverges and self._lasted <= limits.relearn:
+            return
+        recent = list(self._recent)
+        if min(recent) <= 0.0:
+            self._limit = math.inf
+            return
+        # A single loss says little about the next ones: allow more.
+        factor = limits.diverging * (limits.young if self._seen == 1 else 1.0)
+        self._limit = factor * max(recent[:-BLOCK] or recent)
+
+
+class Pace:
+    """The recent lengths of steps, and when the run counts as stalled.
+
+    All times are the log's own seconds.
+
+    Parameters
+    ----------
+    limits : Faults
+        How long without a step is a fault.
+
+    Examples
+    --------
+    >>> pace = Pace(Faults())
+    >>> for t in range(10):
+    ...     pace.step(float(t))
+    >>> pace.due
+    19.0
+    """
+
+    def __init__(self, limits: Faults) -> None:
+        self._limits = limits
+        self._steps: deque[float] = deque(maxlen=STEPS)
+        self._last = math.nan
+        self._since = math.inf
+        self._reported = math.inf
+        self._paused = 0
+
+    def step(self, t: float) -> None:
+        """Add a step at second `t`."""
+        length = t - self._last
+        if length > 0.0 and self._since == self._last:
+            self._steps.append(length)
+        self._last = self._since = t
+        self._reported = math.inf
+
+    def pause(self, t: float, begins: bool) -> None:
+        """Begin or end a pause, in which no step is expected."""
+        self._paused = max(0, self._paused + (1 if begins else -1))
+        self._since = t
+        self._reported = math.inf
+
+    def restart(self) -> None:
+        """Forget the last step, as at the start of a new segment: expect no step by any time."""
+        self._last, self._since, self._reported, self._paused = math.nan, math.inf, math.inf, 0
+
+    @property
+    def due(self) -> float:
+        """The second at which the run counts as stalled (again) without a step; or inf."""
+        if self._paused or len(self._steps) < LEAST or math.isinf(self._since):
+            return math.inf
+        if self._reported < math.inf:
+            return self._reported + self._limits.remind
+        usual = self._limits.stalled_steps * median(self._steps)
+        return self._since + max(self._limits.stalled, usual)
+
+    def report(self, t: float) -> float:
+        """Record that `stalled` was reported at `t`; return the seconds without a step."""
+        self._reported = t
+        return t - self._since

@@ -1,5 +1,6 @@
 """The end of a run: its files rendered by a process of their own, and a few lines about the run."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from pathlib import Path
 from types import FrameType
 
 from gradmidi.base.messages import Warnings, say
+from gradmidi.detection.history import Fault
 from gradmidi.log import FILE_NAME
 from gradmidi.log.writer import LogWriter
 from gradmidi.options import Options
+from gradmidi.text.describe import faults_line
+from gradmidi.text.words import count, share
 
 __all__ = ["DeferredInterrupt", "Files", "Rendering", "command", "tell"]
 
@@ -121,16 +125,17 @@ class Rendering:
     def __init__(self, line: Sequence[str]) -> None:
         # A file and no pipe: a process left to finish alone must not write into a broken pipe.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
                 line,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=self._output,
                 stderr=self._errors,
                 start_new_session=True,
             )
         except BaseException:
-            self._errors.close()
+            self.leave()
             raise
 
     def wait(self, seconds: float) -> bool:
@@ -140,6 +145,11 @@ class Rendering:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+    def output(self) -> bytes:
+        """Return what it wrote to stdout, once it has ended."""
+        self._output.seek(0)
+        return self._output.read()
 
     def error(self) -> str:
         """Return what went wrong, in a line, once it has ended; empty where nothing did."""
@@ -158,6 +168,7 @@ class Rendering:
     def leave(self) -> None:
         """Let it finish alone, if it has not ended."""
         self._errors.close()
+        self._output.close()
 
 
 class Files:
@@ -186,7 +197,7 @@ class Files:
         if not self._endings:
             return None
         files = self._in(self._absolute)
-        line = command(self._absolute, files, self._options)
+        line = [*command(self._absolute, files, self._options), "--json"]
         try:
             return Rendering(line)
         except OSError as error:
@@ -203,19 +214,15 @@ class Files:
                 say(f"{files} could not be made: {error}; {self._again()}")
             else:
                 say(f"wrote {files}")
-                self._say_faults()
+                self._say_faults(rendering)
         finally:
             rendering.leave()
 
-    def _say_faults(self) -> None:
-        """Say how many faults there were and which came first, as ``run.txt`` has it."""
-        text = self._absolute / "run.txt"
-        if ".txt" not in self._endings or not text.is_file():
-            return
-        lines = text.read_text(encoding="utf-8").splitlines()
-        at = next((i for i, line in enumerate(lines) if line.startswith("faults: ")), None)
-        if at is not None:
-            say(f"{lines[at]}; the first: {lines[at + 1]}")
+    def _say_faults(self, rendering: Rendering) -> None:
+        """Say how many faults there were and which was first, from the renderer's summary."""
+        faults = json.loads(rendering.output())["faults"]
+        if faults:
+            say(faults_line([Fault(**each | {"value": float(each["value"])}) for each in faults]))
 
     def _in(self, folder: Path) -> list[Path]:
         return [folder / f"run{ending}" for ending in self._endings]
@@ -242,18 +249,16 @@ def tell(
     cost : float
         Seconds of the training thread that capture took.
     """
-    took = f"; gradmidi used {cost / seconds:.2%} of the training time" if cost and seconds else ""
+    took = ""
+    if cost and seconds:
+        took = f"; gradmidi used {share(cost / seconds)} of the training time"
     say(
-        f"{_count(writer.steps, 'step')} in {folder / FILE_NAME}, "
+        f"{count(writer.steps, 'step')} in {folder / FILE_NAME}, "
         f"{writer.bytes_per_step:.0f} bytes a step{took}"
     )
     if not writer.steps:
         say("no step was recorded, so no files are made")
     if writer.dropped:
-        say(f"{_count(writer.dropped, 'line')} of the run log could not be written")
+        say(f"{count(writer.dropped, 'line')} of the run log could not be written")
     for kind, times in warnings.counts.items():
-        say(f"{kind}: {_count(times, 'error')} in all")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        say(f"{kind}: {count(times, 'error')} in all")

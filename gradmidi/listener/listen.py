@@ -24,6 +24,7 @@ from gradmidi.log.writer import LogWriter
 from gradmidi.midi.rig import Rig
 from gradmidi.music.voices import Voice, VoiceNorms, group
 from gradmidi.options import LayerChoice, Options, SummaryWriter
+from gradmidi.text.words import count
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -371,14 +372,14 @@ def open_run(
     if target.taken is not None and resume:
         say(f"{target.taken} holds another run, or one that is being written: this one is new")
     goes_on = f", going on after step {target.last_step}" if target.resumed else ""
-    of = f"listening to {_count(len(layers), 'layer')} of {header.model}"
-    what = of if capture is not None else f"recording {_count(len(layers), 'layer')}"
+    of = f"listening to {count(len(layers), 'layer')} of {header.model}"
+    what = of if capture is not None else f"recording {count(len(layers), 'layer')}"
     say(f"{what}, run log {target.folder / FILE_NAME}{goes_on}")
     if len(header.layers) > MANY_LAYERS:
         megabytes = 10_000 * (FRAME_BYTES + NORM_BYTES * len(header.layers)) / 1e6
         say(
             f"the run log grows by about {megabytes:.0f} MB in 10,000 steps; keep='voices' "
-            f"logs {_count(len(voices), 'voice')} instead"
+            f"logs {count(len(voices), 'voice')} instead"
         )
     recording = Recording(
         writer, layers, warnings, step=target.last_step, fold=fold, clipping=clipping
@@ -402,7 +403,3 @@ def dated() -> Path:
 
 def _utc() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -82,6 +82,15 @@ class Listener:
         What is listened to.
     step : int
         The last step.
+
+    Examples
+    --------
+    >>> import gradmidi, tempfile
+    >>> with gradmidi.record(tempfile.mkdtemp() + "/a", layers=["fc1"], files=()) as listener:
+    ...     listener.frame({"fc1": 0.45}, loss=2.3)
+    ...     listener.mark("epoch 2")
+    >>> listener.step
+    1
     """
 
     def __init__(

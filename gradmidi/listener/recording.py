@@ -10,6 +10,7 @@ from gradmidi.errors import CaptureError
 from gradmidi.log import ABSENT, Layer
 from gradmidi.log.clipping import Clipping
 from gradmidi.log.writer import LogWriter
+from gradmidi.text.words import count
 
 __all__ = ["Norms", "Recording", "Row", "Rows"]
 
@@ -156,9 +157,9 @@ class Rows:
             If a name is not a layer's, a sequence has another length, or a norm is no number
             or below zero.
         """
-        count = len(self._places)
+        expected = len(self._places)
         if isinstance(norms, Mapping):
-            row = np.full(count, ABSENT)
+            row = np.full(expected, ABSENT)
             pairs = [(self._place(name), norm) for name, norm in norms.items()]
         else:
             if not isinstance(norms, Iterable):
@@ -167,12 +168,12 @@ class Rows:
                     "norm for each layer in order"
                 )
             values = list(norms)
-            if len(values) != count:
+            if len(values) != expected:
                 raise CaptureError(
-                    f"frame() was given {_count(len(values), 'norm')}; there are "
-                    f"{_count(count, 'layer')}: {_some(self._places)}"
+                    f"frame() was given {count(len(values), 'norm')}; there are "
+                    f"{count(expected, 'layer')}: {_some(self._places)}"
                 )
-            row = np.empty(count)
+            row = np.empty(expected)
             pairs = list(enumerate(values))
         for index, norm in pairs:
             row[index] = ABSENT if norm is None else self._norm(index, norm)
@@ -201,10 +202,6 @@ def _whole(step: Any) -> int:
         return int(step)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         raise CaptureError(f"step={step!r}; allowed is a whole number") from None
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _some(names: Iterable[str]) -> str:

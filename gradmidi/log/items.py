@@ -40,7 +40,20 @@ FRAME_KEYS = frozenset({"step", "t", "norms"})
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A module that owns parameters directly: its qualified name and how many numbers it holds."""
+    """A module that owns parameters directly.
+
+    Parameters
+    ----------
+    name : str
+        Its qualified name, as in ``model.named_modules()``.
+    size : int
+        How many parameters it has; 0 where that is not known.
+
+    Examples
+    --------
+    >>> Layer("fc1", 400_000).name
+    'fc1'
+    """
 
     name: str
     size: int

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
-from gradmidi.detection.detector import KINDS, RUN, Finding
+from gradmidi.detection.kinds import KINDS, RUN, Finding, Kind
 from gradmidi.log import Layer
-from gradmidi.music.events import FAULT_VOICE, PPQ, Event, Fault, Off, On
+from gradmidi.music.events import FAULT_VOICE, PPQ, Alarm, Event, Off, On
 from gradmidi.music.preset import Preset
 from gradmidi.music.styles import Part
 from gradmidi.music.voices import Voice
@@ -38,6 +38,9 @@ IDENTIFY_MS, IDENTIFY_GAP_MS, IDENTIFY_TIMES = 160, 80, 2
 
 ALL_MS, MOST_MS = 70, 1000
 """For a fault of the whole run all voices sound in turn: length of a note, and of all of them."""
+
+LOUDER = 12
+"""How much louder an urgent kind is, in MIDI velocity."""
 
 TICK_SHARE = 0.45
 """Velocity of the tick, as a share of a pulse's."""
@@ -117,10 +120,6 @@ def seconds_of(kind: str) -> float:
     return (last.start + last.length) / 1000.0
 
 
-_URGENT = KINDS.index("exploding")
-"""Kinds up to this one are a little louder."""
-
-
 class Alarms:
     """Turns findings into events, at most two sounds at a time.
 
@@ -146,7 +145,7 @@ class Alarms:
     >>> alarms = Alarms(load("pentatonic"), layers, voices, (48, 60))
     >>> events = alarms.add(960, [Finding("spike", 1, 7, 12.5)])
     >>> events[0]
-    Fault(tick=960, kind='spike', layer='fc2', step=7, value=12.5)
+    Alarm(tick=960, kind='spike', layer='fc2', step=7, value=12.5)
     >>> [(e.tick, e.voice, e.pitch) for e in events if isinstance(e, On)]
     [(960, -1, 83.0), (1066, -1, 95.0), (1171, -1, 83.0), (1335, 1, 60.0), (1566, 1, 60.0)]
     """
@@ -166,8 +165,8 @@ class Alarms:
         self._homes = tuple(homes)
         self._keys = preset.style.keys(homes, preset.voices.keys)
         self._voice_of = {layer: voice.index for voice in voices for layer in voice.layers}
-        self._waiting: list[tuple[int, int, int]] = []  # gravity (0 is the gravest), tick, layer
-        self._sounding: list[tuple[int, int]] = []  # gravity, and the tick it is over at
+        self._waiting: list[tuple[Kind, int, int]] = []  # kind, tick, layer: the gravest first
+        self._sounding: list[tuple[Kind, int]] = []  # kind, and the tick it is over at
         # The tick at which the last identification note of each voice ends.
         self._identified = [0] * len(self._homes)
         self._bar = -1
@@ -175,15 +174,20 @@ class Alarms:
     def add(self, tick: int, findings: Sequence[Finding] = ()) -> list[Event]:
         """Take the findings of the slot at `tick`; return events, in order, from there on.
 
-        The result has a `Fault` for every finding, and the notes of those that sound. Call it
+        The result has an `Alarm` for every finding, and the notes of those that sound. Call it
         for slots without findings too: then one that waits may sound.
         """
         events: list[Event] = []
         for finding in findings:
             name = "" if finding.layer == RUN else self._names[finding.layer]
-            events.append(Fault(tick, finding.kind, name, finding.step, finding.value))
+            layers = tuple(self._names[layer] for layer in finding.layers)
+            events.append(
+                Alarm(
+                    tick, finding.kind, name, finding.step, finding.value, layers, finding.present
+                )
+            )
             self._wait(tick, finding)
-        self._sounding = [(rank, over) for rank, over in self._sounding if over > tick]
+        self._sounding = [entry for entry in self._sounding if entry[1] > tick]
         oldest = tick - self._ticks(STALE_MS)
         self._waiting = [entry for entry in self._waiting if entry[1] >= oldest]
         while self._waiting and self._is_free(self._waiting[0][0]):
@@ -210,29 +214,30 @@ class Alarms:
         return any(over > tick for _, over in self._sounding)
 
     def _wait(self, tick: int, finding: Finding) -> None:
-        entry = (KINDS.index(finding.kind), tick, finding.layer)
+        new = KINDS[finding.kind]
         if self._sound and not any(
-            rank == entry[0] and layer == finding.layer for rank, _, layer in self._waiting
+            kind is new and layer == finding.layer for kind, _, layer in self._waiting
         ):
-            self._waiting.append(entry)
+            self._waiting.append((new, tick, finding.layer))
             # Sorting is stable: of one kind, the older and the one named first stays first.
-            self._waiting.sort(key=lambda entry: entry[:2])
+            self._waiting.sort(key=lambda entry: (-entry[0].gravity, entry[1]))
             del self._waiting[WAITING:]
 
-    def _is_free(self, rank: int) -> bool:
-        return not self._sounding or (len(self._sounding) == 1 and rank < self._sounding[0][0])
+    def _is_free(self, kind: Kind) -> bool:
+        if not self._sounding:
+            return True
+        return len(self._sounding) == 1 and kind.gravity > self._sounding[0][0].gravity
 
     def _start(self, tick: int) -> list[Event]:
         """Start the sound of the gravest kind that waits, for all findings of that kind."""
-        rank = self._waiting[0][0]
-        layers = [entry[2] for entry in self._waiting if entry[0] == rank]
-        self._waiting = [entry for entry in self._waiting if entry[0] != rank]
-        kind = KINDS[rank]
-        louder = 12 if rank <= _URGENT else 0
-        events = self._pulse(kind, tick, min(self._velocity + louder, 127))
-        last, gap = PATTERNS[kind][-1], self._ticks(IDENTIFY_GAP_MS)
+        kind = self._waiting[0][0]
+        layers = [entry[2] for entry in self._waiting if entry[0] is kind]
+        self._waiting = [entry for entry in self._waiting if entry[0] is not kind]
+        louder = LOUDER if kind.urgent else 0
+        events = self._pulse(kind.name, tick, min(self._velocity + louder, 127))
+        last, gap = PATTERNS[kind.name][-1], self._ticks(IDENTIFY_GAP_MS)
         at = tick + self._ticks(last.start + last.length) + gap
-        everyone = range(len(self._homes)) if kind in _OF_LAYERS else ()
+        everyone = range(len(self._homes)) if kind.of_layers else ()
         identified: set[int] = set()
         for layer in layers:
             if layer == RUN:
@@ -244,7 +249,7 @@ class Alarms:
                 identified.add(voice)
                 for _ in range(IDENTIFY_TIMES):
                     at = self._identify(voice, at, IDENTIFY_MS, events) + gap
-        self._sounding.append((rank, at))
+        self._sounding.append((kind, at))
         return events
 
     def _pulse(self, kind: str, tick: int, velocity: int) -> list[Event]:
@@ -270,10 +275,6 @@ class Alarms:
 
     def _ticks(self, milliseconds: int) -> int:
         return round(milliseconds / 1000.0 / self._tick_seconds)
-
-
-_OF_LAYERS = frozenset(KINDS[: KINDS.index("skipped")])
-"""Kinds that layers have, so that of the whole run all voices name themselves."""
 
 
 class Precedence:

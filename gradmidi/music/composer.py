@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradmidi.detection.detector import Finding
+from gradmidi.detection.kinds import Finding
 from gradmidi.log import Layer
 from gradmidi.midi import metadata
 from gradmidi.music.alarms import Alarms, Precedence

@@ -8,7 +8,7 @@ sound on `FAULT_VOICE`.
 import heapq
 from collections import deque
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 __all__ = [
@@ -16,11 +16,11 @@ __all__ = [
     "FAULT_VOICE",
     "PPQ",
     "Agenda",
+    "Alarm",
     "Bend",
     "Control",
     "End",
     "Event",
-    "Fault",
     "Mark",
     "Off",
     "On",
@@ -185,8 +185,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """A fault, as OSC and the terminal show it.
+class Alarm:
+    """A report of a fault: heard as a fault sound, and shown by OSC, MIDI markers and terminal.
 
     Parameters
     ----------
@@ -195,11 +195,15 @@ class Fault:
     kind : str
         The kind of fault, as ``"nan"`` or ``"exploding"``.
     layer : str
-        The layer's name; empty where the fault is of the whole run.
+        The layer's name; empty where it is the whole run, or most layers.
     step : int
         The step at which it was found.
     value : float
         The norm at that step; may be nan or inf.
+    layers : tuple of str
+        The names of all layers that it is reported of; none where it is the loss or the run.
+    present : int
+        How many layers had a gradient at that step.
     """
 
     tick: int
@@ -207,6 +211,8 @@ class Fault:
     layer: str
     step: int
     value: float
+    layers: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    present: int = field(default=0, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +234,13 @@ class End:
     seconds: float
 
 
-Event = On | Off | Control | Bend | Mark | Step | Fault | End
+Event = On | Off | Control | Bend | Mark | Step | Alarm | End
 
 _RANK: dict[type, int] = {
     Step: 0,
     Off: 1,
     Mark: 2,
-    Fault: 3,
+    Alarm: 3,
     Control: 4,
     Bend: 5,
     On: 6,

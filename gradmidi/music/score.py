@@ -211,7 +211,7 @@ def compose(
     Yields
     ------
     Event
-        `On`, `Off`, `Control`, `Bend`, `Mark`, `Step`, `Fault` and at last `End`, in order of
+        `On`, `Off`, `Control`, `Bend`, `Mark`, `Step`, `Alarm` and at last `End`, in order of
         ticks; one tick lasts ``preset.time.tick_seconds``.
 
     Raises

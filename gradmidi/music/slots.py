@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradmidi.detection.detector import Finding
+from gradmidi.detection.kinds import Finding
 from gradmidi.log import Frame
 
 __all__ = ["Slot", "Slots", "StepSlots", "WallSlots"]

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gradmidi.music.events import FAULT_VOICE, Event, Fault, Mark, Off, On, Sounding, Step
+from gradmidi.music.events import FAULT_VOICE, Alarm, Event, Mark, Off, On, Sounding, Step
 from gradmidi.music.pitch import note_name
 from gradmidi.music.voices import Voice
+from gradmidi.text.words import alarm
 
 __all__ = ["LEVEL_DB", "Mixer", "Status"]
 
@@ -177,7 +178,7 @@ class Status:
                     self._struck.clear()
                     if event.loss is not None:
                         self._loss = event.loss
-                case Fault():
+                case Alarm():
                     self._count += 1
                     self._faults.append(
                         {
@@ -185,6 +186,7 @@ class Status:
                             "layer": event.layer,
                             "step": event.step,
                             "value": event.value if math.isfinite(event.value) else None,
+                            "text": alarm(event),
                         }
                     )
                 case Mark(voice=None):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gradmidi.log import ABSENT, Frame
 from gradmidi.music.events import Step
 from gradmidi.music.voices import Voice, VoiceNorms
+from gradmidi.text.words import listed, number, times
 
 __all__ = ["Curves", "heard", "is_logarithmic", "notable", "trace"]
 
@@ -27,9 +28,6 @@ LOG_LOSS = 20.0
 
 MANY_TIMES = 100.0
 """A voice's largest norm is notable where it is this many times its first."""
-
-NAMED = 4
-"""Voices that one line names."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -218,17 +216,17 @@ def _peaks(curves: Curves, voices: Sequence[Voice]) -> Iterator[tuple[int, str]]
             continue
         first = float(norms[numbers[0]])
         peak = int(numbers[norms[numbers].argmax()])
-        times = float(norms[peak]) / first
-        if times >= MANY_TIMES:
-            found.setdefault(peak, []).append((-times, float(norms[peak]), voice.name))
+        ratio = float(norms[peak]) / first
+        if ratio >= MANY_TIMES:
+            found.setdefault(peak, []).append((-ratio, float(norms[peak]), voice.name))
     for peak, who in found.items():
         who.sort()
-        times, norm, name = who[0]
+        ratio, norm, name = who[0]
         others = [name for *_, name in who[1:]]
         too = f"; {_are(others)} largest there too" if others else ""
         yield (
             peak,
-            f"{name} is largest {_when(curves, peak)}: {norm:.3g}, {_whole(-times)} times "
+            f"{name} is largest {_when(curves, peak)}: {number(norm, 3)}, {times(-ratio)} "
             f"its first{too}",
         )
 
@@ -266,15 +264,5 @@ def _when(curves: Curves, place: int) -> str:
     return f"at step {curves.step[place]}" if alone else f"by step {curves.step[place]}"
 
 
-def _whole(times: float) -> str:
-    """Write a large ratio with three digits."""
-    rounded = float(f"{times:.3g}")
-    return f"{rounded:,.0f}" if rounded < 1e15 else f"{rounded:.3g}"
-
-
 def _are(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return f"{names[0]} is"
-    if len(names) > NAMED:
-        return f"{', '.join(names[: NAMED - 1])} and {len(names) - NAMED + 1} more are"
-    return f"{', '.join(names[:-1])} and {names[-1]} are"
+    return f"{listed(names)} {'is' if len(names) == 1 else 'are'}"

@@ -148,7 +148,7 @@ function goToFault(way) {
   if (index < 0 || index >= count) return say(way > 0 ? "No later fault." : "No earlier fault.");
   jumped = index;
   const fault = run.faults[index];
-  return playFrom(fault.at, `Fault ${index + 1} of ${count}: ${fault.text}`);
+  return playFrom(fault.at, `Fault ${index + 1} of ${count}, ${fault.text}`);
 }
 
 // -- buttons and keys ----------------------------------------------------------------------

@@ -23,13 +23,14 @@ from markupsafe import Markup
 
 from gradmidi.base.files import WholeFile
 from gradmidi.log import Layer
-from gradmidi.music.events import Fault
+from gradmidi.music.events import Alarm
 from gradmidi.music.pitch import note_name
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
 from gradmidi.report.curves import notable
 from gradmidi.report.data import Played, data_of
 from gradmidi.text.audibility import describe as audible
+from gradmidi.text.words import alarm, count, where
 
 __all__ = ["Page", "Point"]
 
@@ -98,7 +99,7 @@ class Page:
             fault_sounds=any(v < 0 for run, _ in self.played for v in set(run.notes["voice"])),
             faults_text=_told(faults),
             marks=marks,
-            marks_label=f", {_count(len(marks), 'mark')}" if marks else "",
+            marks_label=f", {count(len(marks), 'mark')}" if marks else "",
             departures=[self._place(point) for point in self.departures],
             notable=self._notable(),
             loss_label=self._loss_label(),
@@ -141,6 +142,7 @@ class Page:
                 place |= {
                     "kind": fault.kind,
                     "layer": fault.layer,
+                    "where": where(fault),
                     "voice": whose.get(fault.layer),
                     "run": run.name,
                     "step": fault.step,
@@ -238,10 +240,8 @@ class Page:
         return f"{whole // 60}:{whole % 60:02d}"
 
 
-def _fault_text(fault: Fault, run: str) -> str:
-    where = fault.layer or "the whole run"
-    of = f" of {run}" if run else ""
-    return f"{fault.kind} in {where}{of} at step {fault.step}"
+def _fault_text(fault: Alarm, run: str) -> str:
+    return f"{run}, {alarm(fault)}" if run else alarm(fault)
 
 
 def _told(faults: Sequence[Mapping[str, Any]]) -> str:
@@ -252,11 +252,7 @@ def _told(faults: Sequence[Mapping[str, Any]]) -> str:
         kinds[fault["kind"]] = kinds.get(fault["kind"], 0) + 1
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     first = faults[0]
-    return f"{_count(len(faults), 'fault')} ({counts}). The first: {first['text']}."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    return f"{count(len(faults), 'fault')} ({counts}). First, at {first['text']}."
 
 
 @cache

@@ -7,10 +7,10 @@ from typing import Any
 from gradmidi.music.events import (
     BRIGHTNESS,
     FAULT_VOICE,
+    Alarm,
     Control,
     End,
     Event,
-    Fault,
     Mark,
     Off,
     On,
@@ -52,7 +52,7 @@ class PlayedRun:
         self.start = self.end = start
         self.tick_seconds = tick_seconds
         self.slots: list[Step] = []
-        self.faults: list[Fault] = []
+        self.faults: list[Alarm] = []
         self.marks: list[Mark] = []
         self.notes: dict[str, array[Any]] = {
             "start": array("i"),
@@ -87,7 +87,7 @@ class PlayedRun:
                     _append(self.brightness, tick, voice, value)
                 case Step():
                     self.slots.append(event)
-                case Fault():
+                case Alarm():
                     self.faults.append(event)
                 case Mark(voice=None):
                     self.marks.append(event)

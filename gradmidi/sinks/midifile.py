@@ -34,11 +34,11 @@ from gradmidi.midi.numbers import (
 from gradmidi.music.events import (
     FAULT_VOICE,
     PPQ,
+    Alarm,
     Bend,
     Control,
     End,
     Event,
-    Fault,
     Mark,
     Off,
     On,
@@ -115,7 +115,7 @@ class MidiFile:
             Control: self._control,
             Bend: self._bend,
             Mark: self._mark,
-            Fault: self._fault,
+            Alarm: self._fault,
             End: self._over,
         }
 
@@ -189,7 +189,7 @@ class MidiFile:
             text = _meta("text", text=ascii_text(mark.text))
             self._track(mark.voice).put(mark.tick, SHAPES, text)
 
-    def _fault(self, fault: Fault) -> None:
+    def _fault(self, fault: Alarm) -> None:
         words = (fault.kind, fault.layer, f"step {fault.step} value {fault.value:.7g}")
         text = ascii_text(" ".join(word for word in words if word))
         self._conductor.put(fault.tick, SHAPES, _meta("marker", text=text))

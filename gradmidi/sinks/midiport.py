@@ -38,6 +38,7 @@ from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Bend, Control, Event,
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.sink import Counters
+from gradmidi.text.words import count
 
 __all__ = ["MidiPort", "Wire"]
 
@@ -323,7 +324,7 @@ class _Port:
         if stuck:
             self._warnings.note(
                 f"silence at {self.wire.name!r}",
-                f"{stuck} note(s) may still sound",
+                f"{count(stuck, 'note')} may still sound",
                 "once the port is back, run: gradmidi panic",
             )
         try:

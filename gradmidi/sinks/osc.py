@@ -11,7 +11,7 @@ from typing import Any
 from gradmidi.base.messages import Warnings
 from gradmidi.errors import PortError
 from gradmidi.midi.rig import Rig
-from gradmidi.music.events import FAULT_VOICE, End, Event, Fault, Mark, Off, On, Sounding, Step
+from gradmidi.music.events import FAULT_VOICE, Alarm, End, Event, Mark, Off, On, Sounding, Step
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.oscmessage import (
     bundle,
@@ -104,7 +104,7 @@ class Osc:
             Step: self._numbers,
             On: self._on,
             Off: self._off,
-            Fault: self._fault,
+            Alarm: self._fault,
             Mark: self._mark,
             End: self._stop,
         }
@@ -164,7 +164,7 @@ class Osc:
         on = self._sounding.end((off.voice, off.note))
         return (note_message(on, 0),) if on is not None else ()
 
-    def _fault(self, fault: Fault) -> Iterable[bytes]:
+    def _fault(self, fault: Alarm) -> Iterable[bytes]:
         return (fault_message(fault),)
 
     def _mark(self, mark: Mark) -> Iterable[bytes]:

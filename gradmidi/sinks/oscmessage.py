@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from gradmidi.midi.channels import ascii_text
-from gradmidi.music.events import End, Fault, On, Step
+from gradmidi.music.events import Alarm, End, On, Step
 from gradmidi.music.voices import Voice
 
 __all__ = [
@@ -80,7 +80,7 @@ def note_message(on: On, velocity: int) -> bytes:
     return _message("/gradmidi/note", "iffif", on.voice, on.pitch, 0.0, velocity, on.norm)
 
 
-def fault_message(fault: Fault) -> bytes:
+def fault_message(fault: Alarm) -> bytes:
     """Say what is wrong: kind, layer, step and value."""
     layer = ascii_text(fault.layer)
     return _message("/gradmidi/fault", "ssif", fault.kind, layer, fault.step, fault.value)

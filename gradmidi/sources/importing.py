@@ -22,7 +22,8 @@ from gradmidi.log import (
 )
 from gradmidi.sources.columns import Choice, choose
 from gradmidi.sources.readers import read_csv, read_events, read_trainer_state
-from gradmidi.sources.rows import Step, Table, count, gather
+from gradmidi.sources.rows import Step, Table, gather
+from gradmidi.text.words import count
 
 __all__ = ["Imported", "import_log"]
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from gradmidi.base.versions import framework
 from gradmidi.errors import CaptureError, RunLogError
-from gradmidi.sources.rows import Row, Table, count
+from gradmidi.sources.rows import Row, Table
+from gradmidi.text.words import count
 
 __all__ = ["read_csv", "read_events", "read_trainer_state"]
 

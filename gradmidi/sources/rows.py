@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gradmidi.errors import RunLogError
+from gradmidi.text.words import count
 
-__all__ = ["Row", "Step", "Table", "count", "gather"]
+__all__ = ["Row", "Step", "Table", "gather"]
 
 Cell = float | str
 
@@ -197,14 +198,3 @@ def _whole(row: Row, counter: int, counters: Sequence[str], source: str) -> int 
 
 def _quoted(names: Sequence[str]) -> str:
     return " and ".join(repr(name) for name in names)
-
-
-def count(number: int, noun: str) -> str:
-    """Write a count with its noun.
-
-    Examples
-    --------
-    >>> count(1, "step"), count(3, "step")
-    ('1 step', '3 steps')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -105,6 +105,17 @@ def decode(path: str | Path) -> Decoded:
     ------
     GradmidiError
         If it cannot be read, is no MIDI file or holds none of gradmidi's text events.
+
+    Examples
+    --------
+    >>> import gradmidi, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> with gradmidi.record(folder + "/a", layers=["fc1"], files=()) as listener:
+    ...     for norm in (0.5, 1.0, 0.25):
+    ...         listener.frame({"fc1": norm})
+    >>> _ = gradmidi.render(folder + "/a", folder + "/a.mid")
+    >>> [round(row[0].norm, 2) for row in gradmidi.decode(folder + "/a.mid").rows]
+    [0.5, 1.0, 0.25]
     """
     try:
         file = mido.MidiFile(path)

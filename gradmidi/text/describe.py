@@ -3,22 +3,17 @@
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from gradmidi.detection.detector import Finding, Watch
+from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.limits import Faults
 from gradmidi.log import End, Frame, RunLog
+from gradmidi.text.summary import LayerNumbers, Summary, medians, summarize
+from gradmidi.text.words import count, fault, layers_of, number, when
 
-__all__ = ["describe", "describe_now", "fault_line"]
-
-SAMPLES = 20_000
-"""Rows kept for the medians; a longer run gives every n-th step to them, and says so."""
-
-
-FAULTS = 100
-"""Faults told one by one."""
+__all__ = ["describe", "describe_now", "fault_line", "faults_line", "lines_of"]
 
 RECENT = 16
 """Frames before the last whose median says which way a norm goes."""
@@ -27,132 +22,119 @@ MOVED = 2.0**0.25
 """A norm that grew or fell by this is called up or down: a quarter of a doubling."""
 
 
-class _Layer:
-    """What is told of one layer, gathered frame by frame."""
-
-    def __init__(self) -> None:
-        self.first = self.last = math.nan
-        self.largest, self.largest_step = -math.inf, 0
-        self.zeros = self.absent = 0
-        self.zero_since: int | None = None
-        self.odd: dict[str, tuple[int, int]] = {}
-
-    def add(self, step: int, norm: float) -> None:
-        if not math.isfinite(norm):
-            kind = "nan" if math.isnan(norm) else "inf"
-            first, count = self.odd.get(kind, (step, 0))
-            self.odd[kind] = (first, count + 1)
-            self.zero_since = None
-            return
-        if norm < 0.0:
-            self.absent += 1
-            self.zero_since = None
-            return
-        if norm == 0.0:
-            self.zeros += 1
-            if self.zero_since is None:
-                self.zero_since = step
-        else:
-            self.zero_since = None
-        if math.isnan(self.first):
-            self.first = norm
-        self.last = norm
-        if norm > self.largest:
-            self.largest, self.largest_step = norm, step
-
-
 def describe(log: RunLog, limits: Faults | None = None) -> Iterator[str]:
-    """Tell a run in lines: what it was, then each layer's numbers, then what was wrong.
+    """Describe a run in lines, by a preset's ``[faults]`` or the shipped presets' own."""
+    yield from lines_of(summarize(log, limits))
 
-    Parameters
-    ----------
-    log : RunLog
-        A finished or a still growing run.
-    limits : Faults, optional
-        What is wrong: a preset's ``[faults]``; by default those that presets begin with.
 
-    Yields
-    ------
-    str
-        One line each, with no markup, that makes sense on its own.
-    """
-    layers = [_Layer() for _ in log.layers]
-    every = max(1, math.ceil(log.steps / SAMPLES))
-    rows: list[np.ndarray] = []
-    losses: list[float] = []
-    steps, seconds, ending = 0, 0.0, "not closed: still running, or killed"
-    clipping = log.header.clipping
-    watch = Watch(log.layers, limits or Faults())
-    found: list[Finding] = []
-    for item in log.items():
-        found += watch.add(item)
-        if isinstance(item, Frame):
-            if steps % every == 0:
-                rows.append(item.norms)
-            steps += 1
-            seconds = item.t
-            for layer, norm in zip(layers, item.norms.tolist(), strict=True):
-                layer.add(item.step, norm)
-            if item.loss is not None:
-                losses = [losses[0] if losses else item.loss, item.loss]
-        elif isinstance(item, End):
-            ending = item.reason
-            clipping = item.clipping or clipping
-            if item.dropped:
-                ending += f", {item.dropped} lines dropped"
-    header = log.header
-    model = f"{header.model}, " if header.model else ""
+def lines_of(summary: Summary) -> Iterator[str]:
+    """Write a summary in lines, as `describe` gives them."""
+    model = f"{summary.model}, " if summary.model else ""
+    ending = summary.ending or "not closed: still running, or killed"
+    dropped = f", {count(summary.dropped, 'line')} dropped" if summary.dropped else ""
     yield (
-        f"run {log.name}: {model}{_count(len(layers), 'layer')}, {_count(steps, 'step')} "
-        f"in {seconds:.3g} s, {ending}"
+        f"run {summary.name}: {model}{count(len(summary.layers), 'layer')}, "
+        f"{count(summary.steps, 'step')} in {number(summary.seconds, 3)} s, {ending}{dropped}"
     )
-    yield f"norms cover {_COVER[header.parameters]}, {_CLIPPING.get(clipping, clipping)}"
-    if losses:
-        yield f"loss: first {losses[0]:.4g}, last {losses[-1]:.4g}"
-    if log.unreadable:
+    yield count(len(summary.faults), "fault") if summary.faults else "no faults"
+    for each in summary.faults:
+        yield fault_line(each)
+    covers = "; ".join(filter(None, (_COVER[summary.parameters], _CLIPPING[summary.clipping])))
+    if covers:
+        yield f"norms: {covers}"
+    if summary.losses:
+        yield f"loss: first {number(summary.losses[0])}, last {number(summary.losses[-1])}"
+    if summary.unreadable:
         yield (
-            f"left out as unreadable: {_count(log.unreadable, 'line')}, "
-            f"the first is line {log.first_unreadable}"
+            f"{count(summary.unreadable, 'line')} could not be read, "
+            f"the first is line {summary.first_unreadable}"
         )
-    if log.unmatched:
+    if summary.unmatched:
         yield (
-            f"left out: {_count(log.unmatched, 'line')} of values logged late, for steps that "
+            f"left out: {count(summary.unmatched, 'line')} of values logged late, for steps that "
             "the log does not hold"
         )
-    medians = _medians(rows, len(layers))
-    sampled = f" (of every {every}th step)" if every > 1 else ""
-    for info, layer, median in zip(log.layers, layers, medians, strict=True):
-        size = f"{info.name}, {_count(info.size, 'number')}"
+    sampled = f" (of every {summary.every}th step)" if summary.every > 1 else ""
+    for layer in summary.layers:
+        # Other tools' logs do not say how many parameters a layer has.
+        name = layer.name + (f" ({count(layer.size, 'parameter')})" if layer.size else "")
         if math.isnan(layer.first):
-            yield f"{size}: no finite norm"
+            yield f"{name}: no finite norm"
             continue
         yield (
-            f"{size}: first {layer.first:.4g}, median {median:.4g}{sampled}, "
-            f"last {layer.last:.4g}, largest {layer.largest:.4g} at step {layer.largest_step}"
+            f"{name}: first {number(layer.first)}, median {number(layer.median)}{sampled}, "
+            f"last {number(layer.last)}, largest {number(layer.largest)} "
+            f"at step {layer.largest_step}"
         )
-    for info, layer in zip(log.layers, layers, strict=True):
-        for kind, (first, count) in layer.odd.items():
-            yield f"{info.name}: {kind} at {_count(count, 'step')}, first at step {first}"
-        if layer.zero_since is not None:
-            yield f"{info.name}: dead, exactly zero from step {layer.zero_since} to the end"
-        elif layer.zeros:
-            yield f"{info.name}: exactly zero at {_count(layer.zeros, 'step')}"
+    yield from _odd(summary.layers)
+
+
+def _odd(layers: Sequence[LayerNumbers]) -> Iterator[str]:
+    """Say which layers had norms that are no numbers above zero; equal lines are one."""
+    found: dict[str, list[str]] = {}
+    for layer in layers:
+        texts = []
+        if layer.nan:
+            texts.append(f"nan at {count(layer.nan, 'step')}, first at step {layer.first_nan}")
+        if layer.inf:
+            texts.append(f"inf at {count(layer.inf, 'step')}, first at step {layer.first_inf}")
+        if layer.zero_since:
+            texts.append(f"exactly zero from step {layer.zero_since} to the end")
+        elif layer.zero:
+            texts.append(f"exactly zero at {count(layer.zero, 'step')}")
         if layer.absent:
-            yield f"{info.name}: no gradient at {_count(layer.absent, 'step')}"
-    yield from _faults(log, [*found, *watch.finish()])
+            texts.append(f"no gradient at {count(layer.absent, 'step')}")
+        for text in texts:
+            found.setdefault(text, []).append(layer.name)
+    for text, names in found.items():
+        who, beside = layers_of(names, len(layers))
+        yield f"{who}{f' ({beside})' if beside else ''}: {text}"
+
+
+def fault_line(found: Fault) -> str:
+    """Return one fault as a line.
+
+    Examples
+    --------
+    >>> fault_line(Fault("spike", ("fc1",), (312, 312), (3.1, 3.1), 57.5, 312, present=4))
+    'step 312: spike in fc1 (norm 57.5)'
+    >>> fault_line(Fault("dead", ("c",), (12, 60), (1.2, 6.0), 0.0, 24, True, present=4))
+    'step 12 to the end: c dead'
+    """
+    first, last = found.steps
+    ends = None if found.to_the_end else last
+    return f"{when(first, ends)}: {fault(found.kind, found.layers, found.value, found.present)}"
+
+
+def faults_line(found: Sequence[Fault]) -> str:
+    """Return how many faults there were, and which was the first; empty where there was none.
+
+    Examples
+    --------
+    >>> faults_line([Fault("exploding", ("a", "b"), (6, 9), (0.6, 0.9), 2.471e5, 9, present=2)])
+    '1 fault, at step 6: all layers exploding (total norm 2.5e5)'
+    """
+    if not found:
+        return ""
+    first = found[0]
+    text = f"at step {first.steps[0]}: "
+    text += fault(first.kind, first.layers, first.value, first.present)
+    if len(found) == 1:
+        return f"1 fault, {text}"
+    return f"{count(len(found), 'fault')}. First, {text}"
 
 
 def describe_now(
     log: RunLog, now: float | None = None, limits: Faults | None = None
 ) -> Iterator[str]:
-    """Tell where a run stands: its last step, each layer's norm, and what is wrong with it.
+    """Say where a run stands: its last step, each layer's norm, and what is wrong with it.
 
     Parameters
     ----------
     log : RunLog
         A run that goes on, or one that is over.
     now : float, optional
-        Seconds since the epoch, to tell how long ago the log was written; by default the clock.
+        Seconds since the epoch, from which the log's age is counted; by default the clock.
     limits : Faults, optional
         As of `describe`.
 
@@ -162,14 +144,13 @@ def describe_now(
         One line each, with no markup, that makes sense on its own.
     """
     age = max(0.0, (time.time() if now is None else now) - log.path.stat().st_mtime)
-    watch = Watch(log.layers, limits or Faults())
+    faults = FaultLog(log.layers, limits or Faults())
     last: Frame | None = None
     recent: deque[np.ndarray] = deque(maxlen=RECENT)
     losses: list[float] = []
-    found: list[Finding] = []
     end: End | None = None
     for item in log.items():
-        found += watch.add(item)
+        faults.add(item)
         end = item if isinstance(item, End) else None
         if isinstance(item, Frame):
             if last is not None:
@@ -181,28 +162,28 @@ def describe_now(
         yield f"run {log.name}: no step yet"
         return
     told = end.reason if end else f"written {age:.0f} s ago"
-    yield f"run {log.name}: step {last.step} at {last.t:.3g} s, {told}"
+    yield f"run {log.name}: step {last.step} at {number(last.t, 3)} s, {told}"
+    stalled = faults.watch.overdue(last.t + age) if end is None else ()
+    wrong = faults.going_on()
+    for each in wrong:
+        what = fault(each.kind, each.layers, each.value, each.present)
+        yield f"{what}, since step {each.steps[0]}"
+    if stalled:
+        yield f"the run stalled: no step for {age:.0f} s"
+    if not wrong and not stalled:
+        yield "nothing is wrong now"
     if losses:
-        yield f"loss {losses[1]:.4g}, first {losses[0]:.4g}"
-    usual = _medians(list(recent), len(log.layers))
+        yield f"loss {number(losses[1])}, first {number(losses[0])}"
+    usual = medians(list(recent), len(log.layers))
     for info, norm, before in zip(log.layers, last.norms.tolist(), usual, strict=True):
         yield f"{info.name} {_now(norm, before)}"
-    stalled = watch.overdue(last.t + age) if end is None else ()
-    lasting = watch.lasting
-    for kind, index in lasting:
-        where = log.layers[index].name if index >= 0 else "the whole run"
-        yield f"{kind} now: {where}"
-    if stalled:
-        yield f"stalled now: no step for {age:.0f} s"
-    if not lasting and not stalled:
-        yield "nothing is wrong now"
-    if found:
-        name = log.layers[found[-1].layer].name if found[-1].layer >= 0 else ""
-        yield "last fault, " + fault_line(found[-1].kind, name, found[-1].step, found[-1].value)
+    past = faults.so_far()
+    if past:
+        yield f"last fault, {fault_line(past[-1])}"
 
 
 def _now(norm: float, before: float) -> str:
-    """Tell a layer's norm, and which way it goes from the median of the frames before."""
+    """Return a layer's norm, and which way it goes from the median of the frames before."""
     if norm == 0.0:
         return "norm exactly zero"
     if norm < 0.0:
@@ -210,51 +191,13 @@ def _now(norm: float, before: float) -> str:
     if not math.isfinite(norm):
         return f"norm {norm}"
     way = " up" if norm > before * MOVED else " down" if norm * MOVED < before else ""
-    return f"norm {norm:.4g}{way}"
-
-
-def fault_line(kind: str, layer: str, step: int, value: float) -> str:
-    """Tell one fault in one plain line.
-
-    Examples
-    --------
-    >>> fault_line("spike", "fc1", 312, 57.5)
-    'step 312: spike in fc1, 57.5'
-    """
-    if kind in ("stalled", "died"):
-        return f"step {step}: the run {kind}"
-    return f"step {step}: {kind} in {layer or 'the whole run'}, {value:.4g}"
-
-
-def _faults(log: RunLog, found: list[Finding]) -> Iterator[str]:
-    if not found:
-        yield "no faults"
-        return
-    yield f"faults: {len(found):,}" + (f", the first {FAULTS} are" if len(found) > FAULTS else "")
-    for each in found[:FAULTS]:
-        layer = log.layers[each.layer].name if each.layer >= 0 else ""
-        yield fault_line(each.kind, layer, each.step, each.value)
+    return f"norm {number(norm)}{way}"
 
 
 _CLIPPING = {
     "before": "from before clipping",
     "after": "from after clipping",
-    "none": "no clipping was seen",
-    "unknown": "clipping unknown",
+    "none": "gradients were not clipped",
+    "unknown": "",
 }
-_COVER = {"all": "all parameters", "weights": "weights alone"}
-
-
-def _medians(rows: list[np.ndarray], layers: int) -> list[float]:
-    if not rows:
-        return [math.nan] * layers
-    table = np.stack(rows)
-    medians = []
-    for column in table.T:
-        finite = column[np.isfinite(column) & (column >= 0.0)]
-        medians.append(float(np.median(finite)) if finite.size else math.nan)
-    return medians
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+_COVER = {"all": "", "weights": "weights only"}

@@ -180,7 +180,7 @@ def test_a_skipped_step_is_heard_and_told(out: Path) -> None:
     assert '"skipped": true' in (out / "run.jsonl").read_text().splitlines()[3]
     faults = [line for line in describe(gradmidi.read(out)) if line.startswith("step ")]
     assert len(faults) == 1
-    assert faults[0].startswith("step 3: skipped in the whole run, ")
+    assert faults[0].startswith("step 3: update skipped by the gradient scaler")
     gradmidi.render(gradmidi.read(out), out / "a.mid")
     texts = [m.text for m in mido.MidiFile(out / "a.mid").tracks[0] if m.type == "marker"]
     assert any("skipped" in text for text in texts)
@@ -528,4 +528,4 @@ def test_a_small_budget_leaves_steps_out_and_the_end_tells_its_share(
     assert steps[0] == 1
     # A look takes far more than a thousandth of so small a step.
     assert len(steps) < 150
-    assert re.search(r"gradmidi used \d+\.\d\d% of the training time", capsys.readouterr().err)
+    assert re.search(r"gradmidi used [\d.]+ % of the training time", capsys.readouterr().err)

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from gradmidi.cli.check import cues, layout, perform
-from gradmidi.detection.detector import KINDS
+from gradmidi.detection.kinds import KINDS
 from gradmidi.midi.rig import Rig
 from gradmidi.music.alarms import END, PATTERNS
 from gradmidi.music.events import FAULT_VOICE, Off, On, Sounding

@@ -118,8 +118,8 @@ def test_a_fault_and_a_mark_are_told_in_lines_when_they_are_heard(tmp_path, rece
     done = gradmidi("play", run, "--osc", receiver.target, "--plain")
     lines = done.stderr.splitlines()
     assert "mark: epoch 2" in lines
-    assert "fault: nan in conv2 at step 11" in lines
-    assert lines.index("mark: epoch 2") < lines.index("fault: nan in conv2 at step 11")
+    assert "fault, step 11: conv2 nan" in lines
+    assert lines.index("mark: epoch 2") < lines.index("fault, step 11: conv2 nan")
 
 
 @pytest.mark.slow

@@ -233,7 +233,7 @@ def filled(values):
         ([1, 1, 99, 1, 1, 1], None, None),  # One spike.
         ([1, 1, 3.9, 3.9, 3.9, 3.9], None, None),
         ([1, 1, 4, 4, 4, 4], 3, "a is 4 times as large"),
-        ([1, 1, 0.1, 0.1, 1, 0.1], 3, "a is 10 times as small"),
+        ([1, 1, 0.1, 0.1, 1, 0.1], 3, "a is 1/10 as large"),
         ([1, 1, 0, 0, 0, 0], 3, "a is exactly zero"),
         ([1, 1, -1, -1, -1, -1], 3, "a has no gradient"),
         ([1, 1, 1, 1, 1, math.nan], 6, "a is nan"),

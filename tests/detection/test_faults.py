@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradmidi.detection.detector import RUN, Finding, Watch
+from gradmidi.detection.detector import Watch
+from gradmidi.detection.kinds import RUN, Finding
 from gradmidi.detection.limits import Faults
 from gradmidi.log import ABSENT, End, Frame, Header, Layer, Mark, Pause
 
@@ -457,10 +458,10 @@ def test_what_is_wrong_now_holds_a_loss_that_is_up():
     ears = Watch(layers(2), Faults())
     for item in frames(noise(100, 2), loss=1.0) + frames(noise(10, 2), first=101, t=10.0, loss=9.0):
         ears.add(item)
-    assert ears.lasting == (("exploding", RUN),)
+    assert ears.wrong_now == (("exploding", RUN),)
     for item in frames(noise(10, 2), first=111, t=11.0, loss=1.0):
         ears.add(item)
-    assert ears.lasting == ()
+    assert ears.wrong_now == ()
 
 
 def test_norms_that_rise_as_the_loss_falls_may_rise_further():

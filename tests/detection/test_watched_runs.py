@@ -19,7 +19,8 @@ pytest.importorskip("torch")
 from families import DEEP, FAMILIES, HELD_OUT, TUNED
 from seeded import FIRST_HELD_OUT, Made, make
 
-from gradmidi.detection.detector import Finding, Watch
+from gradmidi.detection.detector import Watch
+from gradmidi.detection.kinds import Finding
 from gradmidi.detection.limits import Faults
 
 FIND = 0.95

@@ -101,7 +101,7 @@ def test_it_waits_for_the_files_and_names_them(tmp_path):
 
 def test_it_tells_what_was_wrong_and_leaves_it_in_words_beside_the_log(tmp_path, capsys):
     for name, rows, last in (
-        ("a", [[1.0, 2.0]] * 4 + [[float("nan"), 2.0]], "faults: 1; the first: step 5: nan in fc1"),
+        ("a", [[1.0, 2.0]] * 4 + [[float("nan"), 2.0]], "1 fault, at step 5: fc1 nan"),
         ("b", [[1.0, 2.0]] * 5, None),
     ):
         with gradmidi.record(tmp_path / name, layers=["fc1", "fc2"]) as ears:
@@ -110,7 +110,8 @@ def test_it_tells_what_was_wrong_and_leaves_it_in_words_beside_the_log(tmp_path,
         told = capsys.readouterr().err.splitlines()
         assert told[-1].startswith(f"gradmidi: {last}" if last else "gradmidi: wrote ")
         words = (tmp_path / name / "run.txt").read_text(encoding="utf-8").splitlines()
-        assert words[-1] == ("step 5: nan in fc1, nan" if last else "no faults")
+        assert words[1] == ("1 fault" if last else "no faults")
+        assert ("step 5 to the end: fc1 nan" in words) == bool(last)
 
 
 @pytest.mark.parametrize("presses", [1, 2])
@@ -223,7 +224,7 @@ def test_after_one_ctrl_c_a_slow_disk_still_gets_the_whole_log(tmp_path):
         out, err = rest(process)
         assert (process.returncode, out) == (-signal.SIGINT, "")
         assert "does not keep up" not in err
-        assert "2000 steps in" in err
+        assert "2,000 steps in" in err
         assert err.rstrip().endswith("KeyboardInterrupt")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "run.jsonl").write_bytes(held)

@@ -4,10 +4,10 @@ import random
 import numpy as np
 import pytest
 
-from gradmidi.detection.detector import KINDS, RUN, Finding
+from gradmidi.detection.kinds import KINDS, RUN, Finding
 from gradmidi.log import Layer
 from gradmidi.music.alarms import END, PATTERNS, TICK, WAITING, Alarms, Precedence
-from gradmidi.music.events import FAULT_VOICE, PPQ, Fault, Off, On
+from gradmidi.music.events import FAULT_VOICE, PPQ, Alarm, Off, On
 from gradmidi.music.pitch import pitch_to_hz
 from gradmidi.music.preset import load, names
 from gradmidi.music.voices import Voice, group
@@ -94,7 +94,7 @@ def test_the_graver_is_the_more_urgent():
 
 def test_a_finding_is_told_then_pulses_then_its_voice_twice_at_home():
     events = alarms().add(960, [finding("exploding", 2, 41, 1e4)])
-    assert events[0] == Fault(960, "exploding", "layer2", 41, 1e4)
+    assert events[0] == Alarm(960, "exploding", "layer2", 41, 1e4)
     pulses = ons(events, FAULT_VOICE)
     assert [on.pitch for on in pulses] == [76, 81, 86, 91]
     assert [on.note for on in pulses] == [41, 45, 48, 50]
@@ -118,7 +118,7 @@ def test_a_drum_says_who_on_its_own_key_at_the_pitch_of_its_home():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_note_that_begins_ends(kind):
-    events = alarms().add(0, [finding(kind, RUN if kind in KINDS[6:] else 1)])
+    events = alarms().add(0, [finding(kind, 1 if KINDS[kind].of_layers else RUN)])
     assert len(ons(events)) == sum(isinstance(e, Off) for e in events)
     assert [e.tick for e in events] == sorted(e.tick for e in events)
     sounding = {}
@@ -161,7 +161,7 @@ def test_layers_with_one_fault_share_its_pulses_and_are_named_one_after_another(
     events = alarms().add(0, [finding("dead", 4), finding("dead", 1)])
     assert len(ons(events, FAULT_VOICE)) == 2
     assert [on.voice for on in ons(events) if on.voice != FAULT_VOICE] == [4, 4, 1, 1]
-    assert sum(isinstance(e, Fault) for e in events) == 2
+    assert sum(isinstance(e, Alarm) for e in events) == 2
 
 
 # -- one after another --------------------------------------------------------------------------
@@ -190,12 +190,12 @@ def test_never_more_than_two_faults_at_once_and_every_one_is_told_in_text():
     box, events, count = alarms(), [], 0
     for tick in range(0, 240 * SECOND, 120):
         found = [
-            finding(rng.choice(KINDS), rng.randrange(-1, 6))
+            finding(rng.choice([*KINDS]), rng.randrange(-1, 6))
             for _ in range(rng.choice([0] * 9 + [3]))
         ]
         count += len(found)
         events += box.add(tick, found)
-    assert sum(isinstance(e, Fault) for e in events) == count > 400
+    assert sum(isinstance(e, Alarm) for e in events) == count > 400
     pulses = [(start, end, on.sound) for start, end, on in spans(events) if on.sound]
     assert len(pulses) > 300
     edges = sorted([(a, 1) for a, _, _ in pulses] + [(b, -1) for _, b, _ in pulses])
@@ -300,7 +300,7 @@ def test_other_notes_are_softer_while_a_fault_sounds():
 def test_without_sound_faults_are_text_alone():
     box = alarms(load("classic"))
     events = box.add(0, [finding("nan", 0), finding("died", RUN)])
-    assert [type(e) for e in events] == [Fault, Fault]
+    assert [type(e) for e in events] == [Alarm, Alarm]
     assert box.idle(0) == box.end(0) == []
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradmidi.detection.detector import Finding
+from gradmidi.detection.kinds import Finding
 from gradmidi.log import ABSENT, Layer, combine, row
 from gradmidi.music.composer import Composer
 from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Bend, Control, End, Mark, Off, On, Step

@@ -8,7 +8,7 @@ from logs import header, write_log
 
 from gradmidi.errors import PresetError, RunLogError
 from gradmidi.log import Frame, RunLog, row
-from gradmidi.music.events import FAULT_VOICE, Control, End, Fault, Mark, Off, On, Step
+from gradmidi.music.events import FAULT_VOICE, Alarm, Control, End, Mark, Off, On, Step
 from gradmidi.music.preset import load, names
 from gradmidi.music.score import Score, compose, fit, score_of
 
@@ -126,7 +126,7 @@ def wrong(count, step, layer, norm):
 def test_first_what_is_wrong_sounds_then_who(tmp_path, kind, norm):
     run = write_log(tmp_path / "a", wrong(400, 300, 1, norm))
     events = list(compose(run, length="full"))
-    told = [e for e in events if isinstance(e, Fault)]
+    told = [e for e in events if isinstance(e, Alarm)]
     assert [(e.kind, e.layer) for e in told] == [(kind, "conv2")]
     start = told[0].tick
     what = [e.tick for e in events if isinstance(e, On) and e.sound == kind]
@@ -153,7 +153,7 @@ def test_first_what_is_wrong_sounds_then_who(tmp_path, kind, norm):
 
 def test_a_healthy_run_raises_nothing(tmp_path):
     events = compose(write_log(tmp_path / "a", rows(1000)))
-    assert not [e for e in events if isinstance(e, Fault)]
+    assert not [e for e in events if isinstance(e, Alarm)]
 
 
 def test_where_every_voice_is_dead_a_faint_tick_each_bar_says_that_the_run_goes_on(tmp_path):
@@ -166,14 +166,14 @@ def test_where_every_voice_is_dead_a_faint_tick_each_bar_says_that_the_run_goes_
 
 def test_a_run_that_was_killed_ends_with_a_sound_of_its_own(tmp_path):
     events = list(compose(write_log(tmp_path / "a", rows(50), closed=False)))
-    assert [e.kind for e in events if isinstance(e, Fault)] == ["died"]
+    assert [e.kind for e in events if isinstance(e, Alarm)] == ["died"]
     assert [e for e in events if isinstance(e, On) and e.sound == "died"]
     assert not [e for e in events if isinstance(e, On) and e.sound == "end"]
 
 
 def test_classic_has_no_fault_sounds(tmp_path):
     events = list(compose(write_log(tmp_path / "a", wrong(50, 30, 1, math.nan)), "classic"))
-    assert [e.kind for e in events if isinstance(e, Fault)] == ["nan"]
+    assert [e.kind for e in events if isinstance(e, Alarm)] == ["nan"]
     assert not [e for e in events if isinstance(e, On) and e.voice == FAULT_VOICE]
 
 

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 
-from gradmidi.detection.detector import Finding
+from gradmidi.detection.kinds import Finding
 from gradmidi.log import ABSENT, Frame, row
 from gradmidi.music.slots import StepSlots, WallSlots
 

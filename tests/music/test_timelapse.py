@@ -10,14 +10,15 @@ import pytest
 import soundfile
 from logs import write_log
 
+import gradmidi
 from gradmidi._render import render
 from gradmidi.log import RunLog
 from gradmidi.music.score import compose
-from gradmidi.text.describe import describe
 
 SECONDS = 8.0
 PEAK = """
 import resource, sys
+import gradmidi
 from gradmidi._render import render
 render(sys.argv[1], sys.argv[1] + ".mid", sys.argv[1] + ".wav", length=8.0)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
@@ -43,8 +44,8 @@ def test_no_spike_and_no_fault_is_lost(tmp_path):
     assert soundfile.info(tmp_path / "run.wav").duration == pytest.approx(SECONDS, abs=0.25)
     markers = [m.text for m in mido.MidiFile(tmp_path / "run.mid").tracks[0] if m.type == "marker"]
     assert markers.count("epoch 2") == 1
-    told = [line for line in describe(RunLog(run)) if line.startswith("step ")]
-    found = {(line.split()[2], int(line.split()[1].rstrip(":"))) for line in told}
+    told = gradmidi.faults(run)
+    found = {(fault.kind, fault.found) for fault in told}
     assert {("spike", step + 1) for step in spikes} <= found
     assert {("nan", 3101), ("inf", 3701)} <= found
     faults = [text for text in markers if text != "epoch 2"]

@@ -1,4 +1,4 @@
-from gradmidi.music.events import FAULT_VOICE, Fault, Off, On
+from gradmidi.music.events import FAULT_VOICE, Alarm, Off, On
 from gradmidi.player.mixer import Mixer
 
 
@@ -7,7 +7,7 @@ def on(tick, voice, note=60, velocity=80):
 
 
 def test_everything_passes_where_nothing_is_set():
-    events = [on(0, 0), Fault(0, "nan", "fc1", 3, float("nan")), Off(9, 0, 60)]
+    events = [on(0, 0), Alarm(0, "nan", "fc1", 3, float("nan")), Off(9, 0, 60)]
     assert Mixer().take(events) == events
 
 

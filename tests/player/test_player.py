@@ -16,7 +16,7 @@ from gradmidi.live.feed import READY_SECONDS
 from gradmidi.live.session import Session
 from gradmidi.log import End, Frame, Header, Layer, encode, row
 from gradmidi.midi.rig import Rig
-from gradmidi.music.events import FAULT_VOICE, Fault, Off, On, Sounding, Step
+from gradmidi.music.events import FAULT_VOICE, Alarm, Off, On, Sounding, Step
 from gradmidi.music.preset import load
 from gradmidi.player.midiclock import BEATS_A_BAR
 from gradmidi.player.player import END_SECONDS, STALE_SECONDS, Lateness, Player
@@ -121,7 +121,7 @@ def test_the_end_of_the_lines_without_an_end_is_told_and_bounded():
     script = [(0.0, HEADER), *frames([0.1, 0.2, 0.3]), (1.0, None)]
     stage = Stage(session(HOLD), script)
     outputs = stage.run()
-    assert [event.kind for _, event in outputs.of(Fault)] == ["died"]
+    assert [event.kind for _, event in outputs.of(Alarm)] == ["died"]
     assert not outputs.hanging
     assert stage.now <= 1.0 + END_SECONDS + 0.06
 
@@ -201,7 +201,7 @@ def test_a_finished_run_is_heard_to_its_end_though_its_lines_came_at_once():
     assert 19.0 < stage.now < 22.0
     assert outputs.of(Step)[-1][1].step == 199
     assert stage.player.counts()["late"] == 0
-    assert not outputs.of(Fault)
+    assert not outputs.of(Alarm)
 
 
 def test_a_finished_run_falls_silent_when_whoever_reads_it_is_gone():

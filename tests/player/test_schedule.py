@@ -22,8 +22,8 @@ from gradmidi.log import (
     row,
 )
 from gradmidi.music.composer import SILENCE_SECONDS
+from gradmidi.music.events import Alarm, Off, On, Step
 from gradmidi.music.events import End as EndEvent
-from gradmidi.music.events import Fault, Off, On, Step
 from gradmidi.music.preset import load
 from gradmidi.music.score import Score
 from gradmidi.player.schedule import LEAD_SECONDS, MARGIN_SECONDS, Grid, Schedule
@@ -436,7 +436,7 @@ def test_a_run_that_stalls_is_told_when_it_does_live_as_in_a_file():
     items = run_of(times)
     schedule = Schedule(PRESET, HEADER)
     heard = listen(schedule, [(item, 0.001) for item in items], 70.0)
-    stalls = [(due, e) for due, e in heard if isinstance(e, Fault) and e.kind == "stalled"]
+    stalls = [(due, e) for due, e in heard if isinstance(e, Alarm) and e.kind == "stalled"]
     assert stalls[0][0] - 1003.9 == pytest.approx(10.0, abs=2 * SLOT)
     assert len(stalls) == 2  # Told again while it lasts.
     assert [event for _, event in heard] == as_a_file(items)
@@ -448,7 +448,7 @@ def test_a_pause_is_no_stall():
     items = [*frames, Pause("eval", 4.0, True), Pause("eval", 50.0, False), frame(40, 50.1)]
     schedule = Schedule(PRESET, HEADER)
     heard = listen(schedule, [(item, 0.001) for item in items], 55.0)
-    assert not any(isinstance(e, Fault) for _, e in heard)
+    assert not any(isinstance(e, Alarm) for _, e in heard)
 
 
 def test_a_run_that_breaks_off_has_died_and_one_that_ends_has_not():
@@ -461,7 +461,7 @@ def test_a_run_that_breaks_off_has_died_and_one_that_ends_has_not():
             schedule.take(End("closed", 2.0, 19), 2.0)
         schedule.close(2.001)
         heard += run_to(schedule, 2.01, 3.0)
-        kinds = [event.kind for _, event in heard if isinstance(event, Fault)]
+        kinds = [event.kind for _, event in heard if isinstance(event, Alarm)]
         assert kinds == ([] if end else ["died"])
         due = [due for due, event in heard if isinstance(event, EndEvent)]
         assert due[0] > 2.0

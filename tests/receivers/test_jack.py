@@ -292,7 +292,7 @@ def test_a_jack_server_that_dies_stops_no_sender(own_jack, tmp_path, how):
         told = [line for line in program.lines if line.startswith("gradmidi: ")]
         assert len(told) == 2
         assert "is gone: the JACK server has ended; all else goes on" in told[0]
-        assert "1 note(s) may still sound" in told[1]
+        assert "1 note may still sound" in told[1]
     finally:
         program.stop()
 

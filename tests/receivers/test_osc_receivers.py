@@ -19,7 +19,7 @@ from studio import (
 )
 
 from gradmidi.midi.rig import Rig
-from gradmidi.music.events import End, Fault, Mark, Off, On, Step
+from gradmidi.music.events import Alarm, End, Mark, Off, On, Step
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.osc import Osc
 
@@ -36,7 +36,7 @@ def play(port, slots=1, held=0.0, **options):
         sink.send([On(0, 1, 60, 80, 60.25, 2.0)])
         time.sleep(held)
         sink.send([Off(0, 1, 60)])
-    fault = Fault(0, "nan", "fc1", 31, float("nan"))
+    fault = Alarm(0, "nan", "fc1", 31, float("nan"))
     sink.send([fault, Mark(0, "époque 2"), End(0, 200, 7.25)])
     sink.close()
     return sink.counters

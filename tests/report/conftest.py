@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gradmidi.log import RunLog
-from gradmidi.music.events import Event, Fault, Step
+from gradmidi.music.events import Alarm, Event, Step
 from gradmidi.music.preset import load
 from gradmidi.music.score import score_of
 from gradmidi.report.report import Report
@@ -51,7 +51,7 @@ def write_page(tmp_path: Path) -> Callable[..., Path]:
                     slot += 1
                     for at, kind, layer in faults:
                         if at == slot:
-                            yield Fault(event.tick, kind, layer, event.step, float("nan"))
+                            yield Alarm(event.tick, kind, layer, event.step, float("nan"))
 
         for item in log.items():
             report.send(list(told(score.feed(item))))

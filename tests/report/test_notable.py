@@ -43,9 +43,9 @@ def test_a_tower_is_told_where_it_stands_by_the_highest():
 
 def test_a_ratio_is_written_as_it_is_read():
     assert told([[0.01, 123456789.0]]) == [
-        (1, "fc0 is largest at step 2: 1.23e+08, 12,300,000,000 times its first")
+        (1, "fc0 is largest at step 2: 1.2e8, 1.2e10 times its first")
     ]
-    assert told([[1e-20, 1e20]])[0][1].endswith("1e+20, 1e+40 times its first")
+    assert told([[1e-20, 1e20]])[0][1].endswith("1e20, 1e40 times its first")
 
 
 def test_a_first_norm_that_is_no_number_is_passed_over():

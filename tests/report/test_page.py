@@ -157,7 +157,7 @@ def test_where_it_broke_is_told_with_a_link(tmp_path):
     page = page_of(tmp_path, rows)
     links = [a for a in page.named("a") if (a.get("data-says") or "").startswith("conv1 is ")]
     assert [(a["data-says"], float(a["data-at"])) for a in links] == [
-        ("conv1 is largest at step 31: 1e+05, 100,000 times its first", pytest.approx(30 * 0.125)),
+        ("conv1 is largest at step 31: 1e5, 100,000 times its first", pytest.approx(30 * 0.125)),
         ("conv1 is exactly zero from step 32 to the end", pytest.approx(31 * 0.125)),
     ]
     assert links[0]["href"] == "#t=1.75"
@@ -193,7 +193,7 @@ def test_a_run_that_is_all_nan(tmp_path):
     (run_data,) = page.data["played"]
     assert set(np.frombuffer(base64.b64decode(run_data["heard"]), "<u2")) == {65535}
     assert run_data["loss"] is None
-    assert "fc1: nan at 30 steps" in page.text
+    assert "all layers: nan at 30 steps, first at step 1" in page.text
 
 
 def test_a_name_of_300_characters(tmp_path):

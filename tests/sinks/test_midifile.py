@@ -25,11 +25,11 @@ from gradmidi.music.events import (
     BRIGHTNESS,
     FAULT_VOICE,
     PPQ,
+    Alarm,
     Bend,
     Control,
     End,
     Event,
-    Fault,
     Mark,
     Off,
     On,
@@ -277,9 +277,9 @@ def test_rest_longer_than_a_delta_holds(tmp_path: Path) -> None:
 def test_conductor_has_name_tempo_and_a_marker_for_marks_and_faults(tmp_path: Path) -> None:
     events: list[Event] = [
         Mark(0, "epoch 1"),
-        Fault(100, "nan", "fc1", 312, float("nan")),
-        Fault(200, "exploding", "conv1", 400, 123456.789),
-        Fault(300, "died", "", 401, 0.0),
+        Alarm(100, "nan", "fc1", 312, float("nan")),
+        Alarm(200, "exploding", "conv1", 400, 123456.789),
+        Alarm(300, "died", "", 401, 0.0),
     ]
     write(tmp_path / "a.mid", events, preset=CLASSIC, title="Épôque\n層")
     conductor = mido.MidiFile(tmp_path / "a.mid").tracks[0]
@@ -619,7 +619,7 @@ def piece(tmp_path: Path) -> Path:
                 *note(tick, tick + 108, voice, 48 + 12 * voice + step % 5),
             ]
     events += note(600, 700, FAULT_VOICE, 76)
-    events += [Fault(600, "nan", "fc1", 5, float("nan")), End(32 * 120, 32, 1.0)]
+    events += [Alarm(600, "nan", "fc1", 5, float("nan")), End(32 * 120, 32, 1.0)]
     path = tmp_path / "piece.mid"
     write(path, in_order(events), named("conv1", "conv2", "fc1"), CLASSIC)
     return path

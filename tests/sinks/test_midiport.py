@@ -193,7 +193,7 @@ def test_what_the_port_refuses_is_counted_told_once_and_not_raised(said):
     desk.sink.close()
     assert len(said) == 2
     # Not the third: that one was refused at its start.
-    assert "2 note(s) may still sound; once the port is back, run: gradmidi panic" in said[1]
+    assert "2 notes may still sound; once the port is back, run: gradmidi panic" in said[1]
 
 
 def test_a_note_whose_end_was_refused_is_ended_once_the_port_takes_it(said):

@@ -12,16 +12,16 @@ from pythonosc.osc_bundle import OscBundle
 from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from gradmidi.detection.detector import KINDS
+from gradmidi.detection.kinds import KINDS
 from gradmidi.errors import PortError
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import (
     BRIGHTNESS,
     FAULT_VOICE,
+    Alarm,
     Bend,
     Control,
     End,
-    Fault,
     Mark,
     Off,
     On,
@@ -168,9 +168,9 @@ def test_each_of_two_notes_on_a_key_has_its_end(desk):
 
 def test_a_fault_a_mark_and_the_end_are_told(desk):
     assert desk.play(
-        Fault(0, "spike", "fc1", 30, 8.5),
-        Fault(0, "nan", "fc1", 31, math.nan),
-        Fault(0, "stalled", "", 32, math.inf),
+        Alarm(0, "spike", "fc1", 30, 8.5),
+        Alarm(0, "nan", "fc1", 31, math.nan),
+        Alarm(0, "stalled", "", 32, math.inf),
         Mark(0, "époque 2"),
         Mark(0, "gradmidi {}", 0),
         End(0, 40, 4.5),
@@ -204,7 +204,7 @@ def test_what_is_for_midi_alone_is_passed_over(desk):
 def test_every_byte_is_as_another_author_encodes_it(step, seconds, norms, layer):
     sent = [
         *step_messages(Step(0, step, seconds, tuple(norms), ())),
-        fault_message(Fault(0, "spike", layer, step, seconds)),
+        fault_message(Alarm(0, "spike", layer, step, seconds)),
     ]
     assert sent == [
         built("/gradmidi/step", "if", step, seconds),
@@ -230,7 +230,7 @@ def test_numbers_are_kept_within_what_their_tags_hold(desk):
 def test_every_datagram_fits_a_frame_however_many_voices_and_however_long_the_names(ear):
     voices = [Voice(i, "x" * 5000, (i,)) for i in range(400)]
     desk = Desk(ear, voices=voices[:3], run="r" * 5000)
-    desk.play(Mark(0, "m" * 5000), Fault(0, "spike", "f" * 5000, 1, 1.0))
+    desk.play(Mark(0, "m" * 5000), Alarm(0, "spike", "f" * 5000, 1, 1.0))
     *_, norms, level = desk.play(Step(0, 1, 0.0, (1.0,) * 400, (1.0,) * 400))
     assert len(norms) == len(level) == 2 + 256
     desk.sink.close()
@@ -297,7 +297,7 @@ def test_the_manual_has_a_row_for_every_address_with_an_example_that_is_really_s
     sent += desk.play(
         Step(0, 120, 4.5, (0.5, 2.0), (0.25, 0.75), 2.25),
         On(0, 1, 60, 80, 60.25, 2.0),
-        Fault(0, "spike", "fc1", 121, 8.5),
+        Alarm(0, "spike", "fc1", 121, 8.5),
         Mark(0, "epoch 2"),
         End(0, 200, 7.25),
     )

@@ -1,10 +1,17 @@
+import json
 import math
+import re
 
+import numpy as np
+import pytest
 from logs import write_log
 from typer.testing import CliRunner
 
+import gradmidi
 from gradmidi._render import render
 from gradmidi.cli.app import app
+from gradmidi.detection.detector import Watch
+from gradmidi.detection.limits import Faults
 from gradmidi.log import RunLog
 from gradmidi.music.preset import load
 from gradmidi.text.describe import describe, describe_now
@@ -18,13 +25,13 @@ def test_a_run_is_told_in_numbers(tmp_path):
     rows = [[0.5, 1.0, 2.0, 4.0], [0.7, 1.0, 9.0, 4.0], [0.6, 1.0, 3.0, 2.0]]
     assert told(write_log(tmp_path / "a", rows)) == [
         "run a: Net, 4 layers, 3 steps in 0.25 s, closed",
-        "norms cover all parameters, no clipping was seen",
-        "loss: first 2, last 0.6667",
-        "conv1, 10 numbers: first 0.5, median 0.6, last 0.6, largest 0.7 at step 2",
-        "conv2, 20 numbers: first 1, median 1, last 1, largest 1 at step 1",
-        "fc1, 30 numbers: first 2, median 3, last 3, largest 9 at step 2",
-        "fc2, 40 numbers: first 4, median 4, last 2, largest 4 at step 1",
         "no faults",
+        "norms: gradients were not clipped",
+        "loss: first 2, last 0.6667",
+        "conv1 (10 parameters): first 0.5, median 0.6, last 0.6, largest 0.7 at step 2",
+        "conv2 (20 parameters): first 1, median 1, last 1, largest 1 at step 1",
+        "fc1 (30 parameters): first 2, median 3, last 3, largest 9 at step 2",
+        "fc2 (40 parameters): first 4, median 4, last 2, largest 4 at step 1",
     ]
 
 
@@ -34,10 +41,10 @@ def test_what_is_wrong_is_what_the_preset_says(tmp_path):
     run = write_log(tmp_path / "a", rows)
     calm = tmp_path / "calm.toml"
     calm.write_text('title = "calm"\n[faults]\nspike = 1000.0\n')
-    assert told(run)[-2:] == ["faults: 1", "step 41: spike in conv2, 50"]
-    assert list(describe(RunLog(run), load(calm).faults))[-1] == "no faults"
+    assert told(run)[1:3] == ["1 fault", "step 41: spike in conv2 (norm 50)"]
+    assert list(describe(RunLog(run), load(calm).faults))[1] == "no faults"
     asked = CliRunner().invoke(app, ["describe", str(run), "--preset", str(calm)])
-    assert asked.stdout.splitlines()[-1] == "no faults"
+    assert asked.stdout.splitlines()[1] == "no faults"
     # What a page or a text says in words is what its picture and its sound are made by.
     for name, line in (("pentatonic", "spike in conv2"), (calm, "no faults")):
         render(run, tmp_path / "a.txt", tmp_path / "a.html", preset=name)
@@ -55,14 +62,13 @@ def test_what_was_wrong_is_told_by_layer_and_step(tmp_path):
         [1.0, 0.0, None, 1.0],
     ]
     lines = told(write_log(tmp_path / "a", rows, loss=False))
-    assert "fc1, 30 numbers: no finite norm" in lines
+    assert lines[1:4] == ["2 faults", "steps 2 to 3: conv1 nan", "step 3: fc2 inf"]
+    assert "fc1 (30 parameters): no finite norm" in lines
     assert "conv1: nan at 2 steps, first at step 2" in lines
-    assert "conv2: dead, exactly zero from step 2 to the end" in lines
+    assert "conv2: exactly zero from step 2 to the end" in lines
     assert "fc2: inf at 1 step, first at step 3" in lines
     assert "fc2: exactly zero at 1 step" in lines
     assert "fc1: no gradient at 5 steps" in lines
-    assert "step 2: nan in conv1, nan" in lines
-    assert "step 3: inf in fc2, inf" in lines
 
 
 def test_a_run_that_was_killed_and_lines_that_cannot_be_read_are_told(tmp_path):
@@ -71,14 +77,14 @@ def test_a_run_that_was_killed_and_lines_that_cannot_be_read_are_told(tmp_path):
         file.write(b'{"step": 4, "t": 0.4, "norms": [1, 2]}\n{"step": 5, "t": 0.')
     lines = told(run)
     assert lines[0].endswith("3 steps in 0.25 s, not closed: still running, or killed")
-    assert lines[-2:] == ["faults: 1", "step 3: the run died"]
-    assert "left out as unreadable: 2 lines, the first is line 5" in lines
+    assert lines[1:3] == ["1 fault", "step 3: the run died"]
+    assert "2 lines could not be read, the first is line 5" in lines
 
 
 def test_a_run_without_steps_is_told(tmp_path):
     lines = told(write_log(tmp_path / "a", []))
     assert lines[0].startswith("run a: Net, 4 layers, 0 steps")
-    assert "conv1, 10 numbers: no finite norm" in lines
+    assert "conv1 (10 parameters): no finite norm" in lines
 
 
 # -- where a run stands ---------------------------------------------------------------------------
@@ -94,12 +100,12 @@ def test_where_a_run_stands_is_told_in_numbers_and_which_way_each_goes(tmp_path)
     run = write_log(tmp_path / "a", rows, closed=False)
     assert now(run) == [
         "run a: step 21 at 2.05 s, written 2 s ago",
+        "nothing is wrong now",
         "loss 0.09524, first 2",
         "conv1 norm 1.1",
         "conv2 norm 3 up",
         "fc1 norm 0.2 down",
         "fc2 no gradient",
-        "nothing is wrong now",
     ]
 
 
@@ -107,17 +113,19 @@ def test_what_is_wrong_now_is_told_and_what_is_over_is_not(tmp_path):
     rows = [[1.0] * 4] * 20 + [[math.nan, 1.0, 1.0, 1.0]] + [[1.0] * 4] * 20
     lines = now(write_log(tmp_path / "a", [*rows, *[[1.0, 0.0, 1.0, 1.0]] * 20], closed=False))
     assert "conv2 norm exactly zero" in lines
-    assert lines[-2:] == ["dead now: conv2", "last fault, step 53: dead in conv2, 0"]
+    assert lines[1] == "conv2 dead, since step 42"
+    assert lines[-1] == "last fault, step 42 to the end: conv2 dead"
     lines = now(write_log(tmp_path / "b", rows, closed=False))
-    assert lines[-2:] == ["nothing is wrong now", "last fault, step 21: nan in conv1, nan"]
+    assert lines[1] == "nothing is wrong now"
+    assert lines[-1] == "last fault, step 21: conv1 nan"
 
 
 def test_a_run_that_has_stopped_coming_is_stalled_unless_it_was_closed(tmp_path):
     rows = [[1.0] * 4] * 20
-    assert now(write_log(tmp_path / "a", rows, closed=False), 60.0)[-1] == (
-        "stalled now: no step for 60 s"
+    assert now(write_log(tmp_path / "a", rows, closed=False), 60.0)[1] == (
+        "the run stalled: no step for 60 s"
     )
-    assert now(write_log(tmp_path / "b", rows), 60.0)[-1] == "nothing is wrong now"
+    assert now(write_log(tmp_path / "b", rows), 60.0)[1] == "nothing is wrong now"
 
 
 def test_before_the_first_step_there_is_nothing_to_tell(tmp_path):
@@ -129,3 +137,105 @@ def test_now_is_a_flag_of_the_command(tmp_path):
     result = CliRunner().invoke(app, ["describe", str(run), "--now"])
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0] == "run a: step 3 at 0.25 s, closed"
+
+
+# -- the faults of a run ------------------------------------------------------------------------
+
+
+def test_a_lasting_fault_is_one_line_from_its_first_step_to_its_last(tmp_path):
+    rows = [[1.0, 2.0, 3.0, 4.0]] * 400
+    for step in range(100, 250):
+        rows[step] = [0.0, 0.0, 0.0, 4.0]
+    for step in range(350, 400):
+        rows[step] = [math.nan] * 4
+    run = gradmidi.read(write_log(tmp_path / "a", rows))
+    assert str(run).splitlines()[1:4] == [
+        "2 faults",
+        "steps 101 to 250: conv1, conv2 and fc1 dead (3 of 4 layers)",
+        "step 351 to the end: all layers nan",
+    ]
+    dead, nan = run.faults()
+    assert (dead.kind, dead.layers) == ("dead", ("conv1", "conv2", "fc1"))
+    assert (dead.steps, dead.found, dead.to_the_end, dead.value) == ((101, 250), 112, False, 0.0)
+    times = [frame.t for frame in run.frames()]
+    assert dead.seconds == (times[100], times[249])
+    assert (nan.steps, nan.to_the_end) == ((351, 400), True)
+    assert math.isnan(nan.value)
+
+
+def test_a_fault_of_many_layers_names_three_their_count_and_what_their_names_share(tmp_path):
+    names = [
+        f"blocks.{i // 6}.{name}" for i, name in enumerate(["q", "k", "v", "o", "up", "down"] * 4)
+    ]
+    rows = [[1.0] * 24 for _ in range(100)]
+    for row in rows[40:]:
+        row[6:12] = [0.0] * 6
+    lines = told(write_log(tmp_path / "a", rows, names=names))
+    assert lines[1:3] == [
+        "1 fault",
+        "step 41 to the end: blocks.1.q, blocks.1.k, blocks.1.v and 3 more dead "
+        "(6 of 24 layers, blocks.1.*)",
+    ]
+
+
+def test_a_loss_that_explodes_is_not_told_of_the_layers(tmp_path):
+    run = write_log(tmp_path / "a", [[1.0, 2.0, 3.0, 4.0]] * 200)
+    text = run.joinpath("run.jsonl").read_text().splitlines()
+    for at, line in enumerate(text):
+        fields = json.loads(line)
+        if "step" in fields:
+            fields["loss"] = 2.0 if fields["step"] <= 100 else 9.0
+            text[at] = json.dumps(fields)
+    run.joinpath("run.jsonl").write_text("\n".join(text) + "\n")
+    lines = told(run)
+    assert lines[1] == "1 fault"
+    assert re.fullmatch(r"steps? 10\d to the end: the loss exploding \(9\)", lines[2])
+    assert gradmidi.faults(run)[0].layers == ()
+
+
+def test_equal_lines_of_layers_are_one(tmp_path):
+    lines = told(write_log(tmp_path / "a", [[1.0] * 4] * 3 + [[math.nan] * 4] * 2))
+    assert [line for line in lines if "nan at" in line] == [
+        "all layers: nan at 2 steps, first at step 4"
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_report_of_a_fault_is_within_one_of_its_entries(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    norms = np.exp(rng.normal(0.0, 0.3, (500, 4)))
+    for _ in range(6):
+        begin, layer = int(rng.integers(0, 480)), int(rng.integers(0, 4))
+        length = int(rng.choice([1, 5, 30, 200]))
+        norms[begin : begin + length, layer:] = rng.choice([0.0, math.nan, math.inf, 1e5])
+    run = gradmidi.read(write_log(tmp_path / "a", norms.tolist()))
+    watch = Watch(run.layers, Faults())
+    entries = run.faults()
+    for item in run.items():
+        for finding in watch.add(item):
+            known = [
+                entry
+                for entry in entries
+                if entry.kind == finding.kind and entry.steps[0] <= finding.step
+            ]
+            assert known, finding
+            names = {run.layers[layer].name for layer in finding.layers}
+            assert names <= {name for entry in known for name in entry.layers}, finding
+    assert all(entry.steps[0] <= entry.found for entry in entries)
+
+
+def test_json_holds_what_the_text_says(tmp_path):
+    rows = [[1.0] * 4] * 20 + [[math.nan, 1.0, 1.0, None]] * 3
+    run = write_log(tmp_path / "a", rows)
+    asked = CliRunner().invoke(app, ["describe", str(run), "--json"])
+    summary = json.loads(asked.stdout)
+    assert asked.stdout.count("\n") == 1
+    assert asked.stdout == gradmidi.read(run).to_json() + "\n"
+    assert (summary["steps"], summary["ending"], summary["unreadable"]) == (23, "closed", 0)
+    (fault,) = summary["faults"]
+    assert (fault["kind"], fault["layers"], fault["steps"]) == ("nan", ["conv1"], [21, 23])
+    assert (fault["value"], fault["to_the_end"]) == ("nan", True)
+    assert summary["layers"][3]["absent"] == 3
+    assert summary["layers"][0]["largest"] == 1.0
+    refused = CliRunner().invoke(app, ["describe", str(run), "--json", "--now"])
+    assert refused.exit_code == 2

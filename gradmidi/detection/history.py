@@ -1,0 +1,262 @@
+"""The faults of a whole run: each kind in which layers, from which step to which."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradmidi.detection.detector import Watch
+from gradmidi.detection.kinds import KINDS, Finding
+from gradmidi.detection.limits import Faults
+from gradmidi.log import ABSENT, Frame, Item, Layer
+
+__all__ = ["Fault", "FaultLog"]
+
+TOGETHER = 8
+"""Layers that get the same kind of fault within this many steps have it together."""
+
+REMEMBERED = 256
+"""Steps whose times are kept, to say when a fault began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of a run, from the step it began at to the last one that had it.
+
+    Parameters
+    ----------
+    kind : str
+        ``nan``, ``inf``, ``exploding``, ``dead``, ``vanishing``, ``spike``, ``skipped``,
+        ``stalled`` or ``died``.
+    layers : tuple of str
+        The layers that have it, from input to output; none where it is the run's own, and for
+        ``exploding`` where it is the loss.
+    steps : tuple of (int, int)
+        The step at which it began, and the last one that had it.
+    seconds : tuple of (float, float)
+        When these steps were, in seconds since the start of the run.
+    value : float
+        The norm over these layers when the fault was found, may be nan or inf; the loss; of a
+        stalled run the seconds without a step.
+    found : int
+        The step at which it was found: a lasting fault must last before it is one.
+    to_the_end : bool
+        Whether it lasted until the log ends.
+    present : int
+        How many layers had a gradient then.
+
+    Examples
+    --------
+    >>> fault = Fault("dead", ("fc1",), (12, 60), (1.2, 6.0), 0.0, found=24, present=4)
+    >>> fault.layers, fault.steps
+    (('fc1',), (12, 60))
+    """
+
+    kind: str
+    layers: tuple[str, ...]
+    steps: tuple[int, int]
+    seconds: tuple[float, float]
+    value: float
+    found: int
+    to_the_end: bool = False
+    present: int = 0
+
+
+class _Open:
+    """A fault that goes on, or has just ended."""
+
+    def __init__(self, kind: str, step: int, seconds: float, found: int) -> None:
+        self.kind = kind
+        self.layers: set[int] = set()
+        self.active: set[int] = set()
+        self.first, self.begun = step, seconds
+        self.last, self.ended = found, seconds
+        self.found = found
+        self.value = math.nan
+        self.present = 0
+        # The frames, counted from the first, in which it was found and in which a layer's ended.
+        self.at = self.over = 0
+
+
+class FaultLog:
+    """Joins what a `Watch` finds, item by item, to faults with a first and a last step.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        The run's layers.
+    limits : Faults
+        A preset's ``[faults]``.
+    """
+
+    def __init__(self, layers: Sequence[Layer], limits: Faults) -> None:
+        self.watch = Watch(layers, limits)
+        self._names = [layer.name for layer in layers]
+        self._cooldown = limits.cooldown
+        self._faults: list[_Open] = []
+        self._active = {kind: np.zeros(len(layers), np.bool_) for kind in self.watch.lasting}
+        self._diverging: _Open | None = None
+        self._times: deque[tuple[int, float]] = deque(maxlen=REMEMBERED)
+        self._following = False
+        self._frames = self._judged = 0
+
+    def add(self, item: Item) -> tuple[Finding, ...]:
+        """Take the log's next item; return what was found in it."""
+        findings = self.watch.add(item)
+        if isinstance(item, Frame):
+            self._times.append((item.step, item.t))
+            self._frames += 1
+            if not item.extra.get("skipped"):
+                self._judged = item.step
+            if self._following or self.watch.has_lasting:
+                self._following = self.watch.has_lasting
+                self._follow(item)
+        for finding in findings:
+            self._note(finding, item if isinstance(item, Frame) else None)
+        return findings
+
+    def finish(self) -> tuple[Fault, ...]:
+        """Take the end of the log; return all faults, in the order in which they began."""
+        for finding in self.watch.finish():
+            self._note(finding, None)
+        return self.so_far()
+
+    def so_far(self) -> tuple[Fault, ...]:
+        """Return all faults up to the last item, in the order in which they began."""
+        made = [self._made(each, each.layers) for each in self._faults]
+        return tuple(sorted(made, key=lambda fault: (fault.seconds[0], -KINDS[fault.kind].gravity)))
+
+    def going_on(self) -> tuple[Fault, ...]:
+        """Return the faults that go on as of the last item, the gravest first."""
+        made = [self._made(each, self._still(each)) for each in self._faults if self._goes_on(each)]
+        return tuple(sorted(made, key=lambda fault: -KINDS[fault.kind].gravity))
+
+    def _still(self, each: _Open) -> set[int]:
+        """Return the layers that have a fault in the last frame: none of what may be over."""
+        if not each.active:
+            return set()
+        until = self.watch.lasting[each.kind].until
+        return {layer for layer in each.active if until[layer] >= self._judged}
+
+    def _goes_on(self, each: _Open) -> bool:
+        return each is self._diverging or bool(self._still(each))
+
+    def _note(self, finding: Finding, frame: Frame | None) -> None:
+        """Note a fault of one moment, and one of the run itself."""
+        kind = KINDS[finding.kind]
+        if kind.lasting:
+            return
+        if not kind.of_layers and self._faults:
+            before = self._faults[-1]
+            if before.kind == kind.name == "stalled" and before.first == finding.step:
+                before.value = finding.value
+                return
+        new = _Open(kind.name, finding.step, self._time(finding.step), finding.step)
+        new.value = finding.value
+        if kind.of_layers:
+            assert frame is not None
+            new.layers = set(finding.layers)
+            # Reported once for each row of neighbours, or of the run and a layer besides.
+            for each in self._recent():
+                if (each.kind, each.found) == (kind.name, finding.step):
+                    each.layers |= new.layers
+                    self._measure(each, frame)
+                    return
+            self._measure(new, frame)
+        self._faults.append(new)
+
+    def _recent(self) -> list[_Open]:
+        return self._faults[-len(self._names) - len(KINDS) :]
+
+    def _follow(self, frame: Frame) -> None:
+        for kind, state in self.watch.lasting.items():
+            before = self._active[kind]
+            if not state.on and not before.any():
+                continue
+            for layer in np.flatnonzero(before & ~state.active).tolist():
+                self._end(kind, layer, int(state.until[layer]))
+            new = np.flatnonzero(state.active & ~before)
+            if new.size:
+                self._begin(kind, new.tolist(), int(state.since[new].min()), frame)
+            self._active[kind] = state.active.copy()
+        self._follow_loss(frame)
+
+    def _begin(self, kind: str, layers: list[int], since: int, frame: Frame) -> None:
+        """Add layers to a fault that others have just got, or that they had; or begin one."""
+        joined = None
+        for each in reversed(self._recent()):
+            if each.kind != kind or not each.layers:
+                continue
+            together = each.active and self._frames - each.at <= TOGETHER
+            again = each.layers.issuperset(layers) and self._frames - each.over <= self._cooldown
+            if together or again:
+                joined = each
+                break
+        if joined is None:
+            joined = _Open(kind, since, self._time(since), frame.step)
+            joined.at = self._frames
+            self._faults.append(joined)
+        elif since < joined.first:
+            joined.first, joined.begun = since, self._time(since)
+        grows = not joined.layers.issuperset(layers)
+        joined.layers.update(layers)
+        joined.active.update(layers)
+        if grows:
+            self._measure(joined, frame)
+
+    def _end(self, kind: str, layer: int, step: int) -> None:
+        for each in reversed(self._faults):
+            if each.kind == kind and layer in each.active:
+                each.active.discard(layer)
+                each.over = self._frames
+                if step >= each.last:
+                    each.last, each.ended = step, self._time(step)
+                return
+
+    def _follow_loss(self, frame: Frame) -> None:
+        if self._diverging is None and self.watch.diverges:
+            self._diverging = _Open("exploding", frame.step, frame.t, frame.step)
+            self._diverging.value = math.nan if frame.loss is None else frame.loss
+            self._faults.append(self._diverging)
+        elif self._diverging is not None and not self.watch.diverges:
+            self._diverging.last, self._diverging.ended = frame.step, frame.t
+            self._diverging = None
+
+    def _measure(self, fault: _Open, frame: Frame) -> None:
+        """Set the norm over a fault's layers, and how many layers had a gradient."""
+        norms = frame.norms[sorted(fault.layers)]
+        norms = norms[norms != ABSENT]
+        largest = float(norms.max(initial=0.0))
+        if 0.0 < largest < math.inf:
+            largest *= float(np.sqrt(np.square(norms / largest).sum()))
+        fault.value = largest
+        fault.present = int((frame.norms != ABSENT).sum())
+
+    def _time(self, step: int) -> float:
+        """Return when a step was; of one that is long past, when the oldest known one was."""
+        for known, seconds in reversed(self._times):
+            if known <= step:
+                return seconds
+        return self._times[0][1] if self._times else 0.0
+
+    def _made(self, each: _Open, layers: set[int]) -> Fault:
+        last, ended = each.last, each.ended
+        goes_on = self._goes_on(each)
+        if goes_on:
+            last, ended = self._times[-1]
+        elif each.active:
+            until = self.watch.lasting[each.kind].until
+            last = max(int(until[layer]) for layer in each.active)
+            ended = self._time(last)
+        return Fault(
+            each.kind,
+            tuple(self._names[layer] for layer in sorted(layers)),
+            (each.first, max(each.first, last)),
+            (each.begun, max(each.begun, ended)),
+            each.value,
+            each.found,
+            goes_on,
+            each.present,
+        )

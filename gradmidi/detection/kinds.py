@@ -1,0 +1,93 @@
+"""The kinds of faults and their properties: one table, and the record of a fault that was found.
+
+To add a kind: a row here, a rule in `gradmidi.detection.detector`, a sound in
+`gradmidi.music.alarms`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["KINDS", "LASTING", "RUN", "Finding", "Kind"]
+
+RUN = -1
+"""In place of a layer's index: the whole run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The properties of one kind of fault.
+
+    Parameters
+    ----------
+    name : str
+        One word, the same in sound, text, MIDI markers and OSC.
+    gravity : int
+        The larger, the graver: of several faults the graver is named and heard first.
+    meaning : str
+        What is wrong, in one phrase.
+    lasting : bool, default False
+        Whether it goes on over steps and is told again while it does, or is one moment.
+    of_layers : bool, default True
+        Whether layers have it, or the run itself.
+    urgent : bool, default False
+        Whether training is lost unless somebody acts: it sounds a little louder.
+    """
+
+    name: str
+    gravity: int
+    meaning: str
+    lasting: bool = False
+    of_layers: bool = True
+    urgent: bool = False
+
+
+_TABLE = (
+    Kind("nan", 90, "norms that are nan", lasting=True, urgent=True),
+    Kind("inf", 80, "norms that are infinite", lasting=True, urgent=True),
+    Kind(
+        "exploding", 70, "norms, or the loss, far above what they were", lasting=True, urgent=True
+    ),
+    Kind("dead", 60, "gradients that are exactly zero", lasting=True),
+    Kind("vanishing", 50, "norms far below what they were, or below other layers'", lasting=True),
+    Kind("spike", 40, "a norm far above all of the steps before"),
+    Kind("skipped", 30, "an update that the gradient scaler skipped", of_layers=False),
+    Kind("stalled", 20, "no step for a long time", of_layers=False),
+    Kind("died", 10, "a log without an end", of_layers=False),
+)
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind for kind in sorted(_TABLE, key=lambda kind: -kind.gravity)
+}
+"""Every kind of fault by its name, the gravest first."""
+
+LASTING = tuple(kind for kind in KINDS.values() if kind.lasting)
+"""The kinds that go on over steps, the gravest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A fault as it was found at one step.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
+    layer : int
+        Index of the layer that is named; `RUN` where it is the whole run.
+    step : int
+        The step it was found at.
+    value : float
+        The norm at that step, may be nan or inf; of the whole run the norm over all layers;
+        of a run that stalled the seconds without a step, of one that died its last second.
+    layers : tuple of int
+        The layers that `layer` stands for: a row of neighbours, or all that have the fault.
+    present : int
+        How many layers had a gradient at that step.
+    """
+
+    kind: str
+    layer: int
+    step: int
+    value: float
+    layers: tuple[int, ...] = field(default=(), repr=False, compare=False)
+    present: int = field(default=0, repr=False, compare=False)

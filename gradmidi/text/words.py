@@ -1,0 +1,240 @@
+"""Counts, numbers, times, names and faults in words: the one place where they are put into words.
+
+Nothing heavy is imported here, so that every room above may use it.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from gradmidi.detection.kinds import KINDS
+from gradmidi.music.events import Alarm
+
+__all__ = [
+    "alarm",
+    "clock",
+    "count",
+    "fault",
+    "layers_of",
+    "listed",
+    "number",
+    "share",
+    "times",
+    "when",
+    "where",
+]
+
+NAMED = 3
+"""Names that are listed one by one; of more names the first three, and how many more."""
+
+FRACTIONS = {2: "about half", 3: "about a third", 4: "about a quarter", 5: "about a fifth"}
+
+
+def count(number: int, noun: str, many: str = "") -> str:
+    """Return a count with its noun.
+
+    Examples
+    --------
+    >>> count(1, "step"), count(400_000, "parameter"), count(2, "loss", "losses")
+    ('1 step', '400,000 parameters', '2 losses')
+    """
+    return f"{number:,} {noun if number == 1 else many or noun + 's'}"
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Return a number with so many significant digits; with an exponent, one digit fewer.
+
+    Examples
+    --------
+    >>> number(0.45), number(1234.5), number(2.471e5, 3), number(1e-7), number(math.nan)
+    ('0.45', '1234', '2.5e5', '1e-7', 'nan')
+    """
+    text = f"{value:.{digits}g}"
+    if "e" not in text:
+        return text
+    mantissa, exponent = f"{value:.{digits - 2}e}".split("e")
+    if "." in mantissa:
+        mantissa = mantissa.rstrip("0").rstrip(".")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def times(ratio: float) -> str:
+    """Return a ratio above zero in words, to be followed by "as large".
+
+    Examples
+    --------
+    >>> times(5.06), times(1234.0), times(1 / 53.2), times(1 / 4.1)
+    ('5.06 times', '1,230 times', '1/53', 'about a quarter')
+    """
+    if ratio >= 1.0:
+        rounded = float(f"{ratio:.3g}")
+        if rounded >= 1e6:
+            return f"{number(ratio, 3)} times"
+        return f"{rounded:,.0f} times" if rounded >= 1000.0 else f"{rounded:g} times"
+    inverse = 1.0 / ratio if ratio > 0.0 else math.inf
+    whole = round(inverse) if inverse < 1e6 else 0
+    if whole in FRACTIONS and abs(inverse - whole) <= 0.2:
+        return FRACTIONS[whole]
+    if inverse < 10.0:
+        return f"{ratio:.2g} times"
+    return f"1/{float(f'{inverse:.3g}'):,.0f}" if whole else f"1/{number(inverse, 3)}"
+
+
+def share(part: float) -> str:
+    """Return a share of a whole in percent.
+
+    Examples
+    --------
+    >>> share(0.0227), share(0.25), share(0.0002)
+    ('2.3 %', '25 %', 'less than 0.1 %')
+    """
+    if part < 0.001:
+        return "less than 0.1 %"
+    return f"{100.0 * part:.2g} %"
+
+
+def clock(seconds: float) -> str:
+    """Return a place in a piece: seconds below a minute, else minutes and seconds.
+
+    Examples
+    --------
+    >>> clock(2.5), clock(185.0)
+    ('2.5 s', '3:05')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = math.floor(seconds + 0.05)
+    return f"{whole // 60}:{whole % 60:02d}"
+
+
+def listed(names: Sequence[str], most: int = NAMED) -> str:
+    """Return names as a list in a sentence; of many the first few, and how many more.
+
+    Examples
+    --------
+    >>> listed(["fc1"]), listed(["conv1", "conv2", "fc1"])
+    ('fc1', 'conv1, conv2 and fc1')
+    >>> listed(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    if len(names) > most + 1:
+        return f"{', '.join(names[:most])} and {len(names) - most:,} more"
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def layers_of(names: Sequence[str], present: int) -> tuple[str, str]:
+    """Return which layers these are, and beside it how many of how many.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The layers, in the model's order.
+    present : int
+        How many layers had a gradient.
+
+    Examples
+    --------
+    >>> layers_of(["fc1"], 4), layers_of(["fc1", "fc2"], 2)
+    (('fc1', ''), ('all layers', ''))
+    >>> layers_of(["conv1", "conv2", "fc1"], 4)
+    ('conv1, conv2 and fc1', '3 of 4 layers')
+    >>> layers_of([f"blocks.3.{name}" for name in ("q", "k", "v", "o", "up")], 40)
+    ('blocks.3.q, blocks.3.k, blocks.3.v and 2 more', '5 of 40 layers, blocks.3.*')
+    """
+    if len(names) == 1:
+        return names[0], ""
+    if len(names) >= present:
+        return "all layers", ""
+    beside = f"{len(names):,} of {present:,} layers"
+    common = _common(names) if len(names) > NAMED + 1 else ""
+    return listed(names), f"{beside}, {common}" if common else beside
+
+
+def alarm(event: Alarm) -> str:
+    """Return one report of a fault as a line.
+
+    Examples
+    --------
+    >>> alarm(Alarm(960, "spike", "fc1", 312, 57.5))
+    'step 312: spike in fc1 (norm 57.5)'
+    """
+    layers = event.layers or ((event.layer,) if event.layer else ())
+    return f"step {event.step}: {fault(event.kind, layers, event.value, event.present)}"
+
+
+def where(event: Alarm) -> str:
+    """Return the layers that a fault is reported of, or that it is the loss or the run.
+
+    Examples
+    --------
+    >>> where(Alarm(960, "spike", "fc1", 312, 57.5)), where(Alarm(960, "died", "", 312, 3.1))
+    ('fc1', 'the run')
+    """
+    layers = event.layers or ((event.layer,) if event.layer else ())
+    if not layers:
+        return "the loss" if KINDS[event.kind].of_layers else "the run"
+    return layers_of(layers, event.present or len(layers) + 1)[0]
+
+
+def _common(names: Iterable[str]) -> str:
+    """Return the part before a dot that all names begin with, as a pattern; or nothing."""
+    parts = [name.split(".") for name in names]
+    common = []
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        common.append(level[0])
+    return ".".join([*common, "*"]) if common else ""
+
+
+def when(first: int, last: int | None) -> str:
+    """Return the steps that something lasted; `last` is None where that is to the end.
+
+    Examples
+    --------
+    >>> when(16, 16), when(12, 40), when(12, None)
+    ('step 16', 'steps 12 to 40', 'step 12 to the end')
+    """
+    if last is None:
+        return f"step {first} to the end"
+    return f"step {first}" if last <= first else f"steps {first} to {last}"
+
+
+def fault(kind: str, layers: Sequence[str], value: float, present: int = 0) -> str:
+    """Return what is wrong, and where, without its step.
+
+    Parameters
+    ----------
+    kind : str
+        One of `gradmidi.detection.kinds.KINDS`.
+    layers : sequence of str
+        The layers that have it; none where it is the loss or the run itself.
+    value : float
+        The norm over these layers; the loss; of a stalled run the seconds without a step.
+    present : int, default 0
+        How many layers had a gradient; 0 where that is not known.
+
+    Examples
+    --------
+    >>> fault("exploding", ["conv1", "fc1"], 2.471e5, 2)
+    'all layers exploding (total norm 2.5e5)'
+    >>> fault("dead", ["conv1", "conv2", "fc1"], 0.0, 4)
+    'conv1, conv2 and fc1 dead (3 of 4 layers)'
+    >>> fault("spike", ["fc1"], 57.5, 4), fault("died", [], 12.0)
+    ('spike in fc1 (norm 57.5)', 'the run died')
+    """
+    if not layers:
+        if kind == "stalled":
+            return f"the run stalled (no step for {number(value, 3)} s)"
+        if kind == "skipped":
+            return "update skipped by the gradient scaler"
+        if KINDS[kind].of_layers:
+            return f"the loss {kind} ({number(value, 3)})"
+        return f"the run {kind}"
+    who, beside = layers_of(layers, present or len(layers) + 1)
+    total = "total norm" if len(layers) > 1 else "norm"
+    norm = f"{total} {number(value, 3)}" if 0.0 < value < math.inf else ""
+    details = ", ".join(filter(None, (beside if present else "", norm)))
+    what = f"{who} {kind}" if KINDS[kind].lasting else f"{kind} in {who}"
+    return f"{what} ({details})" if details else what

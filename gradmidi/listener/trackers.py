@@ -21,9 +21,8 @@ __all__ = ["Artifacts", "Tracker", "Upload", "tracker"]
 
 TAG = "gradmidi"
 
-
-SOUND_SECONDS = 10
-"""The longest sound that is uploaded."""
+PIECE_SECONDS = 8
+"""Length of the piece that is uploaded; its last note may last two seconds more."""
 
 RENDER_SECONDS = 120.0
 """A rendering process that takes longer is killed."""
@@ -240,7 +239,7 @@ class Upload:
 
     def _render(self, paths: list[Path]) -> None:
         line = command(self._folder, paths, self._options)
-        rendering = Rendering([*line, "--length", f"{SOUND_SECONDS}s"])
+        rendering = Rendering([*line, "--length", f"{PIECE_SECONDS}s"])
         try:
             if not rendering.wait(RENDER_SECONDS):
                 rendering.stop()
@@ -249,19 +248,3 @@ class Upload:
                 raise GradmidiError(error)
         finally:
             rendering.leave()
-        _cut(paths[0])
-
-
-def _cut(path: Path) -> None:
-    """Fade out the sound of a last note where it rings on after the piece."""
-    import numpy as np
-    import soundfile
-
-    there = soundfile.info(path)
-    most = SOUND_SECONDS * there.samplerate
-    if there.frames <= most:
-        return
-    samples, rate = soundfile.read(path, most, dtype="float32", always_2d=True)
-    fade = rate // 50
-    samples[-fade:] *= np.linspace(1.0, 0.0, fade, dtype=np.float32)[:, None]
-    soundfile.write(path, samples, rate, there.subtype)

@@ -8,14 +8,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from gradmidi.base.messages import Warnings, warn
 from gradmidi.errors import GradmidiError, PortError
 from gradmidi.live.session import Session
 from gradmidi.music.events import Event
 from gradmidi.music.voices import Voice
-from gradmidi.sinks.sink import Counters
+from gradmidi.sinks.sink import LiveSink
 
 if TYPE_CHECKING:
     from gradmidi.midi.ports import Output
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     from gradmidi.sinks.soundcard import Card
 
 __all__ = ["Outputs"]
-
-
-class _Live(Protocol):
-    """What every live sink has."""
-
-    counters: Counters
-
-    def send(self, events: Sequence[Event]) -> None: ...
-    def silence(self) -> None: ...
-    def close(self) -> None: ...
 
 
 class Outputs:
@@ -57,7 +47,7 @@ class Outputs:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._sinks: list[_Live] = []
+        self._sinks: list[LiveSink] = []
         self._addresses: dict[str, Address] = {}
         self._ports: dict[str, Output] = {}
         self._clock: Output | None = None
@@ -145,20 +135,20 @@ class Outputs:
 
     # -- the sinks of a run ---------------------------------------------------------------------
 
-    def _add(self, name: str, make: Callable[[], _Live]) -> None:
+    def _add(self, name: str, make: Callable[[], LiveSink]) -> None:
         try:
             self._sinks.append(make())
         except Exception as error:
             self._warnings.note(name, error, "all else goes on")
 
-    def _midi(self, voices: Sequence[Voice]) -> _Live:
+    def _midi(self, voices: Sequence[Voice]) -> LiveSink:
         from gradmidi.sinks.midiport import MidiPort
 
         ports: Mapping[str, Wire] = self._ports
         session = self._session
         return MidiPort(session.rig, session.preset, voices, connect=ports.__getitem__)
 
-    def _osc(self, target: str, run: str, voices: Sequence[Voice], layers: int) -> _Live:
+    def _osc(self, target: str, run: str, voices: Sequence[Voice], layers: int) -> LiveSink:
         from gradmidi.sinks.osc import Osc
 
         return Osc(
@@ -171,13 +161,13 @@ class Outputs:
             find=self._addresses.__getitem__,
         )
 
-    def _sound(self, voices: Sequence[Voice]) -> _Live:
+    def _sound(self, voices: Sequence[Voice]) -> LiveSink:
         from gradmidi.sinks.soundcard import SoundCard
 
         assert self._card is not None
         return SoundCard(self._card, self._session.preset, len(voices))
 
-    def _take(self, run: str, voices: Sequence[Voice]) -> _Live:
+    def _take(self, run: str, voices: Sequence[Voice]) -> LiveSink:
         from gradmidi.sinks.live_recording import LiveRecording
 
         session = self._session
@@ -186,7 +176,7 @@ class Outputs:
         late = session.paced or session.history
         return LiveRecording(session.take, session.preset, voices, run, from_first=late)
 
-    def _each(self, call: Callable[[_Live], None]) -> None:
+    def _each(self, call: Callable[[LiveSink], None]) -> None:
         for sink in self._sinks:
             try:
                 call(sink)

@@ -42,6 +42,7 @@ from gradmidi.music.events import (
     Mark,
     Off,
     On,
+    Sounding,
 )
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
@@ -259,7 +260,7 @@ class _Track:
         self._written = 0
         self._status = 0
         self._waiting = [(HEAD, message) for message in head]
-        self._sounding: dict[int, list[int]] = {}
+        self._sounding: Sounding[int, int] = Sounding()
 
     def message(self, status: int, first: int, second: int) -> bytes:
         """Encode a message of two data bytes on this track's channel."""
@@ -270,19 +271,16 @@ class _Track:
     def note_on(self, tick: int, note: int, velocity: int) -> None:
         """Start a note; if its key sounds already, end that note first."""
         message = self.message(NOTE_ON, note, velocity)
-        since = self._sounding.setdefault(note, [])
-        if since:
-            self._end(tick, note, since[-1])
-        since.append(tick)
+        if note in self._sounding:
+            self._end(tick, note, self._sounding.of(note)[-1])
+        self._sounding.start(note, tick)
         self.put(tick, STARTS, message)
 
     def note_off(self, tick: int, note: int) -> None:
         """End the oldest note of a key; written only where no later note has the key."""
-        since = self._sounding.get(note)
-        if since:
-            struck = since.pop(0)
-            if not since:
-                self._end(tick, note, struck)
+        struck = self._sounding.end(note)
+        if struck is not None and note not in self._sounding:
+            self._end(tick, note, struck)
 
     def put(self, tick: int, rank: int, message: bytes) -> None:
         """Add a message; at one tick the lower rank stands first, and else the earlier."""
@@ -295,8 +293,8 @@ class _Track:
 
     def finish(self, end: int) -> bytes:
         """End what sounds and the track itself at `end`; return its chunk."""
-        for note in sorted(note for note, since in self._sounding.items() if since):
-            self._end(end, note, self._sounding[note][-1])
+        for note in sorted(self._sounding.keys):
+            self._end(end, note, self._sounding.of(note)[-1])
         self.put(end, STARTS, _meta("end_of_track"))
         self._settle()
         return struct.pack(">4sL", b"MTrk", len(self._data)) + self._data

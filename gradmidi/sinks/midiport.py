@@ -34,7 +34,7 @@ from gradmidi.midi.numbers import (
 )
 from gradmidi.midi.ports import open_output
 from gradmidi.midi.rig import Rig
-from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Bend, Control, Event, Off, On
+from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Bend, Control, Event, Off, On, Sounding
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.sink import Counters
@@ -235,7 +235,7 @@ class _Port:
         self._room = self._burst
         self._clock = clock
         self._then = clock()
-        self._sounding: Counter[tuple[int, int]] = Counter()
+        self._sounding: Sounding[tuple[int, int], int] = Sounding()
         self._skipped: Counter[tuple[int, int]] = Counter()
         self._waiting: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._moved: set[tuple[int, int]] = set()
@@ -269,10 +269,10 @@ class _Port:
             self._counters.dropped += 1
             self._skipped[voice, key] += 1
             return
-        if self._sounding[channel, key]:
+        if (channel, key) in self._sounding:
             self.send((NOTE_OFF | channel, key, RELEASE_VELOCITY))
         # Kept before it is sent: an interrupt between the two leaves no note without an end.
-        self._sounding[channel, key] += 1
+        self._sounding.start((channel, key), voice)
         self._played.add(channel)
         if self.send((NOTE_ON | channel, key, velocity)):
             self._unended.add((channel, key))
@@ -282,11 +282,9 @@ class _Port:
         if self._skipped[voice, key]:
             self._skipped[voice, key] -= 1
             return
-        held = self._sounding[channel, key]
-        if held == 1:
+        was_sounding = self._sounding.end((channel, key)) is not None
+        if was_sounding and (channel, key) not in self._sounding:
             self._end(channel, key)
-        if held:
-            self._sounding[channel, key] -= 1
 
     def control(self, message: tuple[int, int, int]) -> None:
         """Move a controller or a bend, now or when there is room; the newest value counts."""
@@ -300,13 +298,12 @@ class _Port:
 
     def silence(self) -> int:
         """End every note; return how many ends the system refused, now or before."""
-        held = [note for note, count in self._sounding.items() if count]
-        for channel, key in dict.fromkeys([*held, *sorted(self._unended)]):
+        for channel, key in dict.fromkeys([*self._sounding.keys, *sorted(self._unended)]):
             self._end(channel, key)
         for channel in sorted(self._played):
             self.send((CONTROL | channel, HOLD, 0))
             self.send((CONTROL | channel, ALL_NOTES_OFF, 0))
-        self._sounding.clear()
+        self._sounding.end_all()
         self._skipped.clear()
         self._played.clear()
         return len(self._unended)

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from gradmidi.errors import GradmidiError
-from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Control, End, Event, Off, On
+from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Control, End, Event, Off, On, Sounding
 from gradmidi.music.preset import Preset
 from gradmidi.sound.instrument import CEILING, KNEE, VELOCITY, Instrument, instrument
 from gradmidi.sound.timbre import SEGMENT, Gains, Samples, Spectrum, Timbre, spectrum, table
@@ -28,7 +28,6 @@ class _Note:
     __slots__ = (
         "end",
         "fall",
-        "key",
         "off",
         "places",
         "rise",
@@ -41,14 +40,12 @@ class _Note:
     def __init__(
         self,
         start: int,
-        key: int,
         timbre: Timbre,
         spectrum: Spectrum,
         places: Samples,
         gains: Gains,
     ) -> None:
         self.start = start
-        self.key = key
         self.timbre = timbre
         self.spectrum = spectrum
         self.places = places
@@ -156,7 +153,7 @@ class Synth:
         self._newest = 0
         self._pending: deque[tuple[int, On | Off | Control | End]] = deque()
         self._notes: list[_Note] = []
-        self._held: dict[int, list[_Note]] = {voice: [] for voice in self._places}
+        self._held: dict[int, Sounding[int, _Note]] = {voice: Sounding() for voice in self._places}
         self._bright = dict.fromkeys(self._held, 64)
         self._spectra = lru_cache(maxsize=256)(spectrum)
         # 256 pairs of tables are 16 MB: the whole chromatic range, two segments long.
@@ -246,15 +243,13 @@ class Synth:
         if isinstance(event, On):
             self._strike(sample, event)
         elif isinstance(event, Off):
-            held = self._held[event.voice]
-            for index, note in enumerate(held):
-                if note.key == event.note:
-                    held.pop(index).let_go(sample)
-                    break
+            note = self._held[event.voice].end(event.note)
+            if note is not None:
+                note.let_go(sample)
         elif isinstance(event, End):
             for held in self._held.values():
-                while held:
-                    held.pop().let_go(sample)
+                for note in held.end_all():
+                    note.let_go(sample)
         elif event.controller == BRIGHTNESS:
             self._bright[event.voice] = event.value
             for note in self._held[event.voice]:
@@ -270,9 +265,9 @@ class Synth:
         loudness = (on.velocity / VELOCITY) ** 2
         places = self._places[on.voice] * np.float32(loudness)
         gains = self._gains(on.voice, timbre, partials)
-        note = _Note(sample, on.note, timbre, partials, places, gains)
+        note = _Note(sample, timbre, partials, places, gains)
         self._notes.append(note)
-        self._held[on.voice].append(note)
+        self._held[on.voice].start(on.note, note)
 
     def _add(self, note: _Note, begin: int, end: int, out: Samples) -> None:
         """Add a note's part of the block, in spans of one table and of one gain or turn."""

@@ -41,17 +41,7 @@ Timed = tuple[float, Event]
 
 @dataclass(slots=True)
 class Counts:
-    """Counts of frames.
-
-    Parameters
-    ----------
-    frames : int
-        Frames that were heard.
-    late : int
-        Of those, how many came after their slot and were moved to the next.
-    shifts : int
-        How often the lines were shifted against the grid.
-    """
+    """Frames heard; how many of them were late, so in the next slot; shifts against the grid."""
 
     frames: int = 0
     late: int = 0

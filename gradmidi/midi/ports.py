@@ -259,7 +259,7 @@ def open_output(name: str) -> Output:
 
 
 def panic(output: Output, sleep: Callable[[float], None] = time.sleep) -> None:
-    """End every note on every channel of an output, whoever began it; takes two seconds.
+    """End every note on every channel of an output, also those of other programs, in two seconds.
 
     First Hold off, All Notes Off and All Sound Off (controllers 64, 123, 120) on all channels;
     since receivers may ignore those (MIDI 1.0), then a note off for each key of each channel,

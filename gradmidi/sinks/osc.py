@@ -35,15 +35,15 @@ Address = tuple[int, tuple[Any, ...]]
 """A socket's family, and what such a socket takes without looking anything up."""
 
 ANNOUNCE_SECONDS = 5.0
-"""How often the voices are named again, for whoever came late."""
+"""How often the voices are announced again, for receivers that started late."""
 
 
 class Osc:
     """Sends the events it is given as OSC messages, at once.
 
     Nothing raises from `send`, `silence` and `close`: a datagram that the system refuses is
-    counted, and told once. UDP does not tell whether anyone listens elsewhere; on this machine
-    it mostly does.
+    counted, and the user is warned once. UDP mostly reports a missing receiver on this machine,
+    but not on another.
 
     Parameters
     ----------
@@ -54,13 +54,11 @@ class Osc:
     run : str
         The run's name.
     voices : sequence of Voice
-        Who plays.
+        The voices that play.
     layers : int
         How many layers the run has.
     timetags : float, optional
         Send bundles with a time tag so many seconds ahead; needs clocks that agree.
-    say : callable
-        Takes a line for the user the first time a datagram is refused.
     clock : callable
         Seconds that never go back.
     wall : callable
@@ -190,7 +188,7 @@ class Osc:
         for _ in range(2):
             try:
                 if not self._connected:
-                    # So that the system tells when nobody listens.
+                    # So that the system reports when no program listens.
                     self._socket.connect(self._address)
                     self._connected = True
                 self._socket.send(datagram)

@@ -162,8 +162,6 @@ class SoundCard:
         How it sounds.
     voices : int
         How many there are.
-    say : callable
-        Takes a line for the user if the synth fails.
 
     Attributes
     ----------

@@ -44,7 +44,7 @@ LOW_HZ = 130.8
 """Below this (C3) the envelope over the partials stays where it is in hertz."""
 
 DEEP_HZ = 20.0
-"""Further below no partial is added: nobody hears a pitch there."""
+"""Below this no partial is added, since no pitch is heard there."""
 
 MOST_PARTIALS = 32
 

@@ -1,59 +1,78 @@
-"""Gradients to one row of floats a step: a model and its optimizers, listened to."""
+"""A model and its optimizers, whose gradients become one row of norms for each update."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 from torch.compiler import is_dynamo_compiling
 from torch.nn import utils
 from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from gradmidi.capture.compiled import apart, may_break
-from gradmidi.capture.gathering import Gathering
-from gradmidi.capture.layers import LayerChoice, chosen, layers_of, unwrapped
-from gradmidi.capture.onepass import OnePass
-from gradmidi.capture.plan import Norms, Plan, Row
-from gradmidi.capture.sharded import (
-    Shards,
-    is_sharded,
-    meet,
+from gradmidi.base.messages import say
+from gradmidi.capture.clip import OnePass
+from gradmidi.capture.models import (
+    LayerChoice,
+    chosen,
+    held_by,
+    layers_of,
+    optimizers_in,
     rank,
     refuse,
     refuse_optimizer,
-    share,
+    unwrapped,
 )
-from gradmidi.capture.stride import Stride
-from gradmidi.capture.taker import Taker
-from gradmidi.capture.tap import StepHook, Tap, held_by
+from gradmidi.capture.norms import Gathering, Norms, Plan, Row
+from gradmidi.capture.sharded import Shards, is_sharded, meet, share
+from gradmidi.capture.steps import (
+    Consumer,
+    Nesting,
+    StepHook,
+    Stride,
+    may_break,
+    outside_compile,
+)
+from gradmidi.capture.tap import Tap
 from gradmidi.capture.watch import watch
 from gradmidi.errors import CaptureError
 from gradmidi.log import Layer
 
-__all__ = ["Capture", "Norms", "Plan", "Row", "StepHook", "Taker"]
+__all__ = ["Capture", "Consumer", "Norms", "Plan", "Row", "StepHook", "hooks_of"]
+
+MISSED_IN_GRAPH = (
+    "clipping inside a function that is compiled with fullgraph=True is not seen: norms may be "
+    "those from after it; without fullgraph it is seen, and ears.log(total_norm=…) restores them"
+)
+NAMED = 3
+"""So many layers are named in a message."""
 
 
 class Capture:
-    """A model and its optimizers, listened to; a `gradmidi.capture.watch.Watcher`.
+    """A model and its optimizers, whose gradients are read; a `gradmidi.capture.watch.Watcher`.
+
+    Each outermost `step` of an optimizer is an update. Optimizers that hold different parameters
+    of one model (Muon and AdamW, a GAN's two) make a row each, in which the other's layers have
+    no gradient.
 
     Parameters
     ----------
     model : Module
-        What is trained.
+        The model that is trained.
     optimizers : Optimizer or iterable of them, or None
-        Who trains it; without one, `look` is called by hand.
+        The optimizers that train it, or objects that hold such; without one, call `look`.
     layers : str or sequence of str or mapping of str to str, optional
-        Which layers: names or patterns; or voices of your own, a name and a pattern each.
+        Names or patterns of the layers that are read.
     parameters : {"all", "weights"}, default "all"
         Which of a layer's parameters, see `layers_of`.
 
     Attributes
     ----------
     layers : tuple of Layer
-        What is listened to.
+        The layers of a row. Without `layers`, those that can never have a gradient are left out.
     model_name : str
         The model's class.
     look : callable
-        Looks at all gradients there are now, as a step of its own.
+        Reads all gradients there are now, as an update of its own.
     parameters : str
         Which of a layer's parameters.
     whole : bool
@@ -62,13 +81,13 @@ class Capture:
     Raises
     ------
     CaptureError
-        If there is nothing to listen to.
+        If there is nothing to read.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        optimizers: Optimizer | Iterable[Optimizer] | None = None,
+        optimizers: Any = None,
         *,
         layers: LayerChoice | None = None,
         parameters: str = "all",
@@ -87,84 +106,213 @@ class Capture:
             raise CaptureError(
                 f"{type(model).__name__} has no trainable parameter: nothing to listen to"
             )
-        if layers is not None:
-            names = chosen(found, layers)
-            found = {name: own for name, own in found.items() if name in names}
+        self.parameters = parameters
+        self.model_name = _name_of(unwrapped(model))
+        self._everything = {id(parameter) for parameter in model.parameters()}
+        self._given = self._checked(optimizers)
+        self._held = {key for each in self._given for key in _held_in(each)}
+        self._chosen = layers is not None
+        names = found.keys() if layers is None else chosen(found, layers)
+        self._frozen: list[str] = []
+        if layers is None:
+            there = trained | self._held
+            self._frozen = [
+                name for name, own in found.items() if not any(id(each) in there for each in own)
+            ]
+        found = {
+            name: own
+            for name, own in found.items()
+            if name in names and name not in set(self._frozen)
+        }
         self.layers = tuple(
             Layer(name, sum(parameter.numel() for parameter in own)) for name, own in found.items()
         )
-        self.parameters = parameters
-        self.model_name = _name_of(unwrapped(model))
         self._own = list(found.values())
         self.whole = trained <= {id(parameter) for own in self._own for parameter in own}
         self._model: nn.Module | None = model
-        self._optimizers = _optimizers(optimizers)
-        everything = {id(parameter) for parameter in model.parameters()}
-        for optimizer in self._optimizers:
-            if not held_by(optimizer).keys() & everything:
-                raise CaptureError(
-                    f"{type(optimizer).__name__} holds none of the parameters of "
-                    f"{self.model_name}; give the optimizer that trains this model"
-                )
         self._shards: Shards | None = None
         self.look: Callable[[], None] = _look_at_nothing
         self._one_pass = OnePass(len(self.layers))
-        self._clip = apart(self._clip_here)
-        self._taps: dict[int, Tap] = {}
+        self._clip = outside_compile(self._clip_here)
+        self._nesting = Nesting()
+        self._taps: dict[int, list[Tap]] = {}
+        self._hooks: dict[int, StepHook] = {}
+        self._scaling: dict[int, int] = {}
         self._strides: list[Stride] = []
-        self._hook: Callable[[Optimizer], None] | None = None
-        self._hooks: dict[int, Any] = {}
+        self._hook: Callable[[Any], None] | None = None
         self._leave: list[Callable[[], None]] = []
+        self._others: set[int] = set()
+        self._told: set[str] = set()
+
+    def _checked(self, optimizers: Any) -> list[Any]:
+        if optimizers is None:
+            return []
+        single = isinstance(optimizers, Optimizer) or not isinstance(optimizers, Iterable)
+        given = [optimizers] if single else list(optimizers)
+        for each in given:
+            name = type(each).__name__
+            refuse_optimizer(each)
+            found = optimizers_in(each)
+            for inner in found:
+                refuse_optimizer(inner)
+            if not found and isinstance(each, Optimizer):
+                raise CaptureError(
+                    f"{name}.__init__ does not call super().__init__(params, defaults), so that "
+                    "PyTorch calls no hook in its step(); add the call, or leave the optimizer "
+                    "out and call ears.capture() before each step"
+                )
+            if not found:
+                raise CaptureError(
+                    f"optimizer={name} is no torch.optim.Optimizer; give one, "
+                    "several, or none and call capture() yourself"
+                )
+            if not _held_in(each) & self._everything:
+                raise CaptureError(
+                    f"{name} holds none of the parameters of "
+                    f"{self.model_name}; give the optimizer that trains this model"
+                )
+        return given
 
     def attach(
-        self, taker: Taker, *, every: int = 1, budget: float | None = None, scaler: Any = None
+        self, consumer: Consumer, *, every: int = 1, budget: float | None = None, scaler: Any = None
     ) -> None:
-        """Begin: `taker` gets the norms of each step that is looked at.
+        """Begin: `consumer` gets the norms of each update that is read.
 
         Parameters
         ----------
-        taker : Taker
-            Who gets them.
+        consumer : Consumer
+            Takes the norms.
         every : int, default 1
-            Look at each nth step.
+            Read each nth update.
         budget : float, optional
-            Share of the time that looking may take.
+            Share of the time that reading may take.
         scaler : object, optional
-            What has the optimizers step, where it is no GradScaler of torch's.
+            What calls the optimizers' `step`, where it is no GradScaler of torch's.
         """
-        everything = self._tap(None, taker, self._stride(every, budget))
+        if self._frozen:
+            say(
+                f"left out, as nothing in them is trained: {_some(self._frozen)}; call listen() "
+                "again once they are"
+            )
+        everything = self._tap(None, consumer, self._stride(every, budget))
         stride = self._stride(every, budget)
-        gathering = Gathering(self._joined(taker, stride), stride)
-        self.look = apart(everything.look)
+        gathering = Gathering(self._joined(consumer, stride), stride)
+        self.look = outside_compile(everything.look)
 
-        def hook(optimizer: Optimizer) -> None:
-            tap = self._tap(optimizer, taker, self._stride(every, budget), gathering)
-            self._taps[id(optimizer)] = tap
-            self._hooks[id(optimizer)] = optimizer.register_step_pre_hook(StepHook(tap))
+        def hook(given: Any) -> None:
+            own: list[Tap] = []
+            for optimizer in optimizers_in(given):
+                held = held_by(optimizer).keys()
+                if id(optimizer) in self._hooks or not held & self._everything:
+                    continue
+                # An optimizer around another usually holds the same parameters.
+                tap = next((each for each in own if each.own.keys() == held), None)
+                if tap is None:
+                    tap = self._tap(optimizer, consumer, self._stride(every, budget), gathering)
+                    own.append(tap)
+                self._taps[id(optimizer)] = [tap]
+                self._hooks[id(optimizer)] = StepHook(tap, self._nesting)
+                self._hooks[id(optimizer)].attach(optimizer)
+            self._taps.setdefault(id(given), own)
 
         self._hook = hook
-        for optimizer in self._optimizers:
-            hook(optimizer)
-        if not self._taps:
-            # Who looks by hand may clip by a function of torch's all the same.
-            self._taps[id(None)] = everything
+        for each in self._given:
+            hook(each)
+        if self._taps:
+            other = register_optimizer_step_pre_hook(self._meet_other)
+            self._leave.append(other.remove)
+        else:
+            # Torch's functions may clip all the same where `look` is called by hand.
+            self._taps[id(None)] = [everything]
         self._leave.append(watch(self, scaler))
 
     def hears(self, optimizer: Optimizer) -> bool:
-        """Tell whether it is one of the optimizers that are listened to."""
+        """Return whether an optimizer's steps are read."""
         return id(optimizer) in self._hooks
 
     def add(self, optimizer: Optimizer) -> None:
-        """Listen to a further optimizer, which takes the place of those whose parameters it has.
+        """Read a further optimizer's steps, in place of those that hold nothing else.
 
-        It may be called from within its step, which is then looked at already.
+        It may be called from within its step, which is then read already.
         """
         held = held_by(optimizer).keys()
-        for key in [key for key in self._hooks if self._taps[key].own.keys() <= held]:
-            del self._taps[key]
-            self._hooks.pop(key).remove()
+        if not self.is_stepping:
+            for key in [k for k in self._hooks if self._taps[k][0].own.keys() <= held]:
+                del self._taps[key]
+                self._hooks.pop(key).remove()
         if self._hook is not None:
             self._hook(optimizer)
+
+    @property
+    def is_stepping(self) -> bool:
+        """Whether the `step` that calls this was called by another that is read."""
+        return self._nesting.is_inside
+
+    def _meet_other(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+        """Tell the user, once, of an optimizer that steps these parameters unread."""
+        if is_dynamo_compiling() or id(optimizer) in self._hooks or id(optimizer) in self._others:
+            return
+        self._others.add(id(optimizer))
+        model = self._model
+        if model is None or self.is_stepping:
+            return
+        new = {id(parameter) for parameter in model.parameters()} - self._everything
+        if held_by(optimizer).keys() & (self._held | new):
+            self._tell(
+                f"{type(optimizer).__name__} steps parameters of {self.model_name} and was not "
+                "given to listen(): its steps are not heard; give it too, or call listen() again"
+            )
+
+    def _tell(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            say(text)
+
+    def _check(self, optimizer: Optimizer | None) -> None:
+        """See which parameters the model has by now; tell once what is not heard any more."""
+        model = self._model
+        if model is None:
+            return
+        found = layers_of(model, self.parameters)
+        present = {id(parameter) for parameter in model.parameters()}
+        if optimizer is None:
+            lost = [
+                layer.name
+                for layer, own in zip(self.layers, self._own, strict=True)
+                if any(id(parameter) not in present for parameter in own)
+            ]
+            if lost:
+                self._tell(
+                    f"the parameters of {_some(lost)} are no longer those of {self.model_name} at "
+                    "listen(), and the optimizer steps the old ones: make a new optimizer of "
+                    "model.parameters(), and call listen() again"
+                )
+            return
+        held = held_by(optimizer)
+        if held.keys() <= {id(parameter) for own in self._own for parameter in own}:
+            return
+        for layer, own in zip(self.layers, self._own, strict=True):
+            own[:] = found.get(layer.name, [])
+        for taps in self._taps.values():
+            for tap in taps:
+                tap.forget()
+        names = {layer.name for layer in self.layers}
+        added = [
+            name
+            for name, own in found.items()
+            if name not in names and any(id(parameter) in held for parameter in own)
+        ]
+        if added and not self._chosen:
+            self._tell(
+                f"not heard, as they came after listen(): {_some(added)}; call listen() again"
+            )
+        if held.keys() - present - self._held:
+            self._tell(
+                f"{type(optimizer).__name__} was given parameters that {self.model_name} does not "
+                "have: they are not heard"
+            )
+        self._held |= held.keys()
+        self._everything |= present
 
     @property
     def heard_here(self) -> bool:
@@ -193,30 +341,28 @@ class Capture:
             self._shards = meet([layer.name for layer in self.layers])
         return self._shards is not None
 
-    def _joined(self, taker: Taker, stride: Stride) -> Taker:
-        return taker if self._shards is None else self._shards.taker(taker, stride)
+    def _joined(self, consumer: Consumer, stride: Stride) -> Consumer:
+        return consumer if self._shards is None else self._shards.consumer(consumer, stride)
 
     def _tap(
         self,
         optimizer: Optimizer | None,
-        taker: Taker,
+        consumer: Consumer,
         stride: Stride,
         gathering: Gathering | None = None,
     ) -> Tap:
         weight = None if self._shards is None else share
-        taker = self._joined(taker, stride)
-        return Tap(self._own, optimizer, taker, stride, gathering, weight)
+        joined = self._joined(consumer, stride)
+        return Tap(self._own, optimizer, joined, stride, gathering, weight, self._check)
 
     def _stride(self, every: int, budget: float | None) -> Stride:
         self._strides.append(Stride(every, budget))
         return self._strides[-1]
 
     def replace_others(self) -> None:
-        """Tell whoever listens to the same optimizers that they are taken over."""
-        for optimizer in self._optimizers:
-            for hook in list(optimizer._optimizer_step_pre_hooks.values()):
-                if isinstance(hook, StepHook) and hook.tap is not None:
-                    hook.tap.taker.replace()
+        """Close the listeners that read the same optimizers."""
+        for hook in hooks_of(self._given):
+            hook.steps.consumer.replace()
 
     def clip_grad_norm_(
         self,
@@ -226,7 +372,7 @@ class Capture:
         error_if_nonfinite: bool,
         foreach: bool | None,
     ) -> Tensor:
-        """Clip gradients as torch does, those of the whole model by default; look on the way."""
+        """Clip gradients as torch does, those of the whole model by default; read them first."""
         if parameters is None:
             parameters = () if self._model is None else self._model.parameters()
         given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
@@ -240,6 +386,12 @@ class Capture:
 
     def detach(self) -> None:
         """Leave no hook and no function behind, and let go of the model."""
+        if self._hooks and not self._nesting.has_begun:
+            names = ", ".join(dict.fromkeys(type(each).__name__ for each in self._given))
+            say(
+                f"step() of {names} was not called; where another method updates the parameters, "
+                "call ears.capture() before it"
+            )
         while self._leave:
             self._leave.pop()()
         while self._hooks:
@@ -247,52 +399,85 @@ class Capture:
         self._hook = None
         if self._shards is not None:
             self._shards.leave()
-        self._taps, self._optimizers, self._own, self._model = {}, [], [], None
+        self._taps, self._given, self._own, self._model = {}, [], [], None
         self._one_pass = OnePass(len(self.layers))
         self.look = _look_at_nothing
 
     # -- what is watched ------------------------------------------------------------------------
 
     def clipping(self, parameters: Sequence[Tensor]) -> None:
-        """Look before these are clipped, where they are ours."""
+        """Read these gradients before they are clipped."""
         for tap in self._touched(parameters):
-            tap.taker.see_clipping()
             tap.clipping()
 
     def clipped(self, parameters: Sequence[Tensor]) -> None:
-        """Learn that they were."""
+        """Note that they were clipped."""
         for tap in self._touched(parameters):
             tap.clipped()
 
     def miss_clipping(self) -> None:
-        """Learn that clipping has become part of a graph."""
-        for tap in self._taps.values():
-            tap.taker.miss_clipping()
+        """Note that clipping has become part of a compiled graph."""
+        for tap in self._all_taps():
+            tap.consumer.miss_clipping(MISSED_IN_GRAPH)
 
     def scaling(self, optimizer: Any) -> None:
-        """Learn that a scaler is about to have an optimizer step."""
-        if (tap := self._taps.get(id(optimizer))) is not None:
-            tap.stepped = False
+        """Note that a scaler is about to call an optimizer's `step`, or to skip it."""
+        key = id(optimizer)
+        self._scaling[key] = self._scaling.get(key, 0) + 1
+        if self._scaling[key] == 1:
+            for tap in self._taps.get(key, ()):
+                tap.stepped = False
 
-    def scaled(self, optimizer: Any) -> None:
-        """Look at a step that the scaler threw away: the optimizer was not asked to make it."""
-        if (tap := self._taps.get(id(optimizer))) is not None and not tap.stepped:
-            tap.look(thrown_away=True)
+    def scaled(self, optimizer: Any, *, failed: bool) -> None:
+        """Read an update that the outermost scaler skipped: `step` was not called."""
+        key = id(optimizer)
+        self._scaling[key] = self._scaling.get(key, 1) - 1
+        if self._scaling[key] > 0:
+            return
+        del self._scaling[key]
+        taps = self._taps.get(key, [])
+        if not failed and not any(tap.stepped for tap in taps):
+            for tap in taps:
+                tap.look(thrown_away=True)
+
+    def _all_taps(self) -> Collection[Tap]:
+        return dict.fromkeys(tap for taps in self._taps.values() for tap in taps)
 
     def _touched(self, parameters: Sequence[Tensor]) -> Iterator[Tap]:
-        for tap in self._taps.values():
+        for tap in self._all_taps():
             own = tap.own
             if any(id(parameter) in own for parameter in parameters):
                 yield tap
 
     @property
     def cost(self) -> float:
-        """Seconds that looking has taken from the training thread, planning left out."""
+        """Seconds that reading has taken from the training thread, planning left out."""
         return sum(stride.seconds for stride in self._strides)
 
 
+def hooks_of(optimizers: Iterable[Any]) -> list[StepHook]:
+    """Return the hooks of listeners on these optimizers, and on those they hold."""
+    return [
+        hook
+        for given in optimizers
+        for optimizer in optimizers_in(given)
+        for hook in optimizer._optimizer_step_pre_hooks.values()
+        if isinstance(hook, StepHook) and hook.steps is not None
+    ]
+
+
+def _held_in(given: Any) -> set[int]:
+    return {key for optimizer in optimizers_in(given) for key in held_by(optimizer)}
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    shown = ", ".join(names[:NAMED])
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
 def _look_at_nothing() -> None:
-    """Be what there is to look at before the begin and after the end."""
+    """Stand in for `Capture.look` before the begin and after the end."""
 
 
 def _name_of(model: nn.Module) -> str:
@@ -303,26 +488,3 @@ def _name_of(model: nn.Module) -> str:
         if not base.__module__.startswith("torch.distributed.fsdp")
     )
     return next(names)
-
-
-def _optimizers(given: Any) -> list[Optimizer]:
-    if given is None:
-        return []
-    several = (
-        list(given) if isinstance(given, Iterable) and not isinstance(given, Optimizer) else [given]
-    )
-    found = []
-    for each in several:
-        inner = each
-        refuse_optimizer(inner)
-        while isinstance(getattr(inner, "optimizer", None), Optimizer):
-            # Accelerate and others wrap the optimizer; the hook belongs on the one inside.
-            inner = inner.optimizer
-            refuse_optimizer(inner)
-        if not isinstance(inner, Optimizer):
-            raise CaptureError(
-                f"optimizer={type(each).__name__} is no torch.optim.Optimizer; give one, "
-                "several, or none and call capture() yourself"
-            )
-        found.append(inner)
-    return found

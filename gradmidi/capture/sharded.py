@@ -9,7 +9,6 @@ takes part once more, to say so.
 """
 
 import math
-import os
 import queue
 import threading
 from collections import deque
@@ -23,15 +22,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 from gradmidi.base.messages import say
-from gradmidi.capture.stride import Stride
-from gradmidi.capture.taker import Taker
+from gradmidi.capture.steps import Consumer, Stride
 from gradmidi.errors import CaptureError
 from gradmidi.log import ABSENT
 
-__all__ = ["Shards", "is_sharded", "local", "meet", "rank", "refuse", "refuse_optimizer", "share"]
+__all__ = ["Shards", "is_sharded", "local", "meet", "share"]
 
 MEET_SECONDS = 60.0
 """How long the ranks wait for each other at the start."""
@@ -51,64 +49,6 @@ FINE, FAILED, CLOSED = 0.0, 1.0, 2.0
 """How a rank is."""
 
 OFF = "the ranks have stopped listening"
-
-REFUSED = {
-    "FullyShardedDataParallel": (
-        "FSDP1 keeps gradients in flat pieces that belong to no layer; shard by "
-        "torch.distributed.fsdp.fully_shard (FSDP2), which can be heard"
-    ),
-    "DeepSpeedEngine": (
-        "DeepSpeed keeps gradients in partitions of its own and never shows them to an optimizer; "
-        "train by DistributedDataParallel or torch's fully_shard, or log norms of your own by "
-        "gradmidi.record()"
-    ),
-}
-
-
-def rank() -> int:
-    """Tell which of the processes of one training this is; 0 where it is the only one.
-
-    Before `init_process_group` it is what `torchrun` and its like have put into the environment.
-    """
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank()
-    launched = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
-    return int(os.environ["RANK"]) if launched else 0
-
-
-def refuse(model: nn.Module) -> None:
-    """Refuse a model whose gradients are nowhere to be seen.
-
-    Raises
-    ------
-    CaptureError
-        If it is, or holds, one; or is held by one.
-    """
-    for module in model.modules():
-        for base in type(module).__mro__:
-            if base.__name__ in REFUSED:
-                raise CaptureError(f"{base.__name__} cannot be heard: {REFUSED[base.__name__]}")
-    # FSDP marks all that it wraps; FSDP2 does so too, and spreads their parameters.
-    managed = any(getattr(each, "_is_fsdp_managed_module", False) for each in model.modules())
-    if managed and not is_sharded(list(model.parameters())):
-        raise CaptureError(
-            f"{type(model).__name__} is wrapped in FullyShardedDataParallel and cannot be heard: "
-            f"{REFUSED['FullyShardedDataParallel']}"
-        )
-
-
-def refuse_optimizer(optimizer: object) -> None:
-    """Refuse an optimizer that never gets to see the gradients of a model's parameters.
-
-    Raises
-    ------
-    CaptureError
-        If it is one.
-    """
-    for base in type(optimizer).__mro__:
-        # What is in `deepspeed.ops` is as any other optimizer.
-        if base.__module__.startswith(("deepspeed.runtime", "accelerate.utils.deepspeed")):
-            raise CaptureError(f"{base.__name__} cannot be heard: {REFUSED['DeepSpeedEngine']}")
 
 
 def is_sharded(parameters: Sequence[Tensor]) -> bool:
@@ -227,7 +167,7 @@ class Shards:
         self._thread = threading.Thread(target=self._run, name="gradmidi ranks", daemon=True)
         self._thread.start()
 
-    def taker(self, inner: Taker, stride: Stride) -> Taker:
+    def consumer(self, inner: Consumer, stride: Stride) -> Consumer:
         """Make what takes this rank's norms, and hands those of all of them to `inner`."""
         stride.agree(stride.wanted)
         return _Shard(self, inner, stride)
@@ -352,9 +292,9 @@ _Local = Callable[[], np.ndarray] | None
 
 
 class _Shard:
-    """Takes this rank's norms: a `gradmidi.capture.tap.Taker`."""
+    """Takes this rank's norms: a `gradmidi.capture.steps.Consumer`."""
 
-    def __init__(self, shards: Shards, inner: Taker, stride: Stride) -> None:
+    def __init__(self, shards: Shards, inner: Consumer, stride: Stride) -> None:
         self._shards = shards
         self._inner = inner
         self._stride = stride
@@ -380,12 +320,12 @@ class _Shard:
         self._inner.fail(error)
 
     def see_clipping(self) -> None:
-        """Learn that gradients are clipped after they were looked at."""
+        """Note that the norms that come next are from before clipping."""
         self._inner.see_clipping()
 
-    def miss_clipping(self) -> None:
-        """Learn that some are clipped where nobody is told of it."""
-        self._inner.miss_clipping()
+    def miss_clipping(self, text: str) -> None:
+        """Note that norms may be from after clipping."""
+        self._inner.miss_clipping(text)
 
     def replace(self) -> None:
         """Learn that another listener takes over."""

@@ -1,72 +1,61 @@
-"""The hook on an optimizer: when to look at the gradients, and whom to hand the norms to.
+"""The gradients of one optimizer's parameters, read once for each update.
 
-An update is looked at once: before its gradients are clipped, where they are, and else before
-the optimizer steps. What is seen before clipping is held until the step, so that a step that
-never comes makes no frame.
+They are read before they are clipped, where they are, and else before the optimizer steps. What
+is read before clipping is kept until the step, so that a step that never comes makes no frame;
+it is dropped where the gradients were changed in between.
 """
 
+import functools
+import operator
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradmidi.capture.compiled import apart
-from gradmidi.capture.gathering import Gathering, in_backward
-from gradmidi.capture.plan import UNFIT, Norms, Plan, Row
+from gradmidi.capture.models import held_by
+from gradmidi.capture.norms import UNFIT, Gathering, Norms, Plan, Row, in_backward
 from gradmidi.capture.readout import Readout, capturing
-from gradmidi.capture.stride import Stride
-from gradmidi.capture.taker import Taker
+from gradmidi.capture.steps import Consumer, Stride
 
-__all__ = ["StepHook", "Tap", "held_by"]
+__all__ = ["Tap"]
 
+SAMPLED = 16
+"""So many entries of the smallest gradient are compared: `.data` is changed without a trace."""
 
-class StepHook:
-    """What an optimizer calls before it steps. A copy of the optimizer takes along a deaf one.
-
-    Parameters
-    ----------
-    tap : Tap or None
-        What listens; None in a copy.
-    """
-
-    def __init__(self, tap: "Tap | None" = None) -> None:
-        self.tap = tap
-        self._apart = None if tap is None else apart(tap.before_step)
-
-    def __call__(self, _optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
-        """Look at the gradients; return other arguments where a closure is among them."""
-        return None if self._apart is None else self._apart(args, kwargs)
-
-    def __reduce__(self) -> tuple[type["StepHook"], tuple[()]]:
-        return StepHook, ()
+CHANGED = (
+    "the gradients at the step are not those that clipping left: the norms logged are those at the "
+    "step"
+)
 
 
 @dataclass(slots=True)
-class _Held:
-    """What is known of gradients whose step has not come yet.
+class _Clipped:
+    """Gradients that were clipped, or are about to be, and whose step has not come yet.
 
     Parameters
     ----------
     seen : (Norms, Row) or None
-        The norms and what makes a row of them; None where the step is not to be looked at.
-    seconds : float
-        What it took to see them.
+        The norms from before, and what makes a row of them; None where the step is not read.
     given : bool
         Whether the norms were handed over already.
     gradient : Tensor or None
-        One of the gradients.
-    version : int
-        How often that one had been changed.
+        The smallest of the gradients, kept so that its identity is not used again.
+    sample : Tensor or None
+        A copy of its first entries.
+    state : list of (int, int)
+        Identity of each gradient, and how often it had been changed.
     """
 
     seen: tuple[Norms, Row] | None = None
-    seconds: float = 0.0
     given: bool = False
     gradient: Tensor | None = None
-    version: int = 0
+    sample: Tensor | None = None
+    state: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Tap:
@@ -77,15 +66,18 @@ class Tap:
     layers : sequence of sequence of Parameter
         The parameters of each layer.
     optimizer : Optimizer or None
-        Whose parameters count; None: all.
-    taker : Taker
-        Who gets the norms.
+        Whose parameters are read; None: all.
+    consumer : Consumer
+        Takes the norms.
     stride : Stride
-        Which steps are looked at.
+        Which updates are read.
     gathering : Gathering, optional
         Where the norms of a step go that is made while `backward` runs.
     share : callable, optional
-        Tells how much of a gradient's squares counts, see `gradmidi.capture.sharded.share`.
+        Returns how much of a gradient's squares counts, see `gradmidi.capture.sharded.share`.
+    check : callable, optional
+        Called with the optimizer, when the parameters that it holds are others than before; and
+        with None, when a layer has no gradient any more.
 
     Attributes
     ----------
@@ -97,118 +89,160 @@ class Tap:
         self,
         layers: Sequence[Sequence[nn.Parameter]],
         optimizer: Optimizer | None,
-        taker: Taker,
+        consumer: Consumer,
         stride: Stride,
         gathering: Gathering | None = None,
         share: Callable[[Any], float] | None = None,
+        check: Callable[[Optimizer | None], None] = lambda _: None,
     ) -> None:
-        self.taker = taker
+        self.consumer = consumer
         self.stride = stride
         self.stepped = False
         self._layers = layers
         self._optimizer = optimizer
         self._gathering = gathering
         self._share = share
+        self._check = check
         self._readout = Readout()
-        # Until a plan tells: whether gradients may be on a device.
+        # Until the first plan says otherwise gradients may be on a device.
         self._remote = True
         self._plan: Plan | None = None
-        self._groups: list[int] | None = None
+        self._known: list[nn.Parameter] | None = None
         self._own: dict[int, nn.Parameter] = {}
-        self._witness: nn.Parameter | None = None
-        self._held: _Held | None = None
-        self._deaf = False
+        self._smallest: nn.Parameter | None = None
+        self._clipped: _Clipped | None = None
+        self._seconds = 0.0
+        # The step under way, until its gradients are read.
+        self._waiting: Optimizer | None = None
+        self._is_read = False
 
     @property
     def own(self) -> dict[int, nn.Parameter]:
-        """The parameters that it reads or whose optimizer it hears, by their identity."""
+        """The parameters that it reads, or that its optimizer steps, by their identity."""
         self._regroup()
         return self._own
 
     # -- a step ---------------------------------------------------------------------------------
 
-    def before_step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Look at the gradients; where a closure makes them, after its first evaluation."""
+    def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
+        """Read the gradients; where a closure makes them, after its first evaluation."""
         self.stepped = True
-        # The arguments begin with the optimizer itself.
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        self._waiting = None
         try:
             if self._remote and capturing():
                 # Nothing is computed now, and what is recorded will not call this.
                 return None
-            gathering = self._gathering if closure is None and in_backward() else None
+            place = _closure_in(args, kwargs)
+            if place is None and in_backward() and self._gathering is not None:
+                self._gathering.add(self._read_later)
+                return None
         except Exception as error:
-            self.taker.fail(error)
+            self.consumer.fail(error)
             return None
-        if closure is None:
-            if gathering is not None:
-                gathering.add(self._read_later)
-            else:
-                self.look()
+        if place is None and not hasattr(optimizer, "skip_synchronize"):
+            self.look(optimizer)
             return None
-        pending = True
+        # Horovod's optimizers add up the gradients of all ranks before they call `super().step`.
+        self._waiting = optimizer
+        return None if place is None else self._with_closure(place, args, kwargs)
 
-        def evaluated() -> Any:
-            nonlocal pending
-            if not pending:
-                return self._unheard(closure)
-            loss = closure()
-            pending = False
-            self.look()
+    def _with_closure(self, place: int | str, args: Any, kwargs: Any) -> Any:
+        closure = args[place] if isinstance(place, int) else kwargs[place]
+
+        @functools.wraps(closure, updated=())
+        def evaluated(*given: Any, **named: Any) -> Any:
+            if self._waiting is None:
+                return self._evaluate_again(closure, *given, **named)
+            loss = closure(*given, **named)
+            self._look_at_waiting()
             return loss
 
-        if len(args) > 1:
-            return (args[0], evaluated, *args[2:]), kwargs
-        return args, {**kwargs, "closure": evaluated}
+        if isinstance(place, int):
+            return (*args[:place], evaluated, *args[place + 1 :]), kwargs
+        return args, {**kwargs, place: evaluated}
 
-    def _unheard(self, closure: Callable[[], Any]) -> Any:
-        """Evaluate once more for a step that was looked at, whatever is clipped on the way."""
-        self._deaf = True
+    def _evaluate_again(self, closure: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """Evaluate once more for a step that was read, whatever is clipped on the way."""
+        self._is_read = True
         try:
-            return closure()
+            return closure(*given, **named)
         finally:
-            self._deaf = False
+            self._is_read = False
 
-    def look(self, *, thrown_away: bool = False) -> None:
-        """Hand over this step's norms, if it is to be looked at; never raise.
+    def before_inner_step(self, args: Any, kwargs: Any) -> None:
+        """Read the gradients if the step under way calls another that evaluates no closure."""
+        if self._waiting is not None and _closure_in(args, kwargs) is None:
+            self._look_at_waiting()
+
+    def after_step(self) -> None:
+        """Read the gradients of a step that never evaluated its closure."""
+        if self._waiting is not None:
+            self._look_at_waiting()
+
+    def _look_at_waiting(self) -> None:
+        optimizer, self._waiting = self._waiting, None
+        self.look(optimizer)
+
+    def look(self, optimizer: Optimizer | None = None, *, thrown_away: bool = False) -> None:
+        """Hand over this update's norms, if it is to be read; never raise.
 
         Parameters
         ----------
+        optimizer : Optimizer, optional
+            What steps; None where this is called by hand.
         thrown_away : bool, default False
-            Whether there will be no step: then it is always looked at.
+            Whether a scaler skips the step: then it is always read.
         """
         try:
             if self._remote and capturing():
                 return
-            held = None if self._held is None else self._still_held()
-            stride = self.stride
-            due = stride.always or stride.due() if held is None else held.seen is not None
-            if not due and not thrown_away:
-                self.taker.skip()
+            clipped, self._clipped = self._clipped, None
+            if not self.stride.due() and not thrown_away:
+                self.consumer.skip()
                 return
             begin = time.perf_counter()
-            if held is None or held.seen is None:
-                (norms, row), before = self.read(), 0.0
-            else:
-                (norms, row), before = held.seen, held.seconds
-            lost: Any = thrown_away or None
-            optimizer = self._optimizer
+            (norms, row), from_before = self._from_before(clipped)
+            skipped: Any = thrown_away or None
             if optimizer is not None:
-                norms = self._unscaled(norms)
-                lost = lost or getattr(optimizer, "found_inf", None)
+                scale = getattr(optimizer, "grad_scale", None)
+                if scale is not None:
+                    # A fused optimizer under a GradScaler divides in its own kernel, after this.
+                    norms = tuple(n / scale.to(n.device, non_blocking=True) for n in norms)
+                skipped = skipped or getattr(optimizer, "found_inf", None)
             if self._remote:
                 later = self._readout.later
-                norms, lost = tuple(map(later, norms)), None if lost is None else later(lost)
-            self.taker.take(norms, row, lost)
-            if optimizer is None:
-                # Should they be clipped now, they have been looked at.
-                self._hold(_Held(given=True))
-            stride.spent(before + time.perf_counter() - begin)
+                norms = tuple(map(later, norms))
+                skipped = None if skipped is None else later(skipped)
+            if from_before:
+                self.consumer.see_clipping()
+            self.consumer.take(norms, row, skipped)
+            if self._optimizer is None:
+                # Should they be clipped now, they have been read.
+                self._keep(_Clipped(given=True))
+            self.stride.spent(self._seconds + time.perf_counter() - begin)
+            self._seconds = 0.0
         except Exception as error:
-            self.taker.fail(error)
+            self.consumer.fail(error)
+
+    def _from_before(self, clipped: _Clipped | None) -> tuple[tuple[Norms, Row], bool]:
+        """Return norms, from before clipping if the gradients are what it left, and whether so."""
+        if clipped is None or clipped.given:
+            return self.read(), False
+        if clipped.seen is None:
+            return self.read(), False
+        changed = self._is_changed(clipped)
+        if changed is True:
+            self.consumer.miss_clipping(CHANGED)
+            return self.read(), False
+        norms, row = clipped.seen
+        if changed is not False:
+            # On a device nothing is waited for: the log's thread learns of a change.
+            row = functools.partial(_checked, row=row, missed=self.consumer.miss_clipping)
+            norms = (*norms, changed)
+        return (norms, row), True
 
     def read(self) -> tuple[Norms, Row]:
-        """Read the gradients there are; return their norms, as they are, and what makes a row."""
+        """Read the gradients there are; return their norms, and what makes a row of them."""
         self._regroup()
         plan = self._plan
         if plan is not None:
@@ -216,16 +250,18 @@ class Tap:
                 return plan.norms(), plan.row
             except UNFIT:
                 pass
-        plan = self._plan = Plan(self.members(), len(self._layers), self._share)
-        self._remote = not (plan.on_host and self._readout.host_alone)
-        return plan.norms(), plan.row
+        fresh = self._plan = Plan(self.members(), len(self._layers), self._share)
+        self._remote = not (fresh.on_host and self._readout.host_alone)
+        if plan is not None and not fresh.absent <= plan.absent:
+            self._check(None)
+        return fresh.norms(), fresh.row
 
     def _read_later(self) -> tuple[Norms, Row]:
         norms, row = self.read()
         return tuple(map(self._readout.later, norms)), row
 
     def members(self) -> list[tuple[int, nn.Parameter]]:
-        """Tell what it reads: a layer's index and a parameter of it, each."""
+        """Return what it reads: a layer's index and a parameter of it, each."""
         own = self.own
         return [
             (layer, parameter)
@@ -234,88 +270,113 @@ class Tap:
             if id(parameter) in own
         ]
 
-    def _unscaled(self, norms: Norms) -> Norms:
-        scale = getattr(self._optimizer, "grad_scale", None)
-        if scale is None:
-            return norms
-        # A fused optimizer under a GradScaler divides in its own kernel, after this.
-        return tuple(each / scale.to(each.device, non_blocking=True) for each in norms)
-
     # -- clipping -------------------------------------------------------------------------------
 
     def clipping(self, read: "Callable[[], tuple[Norms, Row]] | None" = None) -> None:
-        """Look before the gradients are clipped, unless they were looked at as they are.
+        """Read the gradients before they are clipped, unless they were read as they are.
 
         Parameters
         ----------
         read : callable, optional
-            Gives the norms in place of `read`.
+            Returns the norms in place of `read`.
         """
         try:
-            if (
-                self._deaf
-                or (self._remote and capturing())
-                or (self._held is not None and self._is_of_now(self._held))
-            ):
+            if self._is_read or (self._remote and capturing()):
                 return
-            self._held = None
-            held = _Held()
-            if self.stride.due():
+            clipped = self._clipped
+            if clipped is not None and self._is_changed(clipped) is not True:
+                if clipped.given:
+                    self.consumer.see_clipping()
+                return
+            self._clipped = None
+            fresh = _Clipped()
+            if self.stride.coming:
                 begin = time.perf_counter()
-                held.seen = self.read() if read is None else read()
-                held.seconds = time.perf_counter() - begin
-            self._hold(held)
+                fresh.seen = self.read() if read is None else read()
+                self._seconds += time.perf_counter() - begin
+            self._keep(fresh)
         except Exception:
             # The step will tell, should it fail there too.
-            self._held = None
+            self._clipped = None
 
     def clipped(self) -> None:
-        """Learn that the gradients were clipped, and are still those that were looked at."""
-        if self._held is not None:
-            self._hold(self._held)
+        """Note that the gradients were clipped: those that were read, as they are now."""
+        if self._clipped is not None:
+            self._keep(self._clipped)
 
-    def _hold(self, held: _Held) -> None:
-        if self._witness is None or self._witness.grad is None:
-            there = [each for each in self.own.values() if each.grad is not None]
-            self._witness = min(there, key=Tensor.numel, default=None)
-        held.gradient = None if self._witness is None else self._witness.grad
-        if held.gradient is not None:
-            # Counts every change in place: by clipping, by backward, by being set to zero.
-            held.version = held.gradient._version
-        self._held = held
+    def _keep(self, clipped: _Clipped) -> None:
+        gradients = [each.grad for each in self.own.values()]
+        smallest = self._smallest
+        if smallest is None or smallest.grad is None:
+            there = [each for each in self._own.values() if each.grad is not None]
+            smallest = self._smallest = min(there, key=Tensor.numel, default=None)
+        if smallest is None or smallest.grad is None:
+            self._clipped = None
+            return
+        clipped.gradient, clipped.sample = smallest.grad, _sample(smallest.grad)
+        clipped.state = _state(gradients)
+        self._clipped = clipped
 
-    def _is_of_now(self, held: _Held) -> bool:
-        return (
-            held.gradient is not None
-            and self._witness is not None
-            and self._witness.grad is held.gradient
-            and held.gradient._version == held.version
-        )
-
-    def _still_held(self) -> _Held | None:
-        """Let go of what is held; return it if it is still to be handed over."""
-        held, self._held = self._held, None
-        if held is None or held.given or not self._is_of_now(held):
-            return None
-        return held
+    def _is_changed(self, clipped: _Clipped) -> Any:
+        """Return whether the gradients are others by now; on a device, a number that tells it."""
+        gradient, sample = clipped.gradient, clipped.sample
+        if gradient is None or self._smallest is None or self._smallest.grad is not gradient:
+            return True
+        if _state([each.grad for each in self._own.values()]) != clipped.state:
+            return True
+        now = _sample(gradient)
+        if sample is None or now is None:
+            return False
+        if sample.is_cpu:
+            return not torch.equal(sample, now)
+        return torch.ne(sample, now).any().float().reshape(1)
 
     def _regroup(self) -> None:
         """See whether the optimizer holds other parameters than before."""
         optimizer = self._optimizer
-        if optimizer is None and self._groups is not None:
+        if optimizer is None:
+            if self._known is None:
+                self._known = [each for own in self._layers for each in own]
+                self._own = {id(each): each for each in self._known}
             return
-        groups = [] if optimizer is None else [len(g["params"]) for g in optimizer.param_groups]
-        if self._groups == groups:
+        held = [each for group in optimizer.param_groups for each in group["params"]]
+        known = self._known
+        if known is not None and len(known) == len(held) and all(map(operator.is_, held, known)):
             return
-        self._groups, self._plan, self._witness = groups, None, None
-        listened = {id(parameter): parameter for own in self._layers for parameter in own}
-        self._own = listened if optimizer is None else held_by(optimizer)
+        self.forget()
+        self._known, self._own = held, held_by(optimizer)
+        if known is not None:
+            self._check(optimizer)
+
+    def forget(self) -> None:
+        """Make a plan anew: the layers have other parameters."""
+        self._known = self._plan = self._smallest = None
 
 
-def held_by(optimizer: Optimizer) -> dict[int, nn.Parameter]:
-    """Tell the parameters that an optimizer holds, by their identity."""
-    return {
-        id(parameter): parameter
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-    }
+def _closure_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | str | None:
+    """Find a closure among the arguments of `step`, the first of which is the optimizer."""
+    for place, each in enumerate(args[1:], 1):
+        # A loss, a number or a model goes through untouched.
+        if callable(each) and not isinstance(each, (nn.Module, type, Tensor)):
+            return place
+    return "closure" if callable(kwargs.get("closure")) else None
+
+
+def _state(gradients: list[Tensor | None]) -> list[tuple[int, int]]:
+    return [(0, 0) if each is None else (id(each), each._version) for each in gradients]
+
+
+def _sample(gradient: Any) -> Tensor | None:
+    """Copy the bytes of a gradient's first entries: as numbers, nan would differ from itself."""
+    if gradient.layout is not torch.strided:
+        return None
+    own = gradient.to_local() if hasattr(gradient, "placements") else gradient
+    first: Tensor = own.detach().reshape(-1)[:SAMPLED].contiguous()
+    return first.view(torch.uint8).clone()
+
+
+def _checked(norms: Norms, *, row: Row, missed: Callable[[str], None]) -> np.ndarray:
+    """Make a row of norms from before clipping; note if the gradients were changed after it."""
+    if norms[-1].cpu().item():
+        missed(CHANGED)
+    return row(norms[:-1])

@@ -1,4 +1,4 @@
-"""Functions of torch's that tell of their calls while somebody watches, and are as before then."""
+"""Functions of torch that report clipping and scalers' steps while a watcher is there."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -12,37 +12,37 @@ from torch.nn import utils
 from torch.nn.utils import clip_grad
 from torch.optim import Optimizer
 
-from gradmidi.capture.compiled import apart, may_break
+from gradmidi.capture.steps import may_break, outside_compile
 
 __all__ = ["Watcher", "watch"]
 
 CLIPPERS = ("_clip_grads_with_norm_", "clip_grad_norm_", "clip_grad_value_")
-"""What clips: the first is what the second calls, where torch has it."""
+"""Torch's clipping functions: the second calls the first, where torch has that."""
 
 _MARK = "_gradmidi"
 
 
 class Watcher(Protocol):
-    """Whoever wants to know. None of these may raise."""
+    """What is called back. None of these may raise."""
 
     def clipping(self, parameters: Sequence[Tensor]) -> None:
-        """Learn that the gradients of these are about to be clipped."""
+        """Note that the gradients of these are about to be clipped."""
 
     def clipped(self, parameters: Sequence[Tensor]) -> None:
-        """Learn that they were."""
+        """Note that they were."""
 
     def miss_clipping(self) -> None:
-        """Learn that clipping has become part of a graph, where nobody is told of it."""
+        """Note that clipping has become part of a compiled graph, where it is not reported."""
 
     def scaling(self, optimizer: Optimizer) -> None:
-        """Learn that a scaler is about to have `optimizer` step, or to throw the step away."""
+        """Note that a scaler is about to call the `step` of `optimizer`, or to skip it."""
 
-    def scaled(self, optimizer: Optimizer) -> None:
-        """Learn that it did one of the two."""
+    def scaled(self, optimizer: Optimizer, *, failed: bool) -> None:
+        """Note that it did one of the two, or raised."""
 
 
 def watch(watcher: Watcher, scaler: Any = None) -> Callable[[], None]:
-    """Have `watcher` told of clipping and of scalers' steps, whoever calls for them.
+    """Report all clipping by torch's functions, and scalers' steps, to `watcher`.
 
     It makes no difference how, or how early, a script imported torch's clipping functions.
     Inside a compiled function it is kept out of the graph, unless that has to be a single one.
@@ -50,14 +50,14 @@ def watch(watcher: Watcher, scaler: Any = None) -> Callable[[], None]:
     Parameters
     ----------
     watcher : Watcher
-        Who is told.
+        What is called back.
     scaler : object, optional
         A scaler with a `step` of its own, beside torch's `GradScaler`.
 
     Returns
     -------
     callable
-        Ends it. When nobody watches any more, torch's functions are what they were.
+        Ends it. With the last watcher gone, torch's functions are what they were.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def watch(watcher: Watcher, scaler: Any = None) -> Callable[[], None]:
 
 
 def _insides(name: str) -> list[tuple[Any, str]]:
-    """Find where a clipping function can be replaced for everybody who has it already."""
+    """Find where a clipping function can be replaced also where it was imported already."""
     function = getattr(clip_grad, name)
     code = getattr(function, "__code__", None)
     names = code.co_freevars if code is not None else ()
@@ -129,7 +129,7 @@ def _join(
 
     def leave() -> None:
         watchers.remove(watcher)
-        # Whoever replaced it after us keeps it; ours then only passes on.
+        # Where another library replaced it after us that stays; ours then only passes on.
         if not watchers and getattr(holder, name) is own:
             setattr(holder, name, original)
 
@@ -150,7 +150,7 @@ def _announced_clipping(original: Callable[..., Any], watchers: list[Watcher]) -
         for watcher in tuple(watchers):
             watcher.miss_clipping()
 
-    aside = apart(told)
+    aside = outside_compile(told)
 
     @functools.wraps(original)
     def announced(parameters: Any, *args: Any, **kwargs: Any) -> Any:
@@ -169,17 +169,21 @@ def _announced_step(original: Callable[..., Any], watchers: list[Watcher]) -> An
         for watcher in tuple(watchers):
             watcher.scaling(optimizer)
 
-    def scaled(optimizer: Any) -> None:
+    def scaled(optimizer: Any, failed: bool) -> None:
         for watcher in tuple(watchers):
-            watcher.scaled(optimizer)
+            watcher.scaled(optimizer, failed=failed)
 
-    before, after = apart(scaling), apart(scaled)
+    before, after = outside_compile(scaling), outside_compile(scaled)
 
     @functools.wraps(original)
     def step(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         before(optimizer)
-        result = original(self, optimizer, *args, **kwargs)
-        after(optimizer)
+        failed = True
+        try:
+            result = original(self, optimizer, *args, **kwargs)
+            failed = False
+        finally:
+            after(optimizer, failed)
         return result
 
     return step

@@ -129,7 +129,7 @@ class Script:
         self._unclaimed: set[int] = set()
         self._turns = 0
         self._missed = False
-        self._apart: Callable[..., None] = self._guard
+        self._outside_compile: Callable[..., None] = self._guard
         self._outputs: Outputs | None = Outputs.of(options)
 
     def listen(self) -> None:
@@ -143,16 +143,16 @@ class Script:
             from torch.compiler import is_dynamo_compiling
             from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-            from gradmidi.capture.compiled import apart
+            from gradmidi.capture.steps import outside_compile
             from gradmidi.capture.watch import watch
 
             # Whatever this is called from, it is not to be compiled with it.
-            self._apart = apart(self._guard)
+            self._outside_compile = outside_compile(self._guard)
 
             def before_step(optimizer: "Optimizer", _args: Any, _kwargs: Any) -> None:
                 if is_dynamo_compiling() or not self._hears(optimizer):
                     # What it meets here has its own hook called in this very step.
-                    self._apart(self._meet, optimizer)
+                    self._outside_compile(self._meet, optimizer)
 
             register_optimizer_step_pre_hook(before_step)
             watch(self)
@@ -170,7 +170,7 @@ class Script:
         if first is None or first in self._parameters or first in self._unclaimed:
             return
         self._unclaimed.add(first)
-        self._apart(self._meet_holders, {id(parameter) for parameter in parameters})
+        self._outside_compile(self._meet_holders, {id(parameter) for parameter in parameters})
         if self._capture is not None and first in self._parameters:
             self._capture.clipping(parameters)
 
@@ -186,12 +186,12 @@ class Script:
         hooked = "_optimizer_step_pre_hooks" in getattr(optimizer, "__dict__", ())
         if self._hears(optimizer) or not hooked:
             return
-        self._apart(self._meet, optimizer)
+        self._outside_compile(self._meet, optimizer)
         if self._capture is not None:
             self._capture.scaling(optimizer)
 
-    def scaled(self, optimizer: Any) -> None:
-        """Learn that it did one of the two."""
+    def scaled(self, optimizer: Any, *, failed: bool) -> None:
+        """Note that it did one of the two."""
 
     # -- trainings ------------------------------------------------------------------------------
 
@@ -218,16 +218,14 @@ class Script:
             raise
 
     def _meet_holders(self, parameters: set[int]) -> None:
-        from gradmidi.capture.owners import optimizers_alive
-        from gradmidi.capture.tap import held_by
+        from gradmidi.capture.models import held_by, optimizers_alive
 
         for optimizer in optimizers_alive():
             if parameters & held_by(optimizer).keys():
                 self._meet(optimizer)
 
     def _hear(self, optimizer: "Optimizer") -> None:
-        from gradmidi.capture.owners import optimizers_alive
-        from gradmidi.capture.tap import held_by
+        from gradmidi.capture.models import held_by, optimizers_alive
 
         if self._capture is not None and held_by(optimizer).keys() <= self._parameters:
             self._leave_to_others([optimizer])
@@ -253,17 +251,15 @@ class Script:
 
     def _leave_to_others(self, optimizers: Sequence["Optimizer"]) -> None:
         """See that the script does not listen to them by itself."""
-        from gradmidi.capture.capture import StepHook
+        from gradmidi.capture.capture import hooks_of
 
-        hooks = [hook for each in optimizers for hook in each._optimizer_step_pre_hooks.values()]
-        if any(isinstance(hook, StepHook) and hook.tap is not None for hook in hooks):
+        if hooks_of(optimizers):
             self._let_go()
             raise GradmidiError("the script listens by itself, and its own run is the one")
 
     def _open(self, training: _Training) -> None:
-        from gradmidi.capture.capture import Capture
-        from gradmidi.capture.owners import owner, scopes
-        from gradmidi.capture.tap import held_by
+        from gradmidi.capture.capture import MISSED_IN_GRAPH, Capture
+        from gradmidi.capture.models import held_by, owner, scopes
 
         optimizers = training.optimizers
         self._leave_to_others(optimizers)
@@ -289,7 +285,7 @@ class Script:
         )
         training.folder = listener.folder.absolute()
         if self._missed:
-            recording.miss_clipping()
+            recording.miss_clipping(MISSED_IN_GRAPH)
         self._recording, self._capture, self._training = recording, capture, training
         self._parameters = parameters
         self._unclaimed.clear()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from gradmidi.capture.capture import Capture
-    from gradmidi.capture.taker import Taker
+    from gradmidi.capture.steps import Consumer
 
 __all__ = [
     "Listener",
@@ -312,7 +312,7 @@ def open_capture(
     return listener, recording
 
 
-def attach(capture: "Capture", consumer: "Taker", options: Options) -> None:
+def attach(capture: "Capture", consumer: "Consumer", options: Options) -> None:
     """Have capture pass each step's norms on to `consumer`."""
     capture.attach(consumer, every=options.every, budget=options.budget, scaler=options.scaler)
 

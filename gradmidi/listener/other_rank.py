@@ -20,7 +20,7 @@ __all__ = ["OtherRank", "StepCounter"]
 
 
 class StepCounter:
-    """Counts steps and records nothing; a `gradmidi.capture.taker.Taker`.
+    """Counts steps and records nothing; a `gradmidi.capture.steps.Consumer`.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class StepCounter:
     def see_clipping(self) -> None:
         """Do nothing."""
 
-    def miss_clipping(self) -> None:
+    def miss_clipping(self, text: str) -> None:
         """Do nothing."""
 
     def replace(self) -> None:

@@ -21,7 +21,7 @@ Row = Callable[[Any], np.ndarray]
 
 
 class Recording:
-    """Writes a frame for each step to the run log; a `gradmidi.capture.taker.Taker`.
+    """Writes a frame for each step to the run log; a `gradmidi.capture.steps.Consumer`.
 
     Parameters
     ----------
@@ -116,15 +116,11 @@ class Recording:
         if self._clipping is not None:
             self._clipping.seen = True
 
-    def miss_clipping(self) -> None:
-        """Note that gradients may be clipped before they are measured; say so once."""
+    def miss_clipping(self, text: str) -> None:
+        """Note that norms may be from after clipping; say so once."""
         if self._clipping is not None and not self._clipping.missed:
             self._clipping.missed = True
-            say(
-                "clipping inside a function that is compiled with fullgraph=True is not seen: "
-                "norms may be those from after it; without fullgraph it is seen, and "
-                "ears.log(total_norm=…) restores them"
-            )
+            say(text)
 
     def replace(self) -> None:
         """End the run, because another listener is put on the same optimizer."""

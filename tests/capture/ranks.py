@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import gradmidi
 from gradmidi.capture import sharded
-from gradmidi.capture.plan import Plan
+from gradmidi.capture.norms import Plan
 
 STEPS, BATCH, FAULT_STEP = 12, 8, 5
 CLIP = 0.05

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn.utils import parametrizations  # noqa: E402
 
-from gradmidi.capture.layers import chosen, layers_of, unwrapped  # noqa: E402
+from gradmidi.capture.models import chosen, layers_of, unwrapped  # noqa: E402
 
 
 def placed(*paths: str) -> nn.Module:

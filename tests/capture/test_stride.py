@@ -1,6 +1,6 @@
 """Which steps are looked at."""
 
-from gradmidi.capture.stride import Stride
+from gradmidi.capture.steps import Stride
 
 
 class Clock:

@@ -146,6 +146,7 @@ def ways(
     `silent` is an optimizer that is listened to and never steps: its hook can be called alone.
     """
     (hook,) = silent._optimizer_step_pre_hooks.values()
+    (after,) = silent._optimizer_step_post_hooks.values()
     parameters = list(model.parameters())
     # What is watched while a listener is open; these share the gradients and are not.
     twins = [nn.Parameter(parameter.detach()) for parameter in parameters]
@@ -154,6 +155,7 @@ def ways(
 
     def step_hook() -> None:
         hook(silent, (silent,), {})
+        after(silent, (silent,), {})
 
     def clip_and_hand_over() -> None:
         ears.clip_grad_norm_(LARGE_NORM)

@@ -10,19 +10,24 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from gradmidi.base.messages import say
-from gradmidi.capture.clip import OnePass
+from gradmidi.capture.clipping import OnePass, watch
 from gradmidi.capture.models import (
     LayerChoice,
     chosen,
-    held_by,
+    class_name,
     layers_of,
-    optimizers_in,
     rank,
     refuse,
-    refuse_optimizer,
-    unwrapped,
 )
 from gradmidi.capture.norms import Gathering, Norms, Plan, Row
+from gradmidi.capture.optimizers import (
+    Unheard,
+    given_optimizers,
+    held_by,
+    held_in,
+    optimizers_in,
+    some,
+)
 from gradmidi.capture.sharded import Shards, is_sharded, meet, share
 from gradmidi.capture.steps import (
     Consumer,
@@ -33,7 +38,6 @@ from gradmidi.capture.steps import (
     outside_compile,
 )
 from gradmidi.capture.tap import Tap
-from gradmidi.capture.watch import watch
 from gradmidi.errors import CaptureError
 from gradmidi.log import Layer
 
@@ -43,12 +47,10 @@ MISSED_IN_GRAPH = (
     "clipping inside a function that is compiled with fullgraph=True is not seen: norms may be "
     "those from after it; without fullgraph it is seen, and ears.log(total_norm=…) restores them"
 )
-NAMED = 3
-"""So many layers are named in a message."""
 
 
 class Capture:
-    """A model and its optimizers, whose gradients are read; a `gradmidi.capture.watch.Watcher`.
+    """A model and its optimizers, whose gradients are read; a `gradmidi.capture.clipping.Watcher`.
 
     Each outermost `step` of an optimizer is an update. Optimizers that hold different parameters
     of one model (Muon and AdamW, a GAN's two) make a row each, in which the other's layers have
@@ -107,15 +109,14 @@ class Capture:
                 f"{type(model).__name__} has no trainable parameter: nothing to listen to"
             )
         self.parameters = parameters
-        self.model_name = _name_of(unwrapped(model))
+        self.model_name = class_name(model)
         self._everything = {id(parameter) for parameter in model.parameters()}
-        self._given = self._checked(optimizers)
-        self._held = {key for each in self._given for key in _held_in(each)}
-        self._chosen = layers is not None
+        self._given = given_optimizers(optimizers, self._everything, self.model_name)
+        held = {key for each in self._given for key in held_in(each)}
         names = found.keys() if layers is None else chosen(found, layers)
         self._frozen: list[str] = []
         if layers is None:
-            there = trained | self._held
+            there = trained | held
             self._frozen = [
                 name for name, own in found.items() if not any(id(each) in there for each in own)
             ]
@@ -130,6 +131,7 @@ class Capture:
         self._own = list(found.values())
         self.whole = trained <= {id(parameter) for own in self._own for parameter in own}
         self._model: nn.Module | None = model
+        self._unheard = Unheard(model, found, parameters, held, chosen=layers is not None)
         self._shards: Shards | None = None
         self.look: Callable[[], None] = _look_at_nothing
         self._one_pass = OnePass(len(self.layers))
@@ -141,40 +143,15 @@ class Capture:
         self._strides: list[Stride] = []
         self._hook: Callable[[Any], None] | None = None
         self._leave: list[Callable[[], None]] = []
-        self._others: set[int] = set()
-        self._told: set[str] = set()
-
-    def _checked(self, optimizers: Any) -> list[Any]:
-        if optimizers is None:
-            return []
-        single = isinstance(optimizers, Optimizer) or not isinstance(optimizers, Iterable)
-        given = [optimizers] if single else list(optimizers)
-        for each in given:
-            name = type(each).__name__
-            refuse_optimizer(each)
-            found = optimizers_in(each)
-            for inner in found:
-                refuse_optimizer(inner)
-            if not found and isinstance(each, Optimizer):
-                raise CaptureError(
-                    f"{name}.__init__ does not call super().__init__(params, defaults), so that "
-                    "PyTorch calls no hook in its step(); add the call, or leave the optimizer "
-                    "out and call ears.capture() before each step"
-                )
-            if not found:
-                raise CaptureError(
-                    f"optimizer={name} is no torch.optim.Optimizer; give one, "
-                    "several, or none and call capture() yourself"
-                )
-            if not _held_in(each) & self._everything:
-                raise CaptureError(
-                    f"{name} holds none of the parameters of "
-                    f"{self.model_name}; give the optimizer that trains this model"
-                )
-        return given
 
     def attach(
-        self, consumer: Consumer, *, every: int = 1, budget: float | None = None, scaler: Any = None
+        self,
+        consumer: Consumer,
+        *,
+        every: int = 1,
+        budget: float | None = None,
+        scaler: Any = None,
+        report_others: bool = True,
     ) -> None:
         """Begin: `consumer` gets the norms of each update that is read.
 
@@ -188,10 +165,13 @@ class Capture:
             Share of the time that reading may take.
         scaler : object, optional
             What calls the optimizers' `step`, where it is no GradScaler of torch's.
+        report_others : bool, default True
+            Whether the user is told of other optimizers that step the same parameters; it must be
+            False where this is called from within a step.
         """
         if self._frozen:
             say(
-                f"left out, as nothing in them is trained: {_some(self._frozen)}; call listen() "
+                f"left out, as nothing in them is trained: {some(self._frozen)}; call listen() "
                 "again once they are"
             )
         everything = self._tap(None, consumer, self._stride(every, budget))
@@ -218,10 +198,10 @@ class Capture:
         self._hook = hook
         for each in self._given:
             hook(each)
-        if self._taps:
+        if self._taps and report_others:
             other = register_optimizer_step_pre_hook(self._meet_other)
             self._leave.append(other.remove)
-        else:
+        if not self._taps:
             # Torch's functions may clip all the same where `look` is called by hand.
             self._taps[id(None)] = [everything]
         self._leave.append(watch(self, scaler))
@@ -249,70 +229,16 @@ class Capture:
         return self._nesting.is_inside
 
     def _meet_other(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        """Tell the user, once, of an optimizer that steps these parameters unread."""
-        if is_dynamo_compiling() or id(optimizer) in self._hooks or id(optimizer) in self._others:
-            return
-        self._others.add(id(optimizer))
-        model = self._model
-        if model is None or self.is_stepping:
-            return
-        new = {id(parameter) for parameter in model.parameters()} - self._everything
-        if held_by(optimizer).keys() & (self._held | new):
-            self._tell(
-                f"{type(optimizer).__name__} steps parameters of {self.model_name} and was not "
-                "given to listen(): its steps are not heard; give it too, or call listen() again"
-            )
-
-    def _tell(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            say(text)
+        if not is_dynamo_compiling() and not self.hears(optimizer) and not self.is_stepping:
+            self._unheard.meet(optimizer)
 
     def _check(self, optimizer: Optimizer | None) -> None:
-        """See which parameters the model has by now; tell once what is not heard any more."""
-        model = self._model
-        if model is None:
-            return
-        found = layers_of(model, self.parameters)
-        present = {id(parameter) for parameter in model.parameters()}
+        """Look at the parameters that there are by now, for a tap that finds others."""
         if optimizer is None:
-            lost = [
-                layer.name
-                for layer, own in zip(self.layers, self._own, strict=True)
-                if any(id(parameter) not in present for parameter in own)
-            ]
-            if lost:
-                self._tell(
-                    f"the parameters of {_some(lost)} are no longer those of {self.model_name} at "
-                    "listen(), and the optimizer steps the old ones: make a new optimizer of "
-                    "model.parameters(), and call listen() again"
-                )
-            return
-        held = held_by(optimizer)
-        if held.keys() <= {id(parameter) for own in self._own for parameter in own}:
-            return
-        for layer, own in zip(self.layers, self._own, strict=True):
-            own[:] = found.get(layer.name, [])
-        for taps in self._taps.values():
-            for tap in taps:
+            self._unheard.lose()
+        elif self._unheard.regroup(optimizer):
+            for tap in self._all_taps():
                 tap.forget()
-        names = {layer.name for layer in self.layers}
-        added = [
-            name
-            for name, own in found.items()
-            if name not in names and any(id(parameter) in held for parameter in own)
-        ]
-        if added and not self._chosen:
-            self._tell(
-                f"not heard, as they came after listen(): {_some(added)}; call listen() again"
-            )
-        if held.keys() - present - self._held:
-            self._tell(
-                f"{type(optimizer).__name__} was given parameters that {self.model_name} does not "
-                "have: they are not heard"
-            )
-        self._held |= held.keys()
-        self._everything |= present
 
     @property
     def heard_here(self) -> bool:
@@ -466,25 +392,5 @@ def hooks_of(optimizers: Iterable[Any]) -> list[StepHook]:
     ]
 
 
-def _held_in(given: Any) -> set[int]:
-    return {key for optimizer in optimizers_in(given) for key in held_by(optimizer)}
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    shown = ", ".join(names[:NAMED])
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
 def _look_at_nothing() -> None:
     """Stand in for `Capture.look` before the begin and after the end."""
-
-
-def _name_of(model: nn.Module) -> str:
-    # `fully_shard` gives a model a class of its own, with the model's own class behind it.
-    names = (
-        base.__name__
-        for base in type(model).__mro__
-        if not base.__module__.startswith("torch.distributed.fsdp")
-    )
-    return next(names)

@@ -1,35 +1,25 @@
-"""A model's layers, its optimizers, and which models and optimizers are refused."""
+"""A model's layers by their names, its rank, and which models are refused."""
 
-import gc
 import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
 
-from torch import distributed, fx, nn
+from torch import distributed, nn
 from torch.nn import Module, Parameter
-from torch.optim import Optimizer
 
 from gradmidi.capture.sharded import is_sharded
 from gradmidi.errors import CaptureError
 
 __all__ = [
+    "REFUSED",
     "LayerChoice",
     "chosen",
-    "has_hooks",
-    "held_by",
+    "class_name",
     "layers_of",
-    "optimizers_alive",
-    "optimizers_in",
-    "owner",
     "rank",
     "refuse",
-    "refuse_optimizer",
     "unwrapped",
 ]
-
-T = TypeVar("T")
 
 LayerChoice = str | Sequence[str] | Mapping[str, str]
 """Names or patterns; or voices of one's own, a name and a pattern each."""
@@ -110,6 +100,17 @@ def unwrapped(model: "Module") -> "Module":
         model = inner
 
 
+def class_name(model: "Module") -> str:
+    """Return the name of an unwrapped model's class."""
+    # `fully_shard` gives a model a class of its own, with the model's own class behind it.
+    names = (
+        base.__name__
+        for base in type(unwrapped(model)).__mro__
+        if not base.__module__.startswith("torch.distributed.fsdp")
+    )
+    return next(names)
+
+
 def _unwrapped(paths: list[list[str]]) -> list[list[str]]:
     for head in LEADING_WRAPPERS:
         if paths and all(tuple(parts[: len(head)]) == head for parts in paths):
@@ -151,175 +152,6 @@ def chosen(names: Iterable[str], layers: LayerChoice) -> set[str]:
         found.update(matching)
     if not found:
         raise CaptureError("layers= names no layer; leave it out to listen to all of them")
-    return found
-
-
-# -- optimizers ----------------------------------------------------------------------------------
-
-
-def has_hooks(optimizer: object) -> bool:
-    """Return whether torch calls hooks in an optimizer's `step`.
-
-    It does not for one that never called its base's constructor, as Accelerate's.
-    """
-    return "_optimizer_step_pre_hooks" in getattr(optimizer, "__dict__", ())
-
-
-def held_by(optimizer: Any) -> dict[int, nn.Parameter]:
-    """Return the parameters that an optimizer holds, by their identity."""
-    return {
-        id(parameter): parameter
-        for group in getattr(optimizer, "param_groups", ())
-        for parameter in group["params"]
-    }
-
-
-def optimizers_in(given: Any) -> list[Optimizer]:
-    """Return the optimizers whose hooks torch calls: `given`, and those that its attributes hold.
-
-    Examples
-    --------
-    >>> inner = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
-    >>> class Around:
-    ...     def __init__(self, several):
-    ...         self.several = several
-    >>> optimizers_in(Around([inner])) == [inner]
-    True
-    """
-    found: list[Optimizer] = []
-    seen: set[int] = set()
-
-    def visit(each: Any) -> None:
-        if id(each) in seen:
-            return
-        seen.add(id(each))
-        if isinstance(each, Optimizer) and has_hooks(each):
-            found.append(each)
-        for inner in _attributes(each):
-            if isinstance(inner, Optimizer):
-                visit(inner)
-
-    visit(given)
-    return found
-
-
-def _attributes(given: Any) -> Iterator[Any]:
-    # By that name also where it is a property.
-    yield getattr(given, "optimizer", None)
-    for value in list(getattr(given, "__dict__", {}).values()):
-        if isinstance(value, dict):
-            yield from list(value.values())
-        elif isinstance(value, (list, tuple)):
-            yield from value
-        else:
-            yield value
-
-
-def optimizers_alive() -> list[Optimizer]:
-    """Find the optimizers there are whose hooks are called; not those that only wrap another."""
-    return [each for each in _alive(Optimizer) if "_optimizer_step_pre_hooks" in vars(each)]
-
-
-def owner(optimizers: Sequence[Optimizer], names: Sequence[Mapping[str, Any]] = ()) -> nn.Module:
-    """Find the module that owns the optimizers' parameters: the outermost one.
-
-    Where several are needed to own them all, a module that holds each by its name.
-
-    Parameters
-    ----------
-    optimizers : sequence of Optimizer
-        Whose parameters.
-    names : sequence of mapping of str to object, optional
-        Namespaces in which to look for the names of several; else they are those of their
-        classes.
-
-    Raises
-    ------
-    CaptureError
-        If no module owns any of them.
-
-    Examples
-    --------
-    >>> from torch.optim import SGD
-    >>> net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
-    >>> owner([SGD(net[1].parameters())]) is net
-    True
-    """
-    wanted = {key for optimizer in optimizers for key in held_by(optimizer)}
-    modules = list(_alive(nn.Module))
-    inside = {id(child) for module in modules for child in _children(module)}
-    roots = [module for module in modules if id(module) not in inside]
-    owned = {id(root): {id(each) for each in _parameters(root)} & wanted for root in roots}
-    # What torch traces shares parameters with the model it traced, under names of its own.
-    roots.sort(key=lambda root: (isinstance(root, fx.GraphModule), -_size(root)))
-    found: list[nn.Module] = []
-    left = wanted
-    while roots:
-        best = max(roots, key=lambda root: len(owned[id(root)] & left))
-        if not owned[id(best)] & left:
-            break
-        found.append(best)
-        left = left - owned[id(best)]
-    if not found:
-        kinds = ", ".join(dict.fromkeys(type(optimizer).__name__ for optimizer in optimizers))
-        raise CaptureError(f"no module owns the tensors that {kinds} steps")
-    return found[0] if len(found) == 1 else _several(found, names)
-
-
-def _several(modules: Sequence[nn.Module], names: Sequence[Mapping[str, Any]]) -> nn.Module:
-    named: dict[str, nn.Module] = {}
-    for module in modules:
-        bound = (name for scope in names for name, value in scope.items() if value is module)
-        inner = unwrapped(module)
-        wanted = next((name for name in bound if name != "self"), type(inner).__name__)
-        name, number = wanted, 1
-        while name in named:
-            number += 1
-            name = f"{wanted}{number}"
-        named[name] = inner
-    together: nn.Module = type(" + ".join(named), (nn.Module,), {})()
-    # Not by add_module, which tells whoever watches for new modules.
-    together._modules.update(named)
-    return together
-
-
-def _alive(kind: type[T]) -> Iterator[T]:
-    """Find all objects of a kind that Python's collector knows."""
-    for each in gc.get_objects():
-        # Not isinstance(), which wakes objects that stand in for others.
-        if issubclass(type(each), kind):
-            yield each
-
-
-def _children(module: nn.Module) -> list[nn.Module]:
-    try:
-        return list(module.children())
-    except Exception:
-        # It is only half made.
-        return []
-
-
-def _parameters(module: nn.Module) -> list[nn.Parameter]:
-    try:
-        return list(module.parameters())
-    except Exception:
-        return []
-
-
-def _size(module: nn.Module) -> int:
-    try:
-        return sum(1 for _ in module.modules())
-    except Exception:
-        return 0
-
-
-def scopes() -> list[Mapping[str, Any]]:
-    """Return the namespaces of all who called this, the nearest first."""
-    found: list[Mapping[str, Any]] = []
-    frame = sys._getframe(1)
-    while frame is not None:
-        found += [frame.f_locals, frame.f_globals]
-        frame = frame.f_back  # type: ignore[assignment]
     return found
 
 
@@ -368,17 +200,3 @@ def refuse(model: nn.Module) -> None:
             f"{type(model).__name__} is wrapped in FullyShardedDataParallel and cannot be heard: "
             f"{REFUSED['FullyShardedDataParallel']}"
         )
-
-
-def refuse_optimizer(optimizer: object) -> None:
-    """Refuse an optimizer that never gets to see the gradients of a model's parameters.
-
-    Raises
-    ------
-    CaptureError
-        If it is one.
-    """
-    for base in type(optimizer).__mro__:
-        # What is in `deepspeed.ops` is as any other optimizer.
-        if base.__module__.startswith(("deepspeed.runtime", "accelerate.utils.deepspeed")):
-            raise CaptureError(f"{base.__name__} cannot be heard: {REFUSED['DeepSpeedEngine']}")

@@ -6,6 +6,7 @@ it is dropped where the gradients were changed in between.
 """
 
 import functools
+import itertools
 import operator
 import time
 from collections.abc import Callable, Sequence
@@ -17,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradmidi.capture.models import held_by
 from gradmidi.capture.norms import UNFIT, Gathering, Norms, Plan, Row, in_backward
+from gradmidi.capture.optimizers import held_by
 from gradmidi.capture.readout import Readout, capturing
 from gradmidi.capture.steps import Consumer, Stride
 
@@ -115,6 +116,7 @@ class Tap:
         # The step under way, until its gradients are read.
         self._waiting: Optimizer | None = None
         self._is_read = False
+        self._regroup()
 
     @property
     def own(self) -> dict[int, nn.Parameter]:
@@ -339,7 +341,7 @@ class Tap:
                 self._known = [each for own in self._layers for each in own]
                 self._own = {id(each): each for each in self._known}
             return
-        held = [each for group in optimizer.param_groups for each in group["params"]]
+        held = list(itertools.chain.from_iterable(g["params"] for g in optimizer.param_groups))
         known = self._known
         if known is not None and len(known) == len(held) and all(map(operator.is_, held, known)):
             return

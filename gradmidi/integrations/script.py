@@ -96,7 +96,7 @@ class _Training:
 
 
 class Script:
-    """Listens to every training in this process; a `gradmidi.capture.watch.Watcher`.
+    """Listens to every training in this process; a `gradmidi.capture.clipping.Watcher`.
 
     It does not import torch, but starts when the script does, so that what a script sets before
     that import (environment variables, say) has its effect.
@@ -143,8 +143,8 @@ class Script:
             from torch.compiler import is_dynamo_compiling
             from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+            from gradmidi.capture.clipping import watch
             from gradmidi.capture.steps import outside_compile
-            from gradmidi.capture.watch import watch
 
             # Whatever this is called from, it is not to be compiled with it.
             self._outside_compile = outside_compile(self._guard)
@@ -218,16 +218,20 @@ class Script:
             raise
 
     def _meet_holders(self, parameters: set[int]) -> None:
-        from gradmidi.capture.models import held_by, optimizers_alive
+        from gradmidi.capture.optimizers import held_by, optimizers_alive
 
         for optimizer in optimizers_alive():
             if parameters & held_by(optimizer).keys():
                 self._meet(optimizer)
 
     def _hear(self, optimizer: "Optimizer") -> None:
-        from gradmidi.capture.models import held_by, optimizers_alive
+        from gradmidi.capture.optimizers import held_by, optimizers_alive
 
-        if self._capture is not None and held_by(optimizer).keys() <= self._parameters:
+        known = held_by(optimizer).keys() <= self._parameters
+        if self._capture is not None and self._capture.is_stepping and not known:
+            # Called by another's step, with copies of its parameters: not an update of its own.
+            return
+        if self._capture is not None and known:
             self._leave_to_others([optimizer])
             self._capture.add(optimizer)
             if self._training is not None:
@@ -253,13 +257,13 @@ class Script:
         """See that the script does not listen to them by itself."""
         from gradmidi.capture.capture import hooks_of
 
-        if hooks_of(optimizers):
+        if any(hook.steps.consumer is not self._recording for hook in hooks_of(optimizers)):
             self._let_go()
             raise GradmidiError("the script listens by itself, and its own run is the one")
 
     def _open(self, training: _Training) -> None:
         from gradmidi.capture.capture import MISSED_IN_GRAPH, Capture
-        from gradmidi.capture.models import held_by, owner, scopes
+        from gradmidi.capture.optimizers import held_by, owner, scopes
 
         optimizers = training.optimizers
         self._leave_to_others(optimizers)

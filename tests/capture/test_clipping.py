@@ -27,7 +27,7 @@ from torch.nn.utils import (  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 import gradmidi  # noqa: E402
-from gradmidi.capture.watch import watch  # noqa: E402
+from gradmidi.capture.clipping import watch  # noqa: E402
 
 LR = 0.01
 STEPS = 4

@@ -66,6 +66,9 @@ class Capture:
         Names or patterns of the layers that are read.
     parameters : {"all", "weights"}, default "all"
         Which of a layer's parameters, see `layers_of`.
+    report_others : bool, default True
+        Whether the user is told of other optimizers that step the same parameters; it must be
+        False where `attach` is called from within a step.
 
     Attributes
     ----------
@@ -93,6 +96,7 @@ class Capture:
         *,
         layers: LayerChoice | None = None,
         parameters: str = "all",
+        report_others: bool = True,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise CaptureError(
@@ -130,6 +134,7 @@ class Capture:
         )
         self._own = list(found.values())
         self.whole = trained <= {id(parameter) for own in self._own for parameter in own}
+        self._report_others = report_others
         self._model: nn.Module | None = model
         self._unheard = Unheard(model, found, parameters, held, chosen=layers is not None)
         self._shards: Shards | None = None
@@ -151,7 +156,6 @@ class Capture:
         every: int = 1,
         budget: float | None = None,
         scaler: Any = None,
-        report_others: bool = True,
     ) -> None:
         """Begin: `consumer` gets the norms of each update that is read.
 
@@ -165,9 +169,6 @@ class Capture:
             Share of the time that reading may take.
         scaler : object, optional
             What calls the optimizers' `step`, where it is no GradScaler of torch's.
-        report_others : bool, default True
-            Whether the user is told of other optimizers that step the same parameters; it must be
-            False where this is called from within a step.
         """
         if self._frozen:
             say(
@@ -198,7 +199,7 @@ class Capture:
         self._hook = hook
         for each in self._given:
             hook(each)
-        if self._taps and report_others:
+        if self._taps and self._report_others:
             other = register_optimizer_step_pre_hook(self._meet_other)
             self._leave.append(other.remove)
         if not self._taps:

@@ -136,7 +136,11 @@ def optimizers_alive() -> list[Optimizer]:
     return [each for each in _alive(Optimizer) if "_optimizer_step_pre_hooks" in vars(each)]
 
 
-def owner(optimizers: Sequence[Optimizer], names: Sequence[Mapping[str, Any]] = ()) -> nn.Module:
+def owner(
+    optimizers: Sequence[Optimizer],
+    names: Sequence[Mapping[str, Any]] = (),
+    parameters: Collection[int] = (),
+) -> nn.Module:
     """Find the module that owns the optimizers' parameters: the outermost one.
 
     Where several are needed to own them all, a module that holds each by its name.
@@ -148,6 +152,8 @@ def owner(optimizers: Sequence[Optimizer], names: Sequence[Mapping[str, Any]] = 
     names : sequence of mapping of str to object, optional
         Namespaces in which to look for the names of several; else they are those of their
         classes.
+    parameters : collection of int, optional
+        Identities of further parameters.
 
     Raises
     ------
@@ -161,7 +167,7 @@ def owner(optimizers: Sequence[Optimizer], names: Sequence[Mapping[str, Any]] = 
     >>> owner([SGD(net[1].parameters())]) is net
     True
     """
-    wanted = {key for optimizer in optimizers for key in held_by(optimizer)}
+    wanted = {key for optimizer in optimizers for key in held_by(optimizer)} | {*parameters}
     modules = list(_alive(nn.Module))
     inside = {id(child) for module in modules for child in _children(module)}
     roots = [module for module in modules if id(module) not in inside]
@@ -178,7 +184,8 @@ def owner(optimizers: Sequence[Optimizer], names: Sequence[Mapping[str, Any]] = 
         left = left - owned[id(best)]
     if not found:
         kinds = ", ".join(dict.fromkeys(type(optimizer).__name__ for optimizer in optimizers))
-        raise CaptureError(f"no module owns the tensors that {kinds} steps")
+        which = f"that {kinds} steps" if kinds else "whose gradients are clipped"
+        raise CaptureError(f"no module owns the tensors {which}")
     return found[0] if len(found) == 1 else _several(found, names)
 
 

@@ -8,7 +8,7 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,6 +127,7 @@ class Script:
         self._training: _Training | None = None
         self._unheard: list[weakref.ref[Optimizer]] = []
         self._unclaimed: set[int] = set()
+        self._by_hand = False
         self._turns = 0
         self._missed = False
         self._outside_compile: Callable[..., None] = self._guard
@@ -167,11 +168,17 @@ class Script:
     def clipping(self, parameters: Sequence["Tensor"]) -> None:
         """Learn that gradients are about to be clipped, perhaps before any step was made."""
         first = next((id(parameter) for parameter in parameters), None)
-        if first is None or first in self._parameters or first in self._unclaimed:
+        if first is None or (first not in self._parameters and first in self._unclaimed):
             return
-        self._unclaimed.add(first)
-        self._outside_compile(self._meet_holders, {id(parameter) for parameter in parameters})
-        if self._capture is not None and first in self._parameters:
+        met = first in self._parameters
+        if not met:
+            self._unclaimed.add(first)
+            self._outside_compile(self._meet_holders, {id(each) for each in parameters})
+        if self._capture is None or first not in self._parameters:
+            return
+        if self._by_hand:
+            self._capture.look()
+        if not met:
             self._capture.clipping(parameters)
 
     def clipped(self, parameters: Sequence["Tensor"]) -> None:
@@ -220,9 +227,14 @@ class Script:
     def _meet_holders(self, parameters: set[int]) -> None:
         from gradmidi.capture.optimizers import held_by, optimizers_alive
 
-        for optimizer in optimizers_alive():
-            if parameters & held_by(optimizer).keys():
-                self._meet(optimizer)
+        holders = [each for each in optimizers_alive() if parameters & held_by(each).keys()]
+        for optimizer in holders:
+            self._meet(optimizer)
+        if not holders:
+            # The script updates them itself: each clipping is an update.
+            training = _Training(len(self._trainings) + 1, [])
+            self._trainings.append(training)
+            self._open(training, parameters)
 
     def _hear(self, optimizer: "Optimizer") -> None:
         from gradmidi.capture.optimizers import held_by, optimizers_alive
@@ -234,6 +246,7 @@ class Script:
         if self._capture is not None and known:
             self._leave_to_others([optimizer])
             self._capture.add(optimizer)
+            self._by_hand = False
             if self._training is not None:
                 # It may still be there when the next training begins, and is none of that.
                 self._training.add(optimizer)
@@ -261,17 +274,18 @@ class Script:
             self._let_go()
             raise GradmidiError("the script listens by itself, and its own run is the one")
 
-    def _open(self, training: _Training) -> None:
+    def _open(self, training: _Training, trained: Collection[int] = ()) -> None:
+        """Listen to a training; `trained` are its parameters' identities, without an optimizer."""
         from gradmidi.capture.capture import MISSED_IN_GRAPH, Capture
         from gradmidi.capture.optimizers import held_by, owner, scopes
 
         optimizers = training.optimizers
         self._leave_to_others(optimizers)
         options = self._options
-        model = owner(optimizers, scopes())
+        model = owner(optimizers, scopes(), trained)
         parameters = {id(parameter) for parameter in model.parameters()}
         owned = [each for each in optimizers if held_by(each).keys() & parameters]
-        capture = Capture(model, owned, layers=options.patterns, parameters=options.parameters)
+        capture = Capture(model, owned, layers=options.patterns, parameters=options.parameters, report_others=False)
         if capture.spread:
             raise GradmidiError(
                 f"{capture.model_name} is spread over processes, of which each sees but a part; "
@@ -291,7 +305,7 @@ class Script:
         if self._missed:
             recording.miss_clipping(MISSED_IN_GRAPH)
         self._recording, self._capture, self._training = recording, capture, training
-        self._parameters = parameters
+        self._parameters, self._by_hand = parameters, not optimizers
         self._unclaimed.clear()
 
     def _opened(self, training: _Training) -> Outputs:
@@ -326,6 +340,8 @@ class Script:
         if not self._trainings:
             say(
                 "no optimizer of PyTorch's made a step in this process: there was nothing to hear. "
-                "In processes that a script starts itself (torch.multiprocessing.spawn) have what "
-                "they run call gradmidi.listen()"
+                "A script that updates its parameters itself is heard where it clips gradients, or "
+                "calls gradmidi.listen(model), and capture() before each update. In processes that "
+                "a script starts itself (torch.multiprocessing.spawn) have what they run call "
+                "gradmidi.listen()"
             )

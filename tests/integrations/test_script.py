@@ -125,7 +125,7 @@ def test_the_mnist_example_prints_what_it_prints_without_us(tmp_path: Path) -> N
 
 STYLES = (
     "clip", "plain", "gan", "closure", "in_backward", "scaler", "compiled", "again",
-    "compiled_clip",
+    "compiled_clip", "wrapped", "hidden_clip", "by_hand_clip",
 )  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def test_options_are_those_of_listen(tmp_path: Path) -> None:
     found = gradmidi.read(tmp_path / "a")
     assert found.header.parameters == "weights"
     assert found.header.config == {"script": str(SCRIPTS / "small.py"), "arguments": ["plain"]}
-    assert found.header.other["voices"] == {"top": "fc2"}
+    assert dict(found.header.voices) == {"top": "fc2"}
     assert [frame.step for frame in found.frames()] == [1, 3]
     # The norm of the weights alone is less than that of weights and bias.
     assert all(

@@ -240,6 +240,50 @@ def one_graph():
         optimizer.step()
 
 
+class Around(torch.optim.Optimizer):
+    """Steps another optimizer, as Lookahead does."""
+
+    def __init__(self, inner):
+        super().__init__(inner.param_groups, {})
+        self.inner = inner
+
+    def step(self, closure=None):
+        return self.inner.step(closure)
+
+
+def wrapped():
+    net = Net()
+    train(net, Around(torch.optim.SGD(net.parameters(), lr=0.01)))
+
+
+def hidden_clip():
+    """As `wrapped`, with an inner optimizer that no attribute shows, met first by clipping."""
+    net = Net()
+    inner = torch.optim.SGD(net.parameters(), lr=0.01)
+
+    class Hides(Around):
+        def step(self, closure=None):
+            return inner.step(closure)
+
+    optimizer = Hides(torch.optim.SGD(net.parameters(), lr=0.01))
+    for _ in range(4):
+        backward(net, 100.0)
+        tell(net.fc1, net.fc2)
+        nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+        optimizer.step()
+
+
+def by_hand_clip():
+    """An update without an optimizer, after clipping."""
+    net = Net()
+    for _ in range(4):
+        backward(net, 100.0)
+        tell(net.fc1, net.fc2)
+        nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+        for p in net.parameters():
+            p.data.add_(p.grad, alpha=-0.01)
+
+
 def raw():
     x = torch.ones(3, requires_grad=True)
     optimizer = torch.optim.SGD([x], lr=0.1)
@@ -269,7 +313,8 @@ def forked():
 
 MODES = (
     plain, never, leave, fail, move, endless, clip, scaler, closure, gan, in_backward,
-    folds, probe, again, compiled, compiled_clip, one_graph, raw, itself, forked,
+    folds, probe, again, compiled, compiled_clip, one_graph, wrapped, hidden_clip, by_hand_clip,
+    raw, itself, forked,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -285,7 +285,13 @@ class Script:
         model = owner(optimizers, scopes(), trained)
         parameters = {id(parameter) for parameter in model.parameters()}
         owned = [each for each in optimizers if held_by(each).keys() & parameters]
-        capture = Capture(model, owned, layers=options.patterns, parameters=options.parameters, report_others=False)
+        capture = Capture(
+            model,
+            owned,
+            layers=options.patterns,
+            parameters=options.parameters,
+            report_others=False,
+        )
         if capture.spread:
             raise GradmidiError(
                 f"{capture.model_name} is spread over processes, of which each sees but a part; "

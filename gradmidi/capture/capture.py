@@ -11,14 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from gradmidi.base.messages import say
 from gradmidi.capture.clipping import OnePass, watch
-from gradmidi.capture.models import (
-    LayerChoice,
-    chosen,
-    class_name,
-    layers_of,
-    rank,
-    refuse,
-)
+from gradmidi.capture.models import LayerChoice, chosen, class_name, layers_of, rank, refuse
 from gradmidi.capture.norms import Gathering, Norms, Plan, Row
 from gradmidi.capture.optimizers import (
     Unheard,
@@ -334,11 +327,15 @@ class Capture:
 
     def clipping(self, parameters: Sequence[Tensor]) -> None:
         """Read these gradients before they are clipped."""
+        if self._one_pass.is_scaling:
+            return
         for tap in self._touched(parameters):
             tap.clipping()
 
     def clipped(self, parameters: Sequence[Tensor]) -> None:
         """Note that they were clipped."""
+        if self._one_pass.is_scaling:
+            return
         for tap in self._touched(parameters):
             tap.clipped()
 

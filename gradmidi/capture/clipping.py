@@ -211,9 +211,15 @@ class OnePass:
     ----------
     layers : int
         How many layers a row has.
+
+    Attributes
+    ----------
+    is_scaling : bool
+        Whether torch is scaling gradients that were read: its clipping is not to be reported.
     """
 
     def __init__(self, layers: int) -> None:
+        self.is_scaling = False
         self._layers = layers
         self._parameters: list[Any] = []
         self._plan: Plan | None = None
@@ -241,9 +247,14 @@ class OnePass:
             return theirs(parameters, max_norm, norm_type, error_if_nonfinite, foreach)
         for tap in taps:
             row = self._row_of(tap)
-            if row is not None:
-                tap.clipping(functools.partial(self._read, norms, row))
-        _scale(parameters, max_norm, total)
+            tap.clipping(None if row is None else functools.partial(self._read, norms, row))
+        self.is_scaling = True
+        try:
+            _scale(parameters, max_norm, total)
+        finally:
+            self.is_scaling = False
+        for tap in taps:
+            tap.clipped()
         return total
 
     def _read(self, norms: Tensor, row: Row) -> tuple[Norms, Row]:

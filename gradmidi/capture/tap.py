@@ -286,7 +286,7 @@ class Tap:
             if self._is_read or (self._remote and capturing()):
                 return
             clipped = self._clipped
-            if clipped is not None and self._is_changed(clipped) is not True:
+            if clipped is not None and not self._is_replaced(clipped):
                 if clipped.given:
                     self.consumer.see_clipping()
                 return
@@ -303,8 +303,11 @@ class Tap:
 
     def clipped(self) -> None:
         """Note that the gradients were clipped: those that were read, as they are now."""
-        if self._clipped is not None:
-            self._keep(self._clipped)
+        clipped = self._clipped
+        if clipped is not None:
+            self._keep(clipped)
+            if clipped.gradient is not None:
+                clipped.sample = _sample(clipped.gradient)
 
     def _keep(self, clipped: _Clipped) -> None:
         gradients = [each.grad for each in self.own.values()]
@@ -315,23 +318,30 @@ class Tap:
         if smallest is None or smallest.grad is None:
             self._clipped = None
             return
-        clipped.gradient, clipped.sample = smallest.grad, _sample(smallest.grad)
+        clipped.gradient = smallest.grad
         clipped.state = _state(gradients)
         self._clipped = clipped
 
     def _is_changed(self, clipped: _Clipped) -> Any:
         """Return whether the gradients are others by now; on a device, a number that tells it."""
         gradient, sample = clipped.gradient, clipped.sample
-        if gradient is None or self._smallest is None or self._smallest.grad is not gradient:
+        if self._is_replaced(clipped):
             return True
-        if _state([each.grad for each in self._own.values()]) != clipped.state:
-            return True
-        now = _sample(gradient)
+        now = None if sample is None else _sample(gradient)
         if sample is None or now is None:
             return False
-        if sample.is_cpu:
-            return not torch.equal(sample, now)
-        return torch.ne(sample, now).any().float().reshape(1)
+        if sample.is_cpu and torch.equal(sample, now):
+            return False
+        # A nan differs from itself.
+        changed = ((sample != now) & ~(sample.isnan() & now.isnan())).any()
+        return bool(changed) if sample.is_cpu else changed.float().reshape(1)
+
+    def _is_replaced(self, clipped: _Clipped) -> bool:
+        """Return whether a gradient is another tensor by now, or was changed as torch counts it."""
+        gradient = clipped.gradient
+        if gradient is None or self._smallest is None or self._smallest.grad is not gradient:
+            return True
+        return _state([each.grad for each in self._own.values()]) != clipped.state
 
     def _regroup(self) -> None:
         """See whether the optimizer holds other parameters than before."""
@@ -369,12 +379,12 @@ def _state(gradients: list[Tensor | None]) -> list[tuple[int, int]]:
 
 
 def _sample(gradient: Any) -> Tensor | None:
-    """Copy the bytes of a gradient's first entries: as numbers, nan would differ from itself."""
+    """Copy a gradient's first entries."""
     if gradient.layout is not torch.strided:
         return None
     own = gradient.to_local() if hasattr(gradient, "placements") else gradient
-    first: Tensor = own.detach().reshape(-1)[:SAMPLED].contiguous()
-    return first.view(torch.uint8).clone()
+    first: Tensor = own.detach()
+    return (first if first.numel() <= SAMPLED else first.reshape(-1)[:SAMPLED]).clone()
 
 
 def _checked(norms: Norms, *, row: Row, missed: Callable[[str], None]) -> np.ndarray:

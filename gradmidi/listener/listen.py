@@ -173,8 +173,11 @@ def listen(
     model : torch.nn.Module
         What is trained; it may be wrapped or compiled.
     optimizer : torch.optim.Optimizer or several, optional
-        Who trains it; each of its steps is one step of the run. Without one, call
-        `Listener.capture` between `backward` and the update.
+        The optimizers that train it. Each `step` is one step of the run; of nested ones (a
+        subclass that calls ``super().step()``, an optimizer around an optimizer) the outermost
+        alone. Several that hold different parameters (Muon and AdamW, a GAN's two) make a frame
+        each, in which the layers of the others are absent. Without one, call `Listener.capture`
+        between `backward` and the update.
     out : path, optional
         The run's folder; by default ``runs/<date-time>``. Where it holds a run of the same
         layers, that run goes on; where it holds another, this one goes to ``out-2``.
@@ -197,7 +200,7 @@ def listen(
     parameters : {"all", "weights"}, default "all"
         All of a layer's parameters, or its weights alone.
     every : int, default 1
-        Look at each nth step.
+        Read each nth step of an optimizer, however often its gradients are clipped.
     budget : float, optional
         Share of the time that looking may take (0.005 is half a percent): as many steps are
         left out as that needs. The log says by its steps which were looked at.

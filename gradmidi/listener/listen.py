@@ -46,7 +46,7 @@ __all__ = [
 
 MANY_LAYERS = 64
 FRAME_BYTES, NORM_BYTES = 50, 12
-"""About what a line of the log takes, and each norm in it."""
+"""Approximate size of a frame in the log, without norms, and of each norm."""
 
 
 def record(
@@ -70,8 +70,8 @@ def record(
     Parameters
     ----------
     out : path, optional
-        The run's folder; by default ``runs/<date-time>``. Where it holds a run of the same
-        layers, that run goes on; where it holds another, this one goes to ``out-2``.
+        The run's folder; by default ``runs/<date-time>``. If it holds a run of the same layers,
+        that run is continued; if it holds another run, this one goes to ``out-2``.
     layers : sequence of str or Layer
         The layers' names, first to last.
     preset : str or Path, default "pentatonic"
@@ -82,14 +82,14 @@ def record(
         Voices of your own: a name and a pattern over the layers' names each, as
         ``{"top": "fc*"}``. A layer that no pattern matches is logged and makes no sound.
     files : sequence of str, default ("mid", "wav", "txt")
-        What is made at the end, by ending: ``mid wav flac ogg mp3 png svg html mp4
-        txt``; () for none.
+        Files to make at the end, by ending: ``mid wav flac ogg mp3 png svg html mp4 txt``;
+        () for none.
     keep : {"layers", "voices"}, default "layers"
-        What the run log holds; voices are fewer.
+        Log every layer, or only the grouped voices.
     log_to : {"wandb", "mlflow"} or SummaryWriter, optional
-        Where your team looks, see `listen`.
+        Experiment tracker, see `listen`.
     config : mapping, optional
-        Whatever is to be kept beside the run, written into the log's first line.
+        Written into the log's first line, for your own use.
 
     Returns
     -------
@@ -165,13 +165,13 @@ def listen(
 ) -> Listener:
     """Listen to a PyTorch model while it trains.
 
-    At each `optimizer.step()` the gradient norm of every layer is taken, before the update,
-    and written to a run log by a thread of its own. At the end the files are made.
+    At each `optimizer.step()` the L2 norm of every layer's gradient is measured, before the
+    update, and a thread writes it to the run log. At the end the files are made.
 
     Parameters
     ----------
     model : torch.nn.Module
-        What is trained; it may be wrapped or compiled.
+        The model; it may be wrapped or compiled.
     optimizer : torch.optim.Optimizer or several, optional
         The optimizers that train it. Each `step` is one step of the run; of nested ones (a
         subclass that calls ``super().step()``, an optimizer around an optimizer) the outermost
@@ -179,51 +179,52 @@ def listen(
         each, in which the layers of the others are absent. Without one, call `Listener.capture`
         between `backward` and the update.
     out : path, optional
-        The run's folder; by default ``runs/<date-time>``. Where it holds a run of the same
-        layers, that run goes on; where it holds another, this one goes to ``out-2``.
+        The run's folder; by default ``runs/<date-time>``. If it holds a run of the same layers,
+        that run is continued; if it holds another run, this one goes to ``out-2``.
     preset : str or Path, default "pentatonic"
         A shipped preset's name or a ``.toml`` file: how the run sounds.
     rig : str or Path or Rig, optional
-        Which cables live output uses: a ``.toml`` file, or what `gradmidi.rig.load` read.
+        Ports, channels and limits of the MIDI devices: a ``.toml`` file, or a loaded rig.
     midi : str or sequence of str, optional
-        A MIDI output to play to, by its name or a part of it, or ``virtual:NAME``, a port of
-        our own; several for more than 15 voices.
+        MIDI outputs to play to, by name or part of it; ``virtual:NAME`` makes a port of that
+        name. Give several for more than 15 voices.
     osc : str or sequence of str, optional
         ``HOST:PORT`` to send OSC to.
     audio : bool or str, optional
-        Play through the sound card, or the one of this name.
+        Play through the default sound card, or through the one of this name.
     take : path, optional
-        A ``.mid`` file that keeps what was played live, as it was played; in `out`, say.
+        A ``.mid`` file to save what is played live to, as it was played.
     layers : str or sequence of str, or mapping of str to str, optional
-        Which layers are listened to: names, or patterns as ``"blocks.*"``. A mapping makes
-        voices of your own instead, a name and a pattern each; all layers are still logged.
+        Listen to these layers only: names, or patterns as ``"blocks.*"``. A mapping makes
+        voices of your own instead, a name and a pattern each, as ``{"top": "fc*"}``; all layers
+        are still logged.
     parameters : {"all", "weights"}, default "all"
-        All of a layer's parameters, or its weights alone.
+        Measure all of a layer's parameters, or its weights only.
     every : int, default 1
         Read each nth step of an optimizer, however often its gradients are clipped.
     budget : float, optional
-        Share of the time that looking may take (0.005 is half a percent): as many steps are
-        left out as that needs. The log says by its steps which were looked at.
+        Largest share of the training time that measuring may take, above 0 and below 1 (0.005
+        is half a percent): as many steps are left out as that needs. The log has the step
+        number of each that was measured.
     scaler : object, optional
-        Who has the optimizer step, or throws a step away, by ``scaler.step(optimizer)``; needed
-        only for a class of its own: torch's GradScaler is seen in any case.
+        An object whose ``step(optimizer)`` steps the optimizer or skips the step. Needed only
+        for a class of your own: torch's GradScaler is found without it.
     files : sequence of str, default ("mid", "wav", "txt")
-        What is made at the end, by ending: ``mid wav flac ogg mp3 png svg html mp4
-        txt``; () for none.
+        Files to make at the end, by ending: ``mid wav flac ogg mp3 png svg html mp4 txt``;
+        () for none.
     keep : {"layers", "voices"}, default "layers"
-        What the run log holds; voices are fewer.
+        Log every layer, or only the grouped voices.
     log_to : {"wandb", "mlflow"} or SummaryWriter, optional
-        Where your team looks: its active run is given, once, when this one is closed and no
-        exception ended it, at most 10 seconds of sound, the picture, and the faults as text.
+        Experiment tracker: when the run is closed without an exception, at most 10 seconds of
+        sound, the picture and the faults as text are uploaded to its active run.
     config : mapping, optional
-        Whatever is to be kept beside the run, written into the log's first line.
+        Written into the log's first line, for your own use.
 
     Returns
     -------
     Listener
-        Of several processes that train together the first alone hears; the others get one that
-        takes the same calls, opens no port and writes no file. A model spread over them (FSDP2,
-        tensor parallel) needs the call on every one.
+        On ranks other than 0 it takes the same calls, opens no port and writes no file. A model
+        that is sharded (FSDP2, tensor parallel) needs the call on every rank.
 
     Raises
     ------
@@ -330,25 +331,8 @@ def open_run(
 ) -> tuple[Listener, Recording]:
     """Find a run's folder, begin its log, and say so in a line.
 
-    Parameters
-    ----------
-    header : Header
-        Layers, model and parameters; the rest of the log's first line is filled in here.
-    options : Options
-        What the user asked for.
-    outputs : Outputs
-        What is open already; closed again if the run cannot be opened.
-    capture : Capture, optional
-        What is captured, not attached yet; None where the norms are the caller's.
-    resume : bool, default True
-        Whether an earlier run of the same layers in ``options.out`` goes on.
-
-    Raises
-    ------
-    RunLogError
-        If ``options.out`` is a file or cannot be created.
-    PresetError
-        If a voice's pattern matches no layer.
+    `capture` is not attached here. `resume`: whether to continue a run of the same layers that
+    ``options.out`` holds. `outputs` is closed if the run cannot be opened.
     """
     warnings = Warnings()
     layers = header.layers
@@ -400,7 +384,7 @@ def _kept(layers: Sequence[Layer], voices: Sequence[Voice]) -> tuple[Layer, ...]
 
 
 def dated() -> Path:
-    """Name the folder of a run that was given none."""
+    """Return the default folder of a run: ``runs/<date-time>``."""
     return Path("runs") / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
 
 

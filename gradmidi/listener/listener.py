@@ -79,7 +79,7 @@ class Listener:
     folder : Path
         The run's folder.
     layers : tuple of Layer
-        What is listened to.
+        The layers, in the order of a row of norms.
     step : int
         The last step.
 
@@ -158,7 +158,7 @@ class Listener:
             L2 norm of each layer's gradient: by name, or in the layers' order. None, or a
             name left out: the layer had no gradient. nan and inf are recorded as they are.
         loss, lr : float, optional
-            Values that stand beside the norms.
+            Logged with the norms.
         step : int, optional
             The optimizer update; by default the one after the last.
 
@@ -186,20 +186,19 @@ class Listener:
             self.log(**beside)
 
     def log(self, **values: Any) -> None:
-        """Log values beside a step: ``ears.log(loss=loss, lr=0.1)``; never waits, never raises.
+        """Log values of a step: ``ears.log(loss=loss, lr=0.1)``; never waits, never raises.
 
         Call it after the step, as in ``optimizer.step(); ears.log(loss=loss)``: the values
-        stand on that step's frame. A name that was logged before the first step of all belongs
-        to the step that comes next instead, from then on. Of a step that is not looked at
-        (``every=``) the values are left out.
+        belong to that step. A name that is logged before the first step always belongs to the
+        step that follows. Values of a step that is not measured (``every=``) are left out.
 
-        Log as ``total_norm`` what a clipping of your own returned, and norms that were seen
-        after it are restored to what they were before.
+        If you clip by a function of your own, log the total norm from before clipping as
+        ``total_norm``: norms that were measured after clipping are then restored.
 
         Parameters
         ----------
         **values : float or int or str or bool, or tensor of one number
-            A tensor may require grad and may be on a device: it is read when it is ready.
+            A tensor may require grad, and may be on a device: it is read once it is computed.
         """
         if not self._writer.is_open:
             return
@@ -212,10 +211,10 @@ class Listener:
         self._writer.values(plain, looked_at=self._recording.measured)
 
     def _now_or_later(self, value: Any) -> Any:
-        """Read a number that is at hand; leave one that is on a device to the writer's thread."""
+        """Read a number on the CPU; leave a tensor on a device to the writer's thread."""
         if hasattr(value, "detach"):
             value = value.detach()
-        # Only where torch is needed in any case; a tensor beside plain numbers is no reason.
+        # Import torch only where it is imported already or the tensor is on a GPU.
         if hasattr(value, "is_cuda") and (self._capture is not None or value.is_cuda):
             if self._readout is None:
                 from gradmidi.capture.readout import Readout
@@ -229,12 +228,12 @@ class Listener:
         return value
 
     def mark(self, text: str) -> None:
-        """Put a text at this moment: ``ears.mark("epoch 2")``."""
+        """Write a text into the log at this moment: ``ears.mark("epoch 2")``."""
         self._writer.mark(str(text))
 
     @contextlib.contextmanager
     def pause(self, text: str = "pause") -> Iterator[None]:
-        """Tell that no step is to be expected for a while: ``with ears.pause("eval"):``."""
+        """Announce that no step comes during the block: ``with ears.pause("eval"):``."""
         self._writer.pause(str(text), begins=True)
         try:
             yield
@@ -242,9 +241,10 @@ class Listener:
             self._writer.pause(str(text), begins=False)
 
     def capture(self) -> None:
-        """Look at the gradients there are now, as one step; for loops without an optimizer.
+        """Measure the gradients as they are now, as one step; for loops without an optimizer.
 
-        Call it after `backward` and before the update. It never raises for what it finds.
+        Call it after `backward` and before the update. Errors while measuring are counted and
+        not raised.
 
         Raises
         ------
@@ -252,7 +252,7 @@ class Listener:
             If there is no model, since the run was made by `record`.
         """
         if self._capture is None:
-            raise CaptureError("record() has no model to look at; call frame() with the norms")
+            raise CaptureError("record() has no model to measure; call frame() with the norms")
         self._capture.look()
 
     def clip_grad_norm_(
@@ -264,20 +264,21 @@ class Listener:
         error_if_nonfinite: bool = False,
         foreach: bool | None = None,
     ) -> "Tensor":
-        """Clip the gradients as torch does, to the last bit; take the norms from the same pass.
+        """Clip the gradients exactly as torch does, and measure the norms in the same pass.
 
-        The norms that are heard are those from before. It costs what clipping costs alone.
+        The norms in the log are those from before clipping. Together they cost as much as
+        clipping alone.
 
         Parameters
         ----------
         max_norm : float
             The largest norm that all gradients together may have.
         norm_type : float, default 2.0
-            Order of that norm; ``inf`` for the largest number.
+            Order of that norm; ``inf`` for the largest absolute value.
         parameters : Tensor or iterable of Tensor, optional
-            Whose gradients; by default all of the model's.
+            The parameters to clip; by default all of the model's.
         error_if_nonfinite : bool, default False
-            Raise where the norm of all is nan or infinite.
+            Raise an error if the norm of all gradients is nan or infinite.
         foreach : bool, optional
             As for `torch.nn.utils.clip_grad_norm_`.
 
@@ -343,7 +344,7 @@ class Listener:
             self._close(_reason(error), wait=False)
 
     def _exit(self) -> None:
-        # Python keeps the exception that ended the program for whoever looks afterwards.
+        # Python keeps the exception that ended the program here.
         error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
         if error is None:
             self.close("exit")

@@ -18,8 +18,8 @@ from gradmidi.listener.listener import Listener, Outputs
 from gradmidi.listener.other_rank import OtherRank, StepCounter
 from gradmidi.listener.recording import Recording, Row
 from gradmidi.log import FILE_NAME, Header, Layer
-from gradmidi.log.clipping import Clipping
-from gradmidi.log.folder import place
+from gradmidi.log.folder import open_folder
+from gradmidi.log.values import Clipping
 from gradmidi.log.writer import LogWriter
 from gradmidi.midi.rig import Rig
 from gradmidi.music.voices import Voice, VoiceNorms, group
@@ -346,9 +346,9 @@ def open_run(
             header = replace(header, layers=_kept(layers, voices))
         else:
             header = replace(header, voices=options.voices)
-        target = place(out or dated(), header, resume=resume and out is not None)
+        target = open_folder(out or dated(), header, resume=resume and out is not None)
         for feed in outputs.feeds:
-            feed.name(target.folder.name)
+            feed.name(target.path.name)
         clipping = None if capture is None else Clipping(whole=capture.whole)
         writer = LogWriter(
             target, header, feeds=outputs.feeds, warnings=warnings, clipping=clipping
@@ -361,7 +361,7 @@ def open_run(
     goes_on = f", going on after step {target.last_step}" if target.resumed else ""
     of = f"listening to {count(len(layers), 'layer')} of {header.model}"
     what = of if capture is not None else f"recording {count(len(layers), 'layer')}"
-    say(f"{what}, run log {target.folder / FILE_NAME}{goes_on}")
+    say(f"{what}, run log {target.path / FILE_NAME}{goes_on}")
     if len(header.layers) > MANY_LAYERS:
         megabytes = 10_000 * (FRAME_BYTES + NORM_BYTES * len(header.layers)) / 1e6
         say(
@@ -372,7 +372,7 @@ def open_run(
         writer, layers, warnings, step=target.last_step, fold=fold, clipping=clipping
     )
     listener = Listener(
-        recording, writer, layers, target.folder, options, outputs, warnings, capture=capture
+        recording, writer, layers, target.path, options, outputs, warnings, capture=capture
     )
     return listener, recording
 

@@ -8,7 +8,7 @@ import numpy as np
 from gradmidi.base.messages import Warnings, say
 from gradmidi.errors import CaptureError
 from gradmidi.log import ABSENT, Layer
-from gradmidi.log.clipping import Clipping
+from gradmidi.log.values import Clipping
 from gradmidi.log.writer import LogWriter
 from gradmidi.text.words import count
 

@@ -6,15 +6,6 @@ with ``"resumed": true`` opens a segment, whose steps may go back: they replace 
 segment before. A line that cannot be read is left out and counted. See docs/run-log.md.
 """
 
-from gradmidi.log.encode import (
-    encode,
-    encode_end,
-    encode_frame,
-    encode_header,
-    encode_mark,
-    encode_pause,
-    encode_values,
-)
 from gradmidi.log.items import (
     ABSENT,
     FILE_NAME,
@@ -33,7 +24,17 @@ from gradmidi.log.items import (
     combine,
     row,
 )
-from gradmidi.log.reader import Decoder, RunLog, locate
+from gradmidi.log.lines import (
+    Decoder,
+    encode,
+    encode_end,
+    encode_frame,
+    encode_header,
+    encode_mark,
+    encode_pause,
+    encode_values,
+)
+from gradmidi.log.reader import RunLog, locate
 
 __all__ = [
     "ABSENT",

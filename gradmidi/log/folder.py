@@ -1,4 +1,4 @@
-"""Where a run goes: the folder asked for, an earlier run of the same layers, or the next name."""
+"""A run's folder and its log's file: which folder a run goes to, and how lines are written."""
 
 import contextlib
 import errno
@@ -8,58 +8,59 @@ from pathlib import Path
 
 import orjson
 
+from gradmidi.base.messages import Warnings
 from gradmidi.errors import RunLogError
-from gradmidi.log import FILE_NAME, Decoder, Header
+from gradmidi.log import FILE_NAME, Decoder, Frame, Header, Record, Values
 
 try:
     import fcntl
 except ImportError:  # Windows has no advisory locks of this kind.
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Place", "check_out", "place"]
+__all__ = ["LogFile", "RunFolder", "check_out", "open_folder"]
 
 TAIL_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A log that is open and ours.
+class RunFolder:
+    """A run's folder with its log, open and locked.
 
     Parameters
     ----------
-    folder : Path
-        The run's folder.
+    path : Path
+        The folder.
     fd : int
         The log, open for appending.
     last_step : int
         The last step already in it; 0 in a new log.
     resumed : bool
         Whether it holds a run of the same layers that goes on.
-    torn : bool
+    cut_short : bool
         Whether its last line has no end.
     taken : Path or None
-        The folder that was asked for, where that one holds something else.
+        The folder that was asked for, if that one holds another run.
     """
 
-    folder: Path
+    path: Path
     fd: int
     last_step: int = 0
     resumed: bool = False
-    torn: bool = False
+    cut_short: bool = False
     taken: Path | None = None
 
 
-def place(out: str | os.PathLike[str], header: Header, *, resume: bool = True) -> Place:
-    """Find and open the folder a run goes to: `out`, or ``out-2``, ``out-3`` and so on.
+def open_folder(out: str | os.PathLike[str], header: Header, *, resume: bool = True) -> RunFolder:
+    """Open the folder of a run: `out`, or ``out-2``, ``out-3`` and so on if it holds another run.
 
     Parameters
     ----------
     out : path
         A folder, which may hold an earlier run.
     header : Header
-        Its layers and parameters tell whether an earlier run is the same one.
+        An earlier run of the same layers and parameters goes on.
     resume : bool, default True
-        Whether to go on with an earlier run of the same layers.
+        Whether an earlier run may go on at all.
 
     Raises
     ------
@@ -74,17 +75,96 @@ def place(out: str | os.PathLike[str], header: Header, *, resume: bool = True) -
         if _lock(fd):
             size = os.fstat(fd).st_size
             if size == 0:
-                return Place(folder, fd, taken=taken)
+                return RunFolder(folder, fd, taken=taken)
             if resume and _same_layers(folder / FILE_NAME, header):
-                last_step, torn = _tail(folder / FILE_NAME, size)
-                return Place(folder, fd, last_step, True, torn, taken)
+                last_step, cut_short = _tail(folder / FILE_NAME, size)
+                return RunFolder(folder, fd, last_step, True, cut_short, taken)
         os.close(fd)
         number += 1
         folder = wanted.with_name(f"{wanted.name}-{number}")
 
 
+class LogFile:
+    """The file of a run log that is written, a whole line at a time.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Its folder; the file is closed by `close`.
+    warnings : Warnings
+        Counts what cannot be written.
+
+    Attributes
+    ----------
+    steps, size, lost : int
+        Frames and bytes written, and lines that could not be.
+    frame_bytes : int
+        Bytes of frames and of their late values.
+    """
+
+    def __init__(self, folder: RunFolder, warnings: Warnings) -> None:
+        self.steps = self.size = self.lost = self.frame_bytes = 0
+        self._fd = folder.fd
+        self._cut_short = folder.cut_short
+        self._last_step: int | None = None
+        self._warnings = warnings
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not closed yet."""
+        return self._fd >= 0
+
+    def begin(self, line: bytes) -> None:
+        """Write the header, or raise OSError."""
+        whole = self._whole(line)
+        self.size += os.write(self._fd, whole)
+        if self.size < len(whole):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._cut_short = False
+
+    def put(self, record: Record, line: bytes) -> None:
+        """Write a record's line; late values only if their frame was written."""
+        if isinstance(record, Values) and record.step != self._last_step:
+            return
+        if not self.write(line):
+            return
+        if isinstance(record, Frame):
+            self.steps += 1
+            self._last_step = record.step
+        if isinstance(record, (Frame, Values)):
+            self.frame_bytes += len(line)
+
+    def write(self, line: bytes) -> bool:
+        """Write a line; return False, and count it, if that fails."""
+        whole = self._whole(line)
+        try:
+            written = os.write(self._fd, whole)
+        except OSError as error:
+            self._warnings.note("run log", error.strerror, "lines are lost until it can be written")
+            written = 0
+        else:
+            if written < len(whole):
+                self._warnings.note("run log", "a line was cut short", "goes on trying")
+                self._cut_short = True
+        self.size += written
+        if written < len(whole):
+            self.lost += 1
+            return False
+        self._cut_short = False
+        return True
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _whole(self, line: bytes) -> bytes:
+        return b"\n" + line if self._cut_short else line
+
+
 def check_out(out: str | os.PathLike[str]) -> None:
-    """See that a run could be written to `out`, and make nothing.
+    """Check that a run could be written to `out`, without creating anything.
 
     Raises
     ------
@@ -124,7 +204,7 @@ def _open(folder: Path, wanted: Path) -> int:
 
 
 def _lock(fd: int) -> bool:
-    """Take the log for ourselves; False where another writer has it."""
+    """Lock the log; return False if another process writes it."""
     if fcntl is None:
         return True
     try:
@@ -147,7 +227,7 @@ def _same_layers(path: Path, header: Header) -> bool:
 
 
 def _tail(path: Path, size: int) -> tuple[int, bool]:
-    """Find the last step in a log, and whether its last line has no end."""
+    """Return the last step in a log, and whether its last line was cut short."""
     length = TAIL_BYTES
     with path.open("rb") as file:
         while True:

@@ -1,38 +1,29 @@
-"""Read a run log: line by line (`Decoder`), or a whole file as a stream (`RunLog`)."""
+"""Read a run log on disk as a stream (`RunLog`)."""
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import numpy as np
 import orjson
 
 from gradmidi.errors import RunLogError
-from gradmidi.log.items import (
-    ABSENT,
-    FILE_NAME,
-    VERSION,
-    End,
-    Frame,
-    Header,
-    Item,
-    Layer,
-    Mark,
-    Pause,
-    Record,
-    Values,
+from gradmidi.log.items import FILE_NAME, Frame, Header, Item, Layer, Values
+from gradmidi.log.lines import (
+    OTHERS,
+    UNREADABLE,
+    Decoder,
+    decode_frame,
+    decode_late,
+    decode_seconds,
 )
 
-__all__ = ["Decoder", "RunLog", "locate"]
+__all__ = ["RunLog", "locate"]
 
 _FRAME = re.compile(rb'\{"step": ?(\d+), ?"t": ?\d[\d.e+-]*, ?"norms": ?\[')
 _STEP = re.compile(rb'\{"step": ?(\d+),')
-
-_UNREADABLE = (KeyError, TypeError, ValueError)
-"""What is raised for a line whose fields are missing or of the wrong type."""
 
 
 def locate(run: str | Path) -> Path:
@@ -68,167 +59,6 @@ def _cannot_read(path: Path, error: OSError) -> RunLogError:
     return RunLogError(
         f"{path} cannot be read: {error.strerror}; change its permissions, or give another run"
     )
-
-
-class Decoder:
-    """Decode the lines of one log, in order: from a file, a pipe or a file that still grows.
-
-    Parameters
-    ----------
-    source : str
-        Name of the log in error messages.
-
-    Attributes
-    ----------
-    header : Header or None
-        The latest header.
-    unreadable : int
-        Lines that could not be read.
-    first_unreadable : int
-        Number of the first such line, from 1; 0 if none.
-    """
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.header: Header | None = None
-        self.unreadable = 0
-        self.first_unreadable = 0
-        self._width = 0
-        self._last: tuple[int, float] | None = None  # Step and time of the last frame.
-        self._number = 0
-
-    def decode(self, line: bytes) -> Record | None:
-        """Decode one line; return None if it is blank or unreadable (which is counted).
-
-        Raises
-        ------
-        RunLogError
-            If the first line is no header, or a header is of another version or layers.
-        """
-        self._number += 1
-        try:
-            record = self._record(orjson.loads(line))
-        except RunLogError:
-            raise
-        except _UNREADABLE:
-            record = None
-        if record is None and line.strip():
-            if self.header is None:
-                raise RunLogError(
-                    f"{self.source} is no run log: its first line is no gradmidi header"
-                )
-            self.unreadable += 1
-            self.first_unreadable = self.first_unreadable or self._number
-        return record
-
-    def _record(self, fields: Any) -> Record | None:
-        if not isinstance(fields, dict):
-            return None
-        if self.header is not None and fields.get("norms") is not None:
-            return self._frame(fields) if "t" in fields else _late(fields, self._width)
-        if "gradmidi" in fields:
-            return self._header(fields)
-        if self.header is None:
-            return None
-        for key, make in _OTHERS.items():
-            if key in fields:
-                return make(fields)
-        return _late(fields, self._width) if "step" in fields else None
-
-    def _frame(self, fields: dict[str, Any]) -> Frame | Values | None:
-        frame = _frame(fields, self._width)
-        if frame is None:
-            return None
-        if (frame.step, frame.t) == self._last:
-            # Version 0.1 wrote a frame again, with what was logged late for it.
-            return Values(frame.step, frame.extra, frame.norms)
-        self._last = frame.step, frame.t
-        return frame
-
-    def _header(self, fields: dict[str, Any]) -> Header:
-        version = fields.pop("gradmidi")
-        if version != VERSION:
-            raise RunLogError(
-                f"{self.source} is a run log of version {version}; this gradmidi reads version "
-                f"{VERSION}: install the gradmidi that wrote it"
-            )
-        layers = tuple(
-            Layer(str(layer["name"]), int(layer["size"])) for layer in fields.pop("layers")
-        )
-        if self.header is not None and layers != self.header.layers:
-            raise RunLogError(f"{self.source}: line {self._number} resumes with other layers")
-        if not layers:
-            raise RunLogError(f"{self.source}: its header names no layer")
-        self._width = len(layers)
-        self._last = None
-        self.header = Header(
-            layers,
-            str(fields.pop("model", "")),
-            str(fields.pop("parameters", "all")),
-            str(fields.pop("clipping", "unknown")),
-            str(fields.pop("started", "")),
-            fields.pop("config", {}),
-            bool(fields.pop("resumed", False)),
-            _voices(fields),
-            fields,
-        )
-        return self.header
-
-
-def _voices(fields: dict[str, Any]) -> dict[str, str]:
-    """Take the user's voices out of a header's fields; leave there what are no voices."""
-    voices = fields.get("voices")
-    if not isinstance(voices, dict) or not all(isinstance(each, str) for each in voices.values()):
-        return {}
-    del fields["voices"]
-    return voices
-
-
-def _frame(fields: dict[str, Any], width: int) -> Frame | None:
-    norms = _row(fields.pop("norms"), width)
-    if norms is None:
-        return None
-    return Frame(int(fields.pop("step")), _seconds(fields.pop("t")), norms, fields)
-
-
-def _late(fields: dict[str, Any], width: int) -> Values | None:
-    norms = fields.pop("norms", None)
-    row = None if norms is None else _row(norms, width)
-    if norms is not None and row is None:
-        return None
-    fields.pop("t", None)
-    return Values(int(fields.pop("step")), fields, row)
-
-
-def _row(norms: Any, width: int) -> np.ndarray | None:
-    """Make a row of norms; None where they are not one number a layer."""
-    if type(norms) is not list or len(norms) != width:
-        return None
-    if None in norms:
-        norms = [ABSENT if norm is None else norm for norm in norms]
-    row = np.array(norms, np.float64)
-    return row if row.ndim == 1 else None
-
-
-def _seconds(t: Any) -> float:
-    seconds = float(t)
-    if not math.isfinite(seconds):
-        raise ValueError(f"{t} is no time")
-    return seconds
-
-
-_OTHERS: dict[str, Callable[[dict[str, Any]], Item]] = {
-    "mark": lambda fields: Mark(str(fields["mark"]), _seconds(fields["t"])),
-    "pause": lambda fields: Pause(str(fields["pause"]), _seconds(fields["t"]), True),
-    "resume": lambda fields: Pause(str(fields["resume"]), _seconds(fields["t"]), False),
-    "end": lambda fields: End(
-        str(fields["end"]),
-        _seconds(fields["t"]),
-        int(fields["steps"]),
-        int(fields.get("dropped", 0)),
-        str(fields.get("clipping", "")),
-    ),
-}
 
 
 class RunLog:
@@ -429,17 +259,17 @@ def _pass(
 def _late_of(line: bytes, width: int) -> Values | None:
     try:
         fields = orjson.loads(line)
-        if isinstance(fields, dict) and not any(key in fields for key in _OTHERS):
-            return _late(fields, width)
-    except _UNREADABLE:
+        if isinstance(fields, dict) and not any(key in fields for key in OTHERS):
+            return decode_late(fields, width)
+    except UNREADABLE:
         pass
     return None
 
 
 def _seconds_of(line: bytes) -> float:
     try:
-        return _seconds(orjson.loads(line)["t"])
-    except _UNREADABLE:
+        return decode_seconds(orjson.loads(line)["t"])
+    except UNREADABLE:
         return 0.0
 
 
@@ -464,8 +294,8 @@ def _step_of(line: bytes, width: int) -> int | None:
         return None
     try:
         fields = orjson.loads(line)
-        frame = _frame(fields, width) if fields.get("norms") is not None else None
-    except (AttributeError, *_UNREADABLE):
+        frame = decode_frame(fields, width) if fields.get("norms") is not None else None
+    except (AttributeError, *UNREADABLE):
         return None
     return None if frame is None else frame.step
 

@@ -12,7 +12,6 @@ frame goes out at once, the writer looks five times as often, and a second threa
 disk, so that a disk that hangs does not stop the sound.
 """
 
-import errno
 import os
 import queue
 import threading
@@ -28,7 +27,6 @@ from gradmidi.base.messages import Warnings
 from gradmidi.errors import RunLogError
 from gradmidi.log import (
     FILE_NAME,
-    FRAME_KEYS,
     End,
     Frame,
     Header,
@@ -40,10 +38,10 @@ from gradmidi.log import (
     encode,
     encode_header,
 )
-from gradmidi.log.clipping import TOTAL, Clipping
-from gradmidi.log.folder import Place
+from gradmidi.log.folder import LogFile, RunFolder
+from gradmidi.log.values import TOTAL, Assignment, Clipping, is_at_hand, read_scalar
 
-__all__ = ["BEHIND_SECONDS", "FLUSH_SECONDS", "Assignment", "Feed", "LogWriter"]
+__all__ = ["BEHIND_SECONDS", "FLUSH_SECONDS", "Feed", "LogWriter"]
 
 BEHIND_SECONDS = 10.0
 """Frames are dropped only once the writer is this far behind."""
@@ -76,7 +74,7 @@ class LogWriter:
 
     Parameters
     ----------
-    place : Place
+    folder : RunFolder
         The open log; the writer owns the file from here on.
     header : Header
         The first line, or the first of a new segment where the run goes on.
@@ -93,10 +91,6 @@ class LogWriter:
     ----------
     path : Path
         The log.
-    steps : int
-        Frames written.
-    size : int
-        Bytes written.
 
     Raises
     ------
@@ -106,7 +100,7 @@ class LogWriter:
 
     def __init__(
         self,
-        place: Place,
+        folder: RunFolder,
         header: Header,
         *,
         feeds: Sequence[Feed] = (),
@@ -114,22 +108,16 @@ class LogWriter:
         warnings: Warnings | None = None,
         clipping: Clipping | None = None,
     ) -> None:
-        self.path = place.folder / FILE_NAME
-        self.steps = 0
-        self.size = 0
+        self.path = folder.path / FILE_NAME
         self._skipped = 0
         self._left_out = 0
-        self._lost = 0
         self._seen = 0
-        self._frame_bytes = 0
-        self._last_step: int | None = None
         self._feeds = tuple(feeds)
         self._clock = clock
         self._start = clock()
         self._warnings = warnings or Warnings()
         self._clipping = clipping
-        self._fd = place.fd
-        self._torn = place.torn
+        self._file = LogFile(folder, self._warnings)
         self._open = True
         self._ended = False
         self._behind_since: float | None = None
@@ -142,7 +130,7 @@ class LogWriter:
         self._last: Frame | None = None  # Written; with all that was logged for it since.
         self._dropping = False
         self._queue: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
-        self._begin(replace(header, resumed=place.resumed))
+        self._begin(replace(header, resumed=folder.resumed))
         self._threads = [threading.Thread(target=self._run, name="gradmidi run log", daemon=True)]
         if self._feeds:
             self._lines = queue.SimpleQueue()
@@ -161,15 +149,25 @@ class LogWriter:
         return self._open
 
     @property
+    def steps(self) -> int:
+        """Frames written."""
+        return self._file.steps
+
+    @property
+    def size(self) -> int:
+        """Bytes written."""
+        return self._file.size
+
+    @property
     def dropped(self) -> int:
         """Lines that were not written: ten seconds behind, or the disk full."""
         # Three counts, since three threads count.
-        return self._skipped + self._left_out + self._lost
+        return self._skipped + self._left_out + self._file.lost
 
     @property
     def bytes_per_step(self) -> float:
         """Bytes of the log per step so far; 0.0 before the first."""
-        return self._frame_bytes / self.steps if self.steps else 0.0
+        return self._file.frame_bytes / self.steps if self.steps else 0.0
 
     def now(self) -> float:
         """Seconds since the writer began: the `t` of what happens now."""
@@ -185,18 +183,8 @@ class LogWriter:
     ) -> None:
         """Queue a frame with the time of this call.
 
-        Parameters
-        ----------
-        step : int
-            The optimizer update.
-        norms : ndarray, or what `read` takes
-            A norm a layer, see `gradmidi.log.Frame`.
-        read : callable, optional
-            Turns `norms` into that row, on the writer's own thread.
-        extra : mapping, optional
-            Values that stand beside the norms.
-        skipped : bool, or tensor of one number, optional
-            Whether the step was thrown away; read on the writer's own thread.
+        `read` turns `norms` into a row, and `skipped` tells whether the step was thrown away; both
+        are used on the writer's own thread, where a device may be waited for.
         """
         if not self._open:
             return
@@ -280,7 +268,7 @@ class LogWriter:
             action(*args)
         except Exception as error:
             self._warnings.note("run log", error, "one line is lost")
-            self._lost += 1
+            self._file.lost += 1
 
     def _on_frame(
         self,
@@ -302,13 +290,13 @@ class LogWriter:
         self._seen += 1
 
     def _on_values(self, t: float, values: Mapping[str, Any], looked_at: bool) -> None:
-        if not all(map(_is_at_hand, values.values())):
+        if not all(map(is_at_hand, values.values())):
             # Sound does not wait for a loss.
             self._release()
         read: dict[str, Scalar] = {}
         for name, value in values.items():
             try:
-                read[name] = _scalar(name, value)
+                read[name] = read_scalar(name, value)
             except Exception as error:
                 self._warnings.note(f"log({name}=…)", error, "it is left out")
         found = self._assignment.assign(read, looked_at=looked_at)
@@ -371,7 +359,7 @@ class LogWriter:
 
     def _put(self, record: Record, line: bytes) -> None:
         if self._lines is None:
-            self._write_record(record, line)
+            self._file.put(record, line)
             return
         since = self._disk_since
         now = self.now()
@@ -379,140 +367,38 @@ class LogWriter:
             self._left_out += 1
             self._warnings.note(*BEHIND)
         else:
-            self._lines.put((now, self._write_record, record, line))
+            self._lines.put((now, self._file.put, record, line))
 
     # -- what writes: the same thread, or with live output one for the disk ----------------------
 
     def _keep(self) -> None:
         assert self._lines is not None
-        while self._fd >= 0:
+        while self._file.is_open:
             since, action, *rest = self._lines.get()
             self._disk_since = since
             self._guarded(action, *rest)
             self._disk_since = None
 
-    def _write_record(self, record: Record, line: bytes) -> None:
-        if isinstance(record, Values) and record.step != self._last_step:
-            # Its frame was dropped.
-            return
-        if not self._write(line):
-            return
-        if isinstance(record, Frame):
-            self.steps += 1
-            self._last_step = record.step
-        if isinstance(record, (Frame, Values)):
-            self._frame_bytes += len(line)
-
     def _finish(self, t: float, reason: str) -> None:
         try:
             word = "" if self._clipping is None or not self.steps else self._clipping.word
-            self._write(encode(End(reason, t, self.steps, self.dropped, word)))
+            self._file.write(encode(End(reason, t, self.steps, self.dropped, word)))
         finally:
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-
-    def _write(self, line: bytes) -> bool:
-        whole = b"\n" + line if self._torn else line
-        try:
-            written = os.write(self._fd, whole)
-        except OSError as error:
-            self._warnings.note("run log", error.strerror, "lines are lost until it can be written")
-            written = 0
-        else:
-            if written < len(whole):
-                self._warnings.note("run log", "a line was cut short", "goes on trying")
-                self._torn = True
-        self.size += written
-        if written < len(whole):
-            self._lost += 1
-            return False
-        self._torn = False
-        return True
+            self._file.close()
 
     def _begin(self, header: Header) -> None:
         line = b""
         try:
             line = encode_header(header)
-            whole = b"\n" + line if self._torn else line
-            self.size += os.write(self._fd, whole)
-            if self.size < len(whole):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._file.begin(line)
         except (OSError, TypeError, ValueError) as error:
-            os.close(self._fd)
+            self._file.close()
             reason = getattr(error, "strerror", None) or error
             then = "free some space, or give another out" if line else "mend config="
             raise RunLogError(f"cannot write the run log {self.path}: {reason}; {then}") from error
-        self._torn = False
         self._feed(header, line)
 
     def _forked(self) -> None:
         # A forked child has no such thread: it must not write, wait, or keep the file open.
         self._open = False
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-
-class Assignment:
-    """Decides which frame a logged value belongs to, by the order of the calls alone.
-
-    A name that is logged before the first frame leads: from then on its values belong to the
-    frame that comes next. Every other name follows: its values belong to the last frame, and
-    of several for one frame the first counts.
-
-    Examples
-    --------
-    >>> assignment = Assignment()
-    >>> assignment.assign({"lr": 0.1}, looked_at=True)
-    {}
-    >>> assignment.begin(Frame(1, 0.0, np.array([0.5]))).extra
-    {'lr': 0.1}
-    >>> assignment.assign({"loss": 2.3, "lr": 0.2}, looked_at=True)
-    {'loss': 2.3}
-    """
-
-    def __init__(self) -> None:
-        self._leading: set[str] = set()
-        self._next: dict[str, Scalar] = {}
-        self._given: set[str] | None = None  # The last frame's names; None before any frame.
-
-    def begin(self, frame: Frame) -> Frame:
-        """Return the next frame with the values that were logged for it before."""
-        if self._next:
-            frame = replace(frame, extra={**self._next, **frame.extra})
-            self._next = {}
-        self._given = set(frame.extra)
-        return frame
-
-    def assign(self, values: Mapping[str, Scalar], *, looked_at: bool) -> dict[str, Scalar]:
-        """Return the values that belong to the last frame; keep those of the next."""
-        found: dict[str, Scalar] = {}
-        for name, value in values.items():
-            if self._given is None:
-                self._leading.add(name)
-            if name in self._leading:
-                self._next[name] = value
-            elif looked_at and self._given is not None and name not in self._given:
-                self._given.add(name)
-                found[name] = value
-        return found
-
-
-def _is_at_hand(value: Any) -> bool:
-    """Tell whether a value can be read without waiting for a device."""
-    if value is None or isinstance(value, (float, int, str)):
-        return True
-    return bool(getattr(value, "has_arrived", False))
-
-
-def _scalar(name: str, value: Any) -> Scalar:
-    """Read a logged value; of a tensor on a device, wait for it."""
-    if name in FRAME_KEYS:
-        raise ValueError(f"{name!r} is a key of every frame; log it by another name")
-    value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, int):
-        # One that no float holds would make the whole line unreadable.
-        float(value)
-    if value is None or isinstance(value, (float, int, str)):
-        return value
-    raise TypeError(f"{type(value).__name__} is neither a number nor a text")
+        self._file.close()

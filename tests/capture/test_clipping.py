@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gradmidi.log import ABSENT, Frame
-from gradmidi.log.clipping import TIMES, Clipping
+from gradmidi.log.values import TIMES, Clipping
 from gradmidi.text.describe import describe
 
 torch = pytest.importorskip("torch")

@@ -13,13 +13,13 @@ from rights import as_nobody
 import gradmidi
 from gradmidi.errors import RunLogError
 from gradmidi.log import FILE_NAME
-from gradmidi.log.folder import check_out, place
+from gradmidi.log.folder import check_out, open_folder
 
 NORMS = [1.0, 2.0, 3.0, 4.0]
 
 
-def placed(out, **options):
-    found = place(out, header(), **options)
+def opened(out, **options):
+    found = open_folder(out, header(), **options)
     os.close(found.fd)
     return found
 
@@ -32,16 +32,16 @@ def recorded(out, layers, steps=2):
 
 
 def test_a_folder_is_made_with_those_above_it(tmp_path):
-    found = placed(tmp_path / "runs" / "a")
-    assert found.folder == tmp_path / "runs" / "a"
-    assert (found.last_step, found.resumed, found.torn, found.taken) == (0, False, False, None)
-    assert (found.folder / FILE_NAME).exists()
+    found = opened(tmp_path / "runs" / "a")
+    assert found.path == tmp_path / "runs" / "a"
+    assert (found.last_step, found.resumed, found.cut_short, found.taken) == (0, False, False, None)
+    assert (found.path / FILE_NAME).exists()
 
 
 def test_a_run_of_the_same_layers_goes_on(tmp_path):
     write_log(tmp_path / "a", [NORMS] * 7)
-    found = placed(tmp_path / "a")
-    assert (found.folder, found.last_step, found.resumed) == (tmp_path / "a", 7, True)
+    found = opened(tmp_path / "a")
+    assert (found.path, found.last_step, found.resumed) == (tmp_path / "a", 7, True)
 
 
 def test_a_run_of_other_layers_is_left_alone_and_this_one_said_to_be_elsewhere(tmp_path, capsys):
@@ -58,8 +58,8 @@ def test_a_run_of_other_layers_is_left_alone_and_this_one_said_to_be_elsewhere(t
 
 def test_a_dated_folder_never_goes_on(tmp_path):
     write_log(tmp_path / "a", [NORMS])
-    found = placed(tmp_path / "a", resume=False)
-    assert (found.folder, found.resumed) == (tmp_path / "a-2", False)
+    found = opened(tmp_path / "a", resume=False)
+    assert (found.path, found.resumed) == (tmp_path / "a-2", False)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
@@ -80,15 +80,15 @@ def test_a_line_that_was_cut_short_does_not_spoil_the_next(tmp_path):
     recorded(tmp_path / "a", ["conv1", "conv2", "fc1", "fc2"])
     # Other sizes are other layers: the run that was cut is left as it is.
     assert path.read_bytes() == whole[: at + 20]
-    found = placed(tmp_path / "a")
-    assert (found.last_step, found.resumed, found.torn) == (2, True, True)
+    found = opened(tmp_path / "a")
+    assert (found.last_step, found.resumed, found.cut_short) == (2, True, True)
 
 
 @pytest.mark.parametrize("parts", [("file",), ("file", "below")])
 def test_a_file_where_the_folder_should_be_is_named(tmp_path, parts):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RunLogError, match=r"file is a file; out= must be a folder"):
-        placed(tmp_path.joinpath(*parts))
+        opened(tmp_path.joinpath(*parts))
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -106,7 +106,7 @@ def test_a_folder_that_may_not_be_written_to_is_named(out):
                 RunLogError, match=f"cannot write a run to '{wanted}': Permission denied; out="
             ),
         ):
-            placed(folder / out)
+            opened(folder / out)
         assert os.listdir(folder) == []
 
 
@@ -115,6 +115,6 @@ def test_a_folder_that_may_not_be_looked_into_is_named():
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o000)
         with as_nobody():
-            for look in (placed, check_out):
+            for look in (opened, check_out):
                 with pytest.raises(RunLogError, match=r"Permission denied; out= must be a folder"):
                     look(Path(name) / "a")

@@ -325,7 +325,7 @@ def test_a_line_that_holds_what_it_must_not_is_unreadable_and_the_rest_is_heard(
     assert steps(path) == [1, 3, 4]
     assert log.steps == 3
     assert log.seconds == pytest.approx(0.4)
-    assert "left out as unreadable: 1 line, the first is line 3" in list(describe(log))
+    assert "1 line could not be read, the first is line 3" in list(describe(log))
     for time in ("step", "wall"):
         render(log, tmp_path / "a.mid", time=time)
 

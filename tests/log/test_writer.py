@@ -14,9 +14,9 @@ from listening import until
 import gradmidi
 from gradmidi.base.messages import Warnings
 from gradmidi.log import FILE_NAME, End, Frame, Header, Item, Layer, Record, Values
-from gradmidi.log.clipping import Clipping
-from gradmidi.log.folder import Place, place
-from gradmidi.log.writer import BEHIND_SECONDS, Assignment, LogWriter
+from gradmidi.log.folder import RunFolder, open_folder
+from gradmidi.log.values import Assignment, Clipping
+from gradmidi.log.writer import BEHIND_SECONDS, LogWriter
 
 HEADER = Header((Layer("fc1", 1), Layer("fc2", 1)))
 ROW = np.array([1.0, 2.0])
@@ -44,7 +44,7 @@ def test_steps_are_dropped_only_once_the_writer_is_ten_seconds_behind(
 ) -> None:
     clock = Clock()
     warnings = Warnings()
-    writer = LogWriter(place(tmp_path / "a", HEADER), HEADER, clock=clock, warnings=warnings)
+    writer = LogWriter(open_folder(tmp_path / "a", HEADER), HEADER, clock=clock, warnings=warnings)
     arrived, go_on = threading.Event(), threading.Event()
 
     def slowly(norms: Any) -> Any:
@@ -107,7 +107,7 @@ def test_a_disk_that_hangs_drops_steps_after_ten_seconds_and_no_sound(said: list
     read, write = os.pipe()
     clock, heard = Clock(), Heard()
     writer = LogWriter(
-        Place(Path("a"), write),
+        RunFolder(Path("a"), write),
         HEADER,
         feeds=[heard],
         clock=clock,
@@ -289,7 +289,7 @@ class Arriving:
 
 
 def test_a_value_that_is_at_hand_stands_on_its_frames_line(tmp_path: Path) -> None:
-    writer = LogWriter(place(tmp_path / "a", HEADER), HEADER)
+    writer = LogWriter(open_folder(tmp_path / "a", HEADER), HEADER)
     writer.frame(1, ROW)
     writer.values({"loss": 1.5})
     writer.values({"lr": 0.1})
@@ -303,7 +303,7 @@ def test_a_frame_is_written_once_and_goes_out_before_a_value_that_is_on_a_device
     tmp_path: Path,
 ) -> None:
     kept = Kept()
-    writer = LogWriter(place(tmp_path / "a", HEADER), HEADER, feeds=[kept])
+    writer = LogWriter(open_folder(tmp_path / "a", HEADER), HEADER, feeds=[kept])
     losses = [Arriving(2.5), Arriving(2.25)]
     for step, loss in enumerate(losses, 1):
         writer.frame(step, ROW)
@@ -325,7 +325,7 @@ def test_a_total_that_comes_late_restores_the_norms_of_its_frame(tmp_path: Path)
     total = Arriving(10.0)
     kept = Kept()
     writer = LogWriter(
-        place(tmp_path / "a", HEADER), HEADER, feeds=[kept], clipping=Clipping(whole=True)
+        open_folder(tmp_path / "a", HEADER), HEADER, feeds=[kept], clipping=Clipping(whole=True)
     )
     writer.frame(1, np.array([0.6, 0.8]))
     writer.values({"total_norm": total})

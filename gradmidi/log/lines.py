@@ -1,19 +1,34 @@
-"""Encode what a run log holds as lines: valid RFC 8259, norms with seven significant digits.
+"""Encode and decode the lines of a run log: valid RFC 8259, norms with seven significant digits.
 
 Times are rounded to microseconds, however long the run: live, they are the rhythm.
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import orjson
 
-from gradmidi.log.items import VERSION, End, Frame, Header, Mark, Pause, Record, Scalar, Values
+from gradmidi.errors import RunLogError
+from gradmidi.log.items import (
+    ABSENT,
+    VERSION,
+    End,
+    Frame,
+    Header,
+    Item,
+    Layer,
+    Mark,
+    Pause,
+    Record,
+    Scalar,
+    Values,
+)
 
 __all__ = [
+    "Decoder",
     "encode",
     "encode_end",
     "encode_frame",
@@ -206,3 +221,170 @@ def _value(value: Scalar) -> str:
             return f"{value:.7g}"
         return '"nan"' if math.isnan(value) else '"inf"' if value > 0 else '"-inf"'
     return json.dumps(_text(value) if isinstance(value, str) else value, ensure_ascii=False)
+
+
+# -- decoding --------------------------------------------------------------------------------------
+
+UNREADABLE = (KeyError, TypeError, ValueError)
+"""What is raised for a line whose fields are missing or of the wrong type."""
+
+
+class Decoder:
+    """Decode the lines of one log, in order: from a file, a pipe or a file that still grows.
+
+    Parameters
+    ----------
+    source : str
+        Name of the log in error messages.
+
+    Attributes
+    ----------
+    header : Header or None
+        The latest header.
+    unreadable : int
+        Lines that could not be read.
+    first_unreadable : int
+        Number of the first such line, from 1; 0 if none.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.header: Header | None = None
+        self.unreadable = 0
+        self.first_unreadable = 0
+        self._width = 0
+        self._last: tuple[int, float] | None = None  # Step and time of the last frame.
+        self._number = 0
+
+    def decode(self, line: bytes) -> Record | None:
+        """Decode one line; return None if it is blank or unreadable (which is counted).
+
+        Raises
+        ------
+        RunLogError
+            If the first line is no header, or a header is of another version or layers.
+        """
+        self._number += 1
+        try:
+            record = self._record(orjson.loads(line))
+        except RunLogError:
+            raise
+        except UNREADABLE:
+            record = None
+        if record is None and line.strip():
+            if self.header is None:
+                raise RunLogError(
+                    f"{self.source} is no run log: its first line is no gradmidi header"
+                )
+            self.unreadable += 1
+            self.first_unreadable = self.first_unreadable or self._number
+        return record
+
+    def _record(self, fields: Any) -> Record | None:
+        if not isinstance(fields, dict):
+            return None
+        if self.header is not None and fields.get("norms") is not None:
+            return self._frame(fields) if "t" in fields else decode_late(fields, self._width)
+        if "gradmidi" in fields:
+            return self._header(fields)
+        if self.header is None:
+            return None
+        for key, make in OTHERS.items():
+            if key in fields:
+                return make(fields)
+        return decode_late(fields, self._width) if "step" in fields else None
+
+    def _frame(self, fields: dict[str, Any]) -> Frame | Values | None:
+        frame = decode_frame(fields, self._width)
+        if frame is None:
+            return None
+        if (frame.step, frame.t) == self._last:
+            # Version 0.1 wrote a frame again, with what was logged late for it.
+            return Values(frame.step, frame.extra, frame.norms)
+        self._last = frame.step, frame.t
+        return frame
+
+    def _header(self, fields: dict[str, Any]) -> Header:
+        version = fields.pop("gradmidi")
+        if version != VERSION:
+            raise RunLogError(
+                f"{self.source} is a run log of version {version}; this gradmidi reads version "
+                f"{VERSION}: install the gradmidi that wrote it"
+            )
+        layers = tuple(
+            Layer(str(layer["name"]), int(layer["size"])) for layer in fields.pop("layers")
+        )
+        if self.header is not None and layers != self.header.layers:
+            raise RunLogError(f"{self.source}: line {self._number} resumes with other layers")
+        if not layers:
+            raise RunLogError(f"{self.source}: its header names no layer")
+        self._width = len(layers)
+        self._last = None
+        self.header = Header(
+            layers,
+            str(fields.pop("model", "")),
+            str(fields.pop("parameters", "all")),
+            str(fields.pop("clipping", "unknown")),
+            str(fields.pop("started", "")),
+            fields.pop("config", {}),
+            bool(fields.pop("resumed", False)),
+            _voices(fields),
+            fields,
+        )
+        return self.header
+
+
+def _voices(fields: dict[str, Any]) -> dict[str, str]:
+    """Take the user's voices out of a header's fields; leave there what are no voices."""
+    voices = fields.get("voices")
+    if not isinstance(voices, dict) or not all(isinstance(each, str) for each in voices.values()):
+        return {}
+    del fields["voices"]
+    return voices
+
+
+def decode_frame(fields: dict[str, Any], width: int) -> Frame | None:
+    norms = _decode_row(fields.pop("norms"), width)
+    if norms is None:
+        return None
+    return Frame(int(fields.pop("step")), decode_seconds(fields.pop("t")), norms, fields)
+
+
+def decode_late(fields: dict[str, Any], width: int) -> Values | None:
+    norms = fields.pop("norms", None)
+    row = None if norms is None else _decode_row(norms, width)
+    if norms is not None and row is None:
+        return None
+    fields.pop("t", None)
+    return Values(int(fields.pop("step")), fields, row)
+
+
+def _decode_row(norms: Any, width: int) -> np.ndarray | None:
+    """Make a row of norms; None where they are not one number a layer."""
+    if type(norms) is not list or len(norms) != width:
+        return None
+    if None in norms:
+        norms = [ABSENT if norm is None else norm for norm in norms]
+    row = np.array(norms, np.float64)
+    return row if row.ndim == 1 else None
+
+
+def decode_seconds(t: Any) -> float:
+    seconds = float(t)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{t} is no time")
+    return seconds
+
+
+OTHERS: dict[str, Callable[[dict[str, Any]], Item]] = {
+    "mark": lambda fields: Mark(str(fields["mark"]), decode_seconds(fields["t"])),
+    "pause": lambda fields: Pause(str(fields["pause"]), decode_seconds(fields["t"]), True),
+    "resume": lambda fields: Pause(str(fields["resume"]), decode_seconds(fields["t"]), False),
+    "end": lambda fields: End(
+        str(fields["end"]),
+        decode_seconds(fields["t"]),
+        int(fields["steps"]),
+        int(fields.get("dropped", 0)),
+        str(fields.get("clipping", "")),
+    ),
+}

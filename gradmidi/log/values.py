@@ -1,0 +1,176 @@
+"""Logged values: which frame they belong to, and the total norm that undoes clipping."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gradmidi.base.messages import warn
+from gradmidi.log import ABSENT, FRAME_KEYS, Frame, Scalar
+
+__all__ = ["TOTAL", "Assignment", "Clipping", "is_at_hand", "read_scalar"]
+
+TOTAL = "total_norm"
+"""Name of the value that is the norm of all gradients together, before clipping."""
+
+TIMES = 10
+"""Total norms at one round value, with none above it, that show clipping."""
+
+ALIKE = 1e-4
+CLIPPED = 1.01
+"""A logged total that exceeds the total of the layers by less than this factor is rounding."""
+
+
+class Clipping:
+    """Keeps what is known of a run's clipping, and undoes it where the total norm was logged.
+
+    Parameters
+    ----------
+    whole : bool
+        Whether a frame's layers hold all parameters. Only then is the root of the sum of their
+        squares the total norm that clipping compares with its limit.
+
+    Attributes
+    ----------
+    seen : bool
+        Whether the norms were read before clipping; set by capture.
+    missed : bool
+        Whether gradients were clipped where capture cannot see it; set by capture.
+
+    Examples
+    --------
+    >>> clipping = Clipping(whole=True)
+    >>> frame = Frame(1, 0.0, np.array([0.6, 0.8]), {"total_norm": 5.0})
+    >>> clipping.restored(frame).norms
+    array([3., 4.])
+    >>> clipping.word
+    'before'
+    """
+
+    def __init__(self, *, whole: bool) -> None:
+        self.seen = self.missed = False
+        self._whole = whole
+        self._restored = False
+        self._ceiling = 0.0
+        self._times = 0
+        self._told = False
+
+    @property
+    def word(self) -> str:
+        """The word for the run log, see `gradmidi.log.Header`."""
+        if self.missed and not self._restored:
+            return "unknown"
+        if self.seen or self._restored:
+            return "before"
+        return "after" if self._told else "none"
+
+    def restored(self, frame: Frame) -> Frame:
+        """Undo global clipping that was not seen, if the total norm before it was logged.
+
+        Global clipping scales all norms by one factor, which is the quotient of the totals.
+        """
+        known = frame.extra.get(TOTAL)
+        if not self._judges(frame) or not isinstance(known, (int, float)):
+            return frame
+        total = _total(frame.norms)
+        if not math.isfinite(known) or not 0.0 < total < math.inf or known <= CLIPPED * total:
+            return frame
+        self._restored = True
+        norms = np.where(frame.norms == ABSENT, ABSENT, frame.norms * (known / total))
+        return replace(frame, norms=norms)
+
+    def observe(self, frame: Frame) -> None:
+        """Warn once if the total norms never exceed one round value, which shows clipping."""
+        if TOTAL in frame.extra or not self._judges(frame):
+            return
+        total = _total(frame.norms)
+        if not 0.0 < total < math.inf or self._told:
+            return
+        if total > self._ceiling * (1.0 + ALIKE):
+            self._ceiling, self._times = total, 1
+        elif total > self._ceiling * (1.0 - ALIKE):
+            self._times += 1
+        value = float(f"{self._ceiling:.2g}")
+        if self._times >= TIMES and abs(self._ceiling - value) < ALIKE * value:
+            self._told = True
+            warn(
+                f"the gradients together look clipped at {value:g} before they are seen here; if "
+                "it is their common norm that your code clips, hear them from before by "
+                f"ears.clip_grad_norm_({value:g}) in its place, or log what it returns: "
+                f"ears.log({TOTAL}=…)"
+            )
+
+    def _judges(self, frame: Frame) -> bool:
+        return self._whole and not self.seen and not frame.extra.get("skipped")
+
+
+def _total(norms: np.ndarray) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.sqrt(np.square(norms[norms != ABSENT]).sum()))
+
+
+class Assignment:
+    """Decides which frame a logged value belongs to, by the order of the calls alone.
+
+    A name that is logged before the first frame leads: from then on its values belong to the
+    frame that comes next. Every other name follows: its values belong to the last frame, and
+    of several for one frame the first counts.
+
+    Examples
+    --------
+    >>> assignment = Assignment()
+    >>> assignment.assign({"lr": 0.1}, looked_at=True)
+    {}
+    >>> assignment.begin(Frame(1, 0.0, np.array([0.5]))).extra
+    {'lr': 0.1}
+    >>> assignment.assign({"loss": 2.3, "lr": 0.2}, looked_at=True)
+    {'loss': 2.3}
+    """
+
+    def __init__(self) -> None:
+        self._leading: set[str] = set()
+        self._next: dict[str, Scalar] = {}
+        self._given: set[str] | None = None  # The last frame's names; None before any frame.
+
+    def begin(self, frame: Frame) -> Frame:
+        """Return the next frame with the values that were logged for it before."""
+        if self._next:
+            frame = replace(frame, extra={**self._next, **frame.extra})
+            self._next = {}
+        self._given = set(frame.extra)
+        return frame
+
+    def assign(self, values: Mapping[str, Scalar], *, looked_at: bool) -> dict[str, Scalar]:
+        """Return the values that belong to the last frame; keep those of the next."""
+        found: dict[str, Scalar] = {}
+        for name, value in values.items():
+            if self._given is None:
+                self._leading.add(name)
+            if name in self._leading:
+                self._next[name] = value
+            elif looked_at and self._given is not None and name not in self._given:
+                self._given.add(name)
+                found[name] = value
+        return found
+
+
+def is_at_hand(value: Any) -> bool:
+    """Tell whether a value can be read without waiting for a device."""
+    if value is None or isinstance(value, (float, int, str)):
+        return True
+    return bool(getattr(value, "has_arrived", False))
+
+
+def read_scalar(name: str, value: Any) -> Scalar:
+    """Read a logged value; of a tensor on a device, wait for it."""
+    if name in FRAME_KEYS:
+        raise ValueError(f"{name!r} is a key of every frame; log it by another name")
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, int):
+        # One that no float holds would make the whole line unreadable.
+        float(value)
+    if value is None or isinstance(value, (float, int, str)):
+        return value
+    raise TypeError(f"{type(value).__name__} is neither a number nor a text")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradmidi.cli.live import await_enter, closed_by_signals, show_on, watched
+from gradmidi.cli.keys import await_enter, closed_by_signals, show_on, watched
 from gradmidi.cli.options import (
     RIG_FLAGS,
     Level,
@@ -19,7 +19,6 @@ from gradmidi.cli.options import (
     takes,
 )
 from gradmidi.errors import GradmidiError, RunLogError
-from gradmidi.log import FILE_NAME
 
 if TYPE_CHECKING:
     from gradmidi.live.feed import Live
@@ -149,6 +148,8 @@ class _Live:
 @contextmanager
 def _room(folder: Path, *, force: bool) -> Iterator[None]:
     """See to it that `folder` holds no run yet; one that it held is back if none took its place."""
+    from gradmidi.log import FILE_NAME
+
     log = folder / FILE_NAME
     aside = log.with_name(f"{FILE_NAME}.replaced")
     try:

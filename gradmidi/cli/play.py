@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradmidi.cli.live import await_enter, closed_by_signals, show_on
+from gradmidi.cli.keys import await_enter, closed_by_signals, show_on
 from gradmidi.cli.options import Level, Plain, Timing, is_plain, one_of, takes
 from gradmidi.errors import GradmidiError
 from gradmidi.text.words import count
@@ -122,7 +122,7 @@ def _source(run: str, begin: str | None) -> _Source:
 
 
 def _play(source: _Source, session: "Session", show: "PlainLines | Picture", *, wait: bool) -> None:
-    from gradmidi.cli.view import Keys, watch
+    from gradmidi.cli.keys import Keys, watch
     from gradmidi.live.feed import Live
     from gradmidi.sources.relay import Relay
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gradmidi.cli.live import closed_by_signals
+from gradmidi.cli.keys import closed_by_signals
 from gradmidi.cli.options import takes
 
 __all__ = ["register"]

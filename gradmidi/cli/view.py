@@ -1,27 +1,19 @@
-"""What a live run looks like on a terminal, and the keys that steer it.
+"""Show a live run on a terminal: a picture that is redrawn, or plain lines."""
 
-A picture that is drawn again several times a second, or (plain) lines that each stand alone:
-one every few seconds, and one whenever something changes.
-"""
-
-import contextlib
 import math
-import os
-import select
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from gradmidi.live.feed import Live
 from gradmidi.text import words
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Keys", "Picture", "PlainLines", "Rate", "numbers_line", "watch"]
+    from gradmidi.live.feed import Live
+
+__all__ = ["Picture", "PlainLines", "Rate", "numbers_line"]
 
 DRAW_SECONDS = 0.2
 LINE_SECONDS = 5.0
@@ -135,77 +127,6 @@ class Rate:
         return (last - first) / (end - begin)
 
 
-# -- keys --------------------------------------------------------------------------------------
-
-
-class Keys:
-    """Single keys from the terminal itself, even where stdin is a pipe.
-
-    Without a terminal no key ever comes. The terminal is put back as it was.
-    """
-
-    def __init__(self) -> None:
-        self._tty: IO[bytes] | None = None
-        self._before: list[Any] | None = None
-
-    def __enter__(self) -> "Keys":
-        if os.name == "nt":
-            return self
-        import termios
-        import tty
-
-        with contextlib.suppress(OSError, termios.error):
-            self._tty = open("/dev/tty", "rb", buffering=0)
-            self._before = termios.tcgetattr(self._tty)
-            tty.setcbreak(self._tty.fileno())
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        if self._tty is not None:
-            import termios
-
-            if self._before is not None:
-                with contextlib.suppress(OSError, termios.error):
-                    termios.tcsetattr(self._tty, termios.TCSADRAIN, self._before)
-            self._tty.close()
-            self._tty = None
-
-    @property
-    def there(self) -> bool:
-        """Whether there is a terminal to press them at."""
-        return self._before is not None if os.name != "nt" else sys.stdin.isatty()
-
-    def read(self, seconds: float) -> str:
-        """Wait for a key, for at most `seconds`; return it, or "" where none came."""
-        if sys.platform == "win32":
-            return _windows_key(seconds)
-        if self._tty is None:
-            time.sleep(seconds)
-            return ""
-        try:
-            if select.select([self._tty], [], [], seconds)[0]:
-                return self._tty.read(1).decode("ascii", "replace")
-        except OSError:
-            time.sleep(seconds)
-        return ""
-
-
-def _windows_key(seconds: float) -> str:
-    import msvcrt
-
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if msvcrt.kbhit():  # type: ignore[attr-defined,unused-ignore]
-            return str(msvcrt.getwch())  # type: ignore[attr-defined,unused-ignore]
-        time.sleep(0.02)
-    return ""
-
-
 # -- two ways to show --------------------------------------------------------------------------
 
 
@@ -236,7 +157,7 @@ class PlainLines:
         """Tell the keys, which nothing else does here."""
         self.say(KEYS)
 
-    def show(self, live: Live, _state: str) -> None:
+    def show(self, live: "Live", _state: str) -> None:
         """Write what is due."""
         status = live.status
         if not status.get("norms"):
@@ -286,7 +207,7 @@ class Picture:
         """Write a line above the picture."""
         self._console.print(text, markup=False, highlight=False)
 
-    def show(self, live: Live, state: str) -> None:
+    def show(self, live: "Live", state: str) -> None:
         """Draw it."""
         if live.status.get("norms"):
             self.rate.add(live.status["step"], live.status["seconds"])
@@ -341,86 +262,3 @@ def picture(
         whole.add_row(Text(counts, style="yellow"))
     whole.add_row(Text(HELP, style="dim", overflow="ellipsis", no_wrap=True))
     return whole
-
-
-# -- both together -----------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Desk:
-    """What the keys have set."""
-
-    level: float
-    muted: bool = False
-    solo: int | None = None
-
-    def __str__(self) -> str:
-        words = [f"level {self.level:+g} dB"] if self.level else []
-        words += ["muted"] if self.muted else []
-        words += [f"voice {self.solo + 1} alone"] if self.solo is not None else []
-        return " · ".join(words)
-
-
-def watch(
-    live: Live,
-    show: "PlainLines | Picture",
-    keys: Keys,
-    *,
-    level: float = 0.0,
-    going: Callable[[], bool],
-) -> bool:
-    """Show a run and obey keys for as long as `going` says; tell whether q ended it.
-
-    Parameters
-    ----------
-    live : Live
-        The player.
-    show : PlainLines or Picture
-        How to show it.
-    keys : Keys
-        Where keys come from.
-    level : float
-        What the player's level is at the start, in dB.
-    going : callable
-        Whether to go on.
-    """
-    desk = _Desk(level)
-    if keys.there:
-        show.begin()
-    for _ in _while(going):
-        key = keys.read(DRAW_SECONDS)
-        if key in ("q", "Q"):
-            live.do("stop")
-            return True
-        if key:
-            _press(key, live, show, desk)
-        show.show(live, str(desk))
-    return False
-
-
-def _while(going: Callable[[], bool]) -> Iterator[None]:
-    while going():
-        yield
-
-
-def _press(key: str, live: Live, show: "PlainLines | Picture", desk: _Desk) -> None:
-    status = live.status
-    if key == " ":
-        desk.muted = not desk.muted
-        live.do("mute")
-        show.say("muted" if desk.muted else "not muted any more")
-    elif key in "+=-":
-        by = -LEVEL_STEP_DB if key == "-" else LEVEL_STEP_DB
-        desk.level = min(max(desk.level + by, -60.0), 12.0)
-        live.do("level", by=by)
-        show.say(f"level {desk.level:+g} dB")
-    elif key in "123456789" and int(key) <= len(live.voices):
-        voice = int(key) - 1
-        desk.solo = None if desk.solo == voice else voice
-        live.do("solo", voice=voice)
-        show.say("all voices" if desk.solo is None else f"{live.voices[voice]} alone")
-    elif key in "nN" and status.get("norms"):
-        show.say(numbers_line(live.voices, status, rate=show.rate.steps))
-    elif key in "fF":
-        faults = status.get("faults")
-        show.say(faults[-1]["text"] if faults else "no fault so far")

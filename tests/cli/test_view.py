@@ -2,7 +2,8 @@
 
 import pytest
 
-from gradmidi.cli.view import KEYS, LINE_SECONDS, PlainLines, watch
+from gradmidi.cli.keys import watch
+from gradmidi.cli.view import KEYS, LINE_SECONDS, PlainLines
 
 
 class Live:

@@ -1,0 +1,282 @@
+"""Run a live view on the terminal: keys, signals, and the loop that shows the run."""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+import typer
+
+from gradmidi.base.messages import messages_to
+from gradmidi.cli.view import (
+    DRAW_SECONDS,
+    LEVEL_STEP_DB,
+    Picture,
+    PlainLines,
+    numbers_line,
+)
+from gradmidi.errors import GradmidiError
+
+if TYPE_CHECKING:
+    from gradmidi.live.feed import Live
+
+__all__ = ["Keys", "await_enter", "closed_by_signals", "show_on", "watch", "watched"]
+
+
+class Keys:
+    """Single keys from the terminal itself, even where stdin is a pipe.
+
+    Without a terminal no key ever comes. The terminal is put back as it was.
+    """
+
+    def __init__(self) -> None:
+        self._tty: IO[bytes] | None = None
+        self._before: list[Any] | None = None
+
+    def __enter__(self) -> "Keys":
+        if os.name == "nt":
+            return self
+        import termios
+        import tty
+
+        with contextlib.suppress(OSError, termios.error):
+            self._tty = open("/dev/tty", "rb", buffering=0)
+            self._before = termios.tcgetattr(self._tty)
+            tty.setcbreak(self._tty.fileno())
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if self._tty is not None:
+            import termios
+
+            if self._before is not None:
+                with contextlib.suppress(OSError, termios.error):
+                    termios.tcsetattr(self._tty, termios.TCSADRAIN, self._before)
+            self._tty.close()
+            self._tty = None
+
+    @property
+    def there(self) -> bool:
+        """Whether there is a terminal to press them at."""
+        return self._before is not None if os.name != "nt" else sys.stdin.isatty()
+
+    def read(self, seconds: float) -> str:
+        """Wait for a key, for at most `seconds`; return it, or "" where none came."""
+        if sys.platform == "win32":
+            return _windows_key(seconds)
+        if self._tty is None:
+            time.sleep(seconds)
+            return ""
+        try:
+            if select.select([self._tty], [], [], seconds)[0]:
+                return self._tty.read(1).decode("ascii", "replace")
+        except OSError:
+            time.sleep(seconds)
+        return ""
+
+
+def _windows_key(seconds: float) -> str:
+    import msvcrt
+
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if msvcrt.kbhit():  # type: ignore[attr-defined,unused-ignore]
+            return str(msvcrt.getwch())  # type: ignore[attr-defined,unused-ignore]
+        time.sleep(0.02)
+    return ""
+
+
+@dataclass(slots=True)
+class _Desk:
+    """What the keys have set."""
+
+    level: float
+    muted: bool = False
+    solo: int | None = None
+
+    def __str__(self) -> str:
+        words = [f"level {self.level:+g} dB"] if self.level else []
+        words += ["muted"] if self.muted else []
+        words += [f"voice {self.solo + 1} alone"] if self.solo is not None else []
+        return " · ".join(words)
+
+
+def watch(
+    live: "Live",
+    show: "PlainLines | Picture",
+    keys: Keys,
+    *,
+    level: float = 0.0,
+    going: Callable[[], bool],
+) -> bool:
+    """Show a run and obey keys for as long as `going` says; tell whether q ended it.
+
+    Parameters
+    ----------
+    live : Live
+        The player.
+    show : PlainLines or Picture
+        How to show it.
+    keys : Keys
+        Where keys come from.
+    level : float
+        What the player's level is at the start, in dB.
+    going : callable
+        Whether to go on.
+    """
+    desk = _Desk(level)
+    if keys.there:
+        show.begin()
+    for _ in _while(going):
+        key = keys.read(DRAW_SECONDS)
+        if key in ("q", "Q"):
+            live.do("stop")
+            return True
+        if key:
+            _press(key, live, show, desk)
+        show.show(live, str(desk))
+    return False
+
+
+def _while(going: Callable[[], bool]) -> Iterator[None]:
+    while going():
+        yield
+
+
+def _press(key: str, live: "Live", show: "PlainLines | Picture", desk: _Desk) -> None:
+    status = live.status
+    if key == " ":
+        desk.muted = not desk.muted
+        live.do("mute")
+        show.say("muted" if desk.muted else "not muted any more")
+    elif key in "+=-":
+        by = -LEVEL_STEP_DB if key == "-" else LEVEL_STEP_DB
+        desk.level = min(max(desk.level + by, -60.0), 12.0)
+        live.do("level", by=by)
+        show.say(f"level {desk.level:+g} dB")
+    elif key in "123456789" and int(key) <= len(live.voices):
+        voice = int(key) - 1
+        desk.solo = None if desk.solo == voice else voice
+        live.do("solo", voice=voice)
+        show.say("all voices" if desk.solo is None else f"{live.voices[voice]} alone")
+    elif key in "nN" and status.get("norms"):
+        show.say(numbers_line(live.voices, status, rate=show.rate.steps))
+    elif key in "fF":
+        faults = status.get("faults")
+        show.say(faults[-1]["text"] if faults else "no fault so far")
+
+
+@contextmanager
+def closed_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP interrupt the block as Ctrl-C does, then end the process as they do.
+
+    So everything that the block opened is closed: notes end, and the terminal is as it was.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        if not received:
+            received.append(number)
+            raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [signal.Signals[name] for name in names]
+    # One that is ignored (nohup) stays ignored.
+    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+    for each in before:
+        signal.signal(each, interrupt)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in received:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+
+@contextmanager
+def show_on(*, plain: bool) -> "Iterator[PlainLines | Picture]":
+    """Show a run and every message on stderr: as a picture, or plain.
+
+    Parameters
+    ----------
+    plain : bool
+        Whether only lines that each stand alone may be written.
+    """
+    if plain:
+        lines = PlainLines(lambda text: typer.echo(text, err=True))
+        with messages_to(lambda record: lines.say(record.getMessage())):
+            yield lines
+        return
+    from rich.console import Console
+
+    picture = Picture(Console(stderr=True))
+    try:
+        with messages_to(lambda record: picture.say(record.getMessage())):
+            yield picture
+    finally:
+        picture.close()
+
+
+@contextmanager
+def watched(
+    live: "Live", show: "PlainLines | Picture", *, level: float
+) -> Iterator[Callable[[], bool]]:
+    """Show a run and obey keys while the block trains.
+
+    Parameters
+    ----------
+    live : Live
+        The player.
+    show : PlainLines or Picture
+        How to show it.
+    level : float
+        What the level is at the start, in dB.
+
+    Yields
+    ------
+    callable
+        Tells whether to go on: not once q was pressed.
+    """
+    over, left = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with Keys() as keys:
+            going = lambda: live.alive and not over.is_set()  # noqa: E731
+            if watch(live, show, keys, level=level, going=going):
+                left.set()
+
+    live.watch()
+    if level:
+        live.do("level", by=level)
+    thread = threading.Thread(target=look, name="gradmidi view", daemon=True)
+    thread.start()
+    try:
+        yield lambda: not left.is_set()
+    finally:
+        over.set()
+        thread.join(1.0)
+
+
+def await_enter(say: Callable[[str], None]) -> None:
+    """Wait for Enter at the terminal, even where stdin is a pipe."""
+    say("press Enter to start")
+    try:
+        with open("CON" if sys.platform == "win32" else "/dev/tty") as terminal:
+            terminal.readline()
+    except OSError as error:
+        raise GradmidiError("--wait needs a terminal to press Enter at") from error

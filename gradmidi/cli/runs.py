@@ -1,0 +1,210 @@
+"""The commands that read runs: render, describe, decode, presets, compare, import."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gradmidi.cli.options import Length, RunPath, Timing, length_of, takes
+from gradmidi.sinks.registry import BUILT_IN
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    for command in (render, describe, decode, presets, compare):
+        app.command()(command)
+    app.command("import")(import_)
+
+
+@takes("preset", "settings")
+def render(
+    run: RunPath,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help=f"File to write; the ending gives the format: {' '.join(BUILT_IN)}. "
+            "May be given several times.",
+        ),
+    ] = None,
+    *,
+    given: dict[str, Any],
+    time: Timing = "step",
+    length: Length = None,
+    legend: Annotated[
+        bool,
+        typer.Option("--legend", help="Begin with each voice at home, then above."),
+    ] = False,
+    stems: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a WAV for each voice and one for the faults."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the run's summary, not the files' names.")
+    ] = False,
+) -> None:
+    """Write a run as MIDI, audio, page, picture, film or text."""
+    from gradmidi._render import render as write
+    from gradmidi.options import Options
+    from gradmidi.run import read
+
+    paths = output or []
+    if not paths and stems is None:
+        raise typer.BadParameter("nothing to write; give -o FILE or --stems DIR")
+
+    preset, seconds = Options(**given).music, length_of(length)
+    log = read(run)
+    written = write(
+        log, *paths, preset=preset, time=time, length=seconds, legend=legend, stems=stems
+    )
+    typer.echo(log.to_json(preset) if as_json else "\n".join(map(str, written)))
+
+
+@takes("preset", "settings")
+def describe(
+    run: RunPath,
+    now: Annotated[
+        bool, typer.Option("--now", help="Print only the last step and the faults that last.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object, for programs.")
+    ] = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Print a run's faults and norms as lines of text."""
+    from gradmidi.options import Options
+    from gradmidi.run import read
+    from gradmidi.text.describe import describe as lines
+    from gradmidi.text.describe import describe_now
+
+    if now and as_json:
+        raise typer.BadParameter("--now and --json cannot be given together")
+    log, preset = read(run), Options(**given).music
+    if as_json:
+        typer.echo(log.to_json(preset))
+        return
+    for line in describe_now(log, limits=preset.faults) if now else lines(log, preset.faults):
+        typer.echo(line)
+
+
+def decode(
+    file: Annotated[Path, typer.Argument(metavar="FILE.mid", help="A file that gradmidi wrote.")],
+) -> None:
+    """Print the norms that a MIDI file holds, as JSON lines."""
+    from gradmidi.text.decode import decode as read
+
+    for line in read(file).lines():
+        typer.echo(line)
+
+
+def presets(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A preset's name or a .toml file.")
+    ] = None,
+) -> None:
+    """List the presets, or describe one of them."""
+    from gradmidi.music.preset import lines, load, names
+    from gradmidi.text.audibility import describe as heard
+
+    if name is not None:
+        preset = load(name)
+        for line in (*lines(preset), *heard(preset)):
+            typer.echo(line)
+        return
+    for each in names():
+        preset = load(each)
+        typer.echo(f"{each}: {preset.title}. {preset.use}")
+
+
+@takes("preset", "settings")
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of runs, two or more.")
+    ],
+    output: Annotated[
+        list[Path],
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to; the ending says what: .wav .flac .ogg .mp3 .html .png .svg. "
+            "May be given several times.",
+        ),
+    ],
+    by: Annotated[
+        str, typer.Option(metavar="step|examples|time", help="How to align the runs.")
+    ] = "step",
+    *,
+    given: dict[str, Any],
+    length: Length = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Run whose first norms are home; by default the first."),
+    ] = None,
+) -> None:
+    """Compare runs by ear, picture and text.
+
+    The first run is in the left ear; the others take turns in the right.
+    """
+    from gradmidi.comparison.compare import compare as write
+    from gradmidi.comparison.runs import CLOCKS
+    from gradmidi.options import Options
+
+    if len(runs) < 2:
+        raise typer.BadParameter("give two runs or more")
+    if by not in CLOCKS:
+        raise typer.BadParameter(f"{by!r} is no clock; it is {', '.join(CLOCKS)}")
+    done = write(
+        runs,
+        *output,
+        by=by,
+        preset=Options(**given).music,
+        length=length_of(length),
+        reference=reference,
+    )
+    for path in done.paths:
+        typer.echo(str(path))
+    for line in done.lines:
+        typer.echo(line)
+
+
+def import_(
+    log: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LOG",
+            help="TensorBoard event files, a CSV file (W&B, MLflow, Lightning or any), a "
+            "trainer_state.json, or a folder that holds one of them.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="RUN", help="The run's folder.")
+    ],
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="The columns of gradient norms, as 'grad/*'; by default those whose names speak "
+            "of gradients. May be given several times.",
+        ),
+    ] = None,
+    step: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The column of a CSV file that counts the steps."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a run that is there already.")
+    ] = False,
+) -> None:
+    """Convert a log of another tool to a run."""
+    from gradmidi.sources.importing import import_log
+
+    done = import_log(log, output, columns=columns or (), step=step, force=force)
+    for line in done.lines:
+        typer.echo(line, err=True)
+    typer.echo(str(done.path))

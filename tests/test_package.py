@@ -90,7 +90,7 @@ def test_metadata_names_both_licences(wheel: zipfile.ZipFile) -> None:
 
 def test_versions_agree() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    newest = re.search(r"^## (\S+)", changelog, re.MULTILINE)
+    newest = re.search(r"^## (\d\S*)", changelog, re.MULTILINE)
     assert newest is not None
     assert newest[1] == PROJECT["version"]
     try:

@@ -18,7 +18,7 @@ from gradmidi.errors import CaptureError, GradmidiError
 from gradmidi.listener import listener as listening
 
 STEPS = 1000
-FAULT = f"step {STEPS // 2}: inf in fc2, inf"
+FAULT = f"step {STEPS // 2}: fc2 inf"
 
 
 def train(folder: Path, **options: Any) -> None:

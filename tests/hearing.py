@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradmidi.detection.kinds import KINDS
-from gradmidi.music.alarms import ALL_MS, MOST_MS, PATTERNS, WHO_GAP_MS, WHO_MS
+from gradmidi.music.alarms import ALL_MS, IDENTIFY_GAP_MS, IDENTIFY_MS, MOST_MS, PATTERNS
 from gradmidi.music.preset import Preset
 
 EVERYONE = -1
 
-FIRST_NAME = WHO_GAP_MS / 1000.0
-NAME = WHO_MS / 1000.0
-NAME_APART = (WHO_MS + WHO_GAP_MS) / 1000.0
+FIRST_NAME = IDENTIFY_GAP_MS / 1000.0
+NAME = IDENTIFY_MS / 1000.0
+NAME_APART = (IDENTIFY_MS + IDENTIFY_GAP_MS) / 1000.0
 """Seconds: from the last pulse to who it is; how long a voice says its name; to the next."""
 
 SPEAKS_FOR_ITSELF = frozenset(name for name, kind in KINDS.items() if kind.of_layers)

@@ -54,7 +54,8 @@ def optimizers_in(given: Any) -> list[Optimizer]:
 
     Examples
     --------
-    >>> inner = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+    >>> import torch
+    >>> inner = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
     >>> class Around:
     ...     def __init__(self, several):
     ...         self.several = several

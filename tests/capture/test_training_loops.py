@@ -528,4 +528,5 @@ def test_a_small_budget_leaves_steps_out_and_the_end_tells_its_share(
     assert steps[0] == 1
     # A look takes far more than a thousandth of so small a step.
     assert len(steps) < 150
-    assert re.search(r"gradmidi used [\d.]+ % of the training time", capsys.readouterr().err)
+    share = r"gradmidi used (less than )?[\d.]+ % of the training time"
+    assert re.search(share, capsys.readouterr().err)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from gradmidi.detection.kinds import KINDS, LASTING, RUN, Finding
 from gradmidi.detection.lasting import Lasting, Streak, members, named
 from gradmidi.detection.limits import Faults
-from gradmidi.detection.past import BLOCK, NONE, LossPast, Pace, Past, logarithms
+from gradmidi.detection.pace import Pace
+from gradmidi.detection.past import BLOCK, NONE, LossPast, Past, logarithms
 from gradmidi.log import ABSENT, End, Frame, Header, Item, Layer, Pause
 
 __all__ = ["Watch"]
@@ -106,7 +107,7 @@ class Watch:
         t : float
             Seconds of the log, later than its last item.
         """
-        if t < self._pace.due:
+        if not self._pace.is_due(t):
             return ()
         return (Finding("stalled", RUN, self._step, self._pace.report(t)),)
 

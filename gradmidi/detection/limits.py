@@ -72,7 +72,8 @@ class Faults:
     most: int = key(3, "most faults reported of one frame, gravest first", least=1, most=100)
     stalled: float = key(
         10.0,
-        "stalled: seconds without a step; never less than five times the median step",
+        "stalled: seconds without a step; never less than five times the median step; "
+        "twice as long as the last ones where long steps come regularly",
         least=1.0,
         most=86400.0,
     )

@@ -1,4 +1,4 @@
-"""The recent past of a run (norms, losses, step times) and the limits that follow from it.
+"""The recent norms and losses of a run, and the limits that follow from it.
 
 A limit is some factor above the largest value of a window of frames, or below its median. Both
 are order statistics, so they hold for noise of any distribution (with batches of ten, norms
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gradmidi.detection.limits import Faults
 
-__all__ = ["BLOCK", "NONE", "LossPast", "Pace", "Past", "logarithms"]
+__all__ = ["BLOCK", "NONE", "LossPast", "Past", "logarithms"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -36,12 +36,6 @@ falls steadily."""
 
 FALLEN = 0.8
 """Where the newest losses are this much lower than those before, the run is learning fast."""
-
-STEPS = 64
-"""Steps whose median length counts."""
-
-LEAST = 5
-"""Steps needed before any length is judged: the first ones may compile or fill a cache."""
 
 _TINY = 5e-324
 NONE = math.log(_TINY)
@@ -310,64 +304,3 @@ class LossPast:
         # A single loss says little about the next ones: allow more.
         factor = limits.diverging * (limits.young if self._seen == 1 else 1.0)
         self._limit = factor * max(recent[:-BLOCK] or recent)
-
-
-class Pace:
-    """The recent lengths of steps, and when the run counts as stalled.
-
-    All times are the log's own seconds.
-
-    Parameters
-    ----------
-    limits : Faults
-        How long without a step is a fault.
-
-    Examples
-    --------
-    >>> pace = Pace(Faults())
-    >>> for t in range(10):
-    ...     pace.step(float(t))
-    >>> pace.due
-    19.0
-    """
-
-    def __init__(self, limits: Faults) -> None:
-        self._limits = limits
-        self._steps: deque[float] = deque(maxlen=STEPS)
-        self._last = math.nan
-        self._since = math.inf
-        self._reported = math.inf
-        self._paused = 0
-
-    def step(self, t: float) -> None:
-        """Add a step at second `t`."""
-        length = t - self._last
-        if length > 0.0 and self._since == self._last:
-            self._steps.append(length)
-        self._last = self._since = t
-        self._reported = math.inf
-
-    def pause(self, t: float, begins: bool) -> None:
-        """Begin or end a pause, in which no step is expected."""
-        self._paused = max(0, self._paused + (1 if begins else -1))
-        self._since = t
-        self._reported = math.inf
-
-    def restart(self) -> None:
-        """Forget the last step, as at the start of a new segment: expect no step by any time."""
-        self._last, self._since, self._reported, self._paused = math.nan, math.inf, math.inf, 0
-
-    @property
-    def due(self) -> float:
-        """The second at which the run counts as stalled (again) without a step; or inf."""
-        if self._paused or len(self._steps) < LEAST or math.isinf(self._since):
-            return math.inf
-        if self._reported < math.inf:
-            return self._reported + self._limits.remind
-        usual = self._limits.stalled_steps * median(self._steps)
-        return self._since + max(self._limits.stalled, usual)
-
-    def report(self, t: float) -> float:
-        """Record that `stalled` was reported at `t`; return the seconds without a step."""
-        self._reported = t
-        return t - self._since

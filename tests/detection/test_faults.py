@@ -332,6 +332,47 @@ def test_a_gap_of_ten_seconds_and_of_five_steps_is_a_stall():
         assert told(watch(items)) == expected
 
 
+def paced(long, steps=2000, apart=0.05):
+    """Frames `apart` seconds apart, and longer where `long` has a length for a step."""
+    t, items = 0.0, []
+    for step, norms in enumerate(noise(steps, 2), 1):
+        t += long.get(step, apart)
+        items.append(Frame(step, t, norms))
+    return items
+
+
+def stalls(items):
+    return [finding.step for finding in watch(items) if finding.kind == "stalled"]
+
+
+def test_long_steps_that_come_regularly_are_no_stall_once_they_came_before():
+    assert stalls(paced(dict.fromkeys(range(321, 2000, 320), 12.0))) == [320]
+    # Rollouts of a length and a distance that vary.
+    random = np.random.default_rng(0)
+    at = np.cumsum(random.integers(90, 111, 18)).tolist()
+    assert len(stalls(paced({step: random.uniform(11.0, 19.0) for step in at}))) <= 2
+
+
+def test_an_evaluation_and_a_longer_one_of_each_fifth_epoch_have_a_rhythm_each():
+    long = {step: 40.0 if step % 500 == 0 else 12.0 for step in range(100, 4000, 100)}
+    assert stalls(paced(long, 4000)) == [99, 499]
+
+
+def test_a_step_that_leaves_the_rhythm_of_long_ones_is_a_stall():
+    regular = dict.fromkeys(range(201, 2000, 200), 12.0)
+    assert stalls(paced(regular | {1501: 12.0})) == [200, 1500]
+    assert stalls(paced(regular | {1601: 30.0})) == [200, 1600]
+    assert stalls(paced({201: 12.0, 331: 12.0, 791: 12.0})) == [200, 330, 790]
+
+
+def test_by_the_clock_an_expected_long_step_is_due_at_twice_its_usual_length():
+    ears = Watch(layers(2), Faults())
+    items = paced({201: 12.0, 401: 12.0}, 600)
+    for item in items:
+        ears.add(item)
+    assert ears.due == pytest.approx(items[-1].t + 24.0)
+
+
 def test_a_pause_is_no_stall_but_what_comes_after_it_may_be():
     items = frames(noise(50, 2))
     items += [Pause("eval", 5.1, True), Pause("eval", 605.1, False)]

@@ -37,7 +37,8 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def norms_of(folder: Path) -> np.ndarray:
-    return np.array([[float(v) for v in line["norms"]] for line in lines_of(folder)[1:-1]])
+    frames = [line for line in lines_of(folder) if "norms" in line]
+    return np.array([[float(v) for v in line["norms"]] for line in frames])
 
 
 def timeless(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradmidi.detection.kinds import KINDS, LASTING, RUN, Finding
-from gradmidi.detection.lasting import Lasting, Streak, members, named
+from gradmidi.detection.lasting import Absence, Lasting, Streak, members, named
 from gradmidi.detection.limits import Faults
 from gradmidi.detection.pace import Pace
 from gradmidi.detection.past import BLOCK, NONE, LossPast, Past, logarithms
@@ -64,6 +64,7 @@ class Watch:
         self._loss = LossPast(limits)
         self._above, self._below, self._zeros = Streak(count), Streak(count), Streak(count)
         self.lasting = {kind.name: Lasting(kind, count, limits) for kind in LASTING}
+        self._absence = Absence(count)
         self._beyond = np.zeros(count, np.int64)
         # When each kind was last reported: of each layer and, at the end, of the run.
         self._reported_frame = {kind: np.full(count + 1, -(1 << 60), np.int64) for kind in KINDS}
@@ -147,6 +148,7 @@ class Watch:
     def _forget(self) -> None:
         self._past.restart()
         self._loss.restart()
+        self._absence.restart()
         self._diverging_reported = -math.inf
         for streak in (self._above, self._below, self._zeros):
             streak.clear()
@@ -176,20 +178,30 @@ class Watch:
         logs = logarithms(frame.norms)
         past = self._past
         past.meet(logs)
+        present = frame.norms != ABSENT
+        lost = self._absence.add(present, frame.step)
         odd = not np.isfinite(frame.norms).all()
         high = bool((logs > past.trigger).any())
         low = past.any_faint or bool((logs < past.low).any())
         zero = not frame.norms.all()
         found: tuple[Finding, ...] = ()
-        if odd or high or low or zero or self._busy or self._loss.diverges:
-            found = self._judge(frame, logs, odd, high, low, zero)
-        self._present = frame.norms != ABSENT
+        wrong = odd or high or low or zero or lost is not None
+        if wrong or self._busy or self._loss.diverges:
+            found = self._judge(frame, logs, odd, high, low, zero, lost)
+        self._present = present
         if past.add(logs):
             past.set_limits(self._held() if self._busy else None)
         return late + found if late else found
 
     def _judge(
-        self, frame: Frame, logs: Floats, odd: bool, high: bool, low: bool, zero: bool
+        self,
+        frame: Frame,
+        logs: Floats,
+        odd: bool,
+        high: bool,
+        low: bool,
+        zero: bool,
+        lost: Bools | None,
     ) -> tuple[Finding, ...]:
         """Judge a frame in which something may be wrong, or was."""
         norms, lasting = frame.norms, self.lasting
@@ -206,6 +218,8 @@ class Watch:
         found += self._find_diverging(frame)
         if zero or self._zeros.any or lasting["dead"].on:
             found += self._find_dead(frame)
+        if lost is not None or lasting["missing"].on:
+            found += self._find_missing(frame, lost)
         if low or self._below.any or lasting["vanishing"].on:
             found += self._find_vanishing(frame, logs, number)
         if high:
@@ -255,6 +269,12 @@ class Watch:
         return self._move(
             "dead", frame, zeros >= limits.dead, 2 * zeros >= limits.dead, zero, self._zeros
         )
+
+    def _find_missing(self, frame: Frame, lost: Bools | None) -> tuple[Finding, ...]:
+        streak = self._absence.streak
+        held = streak.length > 0
+        lost = np.zeros_like(held) if lost is None else lost
+        return self._move("missing", frame, lost, lost, held, streak)
 
     def _find_vanishing(self, frame: Frame, logs: Floats, number: Bools) -> tuple[Finding, ...]:
         limits, past = self._limits, self._past
@@ -332,6 +352,7 @@ class Watch:
         self._reported_frame[kind][mark] = self._frames
         self._reported_at[kind][mark] = self._t
         present = frame.norms != ABSENT
+        known = present if group is None else present | group
         return tuple(
             Finding(
                 kind,
@@ -339,14 +360,14 @@ class Watch:
                 frame.step,
                 _value(layer, frame),
                 () if group is None else members(layer, layers, group, present),
-                int(present.sum()),
+                int(known.sum()),
             )
             for layer in reported
         )
 
 
 def _value(layer: int, frame: Frame) -> float:
-    return _total(frame.norms) if layer == RUN else float(frame.norms[layer])
+    return _total(frame.norms if layer == RUN else frame.norms[layer : layer + 1])
 
 
 def _total(norms: Floats) -> float:

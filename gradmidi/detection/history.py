@@ -28,8 +28,7 @@ class Fault:
     Parameters
     ----------
     kind : str
-        ``nan``, ``inf``, ``exploding``, ``dead``, ``vanishing``, ``spike``, ``skipped``,
-        ``stalled`` or ``died``.
+        One of `gradmidi.detection.kinds.KINDS`.
     layers : tuple of str
         The layers that have it, from input to output; none where it is the run's own, and for
         ``exploding`` where it is the loss.
@@ -45,7 +44,7 @@ class Fault:
     to_the_end : bool
         Whether it lasted until the log ends.
     present : int
-        How many layers had a gradient then.
+        How many layers had a gradient then, or no longer had one.
 
     Examples
     --------
@@ -226,13 +225,13 @@ class FaultLog:
 
     def _measure(self, fault: _Open, frame: Frame) -> None:
         """Set the norm over a fault's layers, and how many layers had a gradient."""
-        norms = frame.norms[sorted(fault.layers)]
-        norms = norms[norms != ABSENT]
+        own = frame.norms[sorted(fault.layers)]
+        norms = own[own != ABSENT]
         largest = float(norms.max(initial=0.0))
         if 0.0 < largest < math.inf:
             largest *= float(np.sqrt(np.square(norms / largest).sum()))
         fault.value = largest
-        fault.present = int((frame.norms != ABSENT).sum())
+        fault.present = int((frame.norms != ABSENT).sum()) + len(own) - len(norms)
 
     def _time(self, step: int) -> float:
         """Return when a step was; of one that is long past, when the oldest known one was."""

@@ -26,7 +26,9 @@ class Kind:
     meaning : str
         What is wrong, in one phrase.
     lasting : bool, default False
-        Whether it goes on over steps and is told again while it does, or is one moment.
+        Whether it goes on over steps, or is one moment.
+    reminded : bool, default True
+        Whether a lasting one is reported again while it goes on.
     of_layers : bool, default True
         Whether layers have it, or the run itself.
     urgent : bool, default False
@@ -37,6 +39,7 @@ class Kind:
     gravity: int
     meaning: str
     lasting: bool = False
+    reminded: bool = True
     of_layers: bool = True
     urgent: bool = False
 
@@ -48,6 +51,8 @@ _TABLE = (
         "exploding", 70, "norms, or the loss, far above what they were", lasting=True, urgent=True
     ),
     Kind("dead", 60, "gradients that are exactly zero", lasting=True),
+    # Often intended, as when layers are frozen: once is enough.
+    Kind("missing", 55, "gradients that no longer come", lasting=True, reminded=False),
     Kind("vanishing", 50, "norms far below what they were, or below other layers'", lasting=True),
     Kind("spike", 40, "a norm far above all of the steps before"),
     Kind("skipped", 30, "an update that the gradient scaler skipped", of_layers=False),
@@ -82,7 +87,7 @@ class Finding:
     layers : tuple of int
         The layers that `layer` stands for: a row of neighbours, or all that have the fault.
     present : int
-        How many layers had a gradient at that step.
+        How many layers had a gradient at that step, or no longer had one.
     """
 
     kind: str

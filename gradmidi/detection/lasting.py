@@ -1,4 +1,4 @@
-"""What goes on in each layer over several frames: lasting faults, and the streaks they begin as."""
+"""What goes on in each layer over frames: lasting faults, streaks they begin as, and absence."""
 
 import math
 
@@ -9,10 +9,16 @@ from gradmidi.detection.kinds import RUN, Kind
 from gradmidi.detection.limits import Faults
 from gradmidi.log import ABSENT, Frame
 
-__all__ = ["Lasting", "Streak", "members", "named"]
+__all__ = ["Absence", "Lasting", "Streak", "members", "named"]
 
 FEW = 2
 """This many layers or fewer are never named as the whole run."""
+
+TURN = 16
+"""Frames without a gradient after which a layer that always had one has lost it."""
+
+KNOWN = 8
+"""Frames with a gradient that a layer has had before it can be missing."""
 
 Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -104,12 +110,76 @@ class Lasting:
             elif self._whole:
                 layers = []
             self._whole |= RUN in layers
-        elif frame.t - self._reminded >= self._limits.remind and (active & held).any():
+        elif (
+            self.kind.reminded
+            and frame.t - self._reminded >= self._limits.remind
+            and (active & held).any()
+        ):
             self._reminded = frame.t
             layers = named(active & held, frame.norms != ABSENT)
         self.on = bool(active.any())
         self._whole &= self.on
         return layers
+
+
+class Absence:
+    """Finds the layers that have lost their gradient.
+
+    Layers of networks that are trained in turn, and experts that not every batch uses, have no
+    gradient now and then: a gap must be far longer than those before, and longer than the share
+    of frames without a gradient explains. Frames in which no layer has one say nothing.
+
+    Attributes
+    ----------
+    streak : Streak
+        Frames in a row without a gradient.
+    """
+
+    def __init__(self, layers: int) -> None:
+        self._layers = layers
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything, as at the start of a new segment."""
+        self.streak = Streak(self._layers)
+        self._had = np.zeros(self._layers, np.int64)  # frames with a gradient
+        self._met = np.zeros(self._layers, np.int64)  # frames since the first of them
+        self._longest = np.zeros(self._layers, np.int64)  # gap that has ended
+        self._relieved = np.zeros(self._layers, np.bool_)
+        self._all = 0  # first frames, in all of which every layer had a gradient
+        self._always = True
+
+    def add(self, present: Bools, step: int) -> Bools | None:
+        """Take the next frame; return the layers that have lost their gradient; None for none."""
+        if self._always and present.all():
+            self._all += 1
+            return None
+        if self._always:
+            self._always = False
+            self._had[:] = self._met[:] = self._all
+        if not present.any():
+            return self._lost()
+        length = self.streak.length
+        begins = ~present & (length == 0) & (self._had > 0)
+        if begins.any():
+            # Where others come that had none for long, or never, they take turns.
+            waited = np.where(self._had > 0, length, self._met.max())
+            comes = present & (waited >= TURN)
+            self._relieved[begins] = bool(comes.any())
+        np.maximum(self._longest, length * present, out=self._longest)
+        self._had += present
+        self._met += self._had > 0
+        self.streak.set((length + 1) * (~present & (self._had > 0)), step)
+        return self._lost()
+
+    def _lost(self) -> Bools | None:
+        if not self.streak.any:
+            return None
+        length = self.streak.length
+        usual = np.maximum(TURN * (self._met - length), 4 * self._longest * self._had)
+        lost: Bools = (self._had >= KNOWN) & (length * self._had >= usual)
+        lost &= ~(self._relieved & (self._longest < TURN))
+        return lost if lost.any() else None
 
 
 def named(group: Bools, present: Bools) -> list[int]:

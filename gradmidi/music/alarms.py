@@ -90,6 +90,8 @@ PATTERNS = {
     "exploding": _pulses("mmmm", 40, (76, 81, 86, 91), (41, 45, 48, 50)),
     # One short, one long and low. Bass drums.
     "dead": _pulses("sl", 60, (81, 72), (36, 35)),
+    # Three down, each shorter than the one before. Triangle.
+    "missing": _pulses("lms", 80, (88, 84, 79), (81, 81, 80)),
     # Four steps down, with pauses. Bongos and congas.
     "vanishing": _pulses("mmmm", 120, (89, 84, 79, 74), (60, 61, 63, 64)),
     # Up and down at once. Cowbell.

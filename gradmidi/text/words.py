@@ -221,6 +221,8 @@ def fault(kind: str, layers: Sequence[str], value: float, present: int = 0) -> s
     'all layers exploding (total norm 2.5e5)'
     >>> fault("dead", ["conv1", "conv2", "fc1"], 0.0, 4)
     'conv1, conv2 and fc1 dead (3 of 4 layers)'
+    >>> fault("missing", ["fc1"], 0.0, 4)
+    'fc1 missing (no gradient any more)'
     >>> fault("spike", ["fc1"], 57.5, 4), fault("died", [], 12.0)
     ('spike in fc1 (norm 57.5)', 'the run died')
     """
@@ -235,6 +237,8 @@ def fault(kind: str, layers: Sequence[str], value: float, present: int = 0) -> s
     who, beside = layers_of(layers, present or len(layers) + 1)
     total = "total norm" if len(layers) > 1 else "norm"
     norm = f"{total} {number(value, 3)}" if 0.0 < value < math.inf else ""
+    if kind == "missing":
+        norm = "no gradient any more"
     details = ", ".join(filter(None, (beside if present else "", norm)))
     what = f"{who} {kind}" if KINDS[kind].lasting else f"{kind} in {who}"
     return f"{what} ({details})" if details else what

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gradmidi.detection.detector import Watch
+from gradmidi.detection.history import FaultLog
 from gradmidi.detection.kinds import RUN, Finding
 from gradmidi.detection.limits import Faults
 from gradmidi.log import ABSENT, End, Frame, Header, Layer, Mark, Pause
@@ -84,7 +85,6 @@ def test_a_drop_of_the_rate_is_no_fault():
 def test_a_layer_that_is_frozen_and_unfreezes_is_no_fault():
     norms = noise(1000, 6)
     norms[:400, :3] = ABSENT
-    norms[700:, 4] = ABSENT
     norms[400:420, 0] *= np.linspace(0.01, 1.0, 20)
     assert watch(norms) == []
 
@@ -107,6 +107,35 @@ def test_marks_and_a_line_written_twice_change_nothing():
     items.insert(100, Mark("epoch 2", 10.0))
     items.insert(151, items[150])
     assert told(watch(items)) == [("nan", 1, 150)] or told(watch(items)) == [("nan", 1, 151)]
+
+
+def test_networks_that_are_trained_in_turn_have_gaps_and_no_fault():
+    for turn in (1, 5, 50):
+        norms = noise(2000, 6)
+        first = np.arange(2000) // turn % 2 == 0
+        norms[first, :3] = ABSENT
+        norms[~first, 3:] = ABSENT
+        assert watch(norms) == []
+    # Five of the one for each of the other, which gets a gradient by way of it.
+    norms = noise(2000, 6)
+    norms[np.arange(2000) % 6 != 5, :3] = ABSENT
+    assert watch(norms) == []
+
+
+def test_experts_and_blocks_that_only_some_batches_use_are_no_fault():
+    norms = noise(4000, 8)
+    share = np.array([1.0, 0.9, 0.7, 0.5, 0.3, 0.1, 0.03, 0.01])
+    norms[np.random.default_rng(3).random(norms.shape) >= share] = ABSENT
+    norms[1000:1100] = ABSENT  # rows of values alone
+    assert "missing" not in {kind for kind, *_ in told(watch(norms))}
+
+
+def test_a_stage_that_takes_over_from_another_is_no_fault():
+    norms = noise(1000, 6)
+    norms[:400, :3] = ABSENT
+    norms[400:, 3:5] = ABSENT
+    norms[400:, :3] *= np.minimum(1.0, np.linspace(0.05, 1.0, 600))[:, None]
+    assert watch(norms) == []
 
 
 # -- each kind, at its layer and step -----------------------------------------------------------
@@ -330,6 +359,43 @@ def test_a_gap_of_ten_seconds_and_of_five_steps_is_a_stall():
         items += frames(noise(10, 2), first=51, t=items[-1].t + gap, apart=apart)
         expected = [("stalled", RUN, 50)] if stalls else []
         assert told(watch(items)) == expected
+
+
+def test_a_gradient_that_stops_coming_is_told_once_with_its_step():
+    norms = noise(1000, 6)
+    norms[699:, :2] = ABSENT
+    norms[850:, 5] = ABSENT
+    items = frames(norms)
+    assert told(watch(items)) == [("missing", 1, 715), ("missing", 5, 866)]
+    faults = FaultLog(layers(6), Faults())
+    for item in items:
+        faults.add(item)
+    below, last = faults.so_far()
+    assert (below.layers, below.steps, below.to_the_end) == (
+        ("layer0", "layer1"),
+        (700, 1000),
+        True,
+    )
+    assert (below.present, last.layers, last.steps) == (6, ("layer5",), (851, 1000))
+
+
+def test_a_gradient_that_comes_back_ends_its_absence():
+    norms = noise(1000, 4)
+    norms[299:600, 1] = ABSENT
+    faults = FaultLog(layers(4), Faults())
+    for item in frames(norms):
+        faults.add(item)
+    (fault,) = faults.so_far()
+    assert (fault.kind, fault.steps, fault.to_the_end) == ("missing", (300, 600), False)
+
+
+def test_a_block_of_one_of_two_networks_that_take_turns_can_be_missing_too():
+    norms = noise(1000, 6)
+    turn = np.arange(1000) % 2 == 0
+    norms[turn, :3] = ABSENT
+    norms[~turn, 3:] = ABSENT
+    norms[500:, 1] = ABSENT
+    assert [(kind, layer) for kind, layer, _ in told(watch(norms))] == [("missing", 1)]
 
 
 def paced(long, steps=2000, apart=0.05):

@@ -1,4 +1,4 @@
-"""`gradmidi.render`: a run written to files, all in one pass, each whole or not at all."""
+"""`gradmidi.render`: write a run to files in one pass, each file whole or not at all."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -24,25 +24,25 @@ def render(
     legend: bool = False,
     stems: str | Path | None = None,
 ) -> tuple[Path, ...]:
-    """Write a run as music, sound, a picture or a page: a file for each path, in one pass.
+    """Write a run to files: music, sound, a picture, a film, a page or text, in one pass.
 
     Parameters
     ----------
     run : RunLog or str or Path
         A run as `gradmidi.read` gives it, its folder, or its `run.jsonl`.
     *paths : str or Path
-        The files; the ending gives the format: ``.mid .wav .flac .ogg .mp3 .png .svg .html .mp4
-        .txt``, or one of `gradmidi.sinks.registry`.
+        The files to write; the ending gives the format: ``.mid .wav .flac .ogg .mp3 .png .svg
+        .html .mp4 .txt``, or one of `gradmidi.sinks.registry`.
     preset : str or Preset, default "pentatonic"
         A shipped preset's name, a ``.toml`` file or a preset.
     time : {"step", "wall"}, default "step"
         One slot for each step, or the run's own timing.
     length : float or "full", optional
-        Seconds to fit the piece to; by default three minutes if it is longer.
+        The longest the piece may be, in seconds; 180 by default. ``"full"`` sets no limit.
     layers : mapping of str to str, optional
         Voices of your own: for each a name and a pattern over layer names.
     legend : bool, default False
-        Put a key before the run: each voice at home, then one, then three doublings up.
+        Start with a legend: each voice at home, then one, then three doublings up.
     stems : str or Path, optional
         A folder for a WAV of each voice and one of the fault sounds.
 
@@ -56,7 +56,7 @@ def render(
     RunLogError, PresetError
         If the run or the preset cannot be read.
     GradmidiError
-        If no file has such an ending, or one cannot be written.
+        If an ending is unknown, or a file cannot be written.
 
     Examples
     --------

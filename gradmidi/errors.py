@@ -1,19 +1,19 @@
-"""The exception tree: what a caller may catch, and nothing else.
+"""The exceptions that gradmidi raises.
 
     GradmidiError
-    ├── PresetError(ValueError)     a preset or a rig holds something it must not
+    ├── PresetError(ValueError)     a preset or a rig has an invalid key or value
     ├── RunLogError(ValueError)     a run log cannot be read, or a run cannot be written
-    ├── PortError(OSError)          a MIDI port, an OSC address or a sound card is not there
-    └── CaptureError(RuntimeError)  a model and its optimizers cannot be listened to
+    ├── PortError(OSError)          a MIDI port, OSC address or sound card cannot be opened
+    └── CaptureError(RuntimeError)  the model and optimizers cannot be listened to
 
-Every message says what was given, what is allowed and what to do next.
+A message says what was given, what is allowed and what to do next.
 """
 
 __all__ = ["CaptureError", "GradmidiError", "PortError", "PresetError", "RunLogError"]
 
 
 class GradmidiError(Exception):
-    """Base of every error that gradmidi raises on purpose."""
+    """Base class of all exceptions of gradmidi."""
 
 
 class PresetError(GradmidiError, ValueError):
@@ -29,4 +29,4 @@ class PortError(GradmidiError, OSError):
 
 
 class CaptureError(GradmidiError, RuntimeError):
-    """A model and its optimizers cannot be listened to as they were given."""
+    """The given model and optimizers cannot be listened to."""

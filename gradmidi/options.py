@@ -21,7 +21,7 @@ from gradmidi.sinks.registry import FILES
 __all__ = ["TRACKERS", "LayerChoice", "Options", "SummaryWriter", "about"]
 
 LayerChoice = str | Sequence[str] | Mapping[str, str]
-"""Layer names or patterns; or the user's own voices, a name and a pattern each."""
+"""Layer names or patterns; or a mapping of voice names to patterns."""
 
 TRACKERS = ("wandb", "mlflow")
 """The experiment trackers that ``log_to=`` knows by name."""
@@ -52,13 +52,13 @@ def about(doc: str, kind: type | None = None, **more: Any) -> Mapping[str, Any]:
     Parameters
     ----------
     doc : str
-        What it means, in a line.
+        The meaning of the option, in one line.
     kind : type, optional
-        What one value on a command line is: `str`, `int`, `float`, `bool` (a switch) or `Path`.
+        Type of one value on the command line: `str`, `int`, `float`, `bool` (a switch) or `Path`.
         None: the option has no flag.
     **more
-        ``metavar`` (what stands for the value in help), ``unit``, ``least``, ``choices`` (all the
-        values allowed), ``error`` (the class raised for any other), ``repeat`` (the flag may be
+        ``metavar`` (name of the value in the help), ``unit``, ``least``, ``choices`` (the allowed
+        values), ``error`` (the exception for any other value), ``repeat`` (the flag may be
         repeated).
     """
     return {"doc": doc, "kind": kind, **more}
@@ -68,13 +68,13 @@ def about(doc: str, kind: type | None = None, **more: Any) -> Mapping[str, Any]:
 class Options:
     """Everything that `listen` takes besides a model and its optimizers.
 
-    Paths of the preset and the take are made absolute, so that a script may change its folder.
+    Paths of the preset and the take are made absolute, since a script may change its folder.
 
     Raises
     ------
     GradmidiError
-        If a value is not allowed; a `PresetError` for preset and rig, a `CaptureError` for what
-        concerns capture, a `RunLogError` for what concerns the log.
+        If a value is not allowed: a `PresetError` for preset and rig, a `CaptureError` for
+        options of capture, a `RunLogError` for options of the log.
 
     Examples
     --------
@@ -225,7 +225,7 @@ class Options:
 
     @classmethod
     def given(cls, values: Mapping[str, Any], *, without: Iterable[str] = ()) -> "Options":
-        """Make options of keyword arguments; refuse an unknown name.
+        """Make `Options` from keyword arguments; raise for an unknown name.
 
         Parameters
         ----------
@@ -253,23 +253,23 @@ class Options:
 
     @classmethod
     def signature(cls, *, without: Iterable[str] = ()) -> list[inspect.Parameter]:
-        """Return the options as keyword parameters, for the signature of what takes them."""
+        """Return the options as keyword parameters, for the signature of a function."""
         parameters = inspect.signature(cls).parameters.values()
         return [each for each in parameters if each.name not in set(without)]
 
     @cached_property
     def voices(self) -> dict[str, str]:
-        """The user's own voices: a name and a pattern each; empty where there are none."""
+        """The user's own voices, name to pattern; empty if there are none."""
         return dict(self.layers) if isinstance(self.layers, Mapping) else {}
 
     @property
     def patterns(self) -> LayerChoice | None:
-        """Which layers are captured; None: all of them."""
+        """Names or patterns of the layers to capture; None: all layers."""
         return None if self.voices else self.layers
 
     @cached_property
     def endings(self) -> tuple[str, ...]:
-        """Endings of the files that are made at the end, with the dot."""
+        """Endings, with the dot, of the files to write at the end of the run."""
         given = _texts("files", self.files, "endings, as ('mid', 'wav')")
         endings = tuple(dict.fromkeys(f".{each.lower().removeprefix('.')}" for each in given))
         for ending in endings:
@@ -280,7 +280,7 @@ class Options:
 
     @cached_property
     def music(self) -> Preset:
-        """The preset's values."""
+        """The preset."""
         return load_preset(self.preset, self._settings[0])
 
     @cached_property
@@ -291,7 +291,7 @@ class Options:
 
     @cached_property
     def preset_settings(self) -> tuple[str, ...]:
-        """Those of `settings` that set a key of the preset."""
+        """The settings that are for the preset, not for the rig."""
         return tuple(each for each in self.settings if "." in each.partition("=")[0])
 
     @cached_property
@@ -303,11 +303,11 @@ class Options:
 
     @cached_property
     def addresses(self) -> tuple[str, ...]:
-        """Where OSC is sent to."""
+        """The addresses that OSC is sent to."""
         return _texts("osc", self.osc, "addresses, as '127.0.0.1:57120'")
 
     def session(self, **more: Any) -> Session:
-        """Return what a player is told at its start; `more` are further fields of `Session`."""
+        """Return the player's `Session`; `more` holds its other fields."""
         return Session(
             self.music,
             self.cables,
@@ -318,7 +318,7 @@ class Options:
         )
 
     def silent(self) -> "Options":
-        """Return the same without live output."""
+        """Return these options without live output."""
         return dataclasses.replace(self, rig=None, midi=None, osc=None, audio=None, take=None)
 
 

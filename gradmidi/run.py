@@ -1,4 +1,4 @@
-"""A run in Python or in a notebook: its numbers, its faults, its description and its sound."""
+"""`Run`: a run on disk, for Python and notebooks, with its norms, faults, description and sound."""
 
 import base64
 import html
@@ -47,7 +47,7 @@ class Player:
 
 
 class Run(RunLog):
-    """A run on disk. Printed, it describes itself; in a notebook it also plays.
+    """A run on disk; printing it describes it, and a notebook also shows a player.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class Run(RunLog):
         return np.where(norms == ABSENT, np.nan, norms)
 
     def faults(self, preset: str | Preset = "pentatonic") -> tuple[Fault, ...]:
-        """Find what was wrong: kind, layers, steps, seconds and value of each fault.
+        """Find the faults of the run, each with its kind, layers, steps, seconds and value.
 
         Parameters
         ----------
@@ -134,7 +134,7 @@ class Run(RunLog):
         return self._summary(preset).faults
 
     def to_json(self, preset: str | Preset = "pentatonic") -> str:
-        """Return the run's summary as JSON: what it was, each layer's numbers, the faults.
+        """Return the run's summary as JSON: the run, each layer's numbers, the faults.
 
         Parameters
         ----------
@@ -241,7 +241,7 @@ def read(run: str | Path) -> Run:
 
 
 def describe(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> Iterator[str]:
-    """Describe a run in lines: what it was, what was wrong, then each layer's numbers.
+    """Describe a run in lines of text: a summary, the faults, then each layer's numbers.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ def describe(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> I
     Yields
     ------
     str
-        One line each, with no markup, that makes sense on its own.
+        A line of plain text that makes sense on its own.
 
     Raises
     ------
@@ -279,7 +279,7 @@ def describe(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> I
 
 
 def faults(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> tuple[Fault, ...]:
-    """Find what was wrong with a run: kind, layers, steps, seconds and value of each fault.
+    """Find the faults of a run, each with its kind, layers, steps, seconds and value.
 
     Parameters
     ----------

@@ -14,11 +14,11 @@ from gradmidi.errors import GradmidiError
 __all__ = ["WholeFile", "check_path", "with_path"]
 
 LONGEST_PREFIX = 50
-"""Characters of a file's name that its part file's name begins with; systems allow 255 bytes."""
+"""How many characters of a file's name its hidden file's name keeps; systems allow 255 bytes."""
 
 
 class WholeFile:
-    """A new file that has a hidden, random name until it is complete, then its own.
+    """A new file, which has a hidden, random name until it is complete.
 
     The hidden file is in the same folder. It is created exclusively, so that a symbolic link is
     never followed, and with the permissions of any new file. As a context manager it is saved at
@@ -86,7 +86,7 @@ class WholeFile:
             raise with_path(error, self.path) from error
 
     def save(self) -> None:
-        """Bring all bytes to the disk, close the file and give it its name.
+        """Flush the file to disk, close it and rename it to `path`.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class WholeFile:
 
 
 def check_path(path: Path) -> None:
-    """Raise OSError where the folder of a file does not exist, or the path is a folder."""
+    """Raise OSError if the folder of a file does not exist, or the path is a folder."""
     if not path.parent.is_dir():
         raise _os_error(errno.ENOENT, path.parent)
     if path.is_dir():
@@ -121,7 +121,7 @@ def check_path(path: Path) -> None:
 
 
 def with_path(error: OSError, path: Path) -> OSError:
-    """Return the same system error, of `path`."""
+    """Return a copy of a system error with `path` as its file name."""
     return _os_error(error.errno or 0, path, error.strerror)
 
 

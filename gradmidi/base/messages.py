@@ -13,11 +13,11 @@ LOGGER = logging.getLogger("gradmidi")
 
 
 def say(text: str, level: int = logging.INFO) -> None:
-    """Give the user one line, through the logger ``gradmidi``. Never raises.
+    """Log one line for the user to the logger ``gradmidi``. Never raises.
 
-    Where no logging is configured that takes a message of this level, the line goes to stderr as
+    If no logging is configured for messages of this level, the line goes to stderr as
     ``gradmidi: TEXT``, unless the environment has ``GRADMIDI_QUIET=1``. A handler or a level set
-    on the logger ``gradmidi`` replaces that; where the logger or all logging is disabled, nothing
+    on the logger ``gradmidi`` replaces that. If the logger or all logging is disabled, nothing
     is printed.
     """
     with contextlib.suppress(Exception):
@@ -34,13 +34,13 @@ def say(text: str, level: int = logging.INFO) -> None:
 
 
 def warn(text: str) -> None:
-    """Give the user one line as a warning, see `say`."""
+    """Log one line for the user as a warning, see `say`."""
     say(text, logging.WARNING)
 
 
 @contextlib.contextmanager
 def messages_to(take: Callable[[logging.LogRecord], None]) -> Iterator[None]:
-    """Give every message to `take`, and to nothing else, while the block runs."""
+    """Send every message to `take`, and nowhere else, while the block runs."""
     handler = _Handler(take)
     before = LOGGER.level, LOGGER.propagate
     LOGGER.addHandler(handler)
@@ -64,7 +64,7 @@ class _Handler(logging.Handler):
 
 
 class Warnings:
-    """Counts run-time errors by kind, and warns of the first of each kind.
+    """Counts run-time errors by kind, and warns about the first of each kind.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Warnings:
         self.counts: Counter[str] = Counter()
 
     def note(self, kind: str, error: object, then: str) -> None:
-        """Count one more error of `kind`; warn of the first, with what happens `then`."""
+        """Count an error of `kind`; warn about the first, and say what happens `then`."""
         self.counts[kind] += 1
         if self.counts[kind] == 1:
             name = f"{type(error).__name__}: " if isinstance(error, Exception) else ""

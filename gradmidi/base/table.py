@@ -1,4 +1,4 @@
-"""Tables of TOML as frozen, validated dataclasses: keys, their meaning, what each may hold."""
+"""Read tables of TOML into frozen dataclasses whose keys declare their meaning and limits."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ T = typing.TypeVar("T")
 
 
 def key(default: Any, doc: str, **limits: Any) -> Any:
-    """Declare one key of a table: its default, what it means, what is allowed."""
+    """Declare a key of a table: its default, its meaning and its limits."""
     return field(default=default, metadata={"doc": doc, **limits})
 
 
@@ -28,9 +28,9 @@ def section(kind: type[T], table: dict[str, Any], source: str) -> T:
     kind : type
         The dataclass.
     table : dict
-        The keys and values, as TOML gives them.
+        The keys and values, as read from TOML.
     source : str
-        File and section, for errors.
+        File and section, for error messages.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def section(kind: type[T], table: dict[str, Any], source: str) -> T:
 
 
 def _unknown(kind: type, word: str, names: typing.Iterable[str]) -> str:
-    """Say what is wrong with a key; one of an earlier version may be a class attribute now."""
+    """Return the error for an unknown key; a former key may be a class attribute now."""
     if isinstance(fixed := getattr(kind, word, None), (int, float)):
         return f"{word} is not a key any more: it is always {fixed:g}; delete the line"
     return f"unknown key {word!r}; there are: {', '.join(names)}"
@@ -97,7 +97,7 @@ def setting(text: str) -> tuple[str, Any]:
     key : str
         As written, such as ``channels`` or ``time.tempo``.
     value
-        What TOML makes of the text after ``=``; the text itself where it is no TOML.
+        The text after ``=`` read as TOML; the text itself if it is not TOML.
 
     Raises
     ------
@@ -120,6 +120,6 @@ def setting(text: str) -> tuple[str, Any]:
 
 
 def shown(value: object) -> str:
-    """Write a value as a person would write it in the file, short enough for an error."""
+    """Format a value as it is written in the file, shortened for an error message."""
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 60 else text[:57] + "..."

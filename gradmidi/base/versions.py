@@ -1,4 +1,4 @@
-"""Import of optional packages, with an error that says which version is needed."""
+"""Import optional packages, with an error that says which version is needed."""
 
 import re
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ TORCH = "2.4"
 
 
 def framework(module: str, packages: str | Sequence[str], least: str) -> ModuleType:
-    """Import a framework's module, if its package is new enough.
+    """Import a module of a framework; raise if its package is missing or too old.
 
     Parameters
     ----------
     module : str
-        What to import.
+        The module to import.
     packages : str or sequence of str
-        The package on PyPI; of several any will do, and errors name the first.
+        The package on PyPI. Of several, any one is enough, and errors name the first.
     least : str
         The oldest version supported.
 
@@ -44,12 +44,12 @@ def framework(module: str, packages: str | Sequence[str], least: str) -> ModuleT
 
 
 def check_version(packages: str | Sequence[str], least: str) -> bool:
-    """Check that a package is new enough, if it is installed; do not import it.
+    """Check that a package, if installed, is new enough, without importing it.
 
     Parameters
     ----------
     packages : str or sequence of str
-        The package on PyPI; of several any will do, and errors name the first.
+        The package on PyPI. Of several, any one is enough, and errors name the first.
     least : str
         The oldest version supported.
 

@@ -1,1 +1,1 @@
-"""The training process's side of live output: start the player, feed it, outlive it."""
+"""Live output in the training process: start the player and send it the run."""

@@ -1,8 +1,8 @@
-"""Starts a player in a process of its own, and sends it a run's lines and commands.
+"""Start a player process, and send it a run's lines and commands.
 
-Only the start and `close` wait for the player, both for a bounded time. While the pipe is full (the
-player was stopped, or the machine is busy), frames are merged: each layer keeps its largest norm,
-so that no spike is lost and memory stays flat.
+Only the start and `close` wait for the player, both for a limited time. While the pipe is full
+(the player was stopped, or the machine is busy), frames are merged: each layer keeps its largest
+norm, so no spike is lost and memory does not grow.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from gradmidi.log import Frame, Record, Values, encode
 __all__ = ["CLOSE_SECONDS", "READY_SECONDS", "Live", "merge"]
 
 READY_SECONDS = 5.0
-"""How long to wait for the player's first answer; without one there is no sound."""
+"""How long to wait for the player's first answer. If none comes, there is no sound."""
 
 CLOSE_SECONDS = 2.0
 """How long the player may take to end."""
@@ -43,11 +43,11 @@ SILENCE_SECONDS = 12.0
 ERRORS: dict[str, type[GradmidiError]] = {"PortError": PortError}
 
 Entry = tuple[Record | None, bytes]
-"""What a line holds (None where it is not to be merged), and the line (empty once merged)."""
+"""The record of a line (None if it must not be merged), and the line (empty after merging)."""
 
 
 def merge(older: Frame, newer: Frame) -> Frame:
-    """Make one frame of two that follow each other: the newer, with the largest norms of both.
+    """Merge two successive frames into the newer one, with the larger norm of each layer.
 
     Examples
     --------
@@ -60,30 +60,30 @@ def merge(older: Frame, newer: Frame) -> Frame:
 
 
 class Live:
-    """A player that runs in a process of its own.
+    """A player in a separate process.
 
     Parameters
     ----------
     session : Session
-        What it plays and where to.
+        What the player plays, and its outputs.
 
     Attributes
     ----------
     merged : int
         Frames that were merged into the next one because the pipe was full.
     status : dict
-        The newest status, once `watch` was called; see `gradmidi.player.mixer.Status`.
+        The newest status, after `watch` was called; see `gradmidi.player.mixer.Status`.
     voices : list of str
-        The voices' names, once the player knows them.
+        Names of the voices, after the player has sent them.
     lines : int
-        Lines that the player has used, by its newest status.
+        Number of lines that the player has processed, by its newest status.
     counts : dict
-        The player's counts, once it has ended.
+        The player's counts, after it has ended.
 
     Raises
     ------
     PortError, GradmidiError
-        If the player says that a port, an address or a value is wrong.
+        If the player cannot open a port or an address, or a value is invalid.
     """
 
     def __init__(self, session: Session) -> None:
@@ -115,13 +115,13 @@ class Live:
 
     @property
     def alive(self) -> bool:
-        """Whether the player still runs."""
+        """Whether the player is running."""
         return not self._lost and self._process.poll() is None
 
     # -- to the player --------------------------------------------------------------------------
 
     def name(self, run: str) -> None:
-        """Send the run's name; call it before the header is sent."""
+        """Send the run's name; call it before sending the header."""
         self.do("run", name=run)
 
     def send(self, record: Record, line: bytes) -> None:
@@ -130,7 +130,7 @@ class Live:
             self._queue.put((record, line))
 
     def write(self, line: bytes) -> None:
-        """Send a line of a run log that is not to be merged."""
+        """Send a line of a run log that must not be merged."""
         if not self._lost:
             self._queue.put((None, line))
 
@@ -140,7 +140,7 @@ class Live:
 
     @property
     def backlog(self) -> int:
-        """How many items wait to be written to the player."""
+        """Number of items that wait to be written to the player."""
         return self._queue.qsize() + self._waiting
 
     def do(self, command: str, **values: Any) -> None:
@@ -149,7 +149,7 @@ class Live:
             self._queue.put((None, _command(command, **values)))
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
-        """Let the player end, for at most `timeout` seconds, then end it. May be called twice."""
+        """Wait at most `timeout` seconds for the player's end, then kill it. May be called twice."""
         if self._closing:
             return
         self._closing = True
@@ -164,7 +164,7 @@ class Live:
     # -- threads --------------------------------------------------------------------------------
 
     def _write(self) -> None:
-        """Write what is queued; merge it while the pipe is full."""
+        """Write the queued lines; merge frames while the pipe is full."""
         rest = memoryview(b"")
         waiting: deque[Entry | None] = deque()
         sent_merged = 0
@@ -201,7 +201,7 @@ class Live:
                 return
 
     def _merged(self, waiting: Iterable[Entry | None]) -> deque[Entry | None]:
-        """Make one frame of all that follow each other, with the values logged late for them."""
+        """Merge successive frames, together with the values that were logged late for them."""
         kept: deque[Entry | None] = deque()
         for entry in waiting:
             record = entry[0] if entry is not None else None
@@ -216,7 +216,7 @@ class Live:
         return kept
 
     def _put(self, data: bytes | memoryview) -> memoryview:
-        """Write what the pipe takes; return what is left."""
+        """Write as many bytes as the pipe accepts; return the rest."""
         view = memoryview(data)
         try:
             return view[os.write(self._pipe, view) :]
@@ -233,7 +233,7 @@ class Live:
                 stdin.close()
 
     def _read(self) -> None:
-        """Read the player's answers, and those of its guard, until both have ended."""
+        """Read the answers of the player and its guard until both have ended."""
         assert self._process.stdout is not None
         with self._process.stdout as answers:
             for line in answers:
@@ -255,7 +255,7 @@ class Live:
     def _take(self, answer: dict[str, Any]) -> None:
         if "ready" in answer or "error" in answer:
             self._ready = "ready" in answer
-            # The player ends after an error: its end needs no message of its own.
+            # The player ends after an error, so its end needs no further message.
             self._closing = self._closing or "error" in answer
             self._answer.put(answer)
         if "say" in answer:
@@ -289,7 +289,7 @@ class Live:
                 return
 
     def _silence(self) -> None:
-        """End what the player left where its guard is gone as well, or there was none."""
+        """End the player's notes if its guard has ended too, or if there was no guard."""
         session = self._session
         left = {"rig": asdict(session.rig), "osc": session.osc, "voices": len(self.voices)}
         with contextlib.suppress(OSError):
@@ -310,7 +310,7 @@ class Live:
             say("live: " + ", ".join(found))
 
     def _forked(self) -> None:
-        # A child that holds the pipe open would keep the player from noticing our end.
+        # If a child kept the pipe open, the player would not notice the end of this process.
         self._lost = self._closing = True
         self._shut()
 
@@ -335,12 +335,12 @@ def _code(code: int | None) -> str:
 
 
 def _start(module: str, *arguments: str) -> "subprocess.Popen[bytes]":
-    """Start a module of this gradmidi in a session of its own, which Ctrl-C does not reach."""
+    """Start a module of this gradmidi in a new session, which Ctrl-C does not reach."""
     here = str(Path(__file__).parents[2])
     before = os.environ.get("PYTHONPATH")
     paths = os.pathsep.join([here, before] if before else [here])
     return subprocess.Popen(
-        # -P: a file beside the user's script must not be imported in place of a library.
+        # -P: do not import a file next to the user's script instead of a library.
         [sys.executable, "-P", "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

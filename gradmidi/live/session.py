@@ -1,4 +1,4 @@
-"""What a player needs to know at its start, as one frozen value and one line of JSON."""
+"""`Session`: the settings of a player, as one frozen value and one line of JSON."""
 
 import dataclasses
 import os
@@ -15,30 +15,30 @@ __all__ = ["Session"]
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a player plays, and where to.
+    """The settings of a player: what it plays, and its outputs.
 
     Parameters
     ----------
     preset : Preset
         How norms become music.
     rig : Rig
-        MIDI ports and what the gear needs; without a port there is no MIDI.
+        MIDI ports and settings of the devices; without a port there is no MIDI.
     osc : tuple of str
-        Where to send OSC: ``HOST:PORT`` each.
+        Addresses to send OSC to, each ``HOST:PORT``.
     timetags : float or None
-        Send OSC bundles stamped so many seconds ahead.
+        Send OSC bundles with time tags this many seconds ahead.
     audio : str or None
-        A sound card by name; "" is the system's own choice; None: no sound card.
+        Name of a sound card; "" is the system's default; None: no sound card.
     take : str or None
-        A ``.mid`` file that keeps what was played, as it was played.
+        A ``.mid`` file that records what is played live.
     time : {"wall", "step"}
-        The run's own timing, or one slot a step.
+        The run's own timing, or one slot for each step.
     paced : bool
-        Whether a run is played again from its start, by its own time; else as it happens.
+        Whether to play a run from its start by its own time; otherwise play it as it happens.
     history : bool
-        Whether the first lines were there before the player, so that they stay silent.
+        Whether the first lines are older than the player; they make no sound.
     delay : float
-        Seconds by which everything sounds later, 0 to 600.
+        Delay of all sound in seconds, 0 to 600.
     level : float
         dB added to every note, -60 to 12.
     parent : int
@@ -71,11 +71,11 @@ class Session:
 
     @property
     def sounds(self) -> bool:
-        """Whether anything is sent anywhere."""
+        """Whether there is any output."""
         return bool(self.rig.ports or self.osc or self.take) or self.audio is not None
 
     def to_line(self) -> bytes:
-        r"""Write it as a line of JSON.
+        r"""Return the session as a line of JSON.
 
         Examples
         --------
@@ -88,7 +88,7 @@ class Session:
 
     @classmethod
     def from_line(cls, line: bytes) -> "Session":
-        """Read what `to_line` wrote."""
+        """Read a line that `to_line` returned."""
         fields = orjson.loads(line)
         table = fields.pop("preset")
         name = table.pop("name")

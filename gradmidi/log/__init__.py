@@ -1,8 +1,8 @@
-"""The run log: JSON lines that training appends and everything else reads.
+"""The run log: JSON lines that training appends and all other commands read.
 
-A log is `run.jsonl`: a header, a line for each step, and an end; marks and pauses stand between.
-Values that were logged after their step was written are a line of their own. A further header
-with ``"resumed": true`` opens a segment, whose steps may go back: they replace those of the
+A log is `run.jsonl`: a header, a line for each step, marks and pauses between them, and an end.
+Values that were logged after their step was written have their own line. A further header
+with ``"resumed": true`` starts a segment, whose steps may go back: they replace those of the
 segment before. A line that cannot be read is left out and counted. See docs/run-log.md.
 """
 

@@ -1,4 +1,4 @@
-"""A run's folder and its log's file: which folder a run goes to, and how lines are written."""
+"""The folder of a run, opened and locked, and the file of its log."""
 
 import contextlib
 import errno
@@ -31,15 +31,15 @@ class RunFolder:
     path : Path
         The folder.
     fd : int
-        The log, open for appending.
+        File descriptor of the log, open for appending.
     last_step : int
-        The last step already in it; 0 in a new log.
+        The last step in the log; 0 in a new log.
     resumed : bool
-        Whether it holds a run of the same layers that goes on.
+        Whether the run continues an earlier one of the same layers.
     cut_short : bool
-        Whether its last line has no end.
+        Whether the last line of the log is incomplete.
     taken : Path or None
-        The folder that was asked for, if that one holds another run.
+        The requested folder, if it holds another run.
     """
 
     path: Path
@@ -58,9 +58,9 @@ def open_folder(out: str | os.PathLike[str], header: Header, *, resume: bool = T
     out : path
         A folder, which may hold an earlier run.
     header : Header
-        An earlier run of the same layers and parameters goes on.
+        The header to write; an earlier run of the same layers and parameters is continued.
     resume : bool, default True
-        Whether an earlier run may go on at all.
+        Whether an earlier run may be continued.
 
     Raises
     ------
@@ -85,19 +85,19 @@ def open_folder(out: str | os.PathLike[str], header: Header, *, resume: bool = T
 
 
 class LogFile:
-    """The file of a run log that is written, a whole line at a time.
+    """The file of a run log, written one whole line at a time.
 
     Parameters
     ----------
     folder : RunFolder
-        Its folder; the file is closed by `close`.
+        The open folder; `close` closes its file.
     warnings : Warnings
-        Counts what cannot be written.
+        Counts the errors of writing.
 
     Attributes
     ----------
     steps, size, lost : int
-        Frames and bytes written, and lines that could not be.
+        Frames written, bytes written, and lines that could not be written.
     frame_bytes : int
         Bytes of frames and of their late values.
     """
@@ -111,7 +111,7 @@ class LogFile:
 
     @property
     def is_open(self) -> bool:
-        """Whether it was not closed yet."""
+        """Whether the file is still open."""
         return self._fd >= 0
 
     def begin(self, line: bytes) -> None:
@@ -123,7 +123,7 @@ class LogFile:
         self._cut_short = False
 
     def put(self, record: Record, line: bytes) -> None:
-        """Write a record's line; late values only if their frame was written."""
+        """Write the line of a record; skip late values whose frame was not written."""
         if isinstance(record, Values) and record.step != self._last_step:
             return
         if not self.write(line):
@@ -135,7 +135,7 @@ class LogFile:
             self.frame_bytes += len(line)
 
     def write(self, line: bytes) -> bool:
-        """Write a line; return False, and count it, if that fails."""
+        """Write a line; if that fails, count it and return False."""
         whole = self._whole(line)
         try:
             written = os.write(self._fd, whole)
@@ -164,7 +164,7 @@ class LogFile:
 
 
 def check_out(out: str | os.PathLike[str]) -> None:
-    """Check that a run could be written to `out`, without creating anything.
+    """Check that a run can be written to `out`, without creating anything.
 
     Raises
     ------
@@ -210,7 +210,7 @@ def _lock(fd: int) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        # A file system without locks is no reason not to write.
+        # Some file systems have no locks; write all the same.
         return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     return True
 

@@ -1,4 +1,4 @@
-"""What a line of a run log can hold: a header, a frame, late values, a mark, a pause, the end."""
+"""The records of a run log: header, frame, late values, mark, pause and end."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -30,12 +30,12 @@ VERSION = 1
 FILE_NAME = "run.jsonl"
 
 ABSENT = -1.0
-"""In a row of norms: the layer had no gradient. Below every norm, so the larger of two wins."""
+"""In a row of norms: the layer had no gradient. It is below every norm, so `max` ignores it."""
 
 Scalar = float | int | str | bool | None
 
 FRAME_KEYS = frozenset({"step", "t", "norms"})
-"""What every frame has; nothing logged beside it may be called so."""
+"""Keys of every frame; logged values cannot have these names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Layer:
     name : str
         Its qualified name, as in ``model.named_modules()``.
     size : int
-        How many parameters it has; 0 where that is not known.
+        Number of parameters; 0 if unknown.
 
     Examples
     --------
@@ -66,24 +66,24 @@ class Header:
     Parameters
     ----------
     layers : tuple of Layer
-        Name and size of each, in the order of a frame's norms.
+        Name and size of each layer, in the order of a frame's norms.
     model : str
-        The model's class name; empty where there is no model.
+        The model's class name; empty without a model.
     parameters : str
-        ``"all"`` or ``"weights"``: which of a layer's parameters its norm covers.
+        ``"all"`` or ``"weights"``: the parameters of a layer that its norm covers.
     clipping : str
-        Where the norms were taken: ``"before"`` clipping, ``"after"`` it, ``"none"`` where no
-        clipping was seen, or ``"unknown"``, which is all that can be said before training.
+        When the norms were measured: ``"before"`` clipping, ``"after"`` it, ``"none"`` if no
+        clipping was seen, or ``"unknown"``, as always before training.
     started : str
         UTC time in ISO 8601.
     config : mapping
-        Whatever the user wants kept beside the run.
+        Values that the user stores with the run.
     resumed : bool
         Whether this segment continues an earlier one.
     voices : mapping of str to str
-        The user's own voices: name to a pattern over layer names; empty where there are none.
+        The user's own voices: name to a pattern over layer names; empty if there are none.
     other : mapping
-        Keys this version does not know, kept.
+        Keys that this version does not know; they are kept.
     """
 
     layers: tuple[Layer, ...]
@@ -99,18 +99,18 @@ class Header:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One step's record.
+    """The record of one step.
 
     Parameters
     ----------
     step : int
-        The optimizer update, from 1.
+        Number of the optimizer step, from 1.
     t : float
         Seconds since the run started.
     norms : ndarray of float64, shape (layers,)
-        A norm each; 0.0 exactly zero, `ABSENT` no gradient, nan and inf as they were.
+        The norm of each layer: 0.0 for exactly zero, `ABSENT` for no gradient; may be nan or inf.
     extra : mapping
-        What was logged beside: ``loss``, ``lr`` and the like.
+        Values that were logged for the step: ``loss``, ``lr`` and others.
     """
 
     step: int
@@ -124,7 +124,7 @@ class Frame:
         return _loss(self.extra)
 
     def joined(self, late: "Values") -> "Frame":
-        """Return the frame with what was logged late for it.
+        """Return the frame with values that were logged late for it.
 
         Examples
         --------
@@ -137,16 +137,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Values:
-    """What was logged for a step after that step's frame was written.
+    """Values that were logged for a step after its frame was written.
 
     Parameters
     ----------
     step : int
-        The step of the frame that they belong to, which comes earlier in the log.
+        The step of their frame, which comes earlier in the log.
     values : mapping
-        They join the frame's `extra`; of a name that it has already, the later value counts.
+        Added to the frame's `extra`; a name that it has already gets the new value.
     norms : ndarray of float64, shape (layers,), optional
-        Takes the place of the frame's norms: what clipping had taken away was logged late.
+        Replaces the frame's norms, if the total norm before clipping was logged late.
     """
 
     step: int
@@ -166,7 +166,7 @@ def _loss(values: Mapping[str, Scalar]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A text at a time: an epoch, a change of the rate."""
+    """A text at a time, such as an epoch or a change of the learning rate."""
 
     text: str
     t: float
@@ -174,7 +174,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """No step is expected from here on (`begins`), or again from here on."""
+    """The begin (`begins`) or the end of a pause, in which no step is expected."""
 
     text: str
     t: float
@@ -183,9 +183,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The run was closed: why, when, after how many steps, how many lines were dropped.
+    """The end of a run: reason, time, number of steps, number of dropped lines.
 
-    `clipping` is what is known by now of what the header could not say; empty where nothing is.
+    `clipping` is the header's `clipping` as known at the end; empty if nothing new is known.
     """
 
     reason: str
@@ -196,14 +196,14 @@ class End:
 
 
 Item = Header | Frame | Mark | Pause | End
-"""What a run consists of."""
+"""The items of a run."""
 
 Record = Item | Values
-"""What one line of a run log holds."""
+"""The record of one line of a run log."""
 
 
 def row(norms: Iterable[float | None]) -> np.ndarray:
-    """Turn norms as a person writes them (None: no gradient) into a frame's row.
+    """Make a frame's row from norms; None means no gradient.
 
     Examples
     --------
@@ -214,26 +214,26 @@ def row(norms: Iterable[float | None]) -> np.ndarray:
 
 
 def combine(norms: np.ndarray, members: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Combine layers to voices: the root of the sum of squares.
+    """Combine norms of layers to norms of voices: the root of the sum of squares.
 
     Parameters
     ----------
     norms : ndarray of float64, shape (layers,) or (frames, layers)
         See `gradmidi.log.Frame`.
     members : ndarray of int
-        The layers of every voice, one voice after the other.
+        Indices of the layers of all voices, one voice after the other.
     starts : ndarray of int, shape (voices,)
         Where in `members` each voice begins.
 
     Returns
     -------
     ndarray of float64, shape (voices,) or (frames, voices)
-        `ABSENT` where no layer of the voice had a gradient.
+        `ABSENT` if no layer of the voice had a gradient.
     """
     chosen = norms[..., members]
     absent = chosen < 0.0
     largest = np.maximum.reduceat(chosen, starts, axis=-1)
-    # Against the voice's largest, so that no square leaves the range of a float.
+    # Divide by the voice's largest norm, so that no square overflows or underflows.
     unit = np.where(np.isfinite(largest) & (largest > 0.0), largest, 1.0)
     counts = np.diff(starts, append=len(members))
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):

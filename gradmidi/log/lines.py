@@ -1,6 +1,6 @@
 """Encode and decode the lines of a run log: valid RFC 8259, norms with seven significant digits.
 
-Times are rounded to microseconds, however long the run: live, they are the rhythm.
+Times are rounded to microseconds, also in long runs, since live they are the rhythm.
 """
 
 import json
@@ -44,7 +44,7 @@ _POWERS = np.array([float(f"1e{exponent}") for exponent in range(19)])
 
 
 def encode(record: Record) -> bytes:
-    """Encode whatever a line can hold."""
+    """Encode a record."""
     match record:
         case Frame(step, t, norms, extra):
             return encode_frame(step, t, norms.tolist(), extra)
@@ -101,9 +101,9 @@ def encode_frame(
     t : float
         Seconds.
     norms : sequence or ndarray of float
-        One a layer; `ABSENT` for none.
+        One norm for each layer; `ABSENT` for no gradient.
     extra : mapping, optional
-        Numbers and texts to stand beside the norms.
+        Numbers and texts that were logged for the step.
 
     Examples
     --------
@@ -118,7 +118,7 @@ def encode_frame(
 def encode_values(
     step: int, values: Mapping[str, Scalar], norms: "np.ndarray | None" = None
 ) -> bytes:
-    r"""Encode what was logged for a step after its frame was written.
+    r"""Encode values that were logged for a step after its frame was written.
 
     Examples
     --------
@@ -164,14 +164,14 @@ def _beside(values: Mapping[str, Scalar]) -> str:
 
 
 def _line(fields: Mapping[str, Any]) -> bytes:
-    # Once through orjson, which makes of whatever a user keeps beside the run what JSON has.
+    # The user's config may hold any objects; orjson turns them into values that JSON has.
     default = lambda value: _text(str(value))  # noqa: E731
     plain = orjson.loads(orjson.dumps(_safe(fields), default=default, option=_ANY))
     return (json.dumps(plain, ensure_ascii=False) + "\n").encode()
 
 
 def _safe(value: Any) -> Any:
-    """Make every text safe that a user keeps beside the run."""
+    """Replace what UTF-8 cannot encode in all texts of a value."""
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, Mapping):
@@ -180,7 +180,7 @@ def _safe(value: Any) -> Any:
 
 
 def _text(text: str) -> str:
-    """Make half a surrogate pair, which a file name may hold, a question mark."""
+    """Replace lone surrogates, which a file name may hold, by question marks."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -195,7 +195,7 @@ def _number(value: float) -> str:
 
 
 def _many(norms: np.ndarray) -> str:
-    """Write hundreds of norms at once: a fifth of the time under the interpreter's lock.
+    """Format hundreds of norms at once, in a fifth of the time under the interpreter's lock.
 
     Between 1e-12 and 1e6 seven digits are a whole number over an exact power of ten, so that
     the shortest text of the quotient is those digits; the few others are written one by one.
@@ -226,11 +226,11 @@ def _value(value: Scalar) -> str:
 # -- decoding --------------------------------------------------------------------------------------
 
 UNREADABLE = (KeyError, TypeError, ValueError)
-"""What is raised for a line whose fields are missing or of the wrong type."""
+"""Exceptions for a line whose fields are missing or of the wrong type."""
 
 
 class Decoder:
-    """Decode the lines of one log, in order: from a file, a pipe or a file that still grows.
+    """Decodes the lines of one log in order, from a file, a pipe or a file that still grows.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ class Decoder:
         self._number = 0
 
     def decode(self, line: bytes) -> Record | None:
-        """Decode one line; return None if it is blank or unreadable (which is counted).
+        """Decode one line; return None if it is blank or unreadable (counted).
 
         Raises
         ------
@@ -335,7 +335,7 @@ class Decoder:
 
 
 def _voices(fields: dict[str, Any]) -> dict[str, str]:
-    """Take the user's voices out of a header's fields; leave there what are no voices."""
+    """Remove the user's voices from a header's fields and return them; leave invalid ones."""
     voices = fields.get("voices")
     if not isinstance(voices, dict) or not all(isinstance(each, str) for each in voices.values()):
         return {}
@@ -360,7 +360,7 @@ def decode_late(fields: dict[str, Any], width: int) -> Values | None:
 
 
 def _decode_row(norms: Any, width: int) -> np.ndarray | None:
-    """Make a row of norms; None where they are not one number a layer."""
+    """Make a row of norms; return None unless there is one number for each layer."""
     if type(norms) is not list or len(norms) != width:
         return None
     if None in norms:

@@ -76,15 +76,15 @@ class RunLog:
     header : Header
         The first header.
     steps : int
-        Frames that count; a step that was done again counts once.
+        Number of steps; a repeated step counts once.
     seconds : float
-        Duration of the run, all segments together.
+        Duration of all segments together.
     unreadable : int
         Lines that `items` could not read.
     first_unreadable : int
         Number of the first such line, from 1; 0 if none.
     unmatched : int
-        Lines of late values that `items` left out, since the log has no frame of their step.
+        Lines of late values that `items` left out because the log has no frame of their step.
 
     Raises
     ------
@@ -109,7 +109,7 @@ class RunLog:
 
     @property
     def name(self) -> str:
-        """Name of the run: that of its folder, or of the file."""
+        """Name of the run: its folder's name, or the file's."""
         return self.path.absolute().parent.name if self.path.name == FILE_NAME else self.path.stem
 
     @property
@@ -120,16 +120,16 @@ class RunLog:
     def items(self) -> Iterator[Item]:
         """Read the log from the start: headers, frames, marks, pauses and the end.
 
-        Each frame has the values that were logged late for it. Frames of a step that a later
-        segment does again are left out; times of a later segment follow on those of the one
-        before. `unreadable`, `first_unreadable` and `unmatched` are known at the end.
+        Each frame includes the values that were logged late for it. If a later segment repeats a
+        step, only its frame counts. Times continue from one segment to the next. `unreadable`,
+        `first_unreadable` and `unmatched` are known at the end.
         """
         decoder = Decoder(str(self.path))
         late = dict(self._outline.late)
         cuts = iter(self._outline.cuts)
         cut, offset, newest, unmatched = math.inf, 0.0, -math.inf, 0
         held: Frame | None = None
-        behind: list[Item] = []  # What stands between the held frame and the next one.
+        behind: list[Item] = []  # Items between the held frame and the next one.
         with _opened(self.path) as file:
             for line in file:
                 record = decoder.decode(line)
@@ -172,12 +172,12 @@ class RunLog:
         self.unmatched = unmatched + sum(map(len, late.values()))
 
     def frames(self) -> Iterator[Frame]:
-        """Read the frames alone."""
+        """Read only the frames."""
         return (item for item in self.items() if isinstance(item, Frame))
 
 
 def _complete(frame: Frame, late: dict[int, list[Values]]) -> Frame:
-    """Give a frame the values that stand behind a later step's frame."""
+    """Return a frame with its values that come after a later step's frame in the log."""
     for values in late.pop(frame.step, ()):
         frame = frame.joined(values)
     return frame
@@ -185,18 +185,18 @@ def _complete(frame: Frame, late: dict[int, list[Values]]) -> Frame:
 
 @dataclass(slots=True)
 class _Outline:
-    """What one pass over a log finds without decoding most of its lines.
+    """The result of one pass over a log that decodes few of its lines.
 
     Parameters
     ----------
     cuts : list of float
-        For each segment, the first step that a later segment does again; inf if none.
+        For each segment, the first step that a later segment repeats; inf if none.
     steps : int
-        Frames that count.
+        Number of steps.
     seconds : float
         Duration of all segments together.
     late : dict of int to list of Values
-        Values that stand behind a later step's frame, by step.
+        Values that come after a later step's frame, by step.
     """
 
     cuts: list[float]
@@ -206,7 +206,7 @@ class _Outline:
 
 
 def _outline(file: BinaryIO, decoder: Decoder) -> _Outline:
-    """Outline a log whose first header was read already."""
+    """Outline a log whose first header has been read."""
     start = file.tell()
     outline, firsts = _pass(file, decoder, None)
     if len(firsts) == 1:
@@ -221,7 +221,7 @@ def _outline(file: BinaryIO, decoder: Decoder) -> _Outline:
 def _pass(
     file: BinaryIO, decoder: Decoder, cuts: Sequence[float] | None
 ) -> tuple[_Outline, list[float]]:
-    """Outline a log by the given cuts; return also the first step of each segment."""
+    """Outline a log with the given cuts; also return the first step of each segment."""
     outline = _Outline([math.inf] if cuts is None else list(cuts))
     width = len(decoder.header.layers) if decoder.header is not None else 0
     cut = outline.cuts[0]
@@ -274,9 +274,9 @@ def _seconds_of(line: bytes) -> float:
 
 
 def _step_of(line: bytes, width: int) -> int | None:
-    """Read the step of a line that is a frame; None where `Decoder` makes none of it.
+    """Return the step of a line, or None if `Decoder` would not read it as a frame.
 
-    Most lines are judged by their shape alone, which takes a tenth of the time.
+    Most lines are recognised by their shape, which takes a tenth of the time.
     """
     match = _FRAME.match(line)
     if match is not None and line.endswith(b"}\n"):
@@ -304,5 +304,5 @@ def _is_header(line: bytes, decoder: Decoder) -> bool:
     try:
         return isinstance(decoder.decode(line), Header)
     except RunLogError:
-        # It is raised when the log is read.
+        # The error is raised again when the log is read.
         return True

@@ -1,4 +1,4 @@
-"""Logged values: which frame they belong to, and the total norm that undoes clipping."""
+"""Assign logged values to frames, and undo clipping with a logged total norm."""
 
 import math
 from collections.abc import Mapping
@@ -16,28 +16,28 @@ TOTAL = "total_norm"
 """Name of the value that is the norm of all gradients together, before clipping."""
 
 TIMES = 10
-"""Total norms at one round value, with none above it, that show clipping."""
+"""How many total norms at one round value, with none above it, show clipping."""
 
 ALIKE = 1e-4
 CLIPPED = 1.01
-"""A logged total that exceeds the total of the layers by less than this factor is rounding."""
+"""A logged total above the total of the layers by less than this factor is rounding."""
 
 
 class Clipping:
-    """Keeps what is known of a run's clipping, and undoes it where the total norm was logged.
+    """Tracks whether a run clips its gradients, and undoes it if the total norm was logged.
 
     Parameters
     ----------
     whole : bool
-        Whether a frame's layers hold all parameters. Only then is the root of the sum of their
-        squares the total norm that clipping compares with its limit.
+        Whether a frame's layers hold all parameters. Only then is the root of the sum of squares
+        the total norm that clipping compares with its limit.
 
     Attributes
     ----------
     seen : bool
         Whether the norms were read before clipping; set by capture.
     missed : bool
-        Whether gradients were clipped where capture cannot see it; set by capture.
+        Whether gradients were clipped without capture measuring them before; set by capture.
 
     Examples
     --------
@@ -59,7 +59,7 @@ class Clipping:
 
     @property
     def word(self) -> str:
-        """The word for the run log, see `gradmidi.log.Header`."""
+        """The value of `clipping` in the run log, see `gradmidi.log.Header`."""
         if self.missed and not self._restored:
             return "unknown"
         if self.seen or self._restored:
@@ -67,9 +67,9 @@ class Clipping:
         return "after" if self._told else "none"
 
     def restored(self, frame: Frame) -> Frame:
-        """Undo global clipping that was not seen, if the total norm before it was logged.
+        """Undo global clipping, if the total norm before it was logged.
 
-        Global clipping scales all norms by one factor, which is the quotient of the totals.
+        Global clipping scales all norms by one factor, the quotient of the two totals.
         """
         known = frame.extra.get(TOTAL)
         if not self._judges(frame) or not isinstance(known, (int, float)):
@@ -96,9 +96,9 @@ class Clipping:
         if self._times >= TIMES and abs(self._ceiling - value) < ALIKE * value:
             self._told = True
             warn(
-                f"the gradients together look clipped at {value:g} before they are seen here; if "
-                "it is their common norm that your code clips, hear them from before by "
-                f"ears.clip_grad_norm_({value:g}) in its place, or log what it returns: "
+                f"the gradients seem to be clipped to a total norm of {value:g} before they are "
+                "measured; to record the norms before clipping, call "
+                f"ears.clip_grad_norm_({value:g}) instead, or log the total norm: "
                 f"ears.log({TOTAL}=…)"
             )
 
@@ -112,11 +112,10 @@ def _total(norms: np.ndarray) -> float:
 
 
 class Assignment:
-    """Decides which frame a logged value belongs to, by the order of the calls alone.
+    """Decides which frame a logged value belongs to, from the order of the calls.
 
-    A name that is logged before the first frame leads: from then on its values belong to the
-    frame that comes next. Every other name follows: its values belong to the last frame, and
-    of several for one frame the first counts.
+    Values of a name that is first logged before the first frame belong to the next frame. Values
+    of every other name belong to the last frame; of several for one frame, the first counts.
 
     Examples
     --------
@@ -135,7 +134,7 @@ class Assignment:
         self._given: set[str] | None = None  # The last frame's names; None before any frame.
 
     def begin(self, frame: Frame) -> Frame:
-        """Return the next frame with the values that were logged for it before."""
+        """Return the next frame with the values that were logged before it, for it."""
         if self._next:
             frame = replace(frame, extra={**self._next, **frame.extra})
             self._next = {}
@@ -143,7 +142,7 @@ class Assignment:
         return frame
 
     def assign(self, values: Mapping[str, Scalar], *, looked_at: bool) -> dict[str, Scalar]:
-        """Return the values that belong to the last frame; keep those of the next."""
+        """Return the values that belong to the last frame; keep those for the next."""
         found: dict[str, Scalar] = {}
         for name, value in values.items():
             if self._given is None:
@@ -157,19 +156,19 @@ class Assignment:
 
 
 def is_at_hand(value: Any) -> bool:
-    """Tell whether a value can be read without waiting for a device."""
+    """Return whether a value can be read without waiting for a device."""
     if value is None or isinstance(value, (float, int, str)):
         return True
     return bool(getattr(value, "has_arrived", False))
 
 
 def read_scalar(name: str, value: Any) -> Scalar:
-    """Read a logged value; of a tensor on a device, wait for it."""
+    """Read a logged value; wait for a tensor on a device."""
     if name in FRAME_KEYS:
         raise ValueError(f"{name!r} is a key of every frame; log it by another name")
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, int):
-        # One that no float holds would make the whole line unreadable.
+        # An integer beyond the range of a float would make the whole line unreadable.
         float(value)
     if value is None or isinstance(value, (float, int, str)):
         return value

@@ -1,15 +1,15 @@
-"""Write a run log on a thread of its own, so that training never waits for it.
+"""Write a run log on a separate thread, so that training never waits for it.
 
-The training thread only puts plain tuples on a queue. The writer looks at the queue a hundred
-times a second while steps come, so that no put has to wake it, and blocks once they have
-stopped. Each line is one unbuffered write to a file opened for appending: whatever kills the
-process, the log is whole except for a last line that may be cut short.
+The training thread only puts plain tuples on a queue. The writer polls the queue a hundred times
+a second while steps come, so that no put has to wake it, and blocks when they have stopped. Each
+line is one unbuffered write to a file opened for appending: if the process is killed, only the
+last line may be incomplete.
 
-A frame is written once. Values that are at hand when the writer turns to their frame stand on
-its line; those that come later, or that a device still computes, get a line of their own.
-Without live output the writer gives them one more hundredth of a second. With live output a
-frame goes out at once, the writer looks five times as often, and a second thread writes to the
-disk, so that a disk that hangs does not stop the sound.
+A frame is written once. Values that are ready when the writer handles their frame are on its
+line; values that come later, or that a device still computes, get their own line. Without live
+output the writer waits another hundredth of a second for them. With live output a frame is sent
+at once, the writer polls five times as often, and a second thread writes to the disk, so that a
+disk that hangs does not stop the sound.
 """
 
 import os
@@ -49,24 +49,24 @@ BEHIND_SECONDS = 10.0
 BEHIND = ("run log behind", "ten seconds", "steps are left out")
 
 FLUSH_SECONDS = 2.0
-"""How long `LogWriter.close` waits for what is still to be written."""
+"""How long `LogWriter.close` waits for the rest to be written."""
 
 TICK_SECONDS = 0.01
 LIVE_TICK_SECONDS = 0.002
 IDLE_SECONDS = 1.0
 
 Reader = Callable[[Any], np.ndarray]
-"""Turns what capture handed over into a row of norms, on the writer's thread."""
+"""Makes a row of norms from what capture passed on; called on the writer's thread."""
 
 
 class Feed(Protocol):
     """Live output that gets each line of the log when it is written."""
 
     def send(self, record: Record, line: bytes) -> None:
-        """Take a record and its line, on the writer's thread; must return at once."""
+        """Send a record and its line, on the writer's thread; must return at once."""
 
     def close(self, timeout: float) -> None:
-        """End what sounds and release what is held, within `timeout` seconds."""
+        """End all notes and release all resources, within `timeout` seconds."""
 
 
 class LogWriter:
@@ -77,15 +77,15 @@ class LogWriter:
     folder : RunFolder
         The open log; the writer owns the file from here on.
     header : Header
-        The first line, or the first of a new segment where the run goes on.
+        The first line of the log, or of a new segment if a run is continued.
     feeds : sequence of Feed, optional
-        Live output: each gets every line of the log.
+        Live outputs; each gets every line of the log.
     clock : callable, default `time.perf_counter`
-        Seconds.
+        Returns seconds.
     warnings : Warnings, optional
-        Counts what goes wrong while training.
+        Counts run-time errors.
     clipping : Clipping, optional
-        Undoes clipping where it can, and says in the end line what is known of it.
+        Undoes clipping if possible, and gives the end line its `clipping`.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class LogWriter:
     Raises
     ------
     RunLogError
-        If not even the header can be written.
+        If the header cannot be written.
     """
 
     def __init__(
@@ -122,12 +122,12 @@ class LogWriter:
         self._ended = False
         self._behind_since: float | None = None
         self._tick = LIVE_TICK_SECONDS if self._feeds else TICK_SECONDS
-        # Lines on their way to a thread of the disk's own; None: there is no such thread.
+        # Lines for the thread that writes to the disk; None: there is no such thread.
         self._lines: queue.SimpleQueue[tuple[Any, ...]] | None = None
         self._disk_since: float | None = None
         self._assignment = Assignment()
-        self._held: Frame | None = None  # Read, and not written yet.
-        self._last: Frame | None = None  # Written; with all that was logged for it since.
+        self._held: Frame | None = None  # Read but not written yet.
+        self._last: Frame | None = None  # Written; with all values logged for it since.
         self._dropping = False
         self._queue: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self._begin(replace(header, resumed=folder.resumed))
@@ -145,23 +145,23 @@ class LogWriter:
 
     @property
     def is_open(self) -> bool:
-        """Whether it still writes: not once closed, nor in a forked child."""
+        """Whether the writer is open: not closed, and not in a forked child."""
         return self._open
 
     @property
     def steps(self) -> int:
-        """Frames written."""
+        """Number of frames written."""
         return self._file.steps
 
     @property
     def size(self) -> int:
-        """Bytes written."""
+        """Number of bytes written."""
         return self._file.size
 
     @property
     def dropped(self) -> int:
-        """Lines that were not written: ten seconds behind, or the disk full."""
-        # Three counts, since three threads count.
+        """Number of lines not written, because of the ten-second limit or a full disk."""
+        # Three counts, one for each thread that counts.
         return self._skipped + self._left_out + self._file.lost
 
     @property
@@ -170,7 +170,7 @@ class LogWriter:
         return self._file.frame_bytes / self.steps if self.steps else 0.0
 
     def now(self) -> float:
-        """Seconds since the writer began: the `t` of what happens now."""
+        """Seconds since the writer started: the `t` of a record made now."""
         return self._clock() - self._start
 
     def frame(
@@ -183,8 +183,8 @@ class LogWriter:
     ) -> None:
         """Queue a frame with the time of this call.
 
-        `read` turns `norms` into a row, and `skipped` tells whether the step was thrown away; both
-        are used on the writer's own thread, where a device may be waited for.
+        `read` makes a row from `norms`, and `skipped` returns whether the step was skipped; both
+        are called on the writer's thread, which may wait for a device.
         """
         if not self._open:
             return
@@ -198,14 +198,14 @@ class LogWriter:
         self._queue.put((self._on_frame, t, step, norms, read, extra, skipped))
 
     def values(self, values: Mapping[str, Any], *, looked_at: bool = True) -> None:
-        """Queue values for the frame they belong to, see `Assignment`.
+        """Queue values for their frame, see `Assignment`.
 
         Parameters
         ----------
         values : mapping of str to float, int, str, bool, None or tensor of one number
-            A tensor is read on the writer's own thread.
+            A tensor is read on the writer's thread.
         looked_at : bool, default True
-            Whether the last step was captured; if not, values that follow it are left out.
+            Whether the last step was captured; if not, values for it are left out.
         """
         if self._open:
             captured = looked_at and not self._dropping
@@ -222,14 +222,14 @@ class LogWriter:
             self._queue.put((self._on_pause, self.now(), text, begins))
 
     def close(self, reason: str = "closed", timeout: float = FLUSH_SECONDS) -> bool:
-        """Write what is left and the end line, for at most `timeout` seconds.
+        """Write the remaining lines and the end line, within `timeout` seconds.
 
         May be called again, to wait longer.
 
         Returns
         -------
         bool
-            Whether all is written.
+            Whether everything is written.
         """
         if self._open:
             self._open = False
@@ -239,11 +239,11 @@ class LogWriter:
             thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    # -- everything below runs on the writer's own thread ---------------------------------------
+    # -- the writer's thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
         idle = 0.0
-        # With live output a frame goes out at once; else what is logged within a tick joins it.
+        # With live output, send a frame at once; else wait a tick for values to put on its line.
         patience = 0.0 if self._feeds else self._tick
         while not self._ended:
             try:
@@ -279,7 +279,7 @@ class LogWriter:
         extra: Mapping[str, Scalar] | None,
         skipped: Any,
     ) -> None:
-        # Before this frame's norms are waited for.
+        # Write the previous frame before waiting for this frame's norms.
         self._release()
         row = norms if read is None else read(norms)
         beside = dict(extra or {})
@@ -291,7 +291,7 @@ class LogWriter:
 
     def _on_values(self, t: float, values: Mapping[str, Any], looked_at: bool) -> None:
         if not all(map(is_at_hand, values.values())):
-            # Sound does not wait for a loss.
+            # Do not delay the sound for a loss.
             self._release()
         read: dict[str, Scalar] = {}
         for name, value in values.items():
@@ -322,7 +322,7 @@ class LogWriter:
         self._ended = True
         self._guarded(self._release)
         self._settle()
-        # At once: the log's own end waits until the disk has all the rest.
+        # Send it at once: the log's own end is written after all other lines.
         end = End(reason, t, self._seen)
         self._feed(end, encode(end))
         if self._lines is None:
@@ -338,7 +338,7 @@ class LogWriter:
             self._emit(self._restored(frame))
 
     def _settle(self) -> None:
-        """Note that no more values will come for the last frame."""
+        """Stop expecting values for the last frame."""
         if self._clipping is not None and self._last is not None:
             self._clipping.observe(self._last)
 
@@ -369,7 +369,7 @@ class LogWriter:
         else:
             self._lines.put((now, self._file.put, record, line))
 
-    # -- what writes: the same thread, or with live output one for the disk ----------------------
+    # -- writing: the same thread, or with live output the thread for the disk --------------------
 
     def _keep(self) -> None:
         assert self._lines is not None
@@ -399,6 +399,6 @@ class LogWriter:
         self._feed(header, line)
 
     def _forked(self) -> None:
-        # A forked child has no such thread: it must not write, wait, or keep the file open.
+        # A forked child has no writer thread: it must not write, wait, or keep the file open.
         self._open = False
         self._file.close()

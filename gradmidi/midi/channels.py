@@ -1,6 +1,6 @@
-"""Where a voice stands in MIDI: port, channel, program, pan, bend and a name in ASCII.
+"""The port, channel, program, pan, bend and ASCII name of a voice in MIDI.
 
-Pure functions of numbers and text, so that a file, a live port and OSC all say the same.
+Pure functions of numbers and text, so that files, live ports and OSC agree.
 Ports count from 0; channels are 1–16, as people see them.
 """
 
@@ -20,14 +20,14 @@ __all__ = [
 ]
 
 FAULT_CHANNEL = 10
-"""The channel of fault sounds: General MIDI's drums, so no voice stands there."""
+"""The channel of fault sounds: the drum channel of General MIDI. No voice uses it."""
 
 CHANNELS = (*range(1, FAULT_CHANNEL), *range(FAULT_CHANNEL + 1, 17))
-"""A port's channels for voices, in order: 1–9 and 11–16."""
+"""The channels of a port that voices use, in order: 1–9 and 11–16."""
 
 
 def place(voice: int) -> tuple[int, int]:
-    """Find the port and the channel that a voice plays on.
+    """Return the port and the channel of a voice.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def place(voice: int) -> tuple[int, int]:
     Returns
     -------
     port : int
-        From 0; a port holds fifteen voices.
+        From 0; a port has fifteen voices.
     channel : int
         1–16, never `FAULT_CHANNEL`.
 
@@ -51,12 +51,12 @@ def place(voice: int) -> tuple[int, int]:
 
 
 def pan_value(voice: int, voices: int, width: float) -> int:
-    """Place a voice between left and right, evenly by depth, as a value of controller 10.
+    """Return a voice's value of controller 10, which places voices evenly from left to right.
 
     Parameters
     ----------
     voice, voices : int
-        Index of the voice, from 0, and how many there are; a lone voice stands in the middle.
+        Index of the voice, from 0, and number of voices; a single voice is in the middle.
     width : float
         0: all in the middle; 1: the first fully left, the last fully right.
 
@@ -76,12 +76,12 @@ def pan_value(voice: int, voices: int, width: float) -> int:
 
 
 def program_of(voice: int, voices: int, programs: Sequence[int]) -> int:
-    """Choose a voice's program: the programs lie over the voices by depth, in even runs.
+    """Return a voice's program; the programs are spread evenly over the voices, in order.
 
     Parameters
     ----------
     voice, voices : int
-        Index of the voice, from 0, and how many there are.
+        Index of the voice, from 0, and number of voices.
     programs : sequence of int
         General MIDI programs, 1–128, at least one.
 
@@ -99,12 +99,12 @@ def program_of(voice: int, voices: int, programs: Sequence[int]) -> int:
 
 
 def bend_word(semitones: float) -> int:
-    """Turn a bend into the 14-bit number of a pitch bend message.
+    """Return the 14-bit number of a pitch bend message.
 
     Parameters
     ----------
     semitones : float
-        From the struck key; clamped to `BEND_RANGE` either way.
+        Bend from the note; clamped to ±`BEND_RANGE`.
 
     Returns
     -------
@@ -120,17 +120,17 @@ def bend_word(semitones: float) -> int:
 
 
 def ascii_text(text: str, otherwise: str | None = None) -> str:
-    """Fold text to printable ASCII, which every MIDI program reads alike.
+    """Convert text to printable ASCII, the only text that all MIDI programs read the same way.
 
-    Accents are dropped (Unicode NFKD), what has no ASCII form becomes ``?``, and a line break
-    or another control character a space.
+    Accents are removed (Unicode NFKD), characters without an ASCII form become ``?``, and control
+    characters, such as line breaks, become spaces.
 
     Parameters
     ----------
     text : str
         Any text.
     otherwise : str, optional
-        For a name: returned where nothing readable is left, no letter and no digit.
+        For a name: returned if no letter and no digit is left.
 
     Returns
     -------

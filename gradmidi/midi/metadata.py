@@ -1,4 +1,4 @@
-"""Texts in a `.mid` that turn its notes back into norms: written by compose, read by decode."""
+"""Text events in a `.mid` that `compose` writes and `decode` needs to turn notes into norms."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ def write(content: Mapping[str, Any]) -> str:
 
 
 def read(text: str) -> dict[str, Any]:
-    """Read a text event; empty where it is none of ours.
+    """Read a text event; return an empty dict if gradmidi did not write it.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def read(text: str) -> dict[str, Any]:
 
 
 def follow(rows: list[list[int]], slot: int, step: int) -> None:
-    """Add the last step of a slot to rows of slot, step, step from slot to slot, and slots.
+    """Add a slot's last step to run-length rows: first slot, its step, steps per slot, slots.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def follow(rows: list[list[int]], slot: int, step: int) -> None:
 
 
 def unroll(rows: Sequence[Sequence[int]], slots: int) -> tuple[int | None, ...]:
-    """Tell the last step of each slot from what `follow` made; None where none fell into it.
+    """Return the last step of each slot from the rows of `follow`; None for an empty slot.
 
     Examples
     --------

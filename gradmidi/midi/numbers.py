@@ -1,6 +1,6 @@
-"""MIDI's numbers: status bytes, controllers and values of MIDI 1.0.
+"""Constants of MIDI 1.0: status bytes, controllers and values.
 
-A status byte of a channel message is `NOTE_ON` and the like, plus the channel from 0.
+The status byte of a channel message is a constant such as `NOTE_ON` plus the channel, from 0.
 """
 
 __all__ = [
@@ -36,16 +36,16 @@ SONG_POSITION, CLOCK, START, STOP = 0xF2, 0xF8, 0xFA, 0xFC
 """Status bytes of MIDI clock."""
 
 DATA_ENTRY, PAN, HOLD, ALL_SOUND_OFF, ALL_NOTES_OFF = 6, 10, 64, 120, 123
-"""Controllers. Hold, the pedal, keeps notes sounding after All Notes Off: switch it off first."""
+"""Controllers. Hold (the pedal) keeps notes sounding after All Notes Off: switch it off first."""
 
 RELEASE_VELOCITY = 64
-"""The velocity of a note off where no release was measured."""
+"""The velocity of a note off without a measured release velocity."""
 
 MIDDLE = 64
 """The neutral value of pan, of brightness (RP-021) and of a bend's upper seven bits."""
 
 BEND_RANGE = 2
-"""Semitones of a full bend, either way: General MIDI's default."""
+"""Semitones of a full bend up or down: General MIDI's default."""
 
 BEND_RANGE_CONTROLS = (
     (101, 0),

@@ -1,14 +1,14 @@
-"""MIDI outputs: listing, finding, opening and silencing them; only here is rtmidi touched.
+"""List, find, open and silence MIDI outputs. Only this module uses python-rtmidi.
 
-python-rtmidi is used without mido on top: mido's output sends on a closed port, which crashes
-the interpreter; its `client_name` silently makes a port of our own; and it makes two clients
-for each listing. What is left of rtmidi's own traps is met here:
+python-rtmidi is used without mido: mido's output sends on a closed port, which crashes the
+interpreter; its `client_name` creates a virtual port without saying so; and it makes two clients
+for each listing. This module works around the following problems of python-rtmidi:
 
 - a message after `delete` crashes: `Output` keeps its own state, under a lock;
-- its errors are of several unrelated kinds: each becomes a `PortError`;
-- ALSA's and JACK's libraries write to file descriptor 2: it is shut while they open and close;
-- once a JACK server has died, some 2,300 messages vanish, and the next one never returns and
-  holds the interpreter: before each message `_Lifeline` looks at the client's socket;
+- its errors have several unrelated types: each becomes a `PortError`;
+- ALSA's and JACK's libraries write to file descriptor 2: it is discarded while they open and close;
+- after a JACK server has died, some 2,300 messages are lost, and the next one blocks forever and
+  holds the interpreter's lock: `_Lifeline` checks the client's socket before each message;
 - messages sent just before a port closes can be lost (rtmidi issues 161 and 235):
   `Output.close` waits for them.
 """
@@ -41,34 +41,34 @@ from gradmidi.midi.numbers import (
 __all__ = ["VIRTUAL", "Output", "match", "names", "open_output", "panic"]
 
 VIRTUAL = "virtual:"
-"""Before a name: a port of our own, which others connect to."""
+"""Prefix of a name: open a virtual port, which other programs connect to."""
 
 CLIENT = "gradmidi"
 
 UNNAMED = "(unnamed)"
-"""Stands for a port that has no name: python-rtmidi gives None for it (its issue 21)."""
+"""Name of a port without one; python-rtmidi returns None for it (its issue 21)."""
 
 LAST_MESSAGES_SECONDS = 0.1
-"""What a port waits before it closes."""
+"""How long a port waits before it closes."""
 
 LOOPMIDI = "on Windows, install loopMIDI, make a port in it and give its name"
-"""Windows has no ports that a program opens for others to connect to."""
+"""Hint for Windows, which has no virtual ports."""
 
 NO_SYSTEM = {
     "linux": "load ALSA's sequencer (modprobe snd-seq) or start JACK",
     "darwin": "open Audio MIDI Setup once",
     "win32": "connect a device, or install loopMIDI",
 }
-"""What to do where no MIDI system answers, by platform."""
+"""What to do if no MIDI system answers, by platform."""
 
 
 class Output:
-    """An open MIDI output, safe from several threads and after its end; see `open_output`.
+    """An open MIDI output, safe to use from several threads and after `close`; see `open_output`.
 
     Attributes
     ----------
     name : str
-        The system's own name of it.
+        The system's name of the output.
     """
 
     def __init__(self, client: "_Client", name: str) -> None:
@@ -111,10 +111,10 @@ class Output:
 
 
 class _Lifeline:
-    """A second handle on the socket by which a JACK client speaks to its server.
+    """A duplicate of the socket between a JACK client and its server.
 
-    When the server ends, however it does, that socket is hung up. Where there is none (another
-    system, another kind of server), the line counts as whole.
+    The socket is hung up when the server ends. Without such a socket (another MIDI system, another
+    kind of server), the server counts as running.
     """
 
     def __init__(self, descriptors: set[int]) -> None:
@@ -125,7 +125,7 @@ class _Lifeline:
                 self._held.append(held)
         self._poll = select.poll() if self._held else None
         for held in self._held:
-            # No event is asked for: a hang-up is reported all the same.
+            # 0 requests no events; a hang-up is always reported.
             self._poll.register(held, 0)  # type: ignore[union-attr]
 
     @property
@@ -154,14 +154,14 @@ class _Client:
 
 
 def names() -> tuple[str, ...]:
-    """List the MIDI outputs there are, of every MIDI system that answers.
+    """List the MIDI outputs of every MIDI system that answers.
 
-    Each call makes a client of each system: call it when asked to, not again and again.
+    Each call makes a client of each system, so do not call it in a loop.
 
     Returns
     -------
     tuple of str
-        One that has no name is ``(unnamed)``.
+        An output without a name is ``(unnamed)``.
 
     Raises
     ------
@@ -173,18 +173,18 @@ def names() -> tuple[str, ...]:
 
 
 def match(wanted: str, systems: Sequence[Sequence[str | None]]) -> tuple[int, int]:
-    """Find the one output that is meant.
+    """Find the output with a name.
 
-    A name matches exactly, or but for the number that ALSA and Windows append; then so, but
-    with upper and lower case alike; then by a part that only one has. Where several systems
-    have one, the first counts.
+    Compared in this order: the exact name, or the name without the number that ALSA and Windows
+    append; the same, ignoring case; a part of the name that only one output has. If several
+    systems have a match, the first counts.
 
     Parameters
     ----------
     wanted : str
-        What the user gave.
+        The name, or a part of it.
     systems : sequence of sequence of str or None
-        The names of each system's outputs; None, no name, is ``(unnamed)``.
+        The names of each system's outputs; None (no name) is shown as ``(unnamed)``.
 
     Returns
     -------
@@ -194,7 +194,7 @@ def match(wanted: str, systems: Sequence[Sequence[str | None]]) -> tuple[int, in
     Raises
     ------
     PortError
-        If none matches, or several do; the message lists them.
+        If no output or several outputs match; the message lists them.
 
     Examples
     --------
@@ -224,13 +224,13 @@ def match(wanted: str, systems: Sequence[Sequence[str | None]]) -> tuple[int, in
 
 
 def open_output(name: str) -> Output:
-    """Open a MIDI output by its name, or one of our own.
+    """Open a MIDI output by its name, or a virtual one.
 
     Parameters
     ----------
     name : str
-        As `match` takes it; or ``virtual:NAME``, a port that others connect to, as ALSA, JACK
-        and CoreMIDI have them and Windows has not.
+        As for `match`; or ``virtual:NAME``, a port that other programs connect to (ALSA, JACK and
+        CoreMIDI only, not Windows).
 
     Returns
     -------
@@ -253,24 +253,24 @@ def open_output(name: str) -> Output:
                 client.native.open_port(index, "out")
             except Exception as error:
                 raise PortError(f"MIDI output {opened!r} cannot be opened: {error}") from error
-        # The one that is kept; the others are closed behind it.
+        # This client stays open; `_clients` closes the others.
         clients.remove(client)
         return Output(client, opened)
 
 
 def panic(output: Output, sleep: Callable[[float], None] = time.sleep) -> None:
-    """End every note on every channel of an output, also those of other programs, in two seconds.
+    """End every note on every channel of an output, also of other programs, in two seconds.
 
-    First Hold off, All Notes Off and All Sound Off (controllers 64, 123, 120) on all channels;
-    since receivers may ignore those (MIDI 1.0), then a note off for each key of each channel,
-    no faster than a DIN cable carries them.
+    First, Hold off, All Notes Off and All Sound Off (controllers 64, 123, 120) on all channels.
+    Receivers may ignore these (MIDI 1.0), so a note off for each key of each channel follows, at
+    the speed of a DIN cable.
 
     Parameters
     ----------
     output : Output
-        Where to.
+        The output.
     sleep : callable
-        Waits for so many seconds.
+        Waits for a number of seconds.
 
     Raises
     ------
@@ -283,7 +283,7 @@ def panic(output: Output, sleep: Callable[[float], None] = time.sleep) -> None:
         output.send((CONTROL | channel, controller, 0))
     for channel, key in itertools.product(range(CHANNELS), range(128)):
         output.send((NOTE_OFF | channel, key, RELEASE_VELOCITY))
-        # Not one by one: a sleep is longer than it says.
+        # Sleep once for several messages: each sleep is a little too long.
         if key % 8 == 7:
             sleep(8 * DIN_SECONDS)
 
@@ -299,7 +299,7 @@ def _open_virtual(clients: Sequence[_Client], name: str) -> tuple[_Client, str]:
 
 @contextlib.contextmanager
 def _clients() -> Iterator[list[_Client]]:
-    """Make a client of each MIDI system that answers; close at the end those still listed."""
+    """Yield a client of each MIDI system that answers; close at the end those still in the list."""
     try:
         import rtmidi
     except ImportError as error:
@@ -328,7 +328,7 @@ def _clients() -> Iterator[list[_Client]]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Shut file descriptor 2 to what C libraries write there past Python."""
+    """Discard what C libraries write to file descriptor 2."""
     if sys.stderr is not None:
         sys.stderr.flush()
     try:
@@ -347,7 +347,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _server_sockets() -> set[int]:
-    """Find this process's sockets that lead to a JACK server."""
+    """Return this process's sockets that are connected to a JACK server."""
     found = set()
     for folder in ("/proc/self/fd", "/dev/fd"):
         with contextlib.suppress(OSError):
@@ -367,7 +367,7 @@ def _leads_to_jack(descriptor: int) -> bool:
 
 
 def _unnumbered(name: str) -> str:
-    """Drop the number that Windows appends (``Port 1 0``), or ALSA's client and port."""
+    """Remove the number that Windows appends (``Port 1 0``), or ALSA's client and port."""
     return re.sub(r" \d+(:\d+)?$", "", name)
 
 

@@ -1,7 +1,7 @@
-"""A rig: which cables a live run goes through, as frozen, validated values read from TOML.
+"""Rigs: MIDI ports, channels and other settings of live MIDI, read from TOML and validated.
 
-Ports, channels, what is sent at the start, bend range, speed limit and clock are here; how
-norms become music is the preset's, and a rig never touches it.
+A rig holds ports, channels, what is sent at the start, bend range, message limit and clock. How
+norms become music is in the preset, not here.
 """
 
 import dataclasses
@@ -23,12 +23,12 @@ __all__ = ["Rig", "channel_list", "load"]
 
 @dataclass(frozen=True)
 class Rig:
-    """Where live voices go, and what the gear at the other end needs.
+    """MIDI ports and channels of live voices, and what the connected devices need.
 
     Raises
     ------
     PresetError
-        If a channel is none, no channel is left for the voices, or a port stands twice.
+        If a channel is invalid, no channel is left for the voices, or a port is given twice.
 
     Examples
     --------
@@ -74,16 +74,16 @@ class Rig:
 
     @cached_property
     def voice_channels(self) -> tuple[int, ...]:
-        """The channels of each port that voices stand on, in order, 1–16."""
+        """The channels that voices use on each port, in order, 1–16."""
         return tuple(c for c in channel_list(self.channels) if c != self.faults)
 
     @property
     def fault_place(self) -> tuple[int, int] | None:
-        """The port and the channel of fault sounds; None where they are off."""
+        """The port and the channel of fault sounds; None if they are off."""
         return None if isinstance(self.faults, str) else (0, self.faults)
 
     def place(self, voice: int) -> tuple[int, int]:
-        """Find the port and the channel that a voice plays on.
+        """Return the port and the channel of a voice.
 
         Parameters
         ----------
@@ -104,12 +104,12 @@ class Rig:
 
 
 def channel_list(text: str) -> tuple[int, ...]:
-    """Read channels as a person writes them: single ones and ranges, with commas between.
+    """Parse a list of channels: numbers and ranges, separated by commas.
 
     Parameters
     ----------
     text : str
-        Such as ``1-4,6``; a channel may stand more than once.
+        Such as ``1-4,6``; a channel may occur more than once.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def channel_list(text: str) -> tuple[int, ...]:
     Raises
     ------
     PresetError
-        If it is no such list, or a channel is not 1 to 16.
+        If it is not such a list, or a channel is not 1 to 16.
 
     Examples
     --------
@@ -139,14 +139,14 @@ def channel_list(text: str) -> tuple[int, ...]:
 
 
 def load(rig: "str | Path | Rig | None" = None, options: Mapping[str, Any] | None = None) -> Rig:
-    """Read a rig from a TOML file; options given beside it win over the file.
+    """Read a rig from a TOML file; options replace values of the file.
 
     Parameters
     ----------
     rig : str or Path or Rig, optional
-        A ``.toml`` file, or a rig. Without one, every key has its default.
+        A ``.toml`` file, or a rig. By default, every key has its default value.
     options : mapping, optional
-        Keys of a rig to their values, as TOML would give them; None as a value: not given.
+        Keys of a rig and their values, as read from TOML; a value of None is ignored.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def load(rig: "str | Path | Rig | None" = None, options: Mapping[str, Any] | Non
     given = {word: value for word, value in (options or {}).items() if value is not None}
     if not given:
         return chosen
-    # What the options say must hold beside the file's other keys, not beside the defaults.
+    # Validate the options together with the file's other keys, not with the defaults.
     kept = {**dataclasses.asdict(chosen), "ports": list(chosen.ports)}
     return _parse({**kept, **given}, "option")
 

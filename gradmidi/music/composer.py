@@ -1,4 +1,4 @@
-"""Slots to events, as a function of the slots before, without a clock.
+"""Turn slots into events, without a clock.
 
 Each voice's norm, relative to its reference on a log scale, is a number of steps of the scale
 above or below its home. The nearest note sounds; the remainder after rounding goes to the
@@ -35,17 +35,17 @@ from gradmidi.music.voices import Voice, VoiceNorms
 __all__ = ["Composer"]
 
 RESTRIKE_BARS = 8
-"""A held note is struck again after so many bars."""
+"""A held note is struck again after this many bars."""
 
 LEGEND_DOUBLINGS = (0, 1, 3)
-"""What each voice plays in the legend: doublings above home."""
+"""Notes of each voice in the legend, in doublings above home."""
 
 SILENCE_SECONDS = 10.0
-"""Held notes end after so long without a slot."""
+"""Held notes end after this long without a slot."""
 
 
 class Composer:
-    """Turns slots into events; its state is what sounds and each voice's reference.
+    """Turns slots into events; its state is the notes that sound and each voice's reference.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ class Composer:
     frames_per_slot : int, default 1
         Written into the piece, for `decode`.
     references : sequence of float, optional
-        The norm at which each voice is at home; by default the preset's reference, or each
-        voice's first norm.
+        The norm at which each voice is at home; by default the preset's reference or each voice's
+        first norm.
     legend : bool, default False
         Start the piece with a legend: each voice at home, then one, then three doublings up.
     """
@@ -95,7 +95,7 @@ class Composer:
         self._last = [0.0] * len(voices)
         self._brightness = [-1] * len(voices)
         self._bend = [0.0] * len(voices)
-        # Of each voice: the note that is held, and the index of the slot in which it started.
+        # For each voice: the held note, and the index of the slot in which it started.
         self._held: list[tuple[int, int] | None] = [None] * len(voices)
         self._described = [False] * len(voices)
         self._step, self._seconds = 0, 0.0
@@ -106,7 +106,7 @@ class Composer:
 
     @property
     def references(self) -> tuple[float, ...]:
-        """Each voice's reference; nan where it has had no finite norm above zero yet."""
+        """Each voice's reference; nan before its first finite norm above zero."""
         return tuple(self._norms.references)
 
     def start_of(self, slot: int) -> int:
@@ -114,11 +114,11 @@ class Composer:
         return self._origin + slot * self.slot_ticks
 
     def observe(self, norms: np.ndarray) -> None:
-        """Take a frame's norms as references of the voices that have none yet."""
+        """Use a frame's norms as references of the voices that have none yet."""
         self._norms.observe(norms)
 
     def slot(self, slot: Slot) -> list[Event]:
-        """Compose one slot, later than all before it; return the events due by its end."""
+        """Compose the next slot; return the events due by its end."""
         start = self.start_of(slot.index)
         norms = self._norms.combined(slot.norms).tolist()
         self._end_after_silence(start)
@@ -147,13 +147,13 @@ class Composer:
         return self._agenda.until(self._now)
 
     def rest(self, tick: int) -> list[Event]:
-        """Take note that no slot begins before `tick`; return every event before it."""
+        """Declare that no slot begins before `tick`; return every event before it."""
         self._end_after_silence(tick)
         self._rested = max(self._rested, tick)
         return self._agenda.until(tick)
 
     def finish(self, *, closed: bool = False) -> list[Event]:
-        """End the piece; return the remaining events. `closed`: the run ended in order."""
+        """End the piece; return the remaining events. `closed`: the run's log has an end."""
         now = self._now
         for voice in range(len(self.voices)):
             self._describe(now, voice, final=True)
@@ -188,7 +188,7 @@ class Composer:
         self._strike(index, start, voice, norm, found)
 
     def _strike(self, index: int, start: int, voice: int, norm: float, found: Tone) -> None:
-        """Play a tone; write its norm as a text where a note of it gives way."""
+        """Play a tone; write its norm as a text if a note of it is left out."""
         part, whole = self._parts[voice], True
         for begin, length, note in self._style.play(part, found):
             tick = start + begin
@@ -205,7 +205,7 @@ class Composer:
             self._withhold(start + part.offset, voice, norm)
 
     def _hold(self, index: int, tick: int, voice: int, norm: float, found: Tone, note: int) -> None:
-        """Hold a note: strike it where it is new, or has been held for long."""
+        """Hold a note: strike it if it is new or has been held for long."""
         held = self._held[voice]
         longest = RESTRIKE_BARS * 4 * PPQ // self.slot_ticks
         if held is not None and held[0] == note and index - held[1] < longest:
@@ -224,7 +224,7 @@ class Composer:
         self._agenda.add(On(tick, voice, note, velocity, found.pitch, norm))
 
     def _shape(self, tick: int, voice: int, found: Tone) -> None:
-        """Move the brightness or the bend to what the tone needs, where it differs."""
+        """Set the brightness or the bend to the tone's, if it differs."""
         residue = self.preset.pitch.residue
         if residue == "brightness" and found.brightness != self._brightness[voice]:
             self._brightness[voice] = found.brightness
@@ -241,7 +241,7 @@ class Composer:
             self._held[voice] = None
 
     def _end_after_silence(self, start: int) -> None:
-        """End held notes where there was no slot for ten seconds before `start`."""
+        """End held notes if there was no slot for ten seconds before `start`."""
         limit = self._next + round(SILENCE_SECONDS / self.preset.time.tick_seconds)
         if start > limit:
             for voice in range(len(self.voices)):
@@ -259,7 +259,7 @@ class Composer:
         )
 
     def _describe(self, tick: int, voice: int, *, final: bool = False) -> None:
-        """Write how a voice's notes become norms again, as soon as its reference is known."""
+        """Write the text that `decode` needs for a voice, as soon as its reference is known."""
         reference = self._norms.references[voice]
         pitch = self.preset.pitch
         if self._described[voice] or (math.isnan(reference) and pitch.law == "log" and not final):
@@ -287,7 +287,7 @@ class Composer:
         self._agenda.add(Mark(tick, metadata.write(mapping), voice))
 
     def _withhold(self, tick: int, voice: int, norm: float) -> None:
-        """Write a norm whose note gave way as a text, so that `decode` finds it."""
+        """Write a norm whose note was left out as a text, so that `decode` finds it."""
         slot = (tick - self._origin) // self.slot_ticks
         text = metadata.write({"slot": slot, "norm": float(f"{norm:.7g}")})
         self._agenda.add(Mark(tick, text, voice))
@@ -295,7 +295,7 @@ class Composer:
     def _play_legend(self, bar: int, beat: int) -> None:
         """Play the legend: each voice for a bar, a beat for each number of doublings.
 
-        A beat is a quarter note, or a slot where the number of strokes carries the norm.
+        A beat is a quarter note, or a slot if the number of strokes carries the norm.
         """
         for voice, part in enumerate(self._parts):
             for index, doublings in enumerate(LEGEND_DOUBLINGS):

@@ -1,7 +1,7 @@
-"""The events that every sink reads, the agenda that puts them in order, and what sounds now.
+"""The events that every sink reads, the agenda that orders them, and the notes that sound.
 
 A piece is a stream of events in order of ticks; at equal ticks an `Off` comes before an `On`.
-No event has a duration: live output does not know the future. `voice` counts from 0; faults
+Events have no duration, since live output does not know the future. `voice` counts from 0; faults
 sound on `FAULT_VOICE`.
 """
 
@@ -32,10 +32,10 @@ Key = TypeVar("Key", bound=Hashable)
 Note = TypeVar("Note")
 
 PPQ = 480
-"""Ticks a quarter note (the MIDI file's division)."""
+"""Ticks per quarter note (the MIDI file's division)."""
 
 FAULT_VOICE = -1
-"""The voice index of fault sounds; on MIDI channel 10 unless the rig gives another."""
+"""The voice index of fault sounds, on MIDI channel 10 unless the rig gives another."""
 
 BRIGHTNESS = 74
 """MIDI controller 74, "brightness" (MIDI 1.0, RP-021 Sound Controllers)."""
@@ -56,7 +56,7 @@ class On:
     velocity : int
         MIDI velocity, 1–127.
     pitch : float
-        The exact pitch, a fractional MIDI note; the synth and OSC play it.
+        The exact pitch, a fractional MIDI note, for the synth and OSC.
     norm : float, default 0.0
         The norm that the note plays; 0.0 for a note without one.
     sound : str, default ""
@@ -169,9 +169,9 @@ class Step:
     seconds : float
         The time of that step, in seconds since the start of the run.
     norms : tuple of float
-        The norm of each voice, finite; the last one (0.0 before any) where it has none now.
+        The last finite norm of each voice; 0.0 before the first.
     levels : tuple of float
-        The same on a log scale over the range of each voice, 0–1.
+        The same norms on a log scale over the range of each voice, 0–1.
     loss : float, optional
         The last finite loss in the slot.
     """
@@ -186,24 +186,24 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A report of a fault: heard as a fault sound, and shown by OSC, MIDI markers and terminal.
+    """A report of a fault, for the fault sound, OSC, MIDI markers and the terminal.
 
     Parameters
     ----------
     tick : int
-        The tick at which its sound is due; the sound itself may have to wait.
+        The tick at which its sound is due; the sound may start later.
     kind : str
         The kind of fault, as ``"nan"`` or ``"exploding"``.
     layer : str
-        The layer's name; empty where it is the whole run, or most layers.
+        The layer's name; empty if the fault is of the whole run or of most layers.
     step : int
         The step at which it was found.
     value : float
         The norm at that step; may be nan or inf.
     layers : tuple of str
-        The names of all layers that it is reported of; none where it is the loss or the run.
+        The names of all layers at fault; none if the fault is of the loss or the run.
     present : int
-        How many layers had a gradient at that step.
+        Number of layers that had a gradient at that step.
     """
 
     tick: int
@@ -249,7 +249,7 @@ _RANK: dict[type, int] = {
 
 
 class Agenda:
-    """Events to come, in order of ticks; at equal ticks by type, then in the order added.
+    """A queue of events in order of ticks; at equal ticks by type, then in the order added.
 
     Examples
     --------
@@ -284,9 +284,9 @@ class Agenda:
 class Sounding(Generic[Key, Note]):
     """The notes that sound now, by key.
 
-    A key says which note ends: usually ``(voice, note)``, for a MIDI port ``(channel, note)``. A
-    key may sound several times at once; its oldest note ends first. The caller chooses what is
-    kept of a note: its `On`, its first tick, its place in a table.
+    A key identifies a note: usually ``(voice, note)``, for a MIDI port ``(channel, note)``. A key
+    may sound several times at once; its oldest note ends first. The caller chooses the value that
+    is stored for a note: its `On`, its first tick or its index in a table.
 
     Examples
     --------
@@ -311,7 +311,7 @@ class Sounding(Generic[Key, Note]):
         return len(notes)
 
     def end(self, key: Key) -> Note | None:
-        """Remove the oldest note of a key and return it; None where the key does not sound."""
+        """Remove and return the oldest note of a key; return None if the key does not sound."""
         notes = self._notes.get(key)
         if notes is None:
             return None
@@ -321,14 +321,14 @@ class Sounding(Generic[Key, Note]):
         return note
 
     def end_all(self) -> list[Note]:
-        """Remove every note and return them, those of a key together."""
+        """Remove and return all notes, grouped by key."""
         notes = list(self)
         self._notes.clear()
         return notes
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        """The keys that sound, each once, in the order in which they began to."""
+        """The keys that sound, each once, in the order in which they started."""
         return tuple(self._notes)
 
     def of(self, key: Key) -> tuple[Note, ...]:

@@ -1,6 +1,6 @@
-"""Pitch: note names, scales and hertz, and the law from a norm to a pitch.
+"""Note names, scales, hertz, and the laws that turn a norm into a pitch.
 
-The functions depend on a preset's ``[pitch]`` and on where a voice's home lies; they have no state.
+All functions are pure; the laws depend on a preset's ``[pitch]`` and a voice's home.
 """
 
 import math
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 HIGHEST_HZ = 20_000.0
-"""The law ``hz`` is silent above this."""
+"""Above this, the law ``hz`` gives a rest."""
 
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -43,11 +43,11 @@ SCALES = {
     "minor triad": (0, 3, 7),
     "chromatic": tuple(range(12)),
 }
-"""Semitones above the root of every scale a preset may name."""
+"""Semitones above the root, for every scale that a preset may name."""
 
 
 def note_number(name: str) -> int:
-    """Read a note's name as its MIDI number (C4 is 60, A4 is 69).
+    """Return the MIDI number of a note's name (C4 is 60, A4 is 69).
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def note_number(name: str) -> int:
     Raises
     ------
     PresetError
-        If it is no note's name or outside 0–127.
+        If it is not a note's name, or is outside 0–127.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def note_number(name: str) -> int:
 
 
 def note_name(number: int) -> str:
-    """Name a MIDI note, with sharps.
+    """Return the name of a MIDI note, with sharps.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def note_name(number: int) -> str:
 
 
 def pitch_to_hz(pitch: float) -> float:
-    """Turn a (fractional) MIDI note into hertz, A4 = 440 Hz, equal temperament.
+    """Convert a (fractional) MIDI note to hertz: A4 = 440 Hz, equal temperament.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def pitch_to_hz(pitch: float) -> float:
 
 
 def hz_to_pitch(hz: float) -> float:
-    """Turn hertz (above zero) into a fractional MIDI note.
+    """Convert hertz (above zero) to a fractional MIDI note.
 
     Examples
     --------
@@ -114,7 +114,7 @@ def hz_to_pitch(hz: float) -> float:
 
 
 def scale_notes(scale: str, low: int, high: int) -> tuple[int, ...]:
-    """List every note of a scale from `low` to `high`, both included.
+    """Return all notes of a scale from `low` to `high`, both included.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def scale_notes(scale: str, low: int, high: int) -> tuple[int, ...]:
     Raises
     ------
     PresetError
-        If the root is no note letter or the scale is not known.
+        If the root or the scale is unknown.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def scale_notes(scale: str, low: int, high: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Pitch:
-    """``[pitch]``: the law from a norm to a pitch."""
+    """``[pitch]``: how a norm becomes a pitch."""
 
     law: str = key(
         "log",
@@ -188,14 +188,14 @@ class Pitch:
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """What one norm sounds as.
+    """The tone of one norm.
 
     Parameters
     ----------
     note : int
         The nearest MIDI note, 0–127.
     pitch : float
-        The exact pitch that is meant, a fractional MIDI note.
+        The exact pitch, a fractional MIDI note.
     residue : float
         The remainder after rounding, in steps of the scale: -0.5 to 0.5.
     steps : int
@@ -209,12 +209,12 @@ class Tone:
 
     @property
     def brightness(self) -> int:
-        """The residue as a controller value: one step of the scale is the whole of 0–127."""
+        """The residue as a controller value; one step of the scale covers 0–127."""
         return min(127, max(0, round((self.residue + 0.5) * 127)))
 
 
 def rail(residue: str) -> float:
-    """Return how many steps beyond its last note a voice still follows its norm."""
+    """Return for how many steps beyond its last note a voice still follows its norm."""
     return 0.5 if residue == "brightness" else 0.0
 
 
@@ -224,7 +224,7 @@ def steps_above(law: Pitch, norm: float, reference: float) -> float:
 
 
 def tone(law: Pitch, notes: Sequence[int], home: int, steps: float) -> Tone:
-    """Find the tone `steps` (exact, not rounded) above home, by the law ``log``.
+    """Return the tone `steps` (not rounded) above home, by the law ``log``.
 
     `notes` are the notes a voice moves over, ascending; `home` is the index of its home in them.
 
@@ -248,10 +248,10 @@ def tone(law: Pitch, notes: Sequence[int], home: int, steps: float) -> Tone:
 def sound_of(
     law: Pitch, notes: Sequence[int], home: int, norm: float, reference: float
 ) -> Tone | None:
-    """Find the tone of a norm by either law; None for a rest.
+    """Return the tone of a norm by the preset's law; None for a rest.
 
-    Zero, no gradient, nan and inf are rests; so is, by the law ``log``, a reference of nan (none
-    yet), and by the law ``hz`` a pitch above 20 kHz.
+    Rests are: zero, no gradient, nan and inf; by the law ``log``, any norm while the reference is
+    nan (none yet); by the law ``hz``, a pitch above 20 kHz.
 
     Examples
     --------
@@ -273,7 +273,7 @@ def sound_of(
 
 
 def level(law: Pitch, notes: Sequence[int], home: int, norm: float, reference: float) -> float:
-    """Return where a norm lies in a voice's range on a log scale, 0 to 1; 0 where it has none."""
+    """Return a norm's position in a voice's range on a log scale, 0 to 1; 0 without a norm."""
     if norm <= 0.0 or math.isnan(reference):
         return 0.0
     steps = steps_above(law, norm, reference)

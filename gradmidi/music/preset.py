@@ -1,8 +1,8 @@
 """Presets: how norms become music, as frozen, validated values read from TOML.
 
-Every key is a field with its default, its range and its meaning; `docs/presets.md` is generated
-from these fields. Those of ``[time]``, ``[pitch]`` and ``[faults]`` are in `styles`, `pitch` and
-`detection.limits`. Ports and channels are in the rig, never in a preset.
+Every key is a field with its default, range and meaning; `docs/presets.md` is generated from
+these fields. The keys of ``[time]``, ``[pitch]`` and ``[faults]`` are in `styles`, `pitch` and
+`detection.limits`. Ports and channels are in the rig, not in a preset.
 """
 
 import dataclasses
@@ -32,17 +32,17 @@ __all__ = [
 ]
 
 DOUBLINGS = 8
-"""So many doublings must fit into the range above and below every home."""
+"""This many doublings must fit into the range above and below every home."""
 
 
 @dataclass(frozen=True, slots=True)
 class Voices:
-    """``[voices]``: how many there are, and the home of each."""
+    """``[voices]``: the number of voices, and their homes."""
 
-    most: int = key(15, "most voices; where there are more layers, layers share", least=1, most=60)
+    most: int = key(15, "largest number of voices; more layers share voices", least=1, most=60)
     home: tuple[str, ...] = key(
         ("C3", "C6"),
-        "home of the first and of the last voice; those of the others lie evenly between",
+        "home of the first and of the last voice; the others are spaced evenly between them",
         length=2,
     )
     programs: tuple[int, ...] = key(
@@ -87,7 +87,7 @@ class Sound:
     )
     contrast: float = key(
         0.35,
-        "share that the even partials of every second voice lose, so that neighbours differ",
+        "share that the even partials of every second voice lose, to tell neighbours apart",
         least=0.0,
         most=1.0,
     )
@@ -114,9 +114,9 @@ class Preset:
     Parameters
     ----------
     name : str
-        What the preset is called: the file's name without its ending.
+        The preset's name: the file's name without its ending.
     title : str
-        What it is, in one line.
+        A description in one line.
     use : str, default ""
         When to use it, in one line.
     time, pitch, voices, loudness, sound, faults : Time, Pitch, Voices, Loudness, Sound, Faults
@@ -125,8 +125,8 @@ class Preset:
     Raises
     ------
     PresetError
-        If two values exclude each other: homes that leave no room for eight doublings, or a
-        range whose first value is the larger.
+        If values do not fit together: homes that leave no room for eight doublings, or a range
+        whose first value is the larger.
 
     Examples
     --------
@@ -215,7 +215,7 @@ class Preset:
         return tuple(min(notes, key=lambda note: (abs(note - want), note)) for want in wanted)
 
     def parts(self, voices: int) -> tuple[Part, ...]:
-        """Return what stays the same for each of `voices` voices through a piece."""
+        """Return the constants of each of `voices` voices for a piece."""
         style, notes = self.style, self.notes
         homes = self.home_notes(voices)
         keys = style.keys(homes, self.voices.keys)
@@ -234,7 +234,7 @@ class Preset:
 
 
 def _folder() -> Path:
-    """Return the folder of the shipped presets: in the package, or beside it in a checkout."""
+    """Return the folder of the shipped presets: in the package, or next to it in a checkout."""
     here = Path(__file__).parent.parent
     inside = here / "presets"
     return inside if inside.is_dir() else here.parent / "presets"
@@ -299,7 +299,7 @@ def load(preset: "str | Path | Preset", settings: Mapping[str, Any] | None = Non
 
 
 def _table(preset: Preset) -> dict[str, Any]:
-    """Return a preset as its file would have it."""
+    """Return a preset as the table of its TOML file."""
     table = dataclasses.asdict(preset)
     del table["name"]
     for values in table.values():
@@ -309,7 +309,7 @@ def _table(preset: Preset) -> dict[str, Any]:
 
 
 def _changed(table: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table with other values for the keys ``SECTION.KEY`` of `settings`."""
+    """Return a copy of a table with the values of `settings`, whose keys are ``SECTION.KEY``."""
     changed = dict(table)
     for where, value in settings.items():
         name, _, key = where.partition(".")
@@ -324,7 +324,7 @@ def _changed(table: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, An
 
 
 def lines(preset: Preset) -> Iterator[str]:
-    """Yield a preset as text: what it is for, then a line for every value in it."""
+    """Yield a preset as lines of text: its purpose, then each of its values."""
     yield f"{preset.name}: {preset.title}"
     if preset.use:
         yield preset.use

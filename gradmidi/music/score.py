@@ -1,7 +1,7 @@
-"""The pipeline from a run log to events, live and offline: faults, slots, composition.
+"""Turn a run log into events, live and offline: detect faults, collect slots, compose.
 
-It uses no clock, port, file or randomness: the same log and preset give the same events, whether
-the items come from a file at once or from a training run one by one.
+No clock, port, file or randomness is used: the same log and preset give the same events, whether
+the items come from a file or from a training run as it happens.
 """
 
 import math
@@ -20,11 +20,11 @@ from gradmidi.music.voices import Voice, group
 __all__ = ["LONGEST_SECONDS", "Score", "compose", "fit", "score_of"]
 
 LONGEST_SECONDS = 180.0
-"""A longer piece is fitted to this length by default."""
+"""By default a longer piece is fitted to this length."""
 
 
 class Score:
-    """Turns the items of a run log into events, as they come.
+    """Turns the items of a run log into events, item by item.
 
     Parameters
     ----------
@@ -35,25 +35,25 @@ class Score:
     time : {"step", "wall"}, default "step"
         ``"step"``: one slot for every `per_slot` steps. ``"wall"``: slots on a grid of seconds.
     per_slot : int, default 1
-        Steps that share a slot; for ``time="wall"``, grid cells of one slot's length that do.
+        Steps that share a slot; for ``time="wall"``, grid cells that share a slot.
     patterns : mapping of str to str, optional
-        The user's own voices: name to a pattern over layer names. By default those of the
-        header; where that has none, voices are made from the module tree.
+        The user's own voices: name to a pattern over layer names. By default the header's; if it
+        has none, voices are made from the module tree.
     references : sequence of float, optional
         The norm at which each voice is at home.
     legend : bool, default False
         Start with a legend: each voice at home, then one, then three doublings up.
     slots : Slots, optional
-        Collects frames to slots, in place of `time`.
+        Collects frames into slots, instead of `time`.
 
     Attributes
     ----------
     voices : tuple of Voice
         Which layers sound as one.
     per_slot : int
-        Steps that share a slot; in wall time, how many times a slot's own seconds.
+        Steps that share a slot; for ``time="wall"``, grid cells that share a slot.
     slot_seconds : float
-        Length of a slot.
+        Length of a slot in seconds.
     wall : WallSlots or None
         The grid of seconds, for ``time="wall"``.
     """
@@ -96,7 +96,7 @@ class Score:
         self._slots: Slots = slots or self.wall or StepSlots(per_slot)
 
     def feed(self, item: Item) -> list[Event]:
-        """Take the log's next item; return the events that are due."""
+        """Process the log's next item; return the events that are due."""
         # The slot that an item completes is composed before the item's norms can become
         # references: a slot sounds the same whether the clock or an item closes it.
         events: list[Event] = []
@@ -112,13 +112,13 @@ class Score:
         return events + self.composer.alarm(findings)
 
     def recall(self, item: Item) -> None:
-        """Take an item from before playing began: it sets references and makes no events."""
+        """Process an item from before playing started: it sets references but makes no events."""
         self._watch.add(item)
         if isinstance(item, Frame):
             self.composer.observe(item.norms)
 
     def advance(self, index: int) -> list[Event]:
-        """Close the slots of wall time before slot `index`; return the events that are due.
+        """Close the slots before slot `index`, for ``time="wall"``; return the events that are due.
 
         Live, the clock closes a slot; in a file, the next item does. Both give the same events.
         A stalled run sounds in the slot after the one in which it is found.
@@ -149,7 +149,7 @@ class Score:
 def fit(steps: int, slot_seconds: float, length: float | str | None) -> int:
     """Return how many steps share a slot so that the piece is no longer than `length` seconds.
 
-    `length` None is `LONGEST_SECONDS`; "full" gives each step a slot of its own.
+    `length` None is `LONGEST_SECONDS`; "full" gives each step its own slot.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def score_of(
     patterns: Mapping[str, str] | None = None,
     legend: bool = False,
 ) -> Score:
-    """Make the score of a run on disk, fitted to `length` seconds; refuse a run without steps."""
+    """Make the score of a run on disk, fitted to `length` seconds; raise if it has no steps."""
     if not log.steps:
         raise RunLogError(f"{log.path} holds no steps yet: there is nothing to play")
     score = Score(log.header, preset, time=time, patterns=patterns, legend=legend)
@@ -205,13 +205,13 @@ def compose(
     time : {"step", "wall"}, default "step"
         ``"step"``: each step, or every n steps, has a slot. ``"wall"``: the run's own timing.
     length : float or "full", optional
-        The longest the piece may be, in seconds; where it would be longer, several steps share a
-        slot. Default 180; ``"full"`` sets no limit.
+        The longest the piece may be, in seconds; several steps share a slot if it would be longer.
+        Default 180; ``"full"`` sets no limit.
 
     Yields
     ------
     Event
-        `On`, `Off`, `Control`, `Bend`, `Mark`, `Step`, `Alarm` and at last `End`, in order of
+        `On`, `Off`, `Control`, `Bend`, `Mark`, `Step`, `Alarm` and finally `End`, in order of
         ticks; one tick lasts ``preset.time.tick_seconds``.
 
     Raises

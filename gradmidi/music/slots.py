@@ -1,8 +1,8 @@
-"""Frames to slots, the unit of musical time: by steps, or by the seconds of the log.
+"""Collect frames into slots, the unit of musical time, by steps or by the seconds of the log.
 
-Where several frames share a slot, each layer keeps its largest norm, and every fault and mark is
-kept. nan is larger than inf, inf than any number, zero than no gradient: `numpy.maximum` with
-`ABSENT` below zero. A slot is returned as soon as it is complete.
+If several frames share a slot, each layer keeps its largest norm, and every fault and mark is
+kept. The order is nan, inf, numbers, zero, no gradient: that of `numpy.maximum`, with `ABSENT`
+below zero. A slot is returned as soon as it is complete.
 """
 
 from collections.abc import Sequence
@@ -18,26 +18,26 @@ __all__ = ["Slot", "Slots", "StepSlots", "WallSlots"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
-    """The frames that sound together.
+    """Frames that are played together.
 
     Parameters
     ----------
     index : int
         Index of the slot, from 0.
     step : int
-        The last step in it.
+        The last step in the slot.
     seconds : float
         The time of that step, in seconds of the log.
     norms : ndarray of float64, shape (layers,)
         The largest norm of each layer; see `gradmidi.log.ABSENT`.
     loss : float or None
-        The last finite loss in it.
+        The last finite loss in the slot.
     frames : int
-        How many frames are in it.
+        Number of frames in the slot.
     findings : tuple of Finding
-        Every fault found in it.
+        Every fault found in the slot.
     marks : tuple of str
-        Every mark in it.
+        Every mark in the slot.
     """
 
     index: int
@@ -51,14 +51,14 @@ class Slot:
 
 
 class Slots:
-    """Collects frames to slots: the base class of `StepSlots` and `WallSlots`."""
+    """Collects frames into slots: the base class of `StepSlots` and `WallSlots`."""
 
     def __init__(self) -> None:
         self._slot: Slot | None = None
         self._marks: tuple[str, ...] = ()
 
     def add(self, frame: Frame, findings: Sequence[Finding]) -> Slot | None:
-        """Add a frame; return the slot that this completes, if any."""
+        """Add a frame; return the slot that is complete now, if any."""
         raise NotImplementedError
 
     def mark(self, text: str) -> None:
@@ -119,7 +119,7 @@ class WallSlots(Slots):
     seconds : float
         Length of a slot.
     spacing : int, default 1
-        The least distance between two slots that have frames; frames in between share the slot
+        The smallest distance between two slots that have frames; frames in between go to the slot
         before.
 
     Examples
@@ -142,9 +142,9 @@ class WallSlots(Slots):
         return int(t / self.seconds)
 
     def until(self, index: int) -> Slot | None:
-        """Close the slots before `index`; return the one that has frames, if any.
+        """Close the slots before `index`; return the open slot, if any.
 
-        Later frames go to slot `index` or a later one, also where their time is before it.
+        Later frames go to slot `index` or a later one, even if their time is before it.
         """
         done = None
         if self._slot is not None and self._slot.index < index:
@@ -154,7 +154,7 @@ class WallSlots(Slots):
         return done
 
     def add(self, frame: Frame, findings: Sequence[Finding]) -> Slot | None:
-        """Add a frame; return the slot before it if the frame starts another one."""
+        """Add a frame; if it starts another slot, return the one before."""
         done = self.until(self.index_of(frame.t))
         self._fill(self._index, frame, findings)
         return done

@@ -1,8 +1,8 @@
 """Styles: how the tones of a slot become notes, and how its notes are read back as tones.
 
-A style is a class derived from `Style` and decorated with `register`; a preset names it as
-``[time] style``. Every process, also the player, finds a style of another package if that package
-lists the class as an entry point in the group ``gradmidi.styles``.
+A style is a class derived from `Style` and decorated with `register`; a preset selects it by
+``[time] style``. Every process, including the player, finds a style of another package if that
+package lists the class as an entry point in the group ``gradmidi.styles``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,17 +27,17 @@ __all__ = [
 ]
 
 ENTRY_POINTS = "gradmidi.styles"
-"""The group of entry points in which installed packages name their styles."""
+"""The group of entry points for styles of installed packages."""
 
 
 class _Styles(Mapping[str, "Style"]):
-    """Every style by its name: those registered, and those of installed packages."""
+    """All styles by name: registered ones, and ones of installed packages."""
 
     def __init__(self) -> None:
         self._registered: dict[str, Style] = {}
 
     def __getitem__(self, name: str) -> "Style":
-        # Looking for entry points takes milliseconds: only for a name that is not known.
+        # Looking for entry points takes milliseconds, so do it only for an unknown name.
         if name not in self._registered:
             self._load_installed()
         return self._registered[name]
@@ -55,7 +55,7 @@ class _Styles(Mapping[str, "Style"]):
                 self.add(entry.load())
 
     def add(self, style: type["Style"]) -> None:
-        """Add a style; one of the same name is replaced only by a new version of its class."""
+        """Add a style; only a new version of a class may replace a style of the same name."""
         there = type(self._registered[style.name]) if style.name in self._registered else style
         if (there.__module__, there.__qualname__) != (style.__module__, style.__qualname__):
             raise PresetError(
@@ -66,16 +66,16 @@ class _Styles(Mapping[str, "Style"]):
 
 
 STYLES = _Styles()
-"""Every style by its name."""
+"""All styles by name."""
 
 AnyStyle = TypeVar("AnyStyle", bound=type["Style"])
 
 
 def register(style: AnyStyle) -> AnyStyle:
-    """Register a style under its `name`, so that presets can use it: a class decorator.
+    """Class decorator: register a style under its `name`, so that presets can use it.
 
-    This is for one process. The player and the command line find a style of another package by
-    an entry point; see the top of this module.
+    This applies to one process. The player and the command line find a style of another package
+    by an entry point; see the top of this module.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def register(style: AnyStyle) -> AnyStyle:
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """``[time]``: tempo, the length of a slot, and how the notes of a slot lie in it."""
+    """``[time]``: tempo, the length of a slot, and the style of its notes."""
 
     tempo: float = key(120.0, "quarter notes a minute", least=20, most=300)
     slot: str = key(
@@ -111,7 +111,7 @@ class Time:
         "length of a slot, a note value (chord, hold, drums)",
         choices=("1/1", "1/2", "1/4", "1/8", "1/16", "1/32"),
     )
-    style: str = key("chord", "how the notes of a slot lie in time", choices=STYLES)
+    style: str = key("chord", "how the notes of a slot are placed in time", choices=STYLES)
     gate: float = key(
         0.9,
         "how long a note lasts: share of the slot (chord), or of the time to the next place "
@@ -151,10 +151,10 @@ class Stroke(NamedTuple):
     Parameters
     ----------
     start : int
-        Ticks from the start of the slot; the voice's `Part.offset`, or, where the style has
-        several places in a slot, that plus a multiple of `Style.spacing`.
+        Ticks from the start of the slot: the voice's `Part.offset`, or, if the style has several
+        places in a slot, that plus a multiple of `Style.spacing`.
     length : int or None
-        Ticks; None: the note is held until the voice has another one, or none.
+        Ticks; None: the note is held until the voice has another note or a rest.
     note : int
         MIDI note, 0–127.
     """
@@ -165,7 +165,7 @@ class Stroke(NamedTuple):
 
 
 class HeardNote(NamedTuple):
-    """A note that was read from a file: MIDI note, controller 74, and bend in semitones."""
+    """A note read from a file: MIDI note, controller 74, and bend in semitones."""
 
     note: int
     brightness: int
@@ -189,20 +189,20 @@ class Heard(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What stays the same for one voice through a piece.
+    """The constants of one voice in a piece.
 
     Parameters
     ----------
     voice : int
         Index of the voice, from 0.
     notes : sequence of int
-        The MIDI notes it moves over, ascending.
+        The MIDI notes that the voice can play, ascending.
     home : int
         Index of its home in `notes`.
     key : int
-        The MIDI note that is struck at home.
+        The MIDI note that the voice plays at home.
     offset : int
-        Ticks from the start of a slot to where the voice strikes.
+        Ticks from the start of a slot to the voice's note.
     slot_ticks : int
         Ticks in a slot.
     time : Time
@@ -219,22 +219,22 @@ class Part:
 
 
 class Style:
-    """How the tones of a slot become notes: the base class of every style.
+    """Base class of styles, which turn the tones of a slot into notes.
 
-    A style has no state. A subclass gives `name`, `about` and `play`, and overrides what differs
-    from voices that sound together, one note a slot.
+    A style has no state. A subclass defines `name`, `about` and `play`. The other methods are for
+    voices that sound together, one note for each slot; override those that differ.
 
     Attributes
     ----------
     name : str
-        What a preset's ``[time] style`` says.
+        The value of a preset's ``[time] style``.
     about : str
-        A few words for the list of styles.
+        A short description for the list of styles.
     together : bool, default True
-        Whether the voices of a slot sound at the same time; the synth lowers them then.
+        Whether the voices of a slot sound at the same time; if so, the synth lowers them.
     strokes_at_home : int, default 0
-        Where the number of notes in a slot carries the norm: how many there are at home. 0 where
-        the pitch carries it.
+        If the number of notes in a slot carries the norm: the number at home. 0 if the pitch
+        carries the norm.
 
     Examples
     --------
@@ -255,9 +255,9 @@ class Style:
         raise NotImplementedError
 
     def read(self, heard: Heard, notes: Sequence[int], home: int) -> HeardNote | None:
-        """Return the note that says which tone was played, or None for a rest: undo `play`.
+        """Undo `play`: return the note that carries the tone, or None for a rest.
 
-        `notes` and `home` are those of the voice's `Part`.
+        `notes` and `home` are from the voice's `Part`.
         """
         return heard.struck[-1] if heard.struck else None
 
@@ -266,23 +266,23 @@ class Style:
         return 4 * PPQ // int(time.slot.removeprefix("1/"))
 
     def offset(self, time: Time, voice: int, voices: int) -> int:
-        """Return where in a slot a voice strikes, in ticks.
+        """Return the ticks from the start of a slot to a voice's note.
 
-        `decode` takes a note that starts elsewhere for one that identifies a voice at fault.
+        A note that starts elsewhere identifies a voice at fault; `decode` skips it.
         """
         stagger = round(time.stagger / 1000.0 / time.tick_seconds)
         return voice * min(stagger, self.slot_ticks(time, voices) // 2 // voices)
 
     def spacing(self, slot_ticks: int) -> int:
-        """Return the ticks between two places in a slot at which a voice may strike."""
+        """Return the ticks between two places in a slot at which a note may start."""
         return slot_ticks
 
     def reach(self, notes: Sequence[int], home: int) -> tuple[Sequence[int], int]:
-        """Return which notes of the scale a voice moves over, and the index of its home in them."""
+        """Return the notes of the scale that a voice can play, and the index of its home."""
         return notes, home
 
     def keys(self, homes: Sequence[int], drums: Sequence[int]) -> tuple[int, ...]:
-        """Return the MIDI note that each voice strikes at home.
+        """Return the MIDI note that each voice plays at home.
 
         `homes` are the voices' homes in the scale, `drums` is the preset's ``[voices] keys``.
         """
@@ -349,12 +349,12 @@ class Drums(Style):
     places = 32  # where a stroke may start in a slot; at most 17 are used
 
     def play(self, part: Part, tone: Tone) -> list[Stroke]:
-        """Strike the voice's key as often as the tone is high."""
+        """Strike the voice's key; the number of strokes rises with the tone."""
         grid = self.spacing(part.slot_ticks)
         length = max(1, round(part.time.gate * grid))
-        # Each voice's rhythm is turned, so that not all voices strike at the start of a slot.
+        # Rotate each voice's rhythm, so that not all voices play at the start of a slot.
         count, turn = self.strokes_at_home + tone.steps, 3 * part.voice
-        # As even as can be: G. Toussaint, "The Euclidean algorithm generates traditional
+        # Spread as evenly as possible: G. Toussaint, "The Euclidean algorithm generates traditional
         # musical rhythms" (2005).
         places = sorted((hit * self.places // count + turn) % self.places for hit in range(count))
         return [Stroke(place * grid, length, part.key) for place in places]
@@ -375,7 +375,7 @@ class Drums(Style):
         return slot_ticks // self.places
 
     def reach(self, notes: Sequence[int], home: int) -> tuple[Sequence[int], int]:
-        """Return as many notes as there are numbers of strokes, 1 to 17.
+        """Return 17 notes of the scale, one for each number of strokes, 1 to 17.
 
         Examples
         --------

@@ -17,7 +17,7 @@ __all__ = ["Band", "Node", "Path", "cut", "grow", "number_of"]
 Path = tuple[str, ...]
 
 SMALL = 0.01
-"""A norm layer, or a module's own parameters, are small below this share of the model's."""
+"""A norm layer, or a module's own parameters, are small below this share of all parameters."""
 
 _KERNELS = frozenset(side * side + bias for side in (3, 5, 7) for bias in (0, 1))
 _NORM = re.compile(r"norm|position|prelu|(?:^|_)(?:bn|ln|gn|ls|rms|bias|scale|pos|wpe)(?:\d|_|$)")
@@ -31,15 +31,15 @@ class Node:
     Parameters
     ----------
     path : tuple of str
-        Its qualified name, in components.
+        Components of its qualified name.
     start, stop : int
-        The range of its layers, with small neighbours that joined it.
+        The range of its layers, including small neighbours that joined it.
     parts : tuple of Node
         Its children; empty for a layer.
     weight : int
-        How many layers it has, without small ones.
+        Number of its layers, without small ones.
     block : bool
-        Whether it is one of several modules that repeat; a block is never divided.
+        Whether it is one of several repeating modules; a block is never divided.
     has_blocks : bool
         Whether it contains a block.
     """
@@ -54,11 +54,11 @@ class Node:
 
 
 Band = tuple[Node, ...]
-"""Neighbouring parts of one node that form one voice."""
+"""Adjacent parts of one node that form one voice."""
 
 
 def number_of(component: str) -> tuple[str, str] | None:
-    """Split a name that ends in a number into the text before it and the number, else None.
+    """Split a name that ends in a number into text and number; return None for other names.
 
     Examples
     --------
@@ -78,13 +78,13 @@ def cut(root: Node, most: int) -> list[Band]:
     """Divide a tree into at most `most` bands, in order.
 
     Modules with further structure are divided first, level by level; then all rows of blocks (or
-    of layers) at once. A level that has too many parts is divided into as many bands as `most`
-    allows, at least two for each module; if that is not possible, it is not divided.
+    of layers) at once. A level with too many parts is divided into as many bands as `most` allows,
+    at least two for each module; if that is not possible, it is not divided.
     """
     largest = max((node.weight for node in _walk(root) if node.block), default=0)
 
     def is_whole(node: Node) -> bool:
-        # A stem or a head that is no larger than a block is not divided either.
+        # Do not divide a stem or a head that is no larger than a block either.
         return not node.parts or node.block or (not node.has_blocks and node.weight <= largest)
 
     bands: list[Band] = [(root,)]
@@ -121,7 +121,7 @@ def _grow(
     if stop - start == 1:
         return Node(paths[start], start, stop)
     parts: list[Node] = []
-    # A module's own parameters are a part beside its children, without a component of its own.
+    # A module's own parameters are a part next to its children; the part has no name component.
     for own, run in groupby(range(start, stop), lambda i: paths[i][depth : depth + 1] or i):
         members = list(run)
         below = depth + isinstance(own, tuple)
@@ -172,7 +172,7 @@ def _is_small(part: Node, sizes: Sequence[int], total: int, depth: int) -> bool:
 
 
 def _fits_norm(before: int, size: int) -> bool:
-    """Return whether a layer, by its size, can be the norm of the layer before it.
+    """Return whether a layer has the size of a norm layer that follows the layer before it.
 
     A norm has two parameters for each channel; the layer before it has its fan-in for each. That
     is rarely less than an eighth of the channels, except in depthwise convolutions.
@@ -185,7 +185,7 @@ def _fits_norm(before: int, size: int) -> bool:
 
 
 def _with_blocks(parts: list[Node], paths: Sequence[Path], depth: int) -> list[Node]:
-    """Mark the blocks: parts of two layers or more, without blocks inside, that repeat."""
+    """Mark the blocks: repeating parts of two layers or more that contain no blocks."""
     able = [part.weight > 1 and not part.has_blocks for part in parts]
     inside = [
         frozenset(path[depth + 1 :] for path in paths[part.start : part.stop]) for part in parts
@@ -206,7 +206,7 @@ def _with_blocks(parts: list[Node], paths: Sequence[Path], depth: int) -> list[N
 
 
 def _kind(path: Path, depth: int) -> str | None:
-    """Return a part's name at its level without its number; None where it has no number."""
+    """Return a part's name at its level without its number; None if it has no number."""
     number = number_of(path[depth]) if len(path) > depth else None
     return None if number is None else number[0]
 
@@ -215,7 +215,7 @@ def _kind(path: Path, depth: int) -> str | None:
 
 
 def _shares(level: Sequence[Node], room: int) -> list[int]:
-    """Distribute `room` bands: two to each module, then one more where bands are the heaviest."""
+    """Distribute `room` bands: two to each module, then one at a time to the heaviest bands."""
     shares = [2] * len(level)
     for _ in range(room - sum(shares)):
         wanting = [i for i, node in enumerate(level) if shares[i] < len(node.parts)]
@@ -226,7 +226,7 @@ def _shares(level: Sequence[Node], room: int) -> list[int]:
 
 
 def _bands(node: Node, count: int) -> list[Band]:
-    """Group a node's parts into `count` bands of weights as equal as whole parts allow."""
+    """Group a node's parts into `count` bands of weights as equal as possible."""
     parts = list(node.parts)
     # Layers that joined the node join its first and its last part.
     parts[0] = replace(parts[0], start=node.start)

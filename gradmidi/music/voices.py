@@ -1,4 +1,4 @@
-"""Voices: which layers sound as one, by the module tree or by patterns; their norms."""
+"""Voices: group layers by the module tree or by patterns, and combine their norms."""
 
 import math
 from collections import Counter
@@ -19,7 +19,7 @@ NAMES_SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One layer, or several layers that sound as one: one MIDI channel, track and OSC index.
+    """One layer or several layers with one MIDI channel, track and OSC index.
 
     Parameters
     ----------
@@ -44,11 +44,11 @@ class Voice:
 def group(
     layers: Sequence[Layer], most: int, patterns: Mapping[str, str] | None = None
 ) -> tuple[Voice, ...]:
-    """Group a run's layers to voices.
+    """Group a run's layers into voices.
 
-    Up to `most` layers have a voice each. More are grouped along the module tree, which is read
+    Up to `most` layers have a voice each. More layers are grouped by the module tree, which is read
     from their names and sizes: a whole level is split at once, blocks are never split, small
-    norms and biases join a neighbour, and where a level has too many modules, neighbours share
+    norms and biases join a neighbour, and if a level has too many modules, neighbours share
     voices of near-equal size. Every layer is in exactly one voice, and the order is kept.
 
     With `patterns` the voices are the user's, in the order given. Each layer goes to the first
@@ -61,9 +61,9 @@ def group(
     most : int
         The largest number of voices, 1 or more.
     patterns : mapping of str to str, optional
-        A voice's name to a pattern over layer names: ``*`` matches any text, dots included,
-        ``?`` one character, ``[ab]`` one of these; upper and lower case differ. An empty mapping
-        is the same as none.
+        Name of each voice and its pattern over layer names: ``*`` matches any text, dots included,
+        ``?`` one character, ``[ab]`` one of these; case matters. An empty mapping is the same as
+        None.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def group(
     Raises
     ------
     PresetError
-        If there are more patterns than `most`, or a pattern matches no layer, or only layers of
+        If there are more patterns than `most`, or a pattern matches no layer or only layers of
         earlier patterns.
 
     Examples
@@ -121,7 +121,7 @@ class VoiceNorms:
     Parameters
     ----------
     voices : sequence of Voice
-        Which layers sound as one.
+        The voices.
     references : sequence of float, optional
         A reference for each voice; nan, the default, is replaced by the voice's first finite
         norm above zero.
@@ -147,11 +147,11 @@ class VoiceNorms:
         return not any(map(math.isnan, self.references))
 
     def combined(self, norms: np.ndarray) -> np.ndarray:
-        """Return the norms of the voices, from those of the layers."""
+        """Return the norms of the voices from the norms of the layers."""
         return combine(norms, self._layers, self._starts)
 
     def observe(self, norms: np.ndarray) -> None:
-        """Take a frame's norms as references of the voices that have none yet."""
+        """Use a frame's norms as references of the voices that have none yet."""
         if self.complete:
             return
         for voice, norm in enumerate(self.combined(norms).tolist()):
@@ -236,19 +236,19 @@ class _Names:
     def _short(self, path: Path) -> str:
         alike = _alike(path)
         for at in range(len(path) - 1, 0, -1):
-            # A bare number says nothing without the name it counts under.
+            # A number alone is no name; put the component before it in front.
             if self._ends[alike[at:]] == 1 and not path[at].isdecimal():
                 return ".".join(path[at:])
         return ".".join(path) or "model"
 
 
 def _alike(path: Path) -> Path:
-    """Replace the last number by ``*``, so that numbered modules get names of equal length."""
+    """Replace the last number by ``*``, so that numbered modules get names of equal depth."""
     number = number_of(path[-1]) if path else None
     return path if number is None else (*path[:-1], number[0] + "*")
 
 
 def _shared(first: Path, last: Path) -> int:
-    """Return how many components two paths have in common at their start."""
+    """Return the number of components that two paths have in common at their start."""
     pairs = enumerate(zip(first, last, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(first), len(last)))

@@ -1,6 +1,6 @@
-"""The norms of a run as curves of its voices, and what stands out in them.
+"""Curves of the norms of a run's voices, and notable points in them.
 
-A curve has a value for each bin of a few steps, and keeps the largest and the least norm in it.
+A curve has the largest and the smallest norm of each bin; a bin is a few steps.
 """
 
 import math
@@ -18,16 +18,16 @@ from gradmidi.text.words import listed, number, times
 __all__ = ["Curves", "heard", "is_logarithmic", "notable", "trace"]
 
 MOST_VALUES = 1_600_000
-"""Norms in all curves of a run; a longer run is drawn in bins of several steps."""
+"""Most norms in all curves of a run; a longer run has bins of several steps."""
 
 BATCH = 2048
-"""Frames whose layers are combined to voices at once."""
+"""Number of frames whose layers are combined to voices at once."""
 
 LOG_LOSS = 20.0
-"""Loss is drawn on a log axis where its largest is this many times its least."""
+"""The loss has a log axis if its largest value is this many times its smallest."""
 
 MANY_TIMES = 100.0
-"""A voice's largest norm is notable where it is this many times its first."""
+"""A voice's largest norm is notable if it is this many times its first."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -40,17 +40,17 @@ class Curves:
     Parameters
     ----------
     first : ndarray of int32, shape (slots + 1,)
-        Where each slot's bins begin, and where the last slot's end.
+        Index of each slot's first bin, and the end of the last slot's bins.
     step : ndarray of int32, shape (bins,)
         The last step in each bin.
     seconds : ndarray of float64, shape (bins,)
-        That step's time.
+        The time of that step.
     loss : ndarray of float64, shape (bins,)
-        The largest finite loss in it; nan where there is none.
+        The largest finite loss in each bin; nan if there is none.
     high : ndarray of float64, shape (bins, voices)
-        The largest norm in it: nan over inf over number over zero over `ABSENT`.
+        The largest norm in each bin, in the order nan, inf, number, zero, `ABSENT`.
     low : ndarray of float64, shape (bins, voices)
-        The least finite norm above zero in it; `ABSENT` where there is none.
+        The smallest finite norm above zero in each bin; `ABSENT` if there is none.
     """
 
     first: Ints
@@ -66,7 +66,7 @@ def trace(
 ) -> Curves:
     """Compute the curves of a run's frames, in bins that each lie within one slot.
 
-    Frames after the last slot's step are left out; `steps` is about how many frames there are.
+    Frames after the last slot's step are left out; `steps` is the approximate number of frames.
 
     Examples
     --------
@@ -100,8 +100,7 @@ def trace(
 def heard(slots: Sequence[Step], curves: Curves) -> Floats:
     """Return the norm of every voice in every slot, of shape (slots, voices).
 
-    It is above zero, or nan, inf, zero or `ABSENT`; a `Step` alone repeats a voice's last norm
-    where the voice has none.
+    A norm may be nan, inf, zero or `ABSENT`; a `Step` has a voice's last finite norm instead.
 
     Examples
     --------
@@ -125,7 +124,7 @@ def is_logarithmic(low: float, high: float) -> bool:
 
 
 class _Bins:
-    """Collects frames in bins, and combines their layers to voices many frames at a time."""
+    """Collects frames into bins, and combines their layers to voices, many frames at a time."""
 
     def __init__(self, voices: Sequence[Voice]) -> None:
         self._norms = VoiceNorms(voices)
@@ -143,7 +142,7 @@ class _Bins:
         loss = math.nan if frame.loss is None else frame.loss
         if self._open:
             self._step[-1], self._seconds[-1] = frame.step, frame.t
-            # The larger; a number rather than nan.
+            # Keep the larger value, and a number rather than nan.
             self._loss[-1] = loss if not self._loss[-1] >= loss else self._loss[-1]
         else:
             self._begins.append(len(self._rows))
@@ -154,7 +153,7 @@ class _Bins:
         self._rows.append(frame.norms)
 
     def cut(self) -> int:
-        """Close the open bin; return how many there are."""
+        """Close the open bin; return the number of bins."""
         self._open = False
         if len(self._rows) >= BATCH:
             self._combine()
@@ -187,8 +186,8 @@ class _Bins:
 def notable(curves: Curves, voices: Sequence[Voice]) -> list[tuple[int, str]]:
     """Find voices that rise far above their first norm, or end as zero, inf or nan.
 
-    Returns a bin and a line for each, in order of bins; voices that do the same in the same bin
-    share a line.
+    Returns a bin and a line of text for each, in order of bins; voices with the same change in the
+    same bin share a line.
 
     Examples
     --------
@@ -250,7 +249,7 @@ _KINDS = {1: "exactly zero", 2: "inf", 3: "nan"}
 
 
 def _kinds(norms: NDArray[np.float64]) -> NDArray[np.int_]:
-    """Return 1 for exact zero, 2 for inf, 3 for nan, and 0 for any other norm and none."""
+    """Return 1 for exact zero, 2 for inf, 3 for nan, and 0 for all other norms and `ABSENT`."""
     kinds = np.zeros(norms.shape, np.int_)
     kinds[norms == 0.0] = 1
     kinds[norms == math.inf] = 2

@@ -1,7 +1,7 @@
-"""What the page's script reads: arrays as text, norms as 16-bit codes, the synth's tables.
+"""The data of the page's script: arrays as text, norms as 16-bit codes, the synth's tables.
 
-A norm's code keeps none, zero, inf and nan apart from numbers and keeps the order of all: the
-largest of several codes is that of the largest norm, with nan above inf above any number.
+`ABSENT`, zero, inf and nan have their own codes, and codes keep the order of norms: the largest of
+several codes is the code of the largest norm, with nan above inf above any number.
 """
 
 import base64
@@ -25,28 +25,28 @@ from gradmidi.sound.timbre import spectrum
 __all__ = ["codes", "data_of", "levels", "loss_scale", "reach", "text"]
 
 RATE = 44100
-"""Samples a second of the page's synth."""
+"""Samples per second of the page's synth."""
 
 NEUTRAL = 64
 """Brightness of a voice before its first controller 74."""
 
 NONE, ZERO, LEAST, MOST, INF, NAN = 0, 1, 2, 65533, 65534, 65535
-"""Codes; those of numbers lie between `LEAST` and `MOST`."""
+"""Codes of norms; numbers have `LEAST` to `MOST`."""
 
 Scale = tuple[float, float]
-"""Natural logarithms of a voice's least and largest norm."""
+"""Natural logarithms of a voice's smallest and largest norm."""
 
 LossScale = tuple[float, float, bool]
-"""The least and the largest loss, and whether they are logarithms."""
+"""The smallest and the largest loss, and whether they are logarithms."""
 
 Played = Sequence[tuple[PlayedRun, Curves]]
-"""Every part of a piece that plays a run, and the run's curves."""
+"""All parts of a piece that play a run, each with the run's curves."""
 
 
 def data_of(
     preset: Preset, layers: Sequence[Layer], voices: Sequence[Voice], played: Played
 ) -> dict[str, Any]:
-    """Return the runs, voices and synth tables of a page, as JSON can hold them."""
+    """Return the runs, voices and synth tables of a page as values for JSON."""
     scales = [
         reach(
             *(norms[:, voice.index] for _, c in played for norms in (c.high, c.low)),
@@ -71,7 +71,7 @@ def data_of(
 
 
 def loss_scale(played: Played) -> LossScale | None:
-    """Return the range of the loss over all runs; None where no run logged one."""
+    """Return the range of the loss over all runs; None if no run logged a loss."""
     values = np.concatenate([curves.loss for _, curves in played])
     values = values[np.isfinite(values)]
     if not values.size:
@@ -126,7 +126,7 @@ def _run(
 
 
 def _steps(steps: NDArray[np.int32]) -> list[int] | str:
-    """Pack step numbers: as the first and the distance where all distances are equal."""
+    """Pack step numbers: as first step and distance if all distances are equal."""
     if len(steps) > 1 and (np.diff(steps) == steps[1] - steps[0]).all():
         return [int(steps[0]), int(steps[1] - steps[0])]
     return text(steps)
@@ -140,7 +140,7 @@ def _losses(values: NDArray[np.float64], scale: LossScale | None) -> str | None:
 
 
 def text(values: "array[Any] | NDArray[Any]") -> str:
-    """Write an array as base64 of its little-endian bytes.
+    """Encode an array as base64 of its little-endian bytes.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def text(values: "array[Any] | NDArray[Any]") -> str:
 
 
 def reach(*norms: NDArray[np.float64]) -> Scale:
-    """Find the natural logarithms of the least and the largest finite norm above zero.
+    """Return the natural logarithms of the smallest and the largest finite norm above zero.
 
     Examples
     --------
@@ -169,7 +169,7 @@ def reach(*norms: NDArray[np.float64]) -> Scale:
 
 
 def codes(norms: NDArray[np.float64], scale: Scale) -> NDArray[np.uint16]:
-    """Turn norms into codes, evenly on a log scale with the ends that `reach` finds.
+    """Convert norms to codes on a log scale with the ends that `reach` returns.
 
     Examples
     --------
@@ -190,7 +190,7 @@ def codes(norms: NDArray[np.float64], scale: Scale) -> NDArray[np.uint16]:
 
 
 def levels(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.uint16]:
-    """Turn numbers into levels from `low`, 1, to `high`, 65535; 0 stands for none.
+    """Scale numbers to levels from 1 (`low`) to 65535 (`high`); nan becomes 0.
 
     Examples
     --------
@@ -207,7 +207,7 @@ def levels(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.u
 def _synth(
     preset: Preset, voices: int, runs: Sequence[PlayedRun]
 ) -> tuple[dict[str, Any], list[NDArray[np.int32]]]:
-    """Compute what the page's synth renders notes with, as gradmidi's own synth has it.
+    """Compute the tables that the page's synth needs to sound like gradmidi's synth.
 
     Returns the synth's settings and, for each run, the index of every note's spectrum.
     """

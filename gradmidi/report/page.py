@@ -1,8 +1,8 @@
-"""The page of one or more runs: an HTML file that holds their picture, sound and text.
+"""The page of one or more runs: an HTML file with their picture, sound and text.
 
-What a user wrote (layers, marks, names) reaches the page through a template that escapes it,
-or as JSON that is only shown as text. The content-security policy allows only the script and
-the style whose digests it names, and no request to the network.
+Users' texts (layers, marks, names) are escaped by the template, or are in JSON and shown as text
+only. The content-security policy allows only the script and the style with the given digests, and
+no network requests.
 """
 
 import base64
@@ -35,18 +35,18 @@ from gradmidi.text.words import alarm, count, where
 __all__ = ["Page", "Point"]
 
 SCRIPTS = ("run.js", "synth.js", "player.js", "picture.js", "page.js")
-"""In the order in which they run: each uses those before it."""
+"""Parts of the script in their order; each uses the parts before it."""
 
 LEAD_SECONDS = 2.0
-"""A fault is played from this many seconds before it."""
+"""Playing a fault starts this many seconds before it."""
 
 MOST_ROWS = 500
-"""Faults in the table."""
+"""Most faults in the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A line of text with a link into the piece; `at` is in seconds, None where it has no place."""
+    """A line of text with a link into the piece; `at` is in seconds, or None without a link."""
 
     text: str
     at: float | None
@@ -54,11 +54,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Page:
-    """What a page shows.
+    """The contents of a page.
 
-    `played` has one entry for each part of the piece and side that a run is played on. The first
-    line of `text` stands below the title. `sound` is the whole piece as MP3, and `seconds` its
-    length. `departures` are where compared runs depart from the first.
+    `played` has one entry for each part of the piece and each side that plays a run. The first line
+    of `text` is below the title. `sound` is the whole piece as MP3, and `seconds` its length.
+    `departures` are the places at which compared runs depart from the first.
     """
 
     title: str
@@ -286,6 +286,6 @@ def _digest(text: str) -> str:
 
 
 def _json(value: object) -> str:
-    """Write JSON that cannot end the element it stands in."""
+    """Return JSON that cannot end the element it is in."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

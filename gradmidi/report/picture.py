@@ -1,6 +1,6 @@
 """Pictures and films of a run: norms on a log axis above, notes as a piano roll below.
 
-A film is the picture with a cursor that moves across it, and the sound.
+A film is the picture with a moving cursor, and the sound.
 """
 
 import math
@@ -37,20 +37,20 @@ LONGEST_LABEL = 40
 DPI = 120
 
 LAST_RESORT = "Last Resort High-Efficiency"
-"""A font that comes with Matplotlib and has a box for every character."""
+"""A font of Matplotlib that has a box for every character."""
 
 FILM_INCHES = (16.0, 9.0)
 """Width and height of a film; at 120 dots an inch it has 1920 by 1080 pixels."""
 
 FRAME_RATE = 30
-"""Frames of a film a second."""
+"""Frames per second of a film."""
 
 CURSOR = "0x1b1f24", 4
 """Colour of a film's cursor, and its width in pixels."""
 
 
 class Picture:
-    """Draws the events it is sent: a file sink for ``.png`` and ``.svg``.
+    """File sink for ``.png`` and ``.svg``: draws the events that it receives.
 
     Raises GradmidiError if Matplotlib is not installed.
     """
@@ -72,7 +72,7 @@ class Picture:
         self.played.send(events)
 
     def close(self) -> None:
-        """Draw, and write the file."""
+        """Draw the picture, and write the file."""
         save_figure(self.draw(), self.path)
 
     def abort(self) -> None:
@@ -81,7 +81,7 @@ class Picture:
     def draw(self, inches: tuple[float, float] = (12.0, 7.0)) -> "Figure":
         """Draw the events so far on a figure of this width and height, at 120 dots an inch.
 
-        Its first two axes, above and below, share the seconds of the piece.
+        Its first two axes, above and below, share the time axis in seconds of the piece.
         """
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -191,7 +191,7 @@ class Picture:
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
-    """Write a figure as ``.png`` or ``.svg``, the same bytes each time."""
+    """Write a figure as ``.png`` or ``.svg``, with reproducible bytes."""
     import matplotlib
 
     kind = path.suffix.lower().removeprefix(".")
@@ -204,9 +204,9 @@ def save_figure(figure: "Figure", path: Path) -> None:
 
 
 class Labels:
-    """Shows texts that users wrote, in fonts that have their characters.
+    """Prepares users' texts for Matplotlib, and finds fonts that have their characters.
 
-    A character that no font has, or that is no printable one, is shown as a question mark.
+    A character that is in no font or is not printable is shown as a question mark.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -230,7 +230,7 @@ class Labels:
         return rc_context({"font.family": self._families})
 
     def __call__(self, text: str, longest: int = LONGEST_LABEL) -> str:
-        """Return a text as it can be shown, cut to a number of characters."""
+        """Return a text that can be shown, cut to a number of characters."""
         short = text if len(text) <= longest else text[: longest - 1] + "…"
         shown = (c if c.isprintable() and c not in self._missing else "\ufffd" for c in short)
         return "".join(shown).replace("$", r"\$")
@@ -238,7 +238,7 @@ class Labels:
 
 @cache
 def _characters(path: str) -> frozenset[str]:
-    """Return the characters that a font has; none of a font that Matplotlib cannot read."""
+    """Return the characters of a font; the empty set if Matplotlib cannot read it."""
     from matplotlib.font_manager import get_font
 
     try:
@@ -256,10 +256,10 @@ def _colours(count: int) -> list[str]:
 
 
 class Film:
-    """Writes the events it is sent as a film: a file sink for ``.mp4``.
+    """File sink for ``.mp4``: writes the events that it receives as a film.
 
-    1920 by 1080 pixels, H.264 and AAC, by the program ffmpeg. Raises GradmidiError if ffmpeg or
-    Matplotlib is not installed.
+    The film has 1920 by 1080 pixels, H.264 and AAC, and is encoded by the program ffmpeg. Raises
+    GradmidiError if ffmpeg or Matplotlib is not installed.
     """
 
     def __init__(self, path: Path, score: Score, log: RunLog) -> None:
@@ -281,14 +281,14 @@ class Film:
             raise
 
     def send(self, events: Sequence[Event]) -> None:
-        """Keep the events for the picture, and write their sound."""
+        """Keep the events for the picture, and render their sound."""
         self._picture.send(events)
         self._sound.send(events)
 
     def close(self) -> None:
-        """Draw, and have ffmpeg join picture, cursor and sound.
+        """Draw the picture, and combine picture, cursor and sound by ffmpeg.
 
-        Raises GradmidiError if ffmpeg fails, with its last line.
+        Raises GradmidiError with ffmpeg's last line if it fails.
         """
         try:
             self._sound.close()
@@ -313,7 +313,7 @@ class Film:
         self._new.discard()
 
     def _draw(self) -> tuple[float, float, int, int]:
-        """Draw the picture; return the cursor's first and last x, its top and its height."""
+        """Draw the picture; return the first and last x, the top and the height of the cursor."""
         figure = self._picture.draw(FILM_INCHES)
         figure.savefig(self._still, format="png")
         above, below = figure.axes[:2]
@@ -330,7 +330,7 @@ class Film:
         seconds = max(self._picture.played.end, 1.0 / FRAME_RATE)
         cursor = f"color=c={colour}:s={width}x{height}:r={FRAME_RATE}"
         across = f"{begin - width / 2:.2f}+{end - begin:.2f}*min(1,t/{seconds:.6f})"
-        # The picture is decoded and converted once, not once a frame.
+        # Decode and convert the picture once, not once for each frame.
         timing = f"setpts=N/{FRAME_RATE}/TB,fps={FRAME_RATE}"
         still = f"[0:v]format=yuv420p,loop=loop=-1:size=1,{timing}[still]"
         return [

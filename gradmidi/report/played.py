@@ -1,4 +1,4 @@
-"""One run as it is played: its notes, slots, faults and marks, for pages and pictures."""
+"""The notes, slots, faults and marks of one played run, for pages and pictures."""
 
 from array import array
 from collections.abc import Sequence
@@ -21,19 +21,19 @@ from gradmidi.music.events import (
 __all__ = ["NAME", "NORM", "PULSE", "PlayedRun"]
 
 NORM, PULSE, NAME = 0, 1, 2
-"""What a note stands for: a norm, a fault's sound, or the voice that has the fault."""
+"""The kind of a note: a norm, a fault's sound, or the voice that has the fault."""
 
 
 class PlayedRun:
-    """Collects the events of one run, or of one part of a piece that plays one of several runs.
+    """Collects the events of a run, or of the part of a piece that plays one of several runs.
 
-    `notes` and `brightness` hold a column each for a property of every note and of every change
-    of a voice's brightness, with times in ticks; a note that has not ended yet ends where it
-    starts. `slots`, `faults` and `marks` are the events themselves.
+    `notes` and `brightness` have a column for each property of all notes and of all changes of a
+    voice's brightness, with times in ticks; the end of a note that still sounds is its start.
+    `slots`, `faults` and `marks` are lists of events.
 
-    `start` is where in the piece the first tick lies, and `end` the last one, in seconds. `run`
-    is the index of the run among those of a page. `side` is -1 where it sounds on the left, 1 on
-    the right, and 0 on both.
+    `start` and `end` are the times of the first and the last tick in the piece, in seconds. `run`
+    is the index of the run in the page. `side` is -1 for the left channel, 1 for the right, and 0
+    for both.
 
     Examples
     --------
@@ -70,7 +70,7 @@ class PlayedRun:
         self._sounding: Sounding[tuple[int, int], int] = Sounding()
 
     def seconds(self, tick: int) -> float:
-        """Return where in the piece a tick of this run lies."""
+        """Return the time of a tick of this run in the piece, in seconds."""
         return self.start + tick * self.tick_seconds
 
     def send(self, events: Sequence[Event]) -> None:

@@ -1,7 +1,7 @@
-"""The file sink that writes a run as a page, and the MP3 inside a page.
+"""The file sink for pages, and the MP3 inside a page.
 
-The page is one file that needs no network and no server. Its MP3 has a constant bit rate, so
-that seeking in it is exact.
+The page is one file that needs no network and no server. Its MP3 has a constant bit rate, which
+makes seeking exact.
 """
 
 import io
@@ -24,19 +24,19 @@ from gradmidi.text.describe import describe
 __all__ = ["PageSound", "Report", "check_length"]
 
 RATES = (112, 96, 64, 48)
-"""Bit rates, kbit/s; the highest that fits is taken."""
+"""Bit rates in kbit/s; the highest that fits is used."""
 
 MOST_BYTES = 4_600_000
-"""Bytes of MP3 in a page."""
+"""Most bytes of MP3 in a page."""
 
 MOST_SECONDS = MOST_BYTES * 8 / (RATES[-1] * 1000)
 """The longest piece that a page can hold."""
 
 
 class Report:
-    """Writes the events it is sent as a page: a file sink for ``.html``.
+    """File sink for ``.html``: writes the events that it receives as a page.
 
-    The run is read again at `close`, for the curves and the text.
+    `close` reads the run again for the curves and the text.
     """
 
     def __init__(self, path: Path, score: Score, log: RunLog) -> None:
@@ -50,7 +50,7 @@ class Report:
         self._sound = PageSound(score.preset.sound.channels, seconds)
 
     def send(self, events: Sequence[Event]) -> None:
-        """Keep the events, and write their sound.
+        """Keep the events, and render their sound.
 
         Raises GradmidiError if the piece is longer than a page can hold.
         """
@@ -95,9 +95,9 @@ def check_length(path: Path, seconds: float) -> None:
 
 
 class PageSound(Encoder):
-    """Writes samples to memory as MP3, at a rate that fits a piece of about so many seconds.
+    """Encodes samples as MP3 in memory, at a bit rate that fits a piece of this length.
 
-    Raises GradmidiError if this libsndfile writes no MP3.
+    Raises GradmidiError if the installed libsndfile cannot write MP3.
     """
 
     def __init__(self, channels: int, seconds: float) -> None:

@@ -1,1 +1,1 @@
-"""Events to samples: synthesiser, timbre, audio files, stems."""
+"""Turn events into samples: synthesiser, timbres, audio files, stems."""

@@ -1,4 +1,4 @@
-"""What the synth's notes are made of: timbres, gains and ramps of a preset, at one rate."""
+"""Timbres, gains and ramps of a preset at one sample rate, for the synth."""
 
 import math
 from collections.abc import Mapping
@@ -18,33 +18,33 @@ AMPLITUDE = 0.1
 VELOCITY = 80
 
 ALIKE = 4
-"""This many voices together keep their loudness; more are each made softer, fewer louder."""
+"""With this many voices the gain is 1; more voices are softer, fewer are louder."""
 
 TURN_MS = 10.0
-"""How long a held note takes to follow its voice's brightness."""
+"""How long a held note takes to reach a new brightness."""
 
 PULSE_PARTIALS = (1.0, 0.5, 0.33, 0.25)
 PULSE_MS = 25.0
 """Timbre and ramps of a fault's pulse."""
 
 KNEE, CEILING = 0.55, 0.77
-"""The limiter leaves samples up to the knee alone; none passes the ceiling.
+"""The limiter does not change samples up to the knee; no sample exceeds the ceiling.
 
-It is 1.3 dB below -1 dBFS: so much may a flattened wave rise between its samples."""
+The ceiling is 1.3 dB below -1 dBFS, since a limited wave may rise that much between samples."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instrument:
-    """Timbres, gains and ramps that every note of a preset is rendered with.
+    """Timbres, gains and ramps for rendering the notes of a preset.
 
     Parameters
     ----------
     timbres : tuple of three Timbre
-        Of the voices with an even index, of those with an odd index, and of a fault's pulse.
+        For voices with an even index, for voices with an odd index, and for fault pulses.
     places : mapping of int to ndarray of float32, shape (channels, 1)
         Gain of each channel at velocity 80, for every voice and for `FAULT_VOICE`.
     turn : ndarray of float32
-        Ramp from 0 to 1 on which a held note follows its voice's brightness.
+        Ramp from 0 to 1 by which a held note moves to a new brightness.
     """
 
     timbres: tuple[Timbre, Timbre, Timbre]
@@ -87,7 +87,7 @@ def instrument(preset: Preset, voices: int, rate: int) -> Instrument:
 
 
 def _place(voice: int, voices: int, width: float, channels: int, gain: float) -> Samples:
-    """Return the gain of each channel, in a column: equal power, first voice left, last right."""
+    """Return the gain of each channel in a column: equal power, first voice left, last right."""
     if channels == 1:
         return np.array([[gain]], np.float32)
     place = width * (2.0 * voice / (voices - 1) - 1.0) if voices > 1 else 0.0

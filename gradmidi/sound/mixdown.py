@@ -1,4 +1,4 @@
-"""Events rendered to sound files: the mix as one file, or a file for each voice."""
+"""Render events to sound files: the mix in one file, or one file for each voice."""
 
 import contextlib
 import dataclasses
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["BLOCK", "AudioFile", "Mixdown", "Stems"]
 
 BLOCK = 16384
-"""Samples rendered at a time: so many that few notes are cut in two."""
+"""Samples rendered at a time; long blocks split few notes."""
 
 LONGEST_NAME = 60
 
 
 class Mixdown:
-    """Renders one or several streams of events to blocks of samples, all of the same length.
+    """Renders one or more streams of events to blocks of samples of equal length.
 
     Parameters
     ----------
     *synths : Synth
-        One for each stream, of one preset and rate.
+        One for each stream, with the same preset and rate.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class Mixdown:
         self._newest = 0
 
     def send(self, streams: Sequence[Sequence[Event]], until: int) -> Iterator[tuple[Samples, ...]]:
-        """Take the next events of each stream, and render what lies before them.
+        """Add the next events of each stream, and render the time before them.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class Mixdown:
         return self._render(known - known % BLOCK)
 
     def finish(self) -> Iterator[tuple[Samples, ...]]:
-        """End every note at the newest event and render the rest, until nothing sounds."""
+        """End every note at the newest event, and render until nothing sounds."""
         for synth in self._synths:
             synth.send([End(self._newest, 0, 0.0)])
         yield from self._render(self._frames_to(self._newest))
@@ -90,7 +90,7 @@ class Mixdown:
 
 
 class _SoundFiles:
-    """Sink for sound files that are rendered while events come, and complete at `close`."""
+    """Sink for sound files, rendered as events arrive and completed by `close`."""
 
     def __init__(self, synths: Sequence[Synth], recordings: Sequence[Recording]) -> None:
         self._mixdown = Mixdown(*synths)
@@ -98,7 +98,7 @@ class _SoundFiles:
         self._closed = False
 
     def send(self, events: Sequence[Event]) -> None:
-        """Take the next events, and write what lies before them.
+        """Add the next events, and write the time before them.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class _SoundFiles:
             self._write(self._mixdown.send(self._streams(events), events[-1].tick))
 
     def close(self) -> None:
-        """Write the rest until the last note has faded, and give each file its name.
+        """Write the rest until the last note has faded, and rename each file to its name.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class AudioFile(_SoundFiles):
     path : str or Path
         The file; its folder must exist.
     preset : Preset
-        How it sounds; ``[sound] format`` is that of a WAV.
+        How the piece sounds; ``[sound] format`` applies to WAV.
     voices : int
         Number of voices.
     rate : int, default 44100
@@ -218,22 +218,22 @@ class AudioFile(_SoundFiles):
 class Stems(_SoundFiles):
     """Sink that writes a WAV for each voice and one for the fault sounds, in a folder.
 
-    All have the same length, and each voice its place and level in the mix. Samples are floats
-    from the synth without the limiter: the sum of all files is the mix before the limiter.
+    All files have the same length, and each voice keeps its pan and level of the mix. Samples are
+    floats without the limiter: the sum of all files is the mix before the limiter.
 
     Parameters
     ----------
     folder : str or Path
         The folder; it is created if it does not exist.
     preset : Preset
-        How it sounds.
+        How the piece sounds.
     voices : sequence of Voice
-        Their names become the files' names: ``01-conv1.wav`` and on, and ``faults.wav``.
+        Their names give the file names: ``01-conv1.wav`` and so on, and ``faults.wav``.
 
     Attributes
     ----------
     paths : tuple of Path
-        The files, voice by voice, the faults last.
+        The files, one for each voice, then the one for faults.
 
     Raises
     ------
@@ -286,7 +286,7 @@ class Stems(_SoundFiles):
 
 
 def _file_name(name: str) -> str:
-    """Keep the characters of a voice's name that every file system allows."""
+    """Replace the characters of a voice's name that some file systems do not allow."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     kept = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-.")
     return kept[:LONGEST_NAME] or "voice"

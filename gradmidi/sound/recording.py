@@ -1,7 +1,7 @@
-"""Samples written as WAV, FLAC, Ogg or MP3: to any binary file, or whole under a file's name.
+"""Write samples as WAV, FLAC, Ogg or MP3, to an open binary file or to a path.
 
-Samples of 16 bits are dithered by a function of their index, so the same samples give the same
-bytes (except in Ogg, whose streams carry a random number from libsndfile).
+16-bit samples are dithered by a function of their index, so the same samples give the same bytes
+(except in Ogg, because libsndfile puts a random number into its streams).
 """
 
 import contextlib
@@ -26,21 +26,21 @@ ENDINGS: Mapping[str, tuple[str, str]] = {
     ".ogg": ("OGG", "VORBIS"),
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
-"""Container and coding of each ending; a WAV's coding is chosen by the caller."""
+"""Container and encoding of each ending; the caller chooses the encoding of a WAV."""
 
 CODINGS = {"pcm16": "PCM_16", "float": "FLOAT"}
 
 MOST_WAV = 2**32 - 2**12
-"""Bytes of samples in a WAV: its sizes are 32-bit numbers."""
+"""Most bytes of samples in a WAV, whose sizes are 32-bit numbers."""
 
 
 class Encoder:
-    """Writes samples in the coding of a sound file to an open binary file.
+    """Encodes samples as a sound file into an open binary file.
 
     Parameters
     ----------
     file : binary file
-        Open for writing and reading, unbuffered or in memory; it is not closed here.
+        Open for writing and reading, unbuffered or in memory. The encoder does not close it.
     ending : str
         ``.wav``, ``.flac``, ``.ogg`` or ``.mp3``.
     channels : int
@@ -48,19 +48,19 @@ class Encoder:
     rate : int, default 44100
         Samples per second.
     samples : {"pcm16", "float"}, default "pcm16"
-        Of a WAV: 16 bits with dither, or floats.
+        Encoding of a WAV: 16 bits with dither, or floats.
     kilobits : int, optional
         Constant bit rate of an MP3, 32 to 320 kbit/s; libsndfile's default is variable.
 
     Attributes
     ----------
     written : int
-        Samples of each channel so far.
+        Samples per channel written so far.
 
     Raises
     ------
     GradmidiError
-        If the ending is none of these, or libsndfile does not write it at this rate.
+        If the ending is unknown, or libsndfile does not write it at this rate.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Encoder:
             self._coder.write(block)
 
     def close(self) -> None:
-        """Write what the coder still holds.
+        """Write the samples that the encoder still holds.
 
         Raises
         ------
@@ -131,24 +131,24 @@ class Encoder:
             self._target.clear_peak_time()
 
     def abort(self) -> None:
-        """Let go of the coder; what was written so far is of no use."""
+        """Release the encoder; the bytes written so far are not a complete file."""
         with contextlib.suppress(RuntimeError):
             self._coder.close()
 
     @contextlib.contextmanager
     def _checked(self) -> Iterator[None]:
-        """Raise the first error that kept bytes from being written."""
+        """Raise the first error of writing bytes to the file."""
         try:
             yield
         except (OSError, RuntimeError, AssertionError) as error:
-            # libsndfile only says that it did not go well.
+            # libsndfile's own error has no reason.
             self._target.error = self._target.error or error
         if self._target.error is not None:
             raise self._target.error
 
 
 class Recording:
-    """Writes samples as one sound file, which appears whole at `close`, or not at all.
+    """Writes samples to one sound file, which is complete at `close` or does not appear.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ class Recording:
     rate : int, default 44100
         Samples per second.
     samples : {"pcm16", "float"}, default "pcm16"
-        Of a WAV: 16 bits with dither, or floats.
+        Encoding of a WAV: 16 bits with dither, or floats.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ class Recording:
     Raises
     ------
     GradmidiError
-        If the ending is none of these, or libsndfile does not write it at this rate.
+        If the ending is unknown, or libsndfile does not write it at this rate.
     OSError
         If the folder does not exist or cannot be written to, or `path` is a folder.
 
@@ -230,7 +230,7 @@ class Recording:
             self._encoder.write(samples)
 
     def close(self) -> None:
-        """Complete the file and give it its name. May be called twice.
+        """Complete the file and rename it to `path`. May be called twice.
 
         Raises
         ------
@@ -266,7 +266,7 @@ class _Target:
     """File object for libsndfile that keeps the first error.
 
     The library calls it from C, where an exception would be printed to the terminal, and some
-    coders go on without the bytes that could not be written.
+    encoders continue after bytes could not be written.
     """
 
     def __init__(self, file: io.RawIOBase | io.BytesIO) -> None:
@@ -286,7 +286,7 @@ class _Target:
         return len(data) - len(rest)
 
     def clear_peak_time(self) -> None:
-        """Set the time of writing in a float WAV's PEAK chunk to 0, so that bytes repeat."""
+        """Set the timestamp in a float WAV's PEAK chunk to 0, so that bytes can be compared."""
         file = self._file
         file.seek(0)
         if file.read(12)[:4] == b"RIFF":
@@ -304,7 +304,7 @@ def _sixteen(block: NDArray[np.float32], first: int) -> NDArray[np.int16]:
     """Round samples to 16 bits, after triangular dither of 2 steps, peak to peak.
 
     The dither is a hash of the sample's index (C. Wellons, "Prospecting for Hash Functions",
-    lowbias32), its two halves added. Digital silence gets none: exact zeros stay.
+    lowbias32), with its two halves added. Exact zeros are not dithered.
     """
     bits = np.arange(block.size, dtype=np.uint32)
     bits += np.uint32(first * block.shape[1] % 2**32)

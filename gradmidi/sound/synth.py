@@ -1,8 +1,8 @@
-"""The synth: events in, blocks of samples out, in NumPy alone.
+"""The synth: turns events into blocks of samples, with NumPy only.
 
-Every sample is a pure function of the events and of its own index: partials and ramps are
-read by sample index, and notes are summed in the order they began. So blocks of 512 and of 8192
-give the same samples, bit for bit.
+Every sample is a pure function of the events and of its own index: partials and ramps are read
+by sample index, and notes are summed in the order in which they started. So blocks of 512 and of
+8192 samples give the same samples, bit for bit.
 """
 
 from collections import deque
@@ -23,7 +23,7 @@ _NEVER = 1 << 62
 
 
 class _Note:
-    """A note that sounds: where it began, how loud and bright, and (later) where it ends."""
+    """A note that sounds: its start, loudness and brightness, and (later) its end."""
 
     __slots__ = (
         "end",
@@ -49,14 +49,14 @@ class _Note:
         self.timbre = timbre
         self.spectrum = spectrum
         self.places = places
-        # Where the brightness turns: sample, gains before, gains after.
+        # Changes of brightness: sample, gains before, gains after.
         self.turns = [(start, gains, gains)]
         self.rise = len(timbre.attack)
         self.fall = timbre.release
         self.off = self.end = _NEVER
 
     def let_go(self, sample: int) -> None:
-        """Begin the release at `sample`, from the level that the attack has reached there."""
+        """Start the release at `sample`, from the level that the attack has reached there."""
         held = sample - self.start
         if held < self.rise:
             self.fall = self.timbre.release * self.timbre.attack[held]
@@ -65,7 +65,7 @@ class _Note:
         self.end = sample + len(self.fall)
 
     def turn(self, sample: int, gains: Gains, way: Samples) -> None:
-        """Move to other gains from `sample` on, along `way`, from where they are by then."""
+        """Move from the gains at `sample` to other gains, along the ramp `way`."""
         turned, before, after = self.turns[-1]
         if sample == self.start:
             before = after = gains
@@ -79,7 +79,7 @@ class _Note:
         self.turns.append((sample, after, gains))
 
     def turn_at(self, sample: int) -> tuple[int, Gains, Gains, int]:
-        """Find the turn that holds at `sample`, and the sample at which another one does."""
+        """Return the change of gains in effect at `sample`, and the sample of the next change."""
         until = self.end
         for turn in reversed(self.turns):
             if turn[0] <= sample:
@@ -88,33 +88,32 @@ class _Note:
         raise AssertionError("a note has no sample before it begins")
 
     def forget(self, position: int) -> None:
-        """Drop the turns that no sample from `position` on needs."""
+        """Remove the changes of gains that no sample from `position` on needs."""
         while len(self.turns) > 1 and self.turns[1][0] <= position:
             del self.turns[0]
 
 
 class Synth:
-    """Turn events into samples, block by block, in memory that does not grow with the piece.
+    """Turns events into samples, block by block, in memory that does not grow with the piece.
 
     A note sounds at `On.pitch` (`Bend` is for MIDI) with the preset's partials, hollow for every
-    second voice; an `Off` ends the oldest note of that voice and number that is still held, so
-    that a key struck again overlaps the one before; `End` lets go of every note. Brightness
-    (controller 74, 64 is neutral, and what holds before the first) moves a voice's upper
-    partials at equal power. A note on `FAULT_VOICE`, or that names a `sound`, is a pulse: ramps
-    of 25 ms and a timbre of its own.
+    second voice. An `Off` ends the oldest held note of that voice and number, so a repeated note
+    overlaps the one before. `End` releases every note. Brightness (controller 74; 64 is neutral
+    and the value at the start) changes a voice's upper partials at equal power. A note on
+    `FAULT_VOICE`, or with a `sound`, is a pulse with ramps of 25 ms and its own timbre.
 
-    A note's amplitude is 0.1 · (velocity / 80)². Where voices sound together it is scaled by
-    √(4 / voices), so that 2 voices are as loud as 15; where they sound one after another
-    (style ``arpeggio``), and for pulses, it is not.
+    A note's amplitude is 0.1 · (velocity / 80)². If voices sound together, it is scaled by
+    √(4 / voices), so that 2 voices are as loud as 15. It is not scaled for pulses, or if voices
+    sound one after another (style ``arpeggio``).
 
     Parameters
     ----------
     preset : Preset
         Its ``[time]`` gives the tempo and the style, its ``[sound]`` everything else.
     voices : int
-        How many there are, 1 or more: spread from left to right by index.
+        Number of voices, 1 or more, spread from left to right by index.
     rate : int
-        Samples a second, 8000 to 192000.
+        Samples per second, 8000 to 192000.
 
     Raises
     ------
@@ -156,13 +155,13 @@ class Synth:
         self._held: dict[int, Sounding[int, _Note]] = {voice: Sounding() for voice in self._places}
         self._bright = dict.fromkeys(self._held, 64)
         self._spectra = lru_cache(maxsize=256)(spectrum)
-        # 256 pairs of tables are 16 MB: the whole chromatic range, two segments long.
+        # 256 pairs of tables are 16 MB: the whole chromatic range, two segments for each note.
         self._tables = lru_cache(maxsize=256)(table)
         self._scratch = np.empty((2, SEGMENT), np.float32)
         self._placed = np.empty((sound.channels, SEGMENT), np.float32)
 
     def sample_of(self, tick: int) -> int:
-        """Place a tick on a sample, both counted from the start of the piece.
+        """Return the sample of a tick, both counted from the start of the piece.
 
         Examples
         --------
@@ -174,32 +173,32 @@ class Synth:
 
     @property
     def position(self) -> int:
-        """Samples rendered so far."""
+        """Number of samples rendered so far."""
         return self._position
 
     @property
     def sounding(self) -> int:
-        """Notes that are still heard after what was rendered, releases included."""
+        """Number of notes that still sound after the last rendered sample, releases included."""
         return len(self._notes)
 
     @property
     def tail(self) -> int:
-        """Samples from here until the last note that was let go is silent."""
+        """Number of samples until the last released note is silent."""
         ends = (note.end for note in self._notes if note.end < _NEVER)
         return max(ends, default=self._position) - self._position
 
     def send(self, events: Sequence[Event]) -> None:
-        """Take the next events.
+        """Add the next events.
 
         Parameters
         ----------
         events : sequence of Event
-            In order of ticks. One whose sample was rendered already is placed at the next.
+            In order of ticks. An event whose sample is rendered already moves to the next sample.
 
         Raises
         ------
         GradmidiError
-            If an event is of a voice that the synth was not built for.
+            If an event's voice is out of range.
         """
         for event in events:
             if not isinstance(event, (On, Off, Control, End)):
@@ -213,17 +212,17 @@ class Synth:
             self._pending.append((self._newest, event))
 
     def render(self, frames: int) -> Samples:
-        """Compute the next block.
+        """Render the next block.
 
         Parameters
         ----------
         frames : int
-            Its length in samples, 0 or more.
+            Length in samples, 0 or more.
 
         Returns
         -------
         ndarray of float32, shape (frames, channels)
-            Within ±0.77 where the preset has its limiter; exact zeros where nothing sounds.
+            Within ±0.77 if the preset has its limiter on; exactly zero while nothing sounds.
         """
         begin, end = self._position, self._position + frames
         pending = self._pending
@@ -270,7 +269,7 @@ class Synth:
         self._held[on.voice].start(on.note, note)
 
     def _add(self, note: _Note, begin: int, end: int, out: Samples) -> None:
-        """Add a note's part of the block, in spans of one table and of one gain or turn."""
+        """Add a note to the block, in spans of one table and one gain or change of gains."""
         at, stop = max(begin, note.start), min(end, note.end)
         while at < stop:
             own = at - note.start
@@ -311,7 +310,7 @@ class Synth:
 
 
 def _limit(out: Samples) -> None:
-    """Bend what passes the knee towards the ceiling by x / √(1 + x²): smooth and monotone."""
+    """Compress samples above the knee towards the ceiling by x / √(1 + x²), in place."""
     if not out.size or max(out.max(), -out.min()) <= KNEE:
         return
     loud = np.abs(out) > KNEE

@@ -1,8 +1,8 @@
-"""Timbres: the partials of a note at a pitch, as tables of samples. Pure functions.
+"""Timbres: partials of a note at a pitch, as tables of samples. All functions are pure.
 
-A note's phase is f·n from its own first sample, so the sum of its upper partials depends on
-its pitch alone, but for a gain. A table holds one stretch of it, computed as products of two
-short lists (sin(a + b) = sin a cos b + cos a sin b), and serves every note of that pitch.
+A note's phase is f·n from its own first sample, so except for a gain, the sum of its upper
+partials depends only on its pitch. A table holds one segment of it, computed as products of two
+short lists (sin(a + b) = sin a cos b + cos a sin b), and is used for every note of that pitch.
 """
 
 import math
@@ -29,30 +29,30 @@ __all__ = [
 Samples = NDArray[np.float32]
 
 Gains = tuple[float, float]
-"""Of the fundamental, and of the upper partials."""
+"""Gains of the fundamental and of the upper partials."""
 
 SEGMENT = 8192
 """Samples in one table."""
 
 TOP_HZ = 20000.0
-"""A fundamental above this (at 44.1 kHz) is silent: no ear misses it, and it would alias."""
+"""A fundamental above this (at 44.1 kHz) is silent: it is inaudible and would alias."""
 
 SOFT_HZ = 12000.0
-"""Upper partials fade over the last quarter below this, and end here."""
+"""Upper partials fade out over the last quarter below this."""
 
 LOW_HZ = 130.8
-"""Below this (C3) the envelope over the partials stays where it is in hertz."""
+"""Below this (C3) the spectral envelope is fixed in hertz."""
 
 DEEP_HZ = 20.0
-"""Below this no partial is added, since no pitch is heard there."""
+"""No partial is added below this, where no pitch is audible."""
 
 MOST_PARTIALS = 32
 
 BRIGHT_DB = 12.0
-"""What brightness 0 and 127 take from and give to the upper partials, at depth 1."""
+"""Gain in dB of the upper partials at brightness 127 and depth 1; at brightness 0, its negative."""
 
 FAINT = 1e-8
-"""A partial that has decayed this far is over; float32's slow denormal numbers never occur."""
+"""A partial that has decayed this far ends, which avoids slow denormal numbers of float32."""
 
 _STRIDE = 128
 _ROWS = np.arange(0, SEGMENT, _STRIDE)
@@ -61,18 +61,18 @@ _COLUMNS = np.arange(_STRIDE)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Timbre:
-    """What a kind of note sounds like, at a given rate.
+    """The sound of a kind of note, at a given sample rate.
 
     Parameters
     ----------
     partials : tuple of float
         Amplitude of each harmonic partial, from the fundamental.
     damping : tuple of float
-        How fast each decays, in 1/e a sample; 0.0: not at all.
+        Decay of each partial, in 1/e per sample; 0.0: it does not decay.
     brightness : float
-        How far brightness moves the upper partials, 0 to 1.
+        How much brightness changes the upper partials, 0 to 1.
     attack, release : ndarray of float32
-        Ramps up from 0 and down from 1, a level a sample.
+        Ramps up from 0 and down from 1, a level for each sample.
     """
 
     partials: tuple[float, ...]
@@ -84,9 +84,9 @@ class Timbre:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spectrum:
-    """A timbre at one pitch: cycles a sample; number, amplitude and damping of each partial.
+    """A timbre at one pitch: cycles per sample, and number, amplitude, damping of each partial.
 
-    `powers` are those of the fundamental, and of the upper partials together.
+    `powers` holds the power of the fundamental and the power of all upper partials.
     """
 
     cycles: float
@@ -97,12 +97,12 @@ class Spectrum:
 
 
 def ramp(milliseconds: float, rate: int) -> Samples:
-    """Half a period of a raised cosine, from 0 to just before 1.
+    """Return half a period of a raised cosine, from 0 to just before 1.
 
     Parameters
     ----------
     milliseconds : float
-        Its length; 0: no sample at all.
+        Its length; 0 gives an empty ramp.
     rate : int
         Samples a second.
 
@@ -118,20 +118,20 @@ def ramp(milliseconds: float, rate: int) -> Samples:
 def hollow(partials: tuple[float, ...], contrast: float) -> tuple[float, ...]:
     """Move power from the even partials to the odd ones above the fundamental.
 
-    A tone of odd partials is hollow, as a clarinet's is (Helmholtz, *On the Sensations of Tone*,
-    chapter V): beside the one with all of them it is known whatever note it plays.
+    A tone of odd partials is hollow, like a clarinet's (Helmholtz, *On the Sensations of Tone*,
+    chapter V), and differs from a tone of all partials at every pitch.
 
     Parameters
     ----------
     partials : tuple of float
         Amplitude of each harmonic partial, from the fundamental.
     contrast : float
-        Share that is taken from the amplitude of the even ones, 0 to 1.
+        Share by which the amplitudes of the even partials are reduced, 0 to 1.
 
     Returns
     -------
     tuple of float
-        Of equal power; the partials as they are where there are no odd ones above.
+        Amplitudes of equal power; the given ones if there are no odd partials above.
 
     Examples
     --------
@@ -148,18 +148,18 @@ def hollow(partials: tuple[float, ...], contrast: float) -> tuple[float, ...]:
 
 
 def spectrum(timbre: Timbre, pitch: float, rate: int) -> Spectrum:
-    """Lay out a timbre's partials at a pitch: which there are, how strong, how fast they decay.
+    """Return a timbre's partials at a pitch, with their amplitudes and decays.
 
-    Above C3 the partials stand as the timbre has them. Below, the envelope over them stays
-    where it is in hertz: a low note has more partials, and small speakers still play some.
-    Upper partials fade out towards 12 kHz. Either way the power stays that of the whole timbre.
+    Above C3 the partials are the timbre's. Below, the spectral envelope is fixed in hertz, so a low
+    note has more partials, some of which small speakers can play. Upper partials fade out towards
+    12 kHz. The total power is always the timbre's.
 
     Parameters
     ----------
     timbre : Timbre
-        With at least one partial.
+        A timbre with at least one partial.
     pitch : float
-        A fractional MIDI note. One above 20 kHz, or no finite number, has no partials.
+        A fractional MIDI note. A pitch above 20 kHz, or not finite, has no partials.
     rate : int
         Samples a second.
 
@@ -176,7 +176,7 @@ def spectrum(timbre: Timbre, pitch: float, rate: int) -> Spectrum:
     if hz > TOP_HZ * min(1.0, rate / 44100):
         return Spectrum(0.0, (), (), (), (0.0, 0.0))
     soft = min(SOFT_HZ, 0.45 * rate)
-    # A timbre of odd partials alone stays one.
+    # A timbre with only odd partials keeps only odd partials.
     stride = 1 if any(timbre.partials[1::2]) else 2
     partials, damping = timbre.partials[::stride], timbre.damping[::stride]
     stretch = min(1.0, max(hz, DEEP_HZ) / LOW_HZ)
@@ -202,21 +202,21 @@ def spectrum(timbre: Timbre, pitch: float, rate: int) -> Spectrum:
 
 
 def _between(values: tuple[float, ...], place: float) -> float:
-    """Read a list at a fractional index, linearly."""
+    """Return the value at a fractional index, by linear interpolation."""
     index = min(int(place), len(values) - 1)
     after = values[min(index + 1, len(values) - 1)]
     return values[index] + (after - values[index]) * (place - index)
 
 
 def balance(spectrum: Spectrum, brightness: float) -> Gains:
-    """Turn brightness into the gains of the two parts of a note, at equal power.
+    """Return the gains of the two parts of a note for a brightness, at equal power.
 
     Parameters
     ----------
     spectrum : Spectrum
-        Whose parts they are.
+        The spectrum of the note.
     brightness : float
-        Of the upper partials, in units of 12 dB: -1 (dark) to 1 (bright).
+        Brightness of the upper partials, in units of 12 dB: -1 (dark) to 1 (bright).
 
     Examples
     --------
@@ -232,14 +232,14 @@ def balance(spectrum: Spectrum, brightness: float) -> Gains:
 
 
 def table(spectrum: Spectrum, segment: int) -> tuple[Samples, Samples]:
-    """Compute the fundamental, and the sum of its upper partials, over one segment.
+    """Compute one segment of the fundamental and of the sum of the upper partials.
 
     Parameters
     ----------
     spectrum : Spectrum
-        As `spectrum` laid it out.
+        From the function `spectrum`.
     segment : int
-        Which stretch of `SEGMENT` samples, from 0 at the note's first.
+        Index of the segment of `SEGMENT` samples, from 0 at the note's first sample.
 
     Returns
     -------
@@ -258,7 +258,7 @@ def table(spectrum: Spectrum, segment: int) -> tuple[Samples, Samples]:
         silence = np.zeros(SEGMENT, np.float32)
         return silence, silence
     samples = np.concatenate((segment * SEGMENT + _ROWS, _COLUMNS))
-    # Only the fraction of a cycle counts; taken before 2π it stays exact in a long note.
+    # Only the fraction of a cycle matters; taking it before · 2π keeps it exact in long notes.
     angles = 2j * np.pi * np.remainder(spectrum.cycles * samples, 1.0)
     waves = np.outer(spectrum.numbers, angles)
     if any(spectrum.damping):
@@ -271,7 +271,7 @@ def table(spectrum: Spectrum, segment: int) -> tuple[Samples, Samples]:
     down[0::2], down[1::2] = rows.imag, rows.real
     across = np.empty((2 * partials, _STRIDE), np.float32)
     across[0::2], across[1::2] = columns.real, columns.imag
-    # einsum and not @: a BLAS may sum in another order on another day.
+    # einsum instead of @: a BLAS may change the order of its sums.
     base = np.einsum("kr,kc->rc", down[:2], across[:2])
     upper = np.einsum("kr,kc->rc", down[2:], across[2:])
     return base.reshape(SEGMENT), upper.reshape(SEGMENT)

@@ -1,1 +1,1 @@
-"""Where runs are read from: growing logs, pipes, other machines, the logs of other tools."""
+"""Sources of runs: growing logs, pipes, other machines and logs of other tools."""

@@ -1,4 +1,4 @@
-"""Which columns of another tool's log are gradient norms, and what their layers are called."""
+"""Find the columns of gradient norms in another tool's log, and name their layers."""
 
 import glob
 import itertools
@@ -15,7 +15,7 @@ _GRADIENT = re.compile(
     r"(?<![a-z])grad(?:ient)?s?(?:[_\- ]?\d+(?:\.\d+)?)?(?:[_\- ]?l2)?(?:[_\- ]?norms?)?(?![a-z])",
     re.IGNORECASE,
 )
-"""A name that speaks of gradients, as ``grad_2.0_norm/fc1`` and ``train/grad_norm`` do."""
+"""A name with a word for gradients, as ``grad_2.0_norm/fc1`` and ``train/grad_norm``."""
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 """A word of a name, in snake_case or CamelCase."""
@@ -41,7 +41,7 @@ _STATISTICS = frozenset(
         "ratio",
     ]
 )
-"""Words for something computed from gradients that is not their norm."""
+"""Words for values that are computed from gradients but are not norms."""
 
 _OTHER = _STATISTICS | frozenset(
     [
@@ -100,16 +100,16 @@ _OTHER = _STATISTICS | frozenset(
         "reversal",
     ]
 )
-"""Words that make of a name with ``grad`` in it a setting, a loss or a statistic."""
+"""A name with ``grad`` and one of these words is a setting, a loss or a statistic."""
 
 _BOUND = re.compile(r"__(MIN|MAX)$")
-"""W&B puts the bounds of what it has thinned out beside each column of a chart."""
+"""Endings of the columns of bounds that W&B adds to each downsampled column of a chart."""
 
 _PARAMETER = re.compile(
     r"[./](weight|bias|kernel|gamma|beta|scale|embeddings?|recurrent_kernel"
     r"|(in_proj|weight|bias)_\w+)(:\d+)?$"
 )
-"""Names of the parameters of a layer, whose norms together are the layer's."""
+"""Names of parameters of a layer; their norms combined are the layer's norm."""
 
 _LOSSES = (
     "loss",
@@ -125,23 +125,23 @@ _RATE = re.compile(r"(train[/_])?(lr|learning_rate)([-/_].*)?", re.IGNORECASE)
 _TOTALS = frozenset({"total", "global", "all"})
 _SEPARATORS = "/_.:- "
 _RUN = " - "
-"""Between a run and its metric, in a chart that W&B exports."""
+"""Separator between the names of run and metric in a chart exported from W&B."""
 
 SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is taken from a log.
+    """The columns chosen from a log.
 
     Parameters
     ----------
     layers : mapping of str to tuple of str
-        Each layer's name, and the columns whose norms together are its own.
+        Name of each layer, and the columns whose norms combined are the layer's norm.
     beside : mapping of str to str
-        ``loss`` and ``lr``, where there are such columns, and which.
+        The columns of ``loss`` and ``lr``, if there are any.
     left_out : tuple of str
-        Columns that were chosen but hold no number.
+        Chosen columns that hold no number.
     """
 
     layers: Mapping[str, tuple[str, ...]]
@@ -150,7 +150,7 @@ class Choice:
 
     @property
     def norms(self) -> list[str]:
-        """The columns of all layers."""
+        """Columns of all layers."""
         return [column for columns in self.layers.values() for column in columns]
 
 
@@ -165,19 +165,20 @@ def choose(
     Parameters
     ----------
     names : sequence of str
-        Every column there is.
+        All columns of the log.
     patterns : sequence of str
-        Which of them are gradient norms, by name or by pattern; if empty, those whose names speak
-        of gradients.
+        Names or patterns of the columns of gradient norms; if empty, columns with a word for
+        gradients in their names.
     source : str
         Name of the log in error messages.
     texts : mapping of str to str, optional
-        Columns that hold no number at all, and what they hold instead.
+        Columns that hold no numbers, and their first values.
 
     Raises
     ------
     RunLogError
-        If there is none, if a pattern matches none, or if they are of several runs.
+        If there is no such column, a pattern matches no column, or the columns are of several
+        runs.
 
     Examples
     --------
@@ -219,7 +220,7 @@ def _matching(
     held = [name for name in usable if name not in _beside(usable)]
     chosen: set[str] = set()
     for pattern in patterns:
-        # An exact name is meant exactly, whatever letters are in it.
+        # An exact name is not a pattern, even if it contains ``*`` or ``[``.
         found = [name for name in usable if name == pattern] or [
             name for name in held if fnmatchcase(name, pattern)
         ]
@@ -230,7 +231,7 @@ def _matching(
 
 
 def _speaking_of_gradients(names: Sequence[str]) -> list[str]:
-    """Find the columns that are gradient norms by their names.
+    """Return the columns whose names say that they are gradient norms.
 
     Examples
     --------
@@ -239,7 +240,7 @@ def _speaking_of_gradients(names: Sequence[str]) -> list[str]:
     """
     metrics = {name: name.rpartition(_RUN)[2] for name in names}
     chosen = [name for name, metric in metrics.items() if _is_norm(metric)]
-    # Where something stands at the same place without a last word, that word is a statistic's.
+    # If the same name without its last word exists, that word names a statistic.
     tails = {name: metrics[name].rpartition("/") for name in chosen}
     kinds = _STATISTICS | {"norm", "norms"}
     plain = {folder for folder, _, tail in tails.values() if tail.lower() not in kinds}
@@ -255,7 +256,7 @@ def _is_norm(metric: str) -> bool:
     match = _GRADIENT.search(metric)
     if match is None:
         return False
-    # The part between slashes, dots and colons in which the word for gradients stands.
+    # The part between slashes, dots and colons that contains the word for gradients.
     before = re.split(r"[/.:]", metric[: match.start()])[-1]
     after = re.split(r"[/.:]", metric[match.end() :])[0]
     words = {word.lower() for word in _WORD.findall(f"{before} {after}")}
@@ -265,7 +266,7 @@ def _is_norm(metric: str) -> bool:
 def _layers(chosen: Sequence[str], source: str) -> dict[str, tuple[str, ...]]:
     named = dict(zip(chosen, _names([n.rpartition(_RUN)[2] for n in chosen]), strict=True))
     if len(named) > 1:
-        # The norm of all layers together is no layer beside them.
+        # The norm of all layers together is not a layer.
         named = {c: name for c, name in named.items() if name.lower() not in _TOTALS} or named
     layers: dict[str, tuple[str, ...]] = {}
     for column, name in named.items():
@@ -279,7 +280,7 @@ def _layers(chosen: Sequence[str], source: str) -> dict[str, tuple[str, ...]]:
 
 
 def _names(columns: Sequence[str]) -> list[str]:
-    """Take from each name what only says that it is a gradient's norm.
+    """Remove from each name the words that only say that it is a gradient norm.
 
     Examples
     --------
@@ -292,7 +293,7 @@ def _names(columns: Sequence[str]) -> list[str]:
     after = [
         c[m.end() :].strip(_SEPARATORS) if m else "" for c, m in zip(columns, matches, strict=True)
     ]
-    # Where nothing comes after it, the layer stands before it, or there is none.
+    # If nothing comes after these words, the layer's name is before them, or there is none.
     before = [c[: m.start()] if m else c for c, m in zip(columns, matches, strict=True)]
     folders = [text.split("/")[:-1] for text, name in zip(before, after, strict=True) if not name]
     levels = zip(*folders, strict=False)
@@ -302,7 +303,7 @@ def _names(columns: Sequence[str]) -> list[str]:
 
 
 def _beside(names: Sequence[str]) -> tuple[str | None, str | None]:
-    """Find the column of the loss and that of the learning rate."""
+    """Return the columns of the loss and the learning rate."""
     plain = {name.rpartition(_RUN)[2].lower(): name for name in reversed(names)}
     loss = next((plain[name] for name in _LOSSES if name in plain), None)
     rate = next((n for n in names if _RATE.fullmatch(n.rpartition(_RUN)[2])), None)

@@ -1,8 +1,8 @@
-"""Reads a run log as it grows: a file, a pipe, or a file on another machine.
+"""Read a run log as it grows: a file, a pipe, or a file on another machine.
 
-Each source yields `Line`s. Lines that were there before the reading began are marked as past, so
-that they set references in silence. A file is read a hundred times a second: no system call that
-reports changes works on every file system that training runs are written to.
+Each source yields `Line`s. Lines that are older than the start of reading are marked as past: they
+set references but make no sound. A file is polled a hundred times a second, because no system call
+that reports changes works on all file systems.
 """
 
 import contextlib
@@ -28,16 +28,16 @@ POLL_SECONDS = 0.01
 CHUNK_BYTES = 1 << 16
 
 CALM_SECONDS = 0.25
-"""A pipe has caught up once its lines come no faster than they were written for so long."""
+"""A pipe has caught up if its lines come no faster than they were written for this long."""
 
 END = b'{"end"'
 GRACE_SECONDS = 0.5
 
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0)
-"""How long to wait before the first, second, … further try to reach another machine."""
+"""How long to wait before the first, second, … new attempt to connect to another machine."""
 
 _TIME = re.compile(rb'"t": ?([0-9.eE+-]+)')
-"""The first match is the frame's own time: `t` is a frame's second key, before any user's."""
+"""The first match is the frame's time: `t` is a frame's second key, before the user's keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,9 @@ class Line:
     Parameters
     ----------
     data : bytes
-        With its line break.
+        The line with its line break.
     past : bool
-        Whether it was there before the reading began.
+        Whether the line is older than the start of reading.
     """
 
     data: bytes
@@ -62,21 +62,21 @@ def follow_file(
     stop: threading.Event | None = None,
     poll: float = POLL_SECONDS,
 ) -> Iterator[Line]:
-    """Follow a file that grows, until `stop` is set.
+    """Yield the lines of a growing file until `stop` is set.
 
     Parameters
     ----------
     path : str or Path
-        The file. If it is replaced or cut short, it is read from its start again.
+        The file. If it is replaced or truncated, it is read again from its start.
     stop : threading.Event, optional
-        Ends the following.
+        Ends the reading.
     poll : float
-        Seconds between two looks.
+        Seconds between two reads.
 
     Yields
     ------
     Line
-        Whole lines only; those that are there at the first reading are past.
+        Whole lines only; the lines of the first read are past.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def follow_file(
         rest, position = b"", 0
         there = os.fstat(file.fileno()).st_size
         while not stop.is_set():
-            # What is there and what comes later never share a chunk.
+            # Do not mix past and later lines in one chunk.
             past = position < there
             chunk = file.read(min(CHUNK_BYTES, there - position) if past else CHUNK_BYTES)
             if chunk:
@@ -115,25 +115,25 @@ def follow_pipe(
     stop: threading.Event | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Line]:
-    """Read a pipe until its end, or until `stop` is set.
+    """Yield the lines of a pipe until its end or until `stop` is set.
 
-    Lines are past as long as they come faster than they were written, by their own times.
+    Lines are past while they come faster than their times say.
 
     Parameters
     ----------
     descriptor : int
-        Where to read.
+        File descriptor of the pipe.
     past : bool, default True
-        Whether there may be lines from before.
+        Whether the first lines may be past.
     stop : threading.Event, optional
         Ends the reading.
     clock : callable
-        Seconds that never go back.
+        Returns monotonic seconds.
 
     Yields
     ------
     Line
-        A last line without a line break is left out: it was cut short.
+        A last line without a line break is incomplete and left out.
     """
     before = _Past() if past else None
     rest = b""
@@ -153,7 +153,7 @@ def follow_pipe(
 
 
 class _Past:
-    """Finds when a pipe has caught up with the run: its lines come no faster than its time."""
+    """Detects that a pipe has caught up with the run, by the times of its lines."""
 
     def __init__(self) -> None:
         self._since: tuple[float, float] | None = None
@@ -173,14 +173,14 @@ class _Past:
 
 
 def _readable(descriptor: int, seconds: float) -> bool:
-    """Wait until there is something to read. On Windows, which cannot tell, return True."""
+    """Wait until there is something to read. Always return True on Windows, which cannot wait."""
     if os.name == "nt":
         return True
     return bool(select.select([descriptor], [], [], seconds)[0])
 
 
 def remote(run: str) -> tuple[str, str] | None:
-    """Read ``HOST:RUN``; None where it is a path of this machine.
+    """Split ``HOST:RUN``; return None for a path on this machine.
 
     Examples
     --------
@@ -194,14 +194,14 @@ def remote(run: str) -> tuple[str, str] | None:
 
 
 def ssh_line(host: str, run: str, first: int) -> list[str]:
-    """Write the command that follows a run on another machine from its line `first`, from 1.
+    """Return the command that follows a run on another machine from its line `first`, from 1.
 
     Examples
     --------
     >>> ssh_line("box", "~/runs/a", 1)[:2]
     ['ssh', 'box']
     """
-    # ssh begins in the home folder; a quoted ~ would be a folder of that name.
+    # ssh starts in the home folder; a quoted ~ would be a folder named ~.
     path = run.removeprefix("~/")
     script = 'test -d "$1" && set -- "$1/run.jsonl" "$2"; exec tail -n "+$2" -f "$1"'
     return ["ssh", host, shlex.join(["sh", "-c", script, "gradmidi", path, str(first)])]
@@ -214,16 +214,16 @@ def follow_host(
     stop: threading.Event | None = None,
     command: Callable[[str, str, int], list[str]] = ssh_line,
 ) -> Iterator[Line]:
-    """Follow a run on another machine by ssh; reconnect after the last line if that breaks off.
+    """Yield the lines of a run on another machine by ssh; reconnect if the connection is lost.
 
     Parameters
     ----------
     host, run : str
-        What `ssh` takes, and the run's folder or log there.
+        Host for `ssh`, and the run's folder or log on it.
     stop : threading.Event, optional
-        Ends the following.
+        Ends the reading.
     command : callable
-        Makes the command line from host, run and the first line that is wanted.
+        Returns the command line for a host, a run and the first line to read.
 
     Yields
     ------
@@ -232,13 +232,13 @@ def follow_host(
     Raises
     ------
     RunLogError
-        If the first connection brings nothing; the message has what ssh said.
+        If the first connection yields nothing; the message quotes ssh.
     """
     stop = stop or threading.Event()
     count = tries = 0
     while not stop.is_set():
         with _Connection(command(host, run, count + 1)) as connection:
-            # The first lines of a second connection are late, not past.
+            # The first lines after a reconnect are late, not past.
             for line in follow_pipe(connection.stdout, past=not count, stop=stop):
                 if tries:
                     say(f"{host} is back; going on after line {count}")
@@ -260,13 +260,13 @@ def follow_host(
 
 
 class _Connection:
-    """A running ssh, which ends with the block."""
+    """A running ssh, which is ended at the end of the block."""
 
     def __init__(self, line: list[str]) -> None:
         self.reason = ""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         try:
-            # In this terminal's session: ssh asks for a password at /dev/tty.
+            # Keep the terminal's session, since ssh asks for a password at /dev/tty.
             self._process = subprocess.Popen(
                 line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors
             )
@@ -300,7 +300,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _replaced(path: Path, descriptor: int, position: int) -> bool:
-    """Tell whether another file has the name now, or this one was cut short."""
+    """Return whether the path is another file now, or the file was truncated."""
     try:
         there = path.stat()
     except OSError:

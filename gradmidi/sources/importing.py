@@ -28,29 +28,29 @@ from gradmidi.text.words import count
 __all__ = ["Imported", "import_log"]
 
 SINCE_1970 = 1e9
-"""A time later than this counts from 1970, not from the start of the run."""
+"""A larger time counts from 1970, not from the start of the run."""
 
 NOMINAL_SECONDS = 0.125
-"""Between two steps of a log that holds no time: a sixteenth at a tempo of 120."""
+"""Time between two steps of a log without times: a sixteenth note at a tempo of 120."""
 
 KINDS = ("*tfevents*", "trainer_state.json", "*.csv")
-"""What is looked for in a folder."""
+"""Names of logs to look for in a folder."""
 
 SHOWN = 40
-"""Characters of a text that a message shows."""
+"""How many characters of a text a message shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of a log.
+    """The result of importing a log.
 
     Parameters
     ----------
     path : Path
         The run log.
     lines : tuple of str
-        Layers and steps; which column became which layer; and what was left out or read
-        otherwise than it stands in the log, with counts. Each line is a sentence of its own.
+        Numbers of layers and steps; the columns of each layer; and what was left out or changed,
+        with counts. Each line makes sense on its own.
     """
 
     path: Path
@@ -65,29 +65,29 @@ def import_log(
     step: str | None = None,
     force: bool = False,
 ) -> Imported:
-    r"""Read a log that another tool wrote into a run log.
+    r"""Convert a log of another tool to a run log.
 
     Parameters
     ----------
     log : str or Path
-        A TensorBoard event file, a ``trainer_state.json`` of Transformers, a CSV file (as W&B
-        and MLflow export it, as Lightning writes it, or any with a column per layer), or a
+        A TensorBoard event file, a ``trainer_state.json`` of Transformers, a CSV file (exported
+        from W&B or MLflow, written by Lightning, or any with a column for each layer), or a
         folder that holds one of them.
     out : str or Path
         The run's folder, or a ``.jsonl`` file. Missing folders are made.
     columns : sequence of str, optional
-        The columns that hold gradient norms: names, or patterns such as ``"grad/*"``. By default
-        those whose names speak of gradients.
+        Names of the columns of gradient norms, or patterns such as ``"grad/*"``. By default
+        columns with a word for gradients in their names.
     step : str, optional
-        The column of a CSV file that counts the steps. By default a column called ``step``,
-        ``global_step`` and the like; without one, the rows are counted from 1.
+        The column of a CSV file with the step numbers. By default a column named ``step``,
+        ``global_step`` or similar; without one, the rows are counted from 1.
     force : bool, default False
-        Replace a run that `out` holds already.
+        Replace a run that is already in `out`.
 
     Returns
     -------
     Imported
-        Where the run is, and what was taken for what.
+        The path of the run, and a report.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def import_log(
 
 
 def _find(path: Path) -> Path:
-    """Find the one log in a folder; event files in one folder are one log."""
+    """Return the log in a folder; all event files of a folder are one log."""
     try:
         is_file, is_folder = path.is_file(), path.is_dir()
     except OSError as error:
@@ -163,7 +163,7 @@ def _read(path: Path, step: str | None) -> Table:
 
 
 def _texts(table: Table) -> dict[str, str]:
-    """Find the columns that hold texts and no number at all, and say what they hold."""
+    """Return the columns that hold texts and no number, each with a description."""
     numbers: set[str] = set()
     texts: dict[str, list[str]] = {}
     for row in table.rows:
@@ -186,7 +186,7 @@ def _shown(where: str, column: str, value: float | str) -> str:
 
 
 def _frames(steps: Sequence[Step], chosen: Choice, path: Path) -> tuple[list[Frame], str | None]:
-    """Make a frame of each step that has a norm; return when the first was, where that is known."""
+    """Make a frame of each step that has a norm; also return the time of the first, if known."""
     columns = chosen.norms
     counts = [len(group) for group in chosen.layers.values()]
     members, starts = np.arange(len(columns)), np.cumsum([0, *counts[:-1]])
@@ -206,12 +206,12 @@ def _frames(steps: Sequence[Step], chosen: Choice, path: Path) -> tuple[list[Fra
 
 
 def _seconds(steps: Sequence[Step]) -> tuple[list[float], str | None]:
-    """Return each step's time since the first one, and when that was; None without times."""
+    """Return each step's time since the first, and the date of the first; None without times."""
     known = [step.t for step in steps if step.t is not None]
     if len(known) < len(steps):
         return [index * NOMINAL_SECONDS for index in range(len(steps))], None
     started = _utc(known[0]) if known[0] > SINCE_1970 else ""
-    # A run that was resumed may have begun its clock again.
+    # A resumed run may have restarted its clock.
     return [t - known[0] for t in itertools.accumulate(known, max)], started
 
 

@@ -32,7 +32,7 @@ STEPS = (
     "total_timesteps",
     "timesteps",
 )
-"""Names of a column that counts the steps, in lower case, the best first."""
+"""Names of columns of step numbers, in lower case, best first."""
 
 TIMES = (
     "_runtime",
@@ -46,16 +46,16 @@ TIMES = (
     "seconds",
     "t",
 )
-"""Names of a column that holds the time."""
+"""Names of columns of times."""
 
 RUNS = ("run_id", "run id")
 KEYS = ("key", "metric")
 VALUE = "value"
-"""In MLflow's files a row holds a metric's name and one number."""
+"""Columns of MLflow's files, in which a row holds a metric's name and one number."""
 
 EMPTY = frozenset({"", "none", "null", "na", "n/a"})
 MILLISECONDS = 1e11
-"""A time later than this counts milliseconds since 1970."""
+"""A larger time is in milliseconds since 1970."""
 
 _DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+([eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
@@ -65,24 +65,24 @@ _BYTE_ORDERS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "
 
 
 def read_csv(path: Path, step: str | None) -> Table:
-    """Read a CSV file, as it is written in any country and by any tool.
+    """Read a CSV file with any common separator and either decimal mark.
 
     Cells may be separated by commas, semicolons or tabs, and numbers may have decimal commas.
-    Comments before the header, a line ``sep=;``, a header that comes again and an empty last
-    column are understood.
+    Comments before the header, a line ``sep=;``, a repeated header and an empty last column are
+    accepted.
 
     Parameters
     ----------
     path : Path
         The file.
     step : str or None
-        The column that counts the steps; None: one of `STEPS`, or else the rows are counted.
+        The column of step numbers; None: one of `STEPS`, or else the rows are counted.
 
     Raises
     ------
     RunLogError
-        If it is no text, a number can be read in two ways, a row has too many cells, or there is
-        no column `step`.
+        If the file is not text, a number is ambiguous, a row has too many cells, or there is no
+        column `step`.
     """
     notes: list[str] = []
     lines = list(io.StringIO(_text(path, notes), newline=""))
@@ -96,7 +96,7 @@ def read_csv(path: Path, step: str | None) -> Table:
     times = _places(small, TIMES)
     keys, values = _places(small, KEYS), _places(small, (VALUE,))
     runs = _places(small, RUNS)
-    # Another count of the steps, or another time, is no value.
+    # Other columns of step numbers or times are not values.
     aside = {*counters, *times, *_places(small, STEPS)}
     columns = [(name, at) for at, name in enumerate(header) if name and at not in aside]
     table = Table((), [], tuple(header[at] for at in counters), notes)
@@ -180,7 +180,7 @@ def _text(path: Path, notes: list[str]) -> str:
 
 
 def _head(lines: Sequence[str]) -> tuple[int, str, list[str]]:
-    """Find the header: the number of lines up to it, what separates its cells, and the cells."""
+    """Find the header; return the number of lines up to it, the separator and the cells."""
     delimiter, comment = "", ""
     for number, line in enumerate(lines, 1):
         text = line.strip()
@@ -192,7 +192,7 @@ def _head(lines: Sequence[str]) -> tuple[int, str, list[str]]:
             separator = delimiter or max(",;\t", key=line.count)
             cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
             if comment and all(map(_is_number, cells)):
-                # As numpy.savetxt writes it: the header is a comment.
+                # numpy.savetxt writes the header as a comment.
                 named = [cell.strip() for cell in comment.split(separator)]
                 if len(named) == len(cells):
                     return number - 1, separator, named
@@ -235,7 +235,7 @@ class _Numbers:
         self._comma = self._dot = ""
 
     def read(self, text: str, where: str, column: str) -> float | str | None:
-        """Read a cell; return None where it is empty, and the text where it is no number."""
+        """Read a cell; return None if it is empty, and the text if it is not a number."""
         if text.lower() in EMPTY:
             return None
         try:
@@ -257,7 +257,7 @@ class _Numbers:
         return text
 
     def check(self) -> None:
-        """Raise where a point may stand for thousands, since other cells have decimal commas."""
+        """Raise if a point may separate thousands, because other cells have decimal commas."""
         if self._comma and self._dot:
             raise RunLogError(
                 f"{self._path}: {self._dot}, which may be thousands, since {self._comma}; write "
@@ -288,18 +288,18 @@ def _time(text: str) -> float | None:
 
 NEEDED = "2.10"
 ALL = {"scalars": 0, "histograms": 0, "tensors": 0, "images": 1, "audio": 1}
-"""How many events of a kind are kept; 0: every one."""
+"""How many events of each kind to read; 0: all."""
 
 
 def read_events(path: Path) -> Table:
-    """Read an event file of TensorBoard, or a folder of event files that are one run.
+    """Read an event file of TensorBoard, or a folder of event files of one run.
 
-    A histogram's norm is exact: the file holds the sum of the squares beside the counts.
+    A histogram's norm is exact, because the file holds the sum of squares.
 
     Raises
     ------
     RunLogError
-        If there is no TensorBoard of version 2.10 or newer to read it with.
+        If TensorBoard 2.10 or newer is not installed.
     """
     package = "tensorboard.backend.event_processing.event_accumulator"
     try:
@@ -324,7 +324,7 @@ def _events(events: Any) -> Iterator[tuple[str, Any, float]]:
     for tag in tags["histograms"]:
         for event in events.Histograms(tag):
             yield tag, event, math.sqrt(event.histogram_value.sum_squares)
-    # TensorFlow writes a scalar as a tensor of one number, and texts as tensors too.
+    # TensorFlow writes scalars and texts as tensors.
     arrays = framework("tensorboard.util.tensor_util", "tensorboard", NEEDED)
     for tag in tags["tensors"]:
         if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars":
@@ -336,17 +336,17 @@ def _events(events: Any) -> Iterator[tuple[str, Any, float]]:
 
 
 def read_trainer_state(path: Path) -> Table:
-    """Read the ``trainer_state.json`` that a Trainer of Transformers keeps beside a checkpoint.
+    """Read the ``trainer_state.json`` that a Trainer of Transformers stores with a checkpoint.
 
-    It holds the steps, but no time.
+    It has step numbers but no times.
 
     Raises
     ------
     RunLogError
-        If it is no such file.
+        If the file is not such a file.
     """
     try:
-        # Python's reader, since the Trainer writes NaN and Infinity as Python does.
+        # Use the json module, because the Trainer writes NaN and Infinity with it.
         state = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise RunLogError(f"cannot read {path}: {error}") from error
@@ -368,5 +368,5 @@ def read_trainer_state(path: Path) -> Table:
         }
         rows.append(Row(f"entry {number} of 'log_history'", (float(step),), None, values))
     names = tuple(dict.fromkeys(name for row in rows for name in row.values))
-    # A Trainer logs the norm that its clipping returns.
+    # A Trainer logs the norm that its clipping returns, from before clipping.
     return Table(names, rows, ("step",), clipping="before")

@@ -1,4 +1,4 @@
-"""Sends the lines of a source to a player, no faster than they are heard."""
+"""Send the lines of a source to a player, no faster than it plays them."""
 
 import os
 import threading
@@ -14,17 +14,17 @@ from gradmidi.sources.follow import Line
 __all__ = ["Relay", "finished_lines", "is_over"]
 
 QUIET_SECONDS = 60.0
-"""A log without an end line that has not grown for so long belongs to a run that broke off."""
+"""If a log has no end line and has not grown for this long, its run was interrupted."""
 
 BACKLOG = 2000
-"""How many lines may wait at the player."""
+"""How many lines may wait in the player."""
 
 WAIT_SECONDS = 0.02
 END = b'{"end"'
 
 
 def is_over(log: Path, now: float) -> bool:
-    """Tell whether a run has ended, or broke off some time ago.
+    """Return whether a run has ended or was interrupted some time ago.
 
     Parameters
     ----------
@@ -50,28 +50,28 @@ def is_over(log: Path, now: float) -> bool:
 
 
 def finished_lines(log: RunLog) -> Iterator[Line]:
-    """Yield a finished run's lines, without those that a resumed run wrote again."""
+    """Yield a finished run's lines, without steps that a resumed run repeats."""
     return (Line(encode(item), past=True) for item in log.items())
 
 
 class Relay:
-    """Sends a run's lines to a player, on a thread of its own.
+    """Sends a run's lines to a player, on a separate thread.
 
     Parameters
     ----------
     source : iterable of Line
-        The run.
+        The lines of the run.
     live : Live
         The player.
     paced : bool
-        Whether all of it is played, by the run's own time.
+        Whether to play the whole run, by its own time.
     stop : threading.Event
-        Ends the reading; the source has it too.
+        Ends the reading; the source uses the same event.
 
     Attributes
     ----------
     error : GradmidiError or None
-        The source's error.
+        The error of the source, if any.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Relay:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop reading. A thread that waits for a pipe is left behind."""
+        """Stop reading. A thread that waits for a pipe is not joined."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(1.0)

@@ -1,4 +1,4 @@
-"""What readers of other tools' logs give: rows; and the steps that the rows make together."""
+"""Rows read from logs of other tools, and the steps that they make together."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,22 +13,22 @@ Cell = float | str
 
 
 class Row(NamedTuple):
-    """What a log says at one place.
+    """One line or entry of a log.
 
     Parameters
     ----------
     where : str
-        The place, as ``"line 7"``.
+        Its place in the log, as ``"line 7"``.
     counts : tuple of float, str or None
-        The step, once for each of the table's `counters`; None where it is empty.
+        The step number in each of the table's `counters`; None for an empty cell.
     t : float or None
-        Seconds, from any start; None where the log has no time here.
+        Seconds from any start; None if the row has no time.
     values : mapping of str to float or str
-        By column; a text where the cell is no number. Empty cells are left out.
+        Values by column; a text if the cell is not a number. Empty cells are left out.
     series : str
-        Rows of different series count their steps apart.
+        Name of the series; each series has its own step numbers.
     resumed : bool
-        Whether the row comes after a header that stands in the log once more.
+        Whether the row comes after a repeated header.
     """
 
     where: str
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 @dataclass(slots=True)
 class Table:
-    """A log of another tool, read.
+    """The contents of a log of another tool.
 
     Parameters
     ----------
@@ -50,11 +50,11 @@ class Table:
     rows : list of Row
         The rows, in their order.
     counters : tuple of str
-        Columns that may count the steps, the best first; empty where rows are counted.
+        Columns of step numbers, best first; empty if rows are counted.
     notes : list of str
-        What was read otherwise than it stands there, to be told.
+        Messages to the user about what was left out or changed.
     clipping : str
-        Whether norms are from before clipping, see `gradmidi.log.Header`.
+        See `gradmidi.log.Header`.
     """
 
     columns: tuple[str, ...]
@@ -66,18 +66,18 @@ class Table:
 
 @dataclass(slots=True)
 class Step:
-    """All that a log says of one step.
+    """All values of one step.
 
     Parameters
     ----------
     step : int
-        Its number.
+        Step number.
     t : float or None
-        Seconds, from any start.
+        Seconds from any start.
     values : dict of str to float or str
-        By column.
+        Values by column.
     where : dict of str to str
-        The place of each value in the log.
+        Place of each value in the log.
     """
 
     step: int
@@ -99,12 +99,12 @@ class _Series:
 def gather(
     table: Table, norms: Collection[str], beside: Collection[str], source: str
 ) -> list[Step]:
-    """Put the values of each step together, in the order of their numbers.
+    """Collect the values of each step, in order of step numbers.
 
-    Where a value comes again for the same step, what it means depends on the steps around it: if
-    they start again, or stay the same, the steps are numbered on, so that every value is kept; if
-    they went back into the middle, as after a restart from a checkpoint, the later value counts.
-    Both are told, and so are values that have no step.
+    If a column has a second value for a step, the steps around it decide. If step numbers start
+    again or do not change, later steps get new numbers, and every value is kept. If they go back to
+    the middle, as after a restart from a checkpoint, the later value counts. Both are reported in
+    `Table.notes`, as are values without a step.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def gather(
 
 
 def _counter(table: Table, norms: Collection[str]) -> int | None:
-    """Choose the counter that has a step wherever there are norms; None to count the rows."""
+    """Return the counter that has a step in every row with norms; None to count the rows."""
     filled = [0] * len(table.counters)
     for row in table.rows:
         if any(column in row.values for column in norms):

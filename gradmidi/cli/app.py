@@ -2,7 +2,7 @@
 
 Results go to stdout, everything else to stderr. Exit code 0: done; 1: it could not be done, with
 one line that says why; 2: wrong usage. With `--plain`, GRADMIDI_PLAIN=1, TERM=dumb or an output
-that is no terminal, only complete lines are printed.
+that is not a terminal, only complete lines are printed.
 """
 
 import os

@@ -224,7 +224,7 @@ def length_of(text: str | None) -> float | str | None:
         return text
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|)", text)
     if match is None or float(match[1]) == 0.0:
-        raise typer.BadParameter(f"{text!r} is no length; write 30s, 2m or full")
+        raise typer.BadParameter(f"{text!r} is not a length; write 30s, 2m or full")
     return float(match[1]) * (60.0 if match[2] == "m" else 1.0)
 
 

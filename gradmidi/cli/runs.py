@@ -158,7 +158,7 @@ def compare(
     if len(runs) < 2:
         raise typer.BadParameter("give two runs or more")
     if by not in CLOCKS:
-        raise typer.BadParameter(f"{by!r} is no clock; it is {', '.join(CLOCKS)}")
+        raise typer.BadParameter(f"{by!r} is not a clock; it is {', '.join(CLOCKS)}")
     done = write(
         runs,
         *output,

@@ -1,7 +1,7 @@
-"""Comparisons of runs, written as sound, page or picture.
+"""Compare runs, and write the comparison as sound, page or picture.
 
-All runs share one clock, preset, gain and reference. The first is on the left; the others take
-turns on the right.
+All runs share one clock, preset, gain and reference. The first run is on the left; the others are
+on the right, one after another.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ __all__ = ["ENDINGS", "Comparison", "compare"]
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
 PICTURES = (".png", ".svg")
 ENDINGS = (*SOUNDS, ".html", *PICTURES)
-"""Endings of the files that a comparison can be written as."""
+"""Endings of the files that a comparison can be written to."""
 
 COLOURS = ("#1361c4", "#b34700", "#1a7f37", "#8250df", "#9a6700", "#59636e")
 STYLES = ("-", "--", "-.", ":")
@@ -49,9 +49,9 @@ class Comparison:
     Parameters
     ----------
     paths : tuple of Path
-        The files that were written.
+        The written files.
     lines : tuple of str
-        When each run is heard, which layers had no match, and last where each run departs from
+        When each run is played, which layers had no match, and finally where each run departs from
         the first, or that they have nothing in common. Each line makes sense on its own.
     """
 
@@ -67,15 +67,15 @@ def compare(
     length: float | str | None = None,
     reference: RunLog | str | Path | None = None,
 ) -> Comparison:
-    """Write two or more runs side by side, as sound, page or picture.
+    """Compare two or more runs, and write the comparison as sound, page or picture.
 
-    Layers are matched by name; those that not every run has are left out, and named. Voices are
-    those of the first run, its user's own where it has them.
+    Layers are matched by name. Layers that are not in every run are left out and listed in `lines`.
+    The voices are those of the first run, including its user's own voices.
 
     Parameters
     ----------
     runs : sequence of RunLog or str or Path
-        Two or more; the others are compared with the first.
+        Two or more runs; the others are compared with the first.
     *paths : str or Path
         The files to write; the ending gives the format: ``.wav .flac .ogg .mp3 .html .png .svg``.
     by : {"step", "examples", "time"}, default "step"
@@ -83,7 +83,7 @@ def compare(
     preset : str or Preset, default "pentatonic"
         How norms become music, the same for all.
     length : float or "full", optional
-        Seconds to fit the whole to; by default three minutes, if it is longer.
+        The longest the piece may be, in seconds; 180 by default. ``"full"`` sets no limit.
     reference : RunLog or str or Path, optional
         The run whose first norms are at home; by default the first of `runs`.
 
@@ -94,10 +94,10 @@ def compare(
     Raises
     ------
     RunLogError, PresetError
-        If a run or the preset cannot be read, or a run holds nothing that the clock counts.
+        If a run or the preset cannot be read, or a run has no values for the clock.
     GradmidiError
-        If there are fewer than two runs, no layer has the same name in all of them, nothing
-        writes such an ending, a page would be too long, or a file cannot be written.
+        If there are fewer than two runs, no layer has the same name in all of them, an ending is
+        unknown, a page would be too long, or a file cannot be written.
 
     Examples
     --------
@@ -177,7 +177,7 @@ def _lines(
     for run in layout.runs:
         if run.left_out:
             names = ", ".join(run.left_out)
-            yield f"not heard, because not every run has them: {names} of {run.name}"
+            yield f"not played, because not every run has them: {names} of {run.name}"
     for pair, departed in zip(pairs, found, strict=True):
         yield _departs(layout, *pair, departed, by)
 
@@ -219,7 +219,7 @@ def _page(
     played = []
     for left, right in pairs:
         if len(pairs) > 1:
-            # Where its announcement begins, so that no mark of a run stands in its place.
+            # At the start of the announcement, so that it does not cover a mark of the run.
             name = f"{left.run.name} left, {right.run.name} right"
             left.played.send([Mark(-left.lead, name)])
         for side in (left, right):

@@ -1,4 +1,4 @@
-"""Where one run departs from another: the rule, applied to slots that both played, in words."""
+"""Find where one run departs from another, and describe it in words."""
 
 import math
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from gradmidi.text.words import number, times
 __all__ = ["FACTOR", "RULE", "Departure", "departure"]
 
 FACTOR = 4.0
-"""A norm departs where it is this many times the other's, or the other is this many times it."""
+"""A norm departs if it is at least this many times the other's, or at most 1 over this."""
 
 WINDOW, LEAST = 5, 3
-"""Slots in a window, and how many of them must depart: one spike is no departure."""
+"""Slots in a window, and how many of them must depart; a single spike is no departure."""
 
 RULE = (
     f"A run departs where, in {LEAST} of {WINDOW} slots, a voice's norm is at least {FACTOR:g} "
@@ -28,10 +28,10 @@ RULE = (
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """Where and how a run departs from another.
+    """The departure of a run from another.
 
-    `index` is the slot, and `step` the departing run's last step in it. `words` say what each
-    voice that departs there or later does, the earliest first.
+    `index` is the slot, and `step` the departing run's last step in it. `words` describes each
+    voice that departs there or later, the earliest first.
     """
 
     index: int
@@ -42,7 +42,7 @@ class Departure:
 def departure(
     first: Sequence[PlayedSlot], other: Sequence[PlayedSlot], voices: Sequence[Voice]
 ) -> Departure | None:
-    """Find where `other` departs from `first`, by `RULE`, in the slots that both played.
+    """Find where `other` departs from `first` by `RULE`, among the slots that both have.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def departure(
 
 
 def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how many doublings `b` is above `a`; nan where one is no finite number above zero."""
+    """Return how many doublings `b` is above `a`; nan unless both are finite and above zero."""
     numbers = np.isfinite(a) & np.isfinite(b) & (a > 0.0) & (b > 0.0)
     logs = np.full(a.shape, math.nan)
     logs[numbers] = np.log2(b[numbers]) - np.log2(a[numbers])
@@ -86,7 +86,7 @@ def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def _differ(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return where the two differ in kind: number above zero, zero, none, inf or nan."""
+    """Return where the two differ in kind: number above zero, zero, `ABSENT`, inf or nan."""
 
     def kind(norms: NDArray[np.float64]) -> NDArray[np.float64]:
         kinds = np.where(np.isnan(norms), 4.0, np.where(np.isinf(norms), 3.0, np.sign(norms)))
@@ -96,7 +96,7 @@ def _differ(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.bool_]
 
 
 def _first(departs: NDArray[np.bool_], strange: NDArray[np.bool_]) -> int | None:
-    """Find the first slot from which on a voice departs."""
+    """Return the first slot from which a voice departs."""
     least = min(LEAST, len(departs))
     for slot in np.flatnonzero(departs | strange):
         if strange[slot] or departs[slot : slot + WINDOW].sum() >= least:

@@ -1,4 +1,4 @@
-"""Runs played in pairs: how they are laid out, and the sound of a pair, one run in each ear."""
+"""Play runs in pairs, one run on the left and one on the right."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,10 +31,10 @@ PIP_PITCH, PIP_KEY, PIP_VELOCITY = 84, 76, 80
 
 
 def announcement(number: int, side: int, preset: Preset) -> tuple[list[Event], int]:
-    """Announce a run with as many pips as its number, on its side.
+    """Return notes that announce a run: as many pips as its number, on its side.
 
-    The first run, on the left, has its one pip first; then the other has its own on the right.
-    Returns the notes of one side, and the tick at which both runs of the pair begin.
+    The pip of the first run, on the left, comes first; then those of the other run, on the right.
+    Returns the notes of one side, and the tick at which both runs of the pair start.
     """
     second = 1.0 / preset.time.tick_seconds
     first = 0 if side == LEFT else 2
@@ -51,9 +51,9 @@ def announcement(number: int, side: int, preset: Preset) -> tuple[list[Event], i
 
 
 class PairWriter:
-    """Writes pairs of event streams as sound, one after another; `seconds` is how much so far.
+    """Renders pairs of event streams, one pair after another, to open recordings.
 
-    The recordings have two channels each and are not closed here.
+    The recordings have two channels and are not closed here.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class PairWriter:
 
     @property
     def seconds(self) -> float:
-        """Length of what has been written."""
+        """Seconds written so far."""
         return self._samples / RATE
 
     def play(self, left: Iterable[Sequence[Event]], right: Iterable[Sequence[Event]]) -> None:
-        """Write a pair, both from their first tick on, until nothing sounds any more."""
+        """Render a pair from the first tick of both until nothing sounds."""
         mixdown = Mixdown(*(Synth(self._preset, self._voices, rate=RATE) for _ in range(2)))
         newest = [0, 0]
         for pair in zip_longest(left, right):
             for side, events in enumerate(pair):
                 if events:
                     newest[side] = events[-1].tick
-            # A side that is over is not waited for.
+            # Do not wait for a side that has ended.
             open_sides = [side for side, events in enumerate(pair) if events is not None]
             known = min(newest[side] for side in open_sides)
             self._write(mixdown.send([events or () for events in pair], known))
@@ -93,11 +93,11 @@ class PairWriter:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """What all runs of a comparison share.
+    """The settings that all runs of a comparison share.
 
-    The preset has one channel, since left and right are for the runs. `references` holds the norm
-    each voice is at home at; it is None where the preset gives it. `width` is that of a slot on
-    the clock, and `slot_seconds` its length in the piece.
+    The preset is mono, since left and right are for the runs. `references` holds the norm at which
+    each voice is at home, or None if the preset gives it. `width` is the width of a slot on the
+    clock, and `slot_seconds` its length in the piece.
     """
 
     runs: tuple[ComparedRun, ...]
@@ -109,7 +109,7 @@ class Layout:
 
     @property
     def seconds(self) -> float:
-        """About how long all pairs take, one after another, without the last notes' release."""
+        """Approximate length of all pairs together, without the release of the last notes."""
         leads = sum(_lead(number, self.preset) for number in range(2, len(self.runs) + 1))
         slots = _slots(self.runs, self.width)
         return leads + (len(self.runs) - 1) * slots * self.slot_seconds
@@ -117,9 +117,9 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
-    """One run in one ear of one pair, with what was played of it.
+    """One run on one side of one pair, and its played events.
 
-    `lead` is how many ticks it is announced for before it begins.
+    `lead` is the length of its announcement in ticks.
     """
 
     run: ComparedRun
@@ -134,10 +134,10 @@ def lay_out(
     preset: Preset,
     length: float | str | None,
 ) -> Layout:
-    """Lay out two or more runs so that all pairs together are no longer than `length`.
+    """Choose settings by which all pairs of runs together are no longer than `length`.
 
-    `reference` holds the run whose first norms are at home, if it is not the first of `runs`.
-    `length` is in seconds; None stands for three minutes, and "full" merges no steps.
+    `reference` is the run whose first norms are at home, if not the first of `runs`. `length` is in
+    seconds; None means three minutes, and "full" merges no steps.
     """
     preset = replace(preset, sound=replace(preset.sound, channels=1))
     voices = group(runs[0].header.layers, preset.voices.most, runs[0].header.voices)
@@ -165,12 +165,12 @@ def _slots(runs: Sequence[ComparedRun], width: float) -> int:
 
 
 def _lead(number: int, preset: Preset) -> float:
-    """Return how many seconds a run is announced for."""
+    """Return the length of a run's announcement in seconds."""
     return announcement(number, LEFT, preset)[1] * preset.time.tick_seconds
 
 
 def play_pair(layout: Layout, number: int, writer: PairWriter) -> tuple[Side, Side]:
-    """Write a pair: the first run on the left, run `number` (from 2) on the right."""
+    """Render a pair: the first run on the left, run `number` (from 2) on the right."""
     left, right = (
         _side(layout, which, place, writer.seconds, number)
         for which, place in ((1, LEFT), (number, RIGHT))
@@ -190,7 +190,7 @@ def _side(layout: Layout, which: int, place: int, start: float, number: int) -> 
 
 
 def _events(layout: Layout, side: Side, number: int) -> Iterator[list[Event]]:
-    """Announce a run, then play it; its events are also collected."""
+    """Yield the events of a run after its announcement, and collect them."""
     pips, lead = announcement(number, side.played.side, layout.preset)
     side.played.send([_moved(event, -lead) for event in pips])
     yield pips

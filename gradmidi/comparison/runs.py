@@ -1,4 +1,4 @@
-"""The runs that are compared: the layers they share, and their slots on one clock."""
+"""Compared runs: their shared layers, and their slots on a common clock."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,16 +17,16 @@ from gradmidi.music.voices import Voice, VoiceNorms
 __all__ = ["CLOCKS", "ClockSlots", "ComparedRun", "Place", "PlayedSlot", "open_runs"]
 
 Place = Callable[[Frame], float]
-"""Returns where a frame stands on the clock."""
+"""Returns the position of a frame on the clock."""
 
 
 class ComparedRun:
-    """One of the runs that are compared, with only the layers that all of them have.
+    """One of the compared runs, with only the layers that all runs have.
 
-    `place` returns where a frame stands on the clock, `last` is where the last frame stands, and
-    `spacing` the mean distance of its frames.
+    `place` returns the position of a frame on the clock, `last` is the position of the last frame,
+    and `spacing` is the mean distance of frames.
 
-    Raises RunLogError if it holds no steps, or nothing that the clock counts.
+    Raises RunLogError if the run has no steps or no values for the clock.
     """
 
     def __init__(self, name: str, log: RunLog, header: Header, by: str) -> None:
@@ -50,12 +50,12 @@ class ComparedRun:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Layers of this run that not every run has."""
+        """Layers of this run that some other run does not have."""
         kept = {layer.name for layer in self.header.layers}
         return tuple(layer.name for layer in self.log.layers if layer.name not in kept)
 
     def items(self) -> Iterator[Item]:
-        """Read the log, with the shared layers only."""
+        """Read the log with only the shared layers."""
         for item in self.log.items():
             if isinstance(item, Frame):
                 yield Frame(item.step, item.t, item.norms[self._columns], item.extra)
@@ -65,11 +65,11 @@ class ComparedRun:
                 yield item
 
     def frames(self) -> Iterator[Frame]:
-        """Read the frames only."""
+        """Read only the frames, with only the shared layers."""
         return (item for item in self.items() if isinstance(item, Frame))
 
     def references(self, voices: Sequence[Voice]) -> tuple[float, ...]:
-        """Find each voice's first finite norm above zero; nan where it never has one."""
+        """Return each voice's first finite norm above zero; nan if it has none."""
         norms = VoiceNorms(voices)
         for frame in self.frames():
             norms.observe(frame.norms)
@@ -80,7 +80,7 @@ class ComparedRun:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlayedSlot:
-    """A slot that was played: its index, its last step, and the norm of every voice."""
+    """A played slot: its index, its last step, and the norm of every voice."""
 
     index: int
     step: int
@@ -88,9 +88,9 @@ class PlayedSlot:
 
 
 class ClockSlots(WallSlots):
-    """Slots on a grid of a clock other than the log's own seconds, kept in `played`.
+    """Slots on a grid of any clock; stores them in `played`.
 
-    `width` is that of a slot on the clock, and `place` returns where a frame stands on it.
+    `width` is the width of a slot, and `place` returns the position of a frame on the clock.
 
     Examples
     --------
@@ -110,18 +110,18 @@ class ClockSlots(WallSlots):
         self._norms = VoiceNorms(voices)
 
     def index_of(self, t: float) -> int:
-        """Find the slot that a place on the clock lies in."""
-        # A place on an edge, up to rounding, belongs to the slot that begins there.
+        """Return the index of the slot at a position on the clock."""
+        # A position on an edge, up to rounding, belongs to the slot that starts there.
         return int(t / self.seconds + 1e-9)
 
     def add(self, frame: Frame, findings: Sequence[Finding]) -> Slot | None:
-        """Add a frame; return the slot before it once the frame falls into a later one."""
+        """Add a frame; if it starts another slot, return the one before."""
         done = self.until(self.index_of(self._place(frame)))
         self._fill(self._index, frame, findings)
         return done
 
     def finish(self) -> Slot | None:
-        """Return the open slot, and keep it."""
+        """Return the open slot, and store it in `played`."""
         slot = super().finish()
         if slot is not None:
             norms = self._norms.combined(slot.norms)
@@ -130,10 +130,10 @@ class ClockSlots(WallSlots):
 
 
 def open_runs(runs: Sequence[str | Path | RunLog], by: str) -> tuple[ComparedRun, ...]:
-    """Open runs to be compared, on the clock `by`.
+    """Open the runs to compare, on the clock `by`.
 
-    Raises GradmidiError if no layer has the same name in all of them, and RunLogError if one
-    cannot be read, holds no steps, or holds nothing that the clock counts.
+    Raises GradmidiError if no layer has the same name in all runs, and RunLogError if a run cannot
+    be read, has no steps, or has no values for the clock.
     """
     logs = [run if isinstance(run, RunLog) else RunLog(run) for run in runs]
     shared = _shared(logs)
@@ -153,12 +153,12 @@ def open_runs(runs: Sequence[str | Path | RunLog], by: str) -> tuple[ComparedRun
 
 
 def _shared(logs: Sequence[RunLog]) -> set[str]:
-    """Find the names of layers that every run has."""
+    """Return the names of the layers that every run has."""
     return set.intersection(*({layer.name for layer in log.layers} for log in logs))
 
 
 def _shared_voices(header: Header) -> dict[str, str]:
-    """Return the user's own voices that still have a layer, each layer being in the first."""
+    """Return the user's own voices that have a shared layer; a layer is in its first voice only."""
     left = {layer.name for layer in header.layers}
     voices = {}
     for name, pattern in header.voices.items():
@@ -170,7 +170,7 @@ def _shared_voices(header: Header) -> dict[str, str]:
 
 
 def _names(logs: Sequence[RunLog]) -> list[str]:
-    """Name the runs by as much of their paths as makes each name unique."""
+    """Return a unique name for each run: its name, with its path if needed."""
     plain = [log.name for log in logs]
     names = [
         name if plain.count(name) == 1 else "/".join(log.path.absolute().parts[-3:-1])
@@ -194,7 +194,7 @@ def _seconds(_log: RunLog, _first: Frame) -> Place:
 
 
 def _examples(log: RunLog, first: Frame) -> Place:
-    """Return the examples before a step: as logged, or by the size of a batch."""
+    """Return a function for the number of examples before a step, as logged or by batch size."""
     logged = first.extra.get("examples")
     if isinstance(logged, (int, float)) and logged > 0:
         each = logged / max(1, first.step)
@@ -213,4 +213,4 @@ CLOCKS: dict[str, Callable[[RunLog, Frame], Place]] = {
     "examples": _examples,
     "time": _seconds,
 }
-"""What runs can be compared by, and what returns where a frame stands on that clock."""
+"""Clocks by which runs can be compared, each with a function that returns a frame's position."""

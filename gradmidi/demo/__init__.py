@@ -1,1 +1,1 @@
-"""The demo: five experiments, and the handwritten digits they train on."""
+"""The demo: five experiments, and their training data of handwritten digits."""

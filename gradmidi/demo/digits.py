@@ -1,4 +1,4 @@
-"""Handwritten digits in the package; `NOTICE.md` names their source and licence."""
+"""Handwritten digits in the package; see `NOTICE.md` for source and licence."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The five experiments of the 2019 blog post, trained on handwritten digits.
+"""The five experiments of the 2019 blog post, on handwritten digits.
 
 The model, its four layers' names and the settings are those of C. Perone, "Listening to the
 neural network gradient norms during training" (2019), so that the preset `classic` can be
@@ -34,10 +34,10 @@ Bytes = npt.NDArray[np.uint8]
 Going = Callable[[], bool]
 
 FILES = ("mid", "wav", "png", "txt")
-"""Files that `run` makes beside the run log."""
+"""Files that `run` writes in addition to the run log."""
 
 INK_MEAN, INK_SPREAD = 0.1307, 0.3081
-"""Mean and standard deviation of MNIST's grey levels, 0 to 1, as the post normalises them."""
+"""Mean and standard deviation of MNIST's grey levels (0 to 1), used by the post."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class Outcome:
         return f"{self.experiment.name}: " + "; ".join(words)
 
     def next_steps(self) -> tuple[str, ...]:
-        """Return what to do with the files: a line each, with a path or a command."""
+        """Return lines that say what to do with the files, each with a path or a command."""
         return (
             f"Listen: {self.folder / 'run.wav'}",
             f"Open in a DAW, one track a layer: {self.folder / 'run.mid'}",
@@ -155,7 +155,7 @@ class Outcome:
 
 
 def _last_stretch(column: npt.NDArray[np.bool_]) -> int:
-    """Find where the true values at the end of a column begin."""
+    """Return the index at which the true values at the end of a column start."""
     false = np.flatnonzero(~column)
     return int(false[-1]) + 1 if false.size else 0
 
@@ -171,9 +171,8 @@ def run(
 ) -> Outcome:
     """Train one experiment and record the gradient norms of its weights.
 
-    It trains on one CPU thread, so that on one machine an experiment gives the same norms and
-    files every time. With live output it takes at most one step per slot, so that each step is
-    heard.
+    It trains on one CPU thread, so that an experiment gives the same norms and files every time on
+    one machine. With live output it makes at most one step per slot, so that every step sounds.
 
     Parameters
     ----------
@@ -185,7 +184,7 @@ def run(
         Folder with the full MNIST in torchvision's layout; by default the 10,000 images in the
         package.
     options : Options, optional
-        Preset and live output; folder, files, parameters and config are set here.
+        Preset and live output; folder, files, parameters and config are set by this function.
     progress : callable, optional
         Called after every step with its number, from 1, and its loss.
     show : callable, optional

@@ -1,4 +1,4 @@
-"""Callbacks for training frameworks, and `gradmidi run`, which listens to a script as it is.
+"""Callbacks for training frameworks, and `gradmidi run`, which listens to an unchanged script.
 
-No module here imports its framework before its callback is used.
+The modules import their frameworks only when their callbacks are used.
 """

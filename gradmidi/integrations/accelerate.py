@@ -1,7 +1,7 @@
-"""Accelerate: listen to a training loop over `Accelerator`.
+"""Accelerate: listen to a training loop that uses `Accelerator`.
 
-The norms are those before `Accelerator.clip_grad_norm_`, once an update, however many batches
-an update takes.
+The norms are measured before `Accelerator.clip_grad_norm_`, once for each update, also if gradients
+are accumulated over several batches.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,18 +20,18 @@ __all__ = ["listen"]
 def listen(accelerator: Any, model: "Module", optimizer: "Optimizer", **options: Any) -> Listener:
     """Listen to a prepared model: ``with listen(accelerator, model, optimizer) as ears:``.
 
-    Of several processes only rank 0 opens a run.
+    With several processes, only rank 0 opens a run.
 
     Parameters
     ----------
     accelerator : accelerate.Accelerator
-        The one that prepared them; unused, the processes are found without it.
+        The accelerator that prepared them. It is not used.
     model : Module
         The model that `prepare` returned.
     optimizer : Optimizer
         The optimizer that `prepare` returned.
     **options
-        Those of `gradmidi.listen`: ``out``, ``preset``, ``midi``, ``osc`` and so on.
+        Options of `gradmidi.listen`: ``out``, ``preset``, ``midi``, ``osc`` and so on.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def listen(accelerator: Any, model: "Module", optimizer: "Optimizer", **options:
     Raises
     ------
     CaptureError
-        If there is no such option, or no Accelerate of version 0.20 or newer.
+        If an option is unknown, or Accelerate 0.20 or newer is not installed.
     GradmidiError
         As `gradmidi.listen`.
     """

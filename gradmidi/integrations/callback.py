@@ -1,4 +1,4 @@
-"""Base of the framework callbacks: their options, the run while it is open, and its pauses."""
+"""Base class of the framework callbacks: options, open run, marks and pauses."""
 
 import contextlib
 import inspect
@@ -13,18 +13,18 @@ __all__ = ["Callback", "on_first_use"]
 
 
 class Callback:
-    """Holds what every framework's callback holds.
+    """Base class of every framework's callback.
 
     Parameters
     ----------
     **options
-        The fields of `gradmidi.options.Options` but for those in `without`; `inspect.signature`
-        and `help` show them.
+        The fields of `gradmidi.options.Options` except those in `without`; `inspect.signature` and
+        `help` list them.
 
     Raises
     ------
     CaptureError
-        If there is no such option.
+        If an option is unknown.
     GradmidiError
         If a value is not allowed.
     """
@@ -57,17 +57,17 @@ class Callback:
 
 
 def on_first_use(own: type[Callback], base: Callable[[], type]) -> Callable[[str], Any]:
-    """Return a module's ``__getattr__`` that makes its `GradMidi` when it is first asked for.
+    """Return a ``__getattr__`` for a module that creates its `GradMidi` on first access.
 
-    So the framework is imported no earlier. The class is picklable, because it is found in the
-    module that its name says.
+    The framework is not imported earlier. The class can be pickled, because it is an attribute of
+    its module.
 
     Parameters
     ----------
     own : type
-        The callback's methods and documentation.
+        Class with the callback's methods and documentation.
     base : callable
-        Imports the framework and returns the class that its callbacks derive from.
+        Imports the framework and returns the base class of its callbacks.
     """
 
     def get(name: str) -> Any:

@@ -1,8 +1,8 @@
-"""Keras 3: a callback that listens while `Model.fit` trains, on whichever backend.
+"""Keras 3: a callback that listens while `Model.fit` trains, on any backend.
 
-Keras shows gradients to no callback. So the norms are taken inside the optimizer, as a part of
-the step that the backend compiles, before it clips and after it undoes a loss scale; they wait
-in a variable of their own until the batch has ended.
+Keras gives callbacks no gradients. So the norms are computed inside the optimizer, as a part of the
+step that the backend compiles, before it clips and after it removes a loss scale. A variable holds
+them until the batch has ended.
 """
 
 from collections.abc import Callable
@@ -18,34 +18,34 @@ from gradmidi.listener.listener import Outputs
 from gradmidi.listener.recording import Recording
 from gradmidi.log import ABSENT, Header, Layer
 
-__all__ = ["GradMidi"]  # noqa: F822  made by __getattr__ when it is first asked for
+__all__ = ["GradMidi"]  # noqa: F822  created by __getattr__ on first access
 
 NEEDED = "3.5"
-"""The oldest Keras: in older ones an optimizer clips before it names the variables."""
+"""The oldest Keras; in older versions an optimizer clips before it knows the variables."""
 
 
 class _Callback(Callback):
-    """Listen to what Keras trains: ``model.fit(x, y, callbacks=[GradMidi(out="runs/a")])``.
+    """Listen to Keras training: ``model.fit(x, y, callbacks=[GradMidi(out="runs/a")])``.
 
-    Epochs become marks, validation becomes a pause, and the loss that Keras shows (its mean
-    since the epoch began) stands beside each step's norms. With `steps_per_execution` above 1
+    Epochs become marks, validation becomes a pause, and the loss that Keras shows (the mean since
+    the start of the epoch) is logged with each step's norms. With `steps_per_execution` above 1,
     only the last step of each execution is recorded.
 
     Parameters
     ----------
     **options
-        Those of `gradmidi.record`, and ``every``: read the norms after every Nth batch, which
-        waits for the batch. ``layers`` takes voices of your own: ``{"top": "dense*"}``.
+        Options of `gradmidi.record`, and ``every``: read the norms after every Nth batch, which
+        waits for the batch. ``layers`` defines voices of your own: ``{"top": "dense*"}``.
 
     Attributes
     ----------
     ears : Listener or None
-        The run while it is open, for values and marks of your own.
+        The open run, for values and marks of your own.
 
     Raises
     ------
     CaptureError
-        If there is no such option, or no Keras of version 3.5 or newer.
+        If an option is unknown, or Keras 3.5 or newer is not installed.
     GradmidiError
         If an option's value is not allowed.
     """
@@ -74,7 +74,7 @@ class _Callback(Callback):
         self._batches = self._updates = 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Record the norms of the update that this batch made, if it made one."""
+        """Record the norms of this batch's update, if it made one."""
         if self.ears is None or self._probe is None or self._recording is None:
             return
         self._batches += 1
@@ -97,7 +97,7 @@ class _Callback(Callback):
         self._mark(f"epoch {epoch + 1}")
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Begin a pause: no step comes during validation."""
+        """Begin a pause, since no steps come during validation."""
         self._begin_pause("validation")
 
     def on_test_end(self, logs: Any = None) -> None:
@@ -105,7 +105,7 @@ class _Callback(Callback):
         self._end_pause()
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Close the run, make its files, and leave the optimizer as it was."""
+        """Close the run, write its files, and restore the optimizer."""
         self._leave()
 
     def _leave(self) -> None:
@@ -121,13 +121,13 @@ class _Probe:
     Parameters
     ----------
     model : keras.Model
-        What is trained.
+        The model that is trained.
     members : ndarray of int, shape (variables,)
         The layer of each trainable variable.
     layers : int
-        How many layers there are.
+        Number of layers.
     fail : callable
-        Called with an error inside the optimizer, which goes on.
+        Called with an error inside the optimizer; training continues.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class _Probe:
         self._members = members
         self._layers = layers
         self._fail = fail
-        # The outer optimizer undoes the loss scale before it calls the inner one.
+        # The outer optimizer removes the loss scale before it calls the inner one.
         self._optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
@@ -148,7 +148,7 @@ class _Probe:
         self._places: list[int] | None = None
         own = ("_backend_apply_gradients", "_clip_gradients")
         self._theirs = {name: getattr(self._optimizer, name) for name in own}
-        # On the object and not through its class, which a checkpoint names.
+        # Set methods on the object instead of its class, whose name is in checkpoints.
         self._optimizer.__dict__.update(
             _backend_apply_gradients=self._apply,
             _clip_gradients=self._clip,
@@ -158,14 +158,14 @@ class _Probe:
         model.make_train_function(force=True)
 
     def remove(self) -> None:
-        """Leave the optimizer as it was."""
+        """Restore the optimizer."""
         for name in (*self._theirs, "save_own_variables", "load_own_variables"):
             self._optimizer.__dict__.pop(name, None)
         self._optimizer._untrack_variable(self._norms)
         self._model.make_train_function(force=True)
 
     def read(self) -> tuple[int, list[float | None]]:
-        """Read how many updates there were, and the last one's norms."""
+        """Return the number of updates, and the norms of the last one."""
         found = np.asarray(self._ops.convert_to_numpy(self._value()), dtype=np.float64)
         norms, present = found[:-1], found[:-1] != ABSENT
         with np.errstate(over="ignore", invalid="ignore"):
@@ -181,7 +181,7 @@ class _Probe:
         state = getattr(self._model, "_jax_state", None)
         if state is None:
             return self._norms.value
-        # On JAX variables are empty until the epoch ends; what they hold is in the state.
+        # On JAX, variables are empty until the epoch ends; their values are in the state.
         variables = self._model.optimizer.variables
         at = next(index for index, each in enumerate(variables) if each is self._norms)
         return state["optimizer_variables"][at]
@@ -202,7 +202,7 @@ class _Probe:
             self._fail(error)
 
     def _find(self, variables: Any) -> None:
-        # Variables without a gradient have been left out here.
+        # Variables without a gradient are not in this list.
         self._places = [self._optimizer._get_variable_index(v) for v in variables]
 
     def _take(self, gradients: Any) -> None:
@@ -210,13 +210,13 @@ class _Probe:
             return
         norms: list[Any] = [self._ops.convert_to_tensor(ABSENT, "float32")] * len(self._members)
         for place, gradient in zip(self._places, gradients, strict=True):
-            # Half types would overflow in their own squares.
+            # Squares would overflow in half precision.
             values = self._ops.cast(self._ops.convert_to_tensor(gradient), "float32")
             norms[place] = self._ops.sqrt(self._ops.sum(self._ops.square(values)))
         updates = self._norms[-1] + 1.0
         self._norms.assign(self._ops.stack([*norms, updates]))
 
-    # A checkpoint does not hold the norms.
+    # Keep the norms out of checkpoints.
 
     def _save(self, store: Any) -> None:
         for index, variable in enumerate(self._kept()):
@@ -235,7 +235,7 @@ class _Probe:
 
 
 def _layers(model: Any) -> tuple[tuple[Layer, ...], np.ndarray]:
-    """Find a model's layers: those that own trainable variables, by path."""
+    """Return a model's layers that own trainable variables, and the layer of each variable."""
     paths = [variable.path.split("/") for variable in model.trainable_variables]
     if all(len(path) > 2 and path[0] == model.name for path in paths):
         paths = [path[1:] for path in paths]

@@ -1,6 +1,7 @@
 """Lightning: a callback that listens while `Trainer.fit` trains.
 
-The norms are those before Lightning clips, and after mixed precision's scale is undone.
+The norms are measured before Lightning clips, and after it removes the loss scale of mixed
+precision.
 """
 
 import sys
@@ -11,29 +12,29 @@ from gradmidi.base.versions import framework
 from gradmidi.integrations.callback import Callback, on_first_use
 from gradmidi.listener.listen import listen_with
 
-__all__ = ["GradMidi"]  # noqa: F822  made by __getattr__ when it is first asked for
+__all__ = ["GradMidi"]  # noqa: F822  created by __getattr__ on first access
 
 
 class _Callback(Callback):
-    """Listen to what Lightning trains: ``Trainer(callbacks=[GradMidi(out="runs/a")])``.
+    """Listen to Lightning training: ``Trainer(callbacks=[GradMidi(out="runs/a")])``.
 
-    Epochs become marks, validation becomes a pause, and each step's loss and learning rate
-    stand beside its norms. Of several processes only rank 0 opens a run.
+    Epochs become marks, validation becomes a pause, and each step's loss and learning rate are
+    logged with its norms. With several processes, only rank 0 opens a run.
 
     Parameters
     ----------
     **options
-        Those of `gradmidi.listen`: ``out``, ``preset``, ``midi``, ``osc`` and so on.
+        Options of `gradmidi.listen`: ``out``, ``preset``, ``midi``, ``osc`` and so on.
 
     Attributes
     ----------
     ears : Listener or None
-        The run while it is open, for values and marks of your own.
+        The open run, for values and marks of your own.
 
     Raises
     ------
     CaptureError
-        If there is no such option, or no Lightning of version 2.0 or newer.
+        If an option is unknown, or Lightning 2.0 or newer is not installed.
     GradmidiError
         If an option's value is not allowed.
     """
@@ -56,7 +57,7 @@ class _Callback(Callback):
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         values = {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
         if loss is not None:
-            # Lightning has divided it by the number of batches of an update.
+            # Lightning has divided the loss by the number of batches of an update.
             values["loss"] = loss * trainer.accumulate_grad_batches
         self.ears.log(**values)
 
@@ -65,7 +66,7 @@ class _Callback(Callback):
         self._mark(f"epoch {trainer.current_epoch + 1}")
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begin a pause: no step comes during validation."""
+        """Begin a pause, since no steps come during validation."""
         self._begin_pause("validation")
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
@@ -73,16 +74,16 @@ class _Callback(Callback):
         self._end_pause()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Close the run, and make its files."""
+        """Close the run, and write its files."""
         self._close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Close the run, and write into it what ended it."""
+        """Close the run, and log the exception."""
         self._close(exception)
 
 
 def _lightning() -> Any:
-    """Import Lightning by the name that the script uses, `lightning` or `pytorch_lightning`."""
+    """Import Lightning under the name that the script uses: `lightning` or `pytorch_lightning`."""
     old = find_spec("pytorch_lightning") is not None and (
         find_spec("lightning") is None
         or ("pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules)

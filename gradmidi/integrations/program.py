@@ -1,7 +1,7 @@
-"""Run a script or a module in this process as Python would; call back when it imports a module.
+"""Run a script or a module in this process as Python does, and detect its imports.
 
-`runpy` removes the script's `__main__` when its last line is done, while its threads, its exit
-handlers and the processes it spawns still need it: here it stays.
+`runpy` removes the script's `__main__` after its last line, but threads, exit handlers and spawned
+processes of the script still need it. Here it is kept.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class Program:
     name : str
         A script, a folder or a zip file that holds `__main__.py`; or a module.
     arguments : tuple of str
-        The rest of its `sys.argv`.
+        The other elements of its `sys.argv`.
     module : bool, default False
         Whether `name` is a module.
     """
@@ -40,21 +40,21 @@ class Program:
     module: bool = False
 
     def run(self) -> None:
-        """Run it as `__main__`, until its last line.
+        """Run the program as `__main__`, until its last line.
 
-        What it raises is raised, `SystemExit` too; a traceback that ends the process begins in
-        the program and not in here.
+        Its exceptions are raised, including `SystemExit`; a traceback that ends the process starts
+        in the program, not in this module.
 
         Raises
         ------
         ImportError
-            If it cannot be found.
+            If the program cannot be found.
         """
         sys.argv[:] = [self.name, *self.arguments]
         try:
             code, main = self._loaded()
             sys.modules[MAIN] = main
-            exec(code, main.__dict__)  # noqa: S102  what this is for
+            exec(code, main.__dict__)  # noqa: S102  this runs the program
         except BaseException as error:
             begin = _beginning(error.__traceback__)
             sys.excepthook = functools.partial(_shown, sys.excepthook, error, begin)
@@ -96,13 +96,13 @@ class Program:
 
 
 def _set_first_path(folder: str) -> None:
-    """Set ``sys.path[0]`` as Python would for this program; gradmidi is loaded already."""
+    """Set ``sys.path[0]`` as Python does for this program; gradmidi is imported already."""
     if not sys.flags.safe_path:
         sys.path[0] = folder
 
 
 def _module(name: str) -> ModuleSpec:
-    """Find a module; of a package, what `python -m` runs."""
+    """Find a module; for a package, the module that `python -m` runs."""
     spec = importlib.util.find_spec(name)
     if spec is not None and spec.submodule_search_locations is not None:
         name = f"{name}.{MAIN}"
@@ -127,13 +127,13 @@ def _code(path: str) -> CodeType:
         assert compiled is not None
         return compiled
     loader = SourceFileLoader(MAIN, path)
-    # Not get_code(), which would keep a compiled copy beside the script.
+    # get_code() would write a compiled copy next to the script.
     code: CodeType = loader.source_to_code(loader.get_data(path), path)
     return code
 
 
 def _beginning(traceback: TracebackType | None) -> TracebackType | None:
-    """Skip the frames of this module and of Python's import system."""
+    """Return a traceback without the first frames, of this module and Python's import system."""
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
         if file != __file__ and not file.startswith("<frozen importlib"):
@@ -150,7 +150,7 @@ def _shown(
     value: BaseException,
     traceback: TracebackType | None,
 ) -> None:
-    """Show `error` with a traceback that begins in the program, as `sys.excepthook`."""
+    """Print `error` with a traceback that starts in the program; used as `sys.excepthook`."""
     if value is error:
         traceback = begin
         value = value.with_traceback(begin)
@@ -158,14 +158,14 @@ def _shown(
 
 
 def when_imported(name: str, then: Callable[[], None]) -> None:
-    """Call `then` once the module `name` is imported, from anywhere; at once if it is already.
+    """Call `then` after the module `name` is imported anywhere; at once if it is imported already.
 
     Parameters
     ----------
     name : str
-        A module that is not inside a package.
+        Name of a top-level module.
     then : callable
-        Called within that import, when the module is whole. Must not raise.
+        Called at the end of the import. Must not raise.
 
     Examples
     --------
@@ -179,7 +179,7 @@ def when_imported(name: str, then: Callable[[], None]) -> None:
 
 
 class _Waiting(MetaPathFinder):
-    """Finder that finds a module as the others do, and calls `then` after it is loaded."""
+    """Finder that finds a module by the other finders, and calls `then` after it is loaded."""
 
     def __init__(self, name: str, then: Callable[[], None]) -> None:
         self.name = name
@@ -196,7 +196,7 @@ class _Waiting(MetaPathFinder):
         spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:
             loader = spec.loader
-            # On the loader itself, so that the module's `__loader__` is still Python's own.
+            # Patch the loader, so that the module's `__loader__` is still Python's own.
             loader.exec_module = functools.partial(self._load, loader)  # type: ignore[method-assign]
         return spec
 
@@ -204,7 +204,7 @@ class _Waiting(MetaPathFinder):
         with contextlib.suppress(AttributeError):
             del loader.exec_module  # type: ignore[attr-defined]
         loader.exec_module(module)  # type: ignore[attr-defined]
-        # Not before: an import that failed may be tried again.
+        # Only after a successful import, since a failed import may be tried again.
         with contextlib.suppress(ValueError):
             sys.meta_path.remove(self)
         self._then()

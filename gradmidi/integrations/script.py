@@ -1,7 +1,7 @@
-"""Listen to a script without changes: find its optimizers at their first step, then its model.
+"""Listen to an unchanged script: find its optimizers at their first step, then its model.
 
-The optimizers that exist together make one training, and each training is a run of its own. A
-later training, of another model, goes to ``out-2``; one that is resumed continues its run.
+Optimizers that exist at the same time make one training, and each training has its own run. A
+later training of another model goes to ``out-2``; a resumed training continues its run.
 """
 
 import atexit
@@ -40,18 +40,18 @@ RANKS = {
     "FLUX_TASK_RANK": "FLUX_JOB_SIZE",
     "SLURM_PROCID": "SLURM_NTASKS",
 }
-"""Variables that hold a process's rank, and the number of processes, by launcher.
+"""Environment variables of rank and number of processes, by launcher.
 
 In order: torchrun and Accelerate; Open MPI; MPICH, Intel MPI and others with PMI; MVAPICH; PMIx;
 Flux; Slurm.
 """
 
 TURNS = 20
-"""How often trainings may take turns; each turn opens a new segment of a log."""
+"""How often trainings may alternate; each change opens a new segment of a log."""
 
 
 def rank_of(environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """Return this process's rank and the variable that holds it; "0" for the only process.
+    """Return this process's rank and the variable that holds it; the rank of a sole process is "0".
 
     Examples
     --------
@@ -67,7 +67,7 @@ def rank_of(environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
 
 
 def is_first(environment: Mapping[str, str] = os.environ) -> bool:
-    """Return whether this is rank 0, or the only process.
+    """Return whether this is rank 0 or the only process.
 
     Examples
     --------
@@ -87,35 +87,35 @@ class _Training:
 
     @property
     def optimizers(self) -> list["Optimizer"]:
-        """The optimizers that still exist."""
+        """Optimizers that still exist."""
         return [each for ref in self._optimizers if (each := ref()) is not None]
 
     def add(self, optimizer: "Optimizer") -> None:
-        """Add an optimizer that was made later."""
+        """Add an optimizer that was created later."""
         self._optimizers.append(weakref.ref(optimizer))
 
 
 class Script:
     """Listens to every training in this process; a `gradmidi.capture.clipping.Watcher`.
 
-    It does not import torch, but starts when the script does, so that what a script sets before
-    that import (environment variables, say) has its effect.
+    It does not import torch but starts when the script does, so that settings before that import,
+    such as environment variables, take effect.
 
     Parameters
     ----------
     options : Options
-        As for `gradmidi.listen`. Live output is opened here.
+        Options of `gradmidi.listen`. Live output is opened here.
 
     Raises
     ------
     GradmidiError
-        If an option is not allowed, or a port is not there.
+        If an option is not allowed, or a port cannot be opened.
     """
 
     def __init__(self, options: Options) -> None:
         if options.out is not None:
             check_out(options.out)
-        # The script may change its folder; a relative `out` is relative to this one.
+        # Make `out` absolute, since the script may change its folder.
         self._home = Path.cwd()
         self._options = options
         self._process = os.getpid()
@@ -134,8 +134,8 @@ class Script:
         self._outputs: Outputs | None = Outputs.of(options)
 
     def listen(self) -> None:
-        """Start, now or when the script imports torch; at its end, say if nothing was trained."""
-        # Functions registered first are called last.
+        """Start now or when the script imports torch; at exit, report if nothing was trained."""
+        # atexit calls the functions in reverse order.
         atexit.register(self._tell)
         when_imported("torch", self._attach)
 
@@ -147,12 +147,12 @@ class Script:
             from gradmidi.capture.clipping import watch
             from gradmidi.capture.steps import outside_compile
 
-            # Whatever this is called from, it is not to be compiled with it.
+            # torch.compile must not compile this hook.
             self._outside_compile = outside_compile(self._guard)
 
             def before_step(optimizer: "Optimizer", _args: Any, _kwargs: Any) -> None:
                 if is_dynamo_compiling() or not self._hears(optimizer):
-                    # What it meets here has its own hook called in this very step.
+                    # The hook of an optimizer that is found here is still called in this step.
                     self._outside_compile(self._meet, optimizer)
 
             register_optimizer_step_pre_hook(before_step)
@@ -166,7 +166,7 @@ class Script:
         return self._capture is not None and self._capture.hears(optimizer)
 
     def clipping(self, parameters: Sequence["Tensor"]) -> None:
-        """Learn that gradients are about to be clipped, perhaps before any step was made."""
+        """Handle gradients that are about to be clipped, perhaps before the first step."""
         first = next((id(parameter) for parameter in parameters), None)
         if first is None or (first not in self._parameters and first in self._unclaimed):
             return
@@ -182,14 +182,14 @@ class Script:
             self._capture.clipping(parameters)
 
     def clipped(self, parameters: Sequence["Tensor"]) -> None:
-        """Learn that they were."""
+        """Handle gradients that were clipped."""
 
     def miss_clipping(self) -> None:
-        """Learn that clipping has become part of a graph, perhaps before any step was made."""
+        """Handle clipping that became part of a graph, perhaps before the first step."""
         self._missed = True
 
     def scaling(self, optimizer: Any) -> None:
-        """Learn that a scaler is about to have an optimizer step, or to throw the step away."""
+        """Handle a scaler that is about to step an optimizer or to skip the step."""
         hooked = "_optimizer_step_pre_hooks" in getattr(optimizer, "__dict__", ())
         if self._hears(optimizer) or not hooked:
             return
@@ -198,13 +198,13 @@ class Script:
             self._capture.scaling(optimizer)
 
     def scaled(self, optimizer: Any, *, failed: bool) -> None:
-        """Note that it did one of the two."""
+        """Handle the end of a scaler's step."""
 
     # -- trainings ------------------------------------------------------------------------------
 
     def _guard(self, action: Callable[[Any], None], given: Any) -> None:
-        """Do it here and now, alone; never raise."""
-        # What was forked from this process is another; its lock may never be let go of.
+        """Call `action` under the lock; never raise."""
+        # Do nothing in a forked process, in which the lock may be held forever.
         if os.getpid() != self._process:
             return
         with self._lock:
@@ -215,7 +215,7 @@ class Script:
                 say(f"not listening: {name}{error}")
 
     def _meet(self, optimizer: "Optimizer") -> None:
-        """Listen to an optimizer that may be new; if that fails, leave it at that."""
+        """Listen to an optimizer that may be new; if that fails, do not try again."""
         if self._hears(optimizer) or any(ref() is optimizer for ref in self._unheard):
             return
         try:
@@ -231,7 +231,7 @@ class Script:
         for optimizer in holders:
             self._meet(optimizer)
         if not holders:
-            # The script updates them itself: each clipping is an update.
+            # The script updates these parameters itself, so each clipping is an update.
             training = _Training(len(self._trainings) + 1, [])
             self._trainings.append(training)
             self._open(training, parameters)
@@ -241,14 +241,14 @@ class Script:
 
         known = held_by(optimizer).keys() <= self._parameters
         if self._capture is not None and self._capture.is_stepping and not known:
-            # Called by another's step, with copies of its parameters: not an update of its own.
+            # Another optimizer's step calls this one with copies of parameters: not a new update.
             return
         if self._capture is not None and known:
             self._leave_to_others([optimizer])
             self._capture.add(optimizer)
             self._by_hand = False
             if self._training is not None:
-                # It may still be there when the next training begins, and is none of that.
+                # It may still exist when the next training starts, but does not belong to it.
                 self._training.add(optimizer)
             return
         earlier = next((each for each in self._trainings if optimizer in each.optimizers), None)
@@ -259,23 +259,23 @@ class Script:
             self._trainings.append(earlier)
         elif self._turns == TURNS:
             raise GradmidiError(
-                f"trainings have taken turns {TURNS} times; what {type(optimizer).__name__} "
-                "trains is not heard from here on"
+                f"trainings have alternated {TURNS} times; the training by "
+                f"{type(optimizer).__name__} is not recorded from here on"
             )
         else:
             self._turns += 1
         self._open(earlier)
 
     def _leave_to_others(self, optimizers: Sequence["Optimizer"]) -> None:
-        """See that the script does not listen to them by itself."""
+        """Raise if the script listens to these optimizers itself."""
         from gradmidi.capture.capture import hooks_of
 
         if any(hook.steps.consumer is not self._recording for hook in hooks_of(optimizers)):
             self._let_go()
-            raise GradmidiError("the script listens by itself, and its own run is the one")
+            raise GradmidiError("the script itself calls gradmidi; only its own run is recorded")
 
     def _open(self, training: _Training, trained: Collection[int] = ()) -> None:
-        """Listen to a training; `trained` are its parameters' identities, without an optimizer."""
+        """Listen to a training; without an optimizer, `trained` has the ids of its parameters."""
         from gradmidi.capture.capture import MISSED_IN_GRAPH, Capture
         from gradmidi.capture.optimizers import held_by, owner, scopes
 
@@ -294,8 +294,8 @@ class Script:
         )
         if capture.spread:
             raise GradmidiError(
-                f"{capture.model_name} is spread over processes, of which each sees but a part; "
-                "have the script itself call gradmidi.listen(), on every one of them"
+                f"{capture.model_name} is sharded: each process has only a part of it; call "
+                "gradmidi.listen() in the script, in every process"
             )
         if self._recording is not None:
             self._recording.replace()
@@ -315,7 +315,7 @@ class Script:
         self._unclaimed.clear()
 
     def _opened(self, training: _Training) -> Outputs:
-        """Return the outputs opened before the script began; open new ones for a later training."""
+        """Return the outputs opened before the script started; for a later training, new ones."""
         outputs, self._outputs = self._outputs, None
         if outputs is not None:
             return outputs
@@ -345,9 +345,9 @@ class Script:
         self._let_go()
         if not self._trainings:
             say(
-                "no optimizer of PyTorch's made a step in this process: there was nothing to hear. "
-                "A script that updates its parameters itself is heard where it clips gradients, or "
-                "calls gradmidi.listen(model), and capture() before each update. In processes that "
-                "a script starts itself (torch.multiprocessing.spawn) have what they run call "
-                "gradmidi.listen()"
+                "no PyTorch optimizer made a step in this process, so nothing was recorded. If the "
+                "script updates its parameters itself, call gradmidi.listen(model), and capture() "
+                "before each update; clipping by torch also works. If the script starts processes "
+                "(torch.multiprocessing.spawn), call gradmidi.listen() in the functions that they "
+                "run"
             )

@@ -1,1 +1,1 @@
-"""`listen` and `record`: the open run, its end, and the other ranks."""
+"""`listen` and `record`, the open run, its end, and ranks other than 0."""

@@ -1,4 +1,4 @@
-"""The end of a run: its files rendered by a process of their own, and a few lines about the run."""
+"""The end of a run: render its files in another process, and report on the run."""
 
 import json
 import signal
@@ -27,8 +27,8 @@ SLICE_SECONDS = 0.05
 class DeferredInterrupt:
     """Defers KeyboardInterrupt until the block is done.
 
-    While the block runs, Ctrl-C is counted; KeyboardInterrupt is raised once, at its end. A
-    handler of SIGINT that the program has set itself stays in place.
+    While the block runs, Ctrl-C is counted; KeyboardInterrupt is raised once, at its end. A SIGINT
+    handler that the program has set is not replaced.
 
     Attributes
     ----------
@@ -65,16 +65,16 @@ class DeferredInterrupt:
         self.interrupts += 1
 
     def wait(self, done: Callable[[float], bool], seconds: float, interrupts: int = 1) -> bool:
-        """Wait until `done` returns True, for `seconds` or until so many interrupts.
+        """Wait until `done` returns True, the time is over, or Ctrl-C was pressed.
 
         Parameters
         ----------
         done : callable
-            Waits for at most the seconds it is given; returns whether it is done.
+            Takes seconds, waits for at most that long, and returns whether it is done.
         seconds : float
             The longest wait.
         interrupts : int, default 1
-            How many interrupts end the wait.
+            Number of interrupts that end the wait.
 
         Returns
         -------
@@ -98,7 +98,7 @@ def command(run: Path, files: Sequence[Path], options: Options) -> list[str]:
     >>> command(Path("a"), [Path("a/run.mid")], Options())[1:]
     ['-P', '-m', 'gradmidi', 'render', 'a', '--preset', 'pentatonic', '-o', 'a/run.mid']
     """
-    # -P: a file of the user's beside the script must not be imported in place of one of ours.
+    # -P: do not import a file next to the user's script instead of a library.
     line = [sys.executable, "-P", "-m", "gradmidi", "render", str(run)]
     line += ["--preset", str(options.preset)]
     for setting in options.preset_settings:
@@ -109,21 +109,21 @@ def command(run: Path, files: Sequence[Path], options: Options) -> list[str]:
 
 
 class Rendering:
-    """A rendering process, in a session of its own, so that Ctrl-C does not reach it.
+    """A rendering process in a new session, so that Ctrl-C does not reach it.
 
     Parameters
     ----------
     line : sequence of str
-        Its command line.
+        The command line.
 
     Raises
     ------
     OSError
-        If it cannot be started.
+        If the process cannot be started.
     """
 
     def __init__(self, line: Sequence[str]) -> None:
-        # A file and no pipe: a process left to finish alone must not write into a broken pipe.
+        # Use files, since a process that outlives this one must not write into a broken pipe.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
         try:
@@ -147,12 +147,12 @@ class Rendering:
         return True
 
     def output(self) -> bytes:
-        """Return what it wrote to stdout, once it has ended."""
+        """Return the stdout of the process; call it after the process has ended."""
         self._output.seek(0)
         return self._output.read()
 
     def error(self) -> str:
-        """Return what went wrong, in a line, once it has ended; empty where nothing did."""
+        """Return the error of the ended process in one line; empty if there was none."""
         if self._process.returncode == 0:
             return ""
         self._errors.seek(0)
@@ -161,39 +161,39 @@ class Rendering:
         return said.removeprefix("gradmidi: ")
 
     def stop(self) -> None:
-        """Kill it."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
 
     def leave(self) -> None:
-        """Let it finish alone, if it has not ended."""
+        """Let the process continue without waiting for it."""
         self._errors.close()
         self._output.close()
 
 
 class Files:
-    """The files that are made of a run at its end.
+    """The files that are rendered at the end of a run.
 
     Parameters
     ----------
     folder : Path
         The run's folder.
     options : Options
-        Which files, and by which preset.
+        Which files, and the preset.
     warnings : Warnings
-        Where run-time errors are counted.
+        Counts the run-time errors.
     """
 
     def __init__(self, folder: Path, options: Options, warnings: Warnings) -> None:
         self._folder = folder
-        # The script may be in another folder by the time the files are made.
+        # Make the path absolute, since the script may change its folder.
         self._absolute = folder.absolute()
         self._endings = options.endings
         self._options = options
         self._warnings = warnings
 
     def start(self) -> Rendering | None:
-        """Start to make them, in a process of its own; None where there are none to make."""
+        """Start rendering in another process; return None if there are no files to render."""
         if not self._endings:
             return None
         files = self._in(self._absolute)
@@ -205,13 +205,13 @@ class Files:
             return None
 
     def finish(self, rendering: Rendering, interrupt: DeferredInterrupt, seconds: float) -> None:
-        """Wait for them for at most `seconds`, and say whether they were made."""
+        """Wait at most `seconds` for the files, and report the result."""
         files = ", ".join(map(str, self._in(self._folder)))
         try:
             if not interrupt.wait(rendering.wait, seconds):
-                say(f"{files}: still being made, by a process of its own")
+                say(f"{files}: still being written by another process")
             elif error := rendering.error():
-                say(f"{files} could not be made: {error}; {self._again()}")
+                say(f"{files} could not be written: {error}; {self._again()}")
             else:
                 say(f"wrote {files}")
                 self._say_faults(rendering)
@@ -219,7 +219,7 @@ class Files:
             rendering.leave()
 
     def _say_faults(self, rendering: Rendering) -> None:
-        """Say how many faults there were and which was first, from the renderer's summary."""
+        """Report the number of faults and the first one, from the renderer's summary."""
         faults = json.loads(rendering.output())["faults"]
         if faults:
             say(faults_line([Fault(**each | {"value": float(each["value"])}) for each in faults]))
@@ -234,7 +234,7 @@ class Files:
 def tell(
     writer: LogWriter, folder: Path, warnings: Warnings, *, seconds: float, cost: float
 ) -> None:
-    """Say how many steps the log has, what capture cost, and what went wrong.
+    """Report the number of steps, the cost of capture, and errors.
 
     Parameters
     ----------
@@ -243,11 +243,11 @@ def tell(
     folder : Path
         The run's folder.
     warnings : Warnings
-        The errors that were counted.
+        The counted errors.
     seconds : float
-        How long the run took.
+        Duration of the run.
     cost : float
-        Seconds of the training thread that capture took.
+        Seconds that capture took on the training thread.
     """
     took = ""
     if cost and seconds:

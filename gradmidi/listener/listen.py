@@ -1,4 +1,4 @@
-"""`listen` and `record`: they open a run, of a model or of plain numbers.
+"""`listen` and `record`: open a run of a PyTorch model, or of norms given as numbers.
 
 `record` takes norms as numbers and needs no torch; `listen` adds a capture that measures a
 model's gradients. Both return a `Listener`.
@@ -46,7 +46,7 @@ __all__ = [
 
 MANY_LAYERS = 64
 FRAME_BYTES, NORM_BYTES = 50, 12
-"""Approximate size of a frame in the log, without norms, and of each norm."""
+"""Approximate bytes of a frame in the log, without norms, and of each norm."""
 
 
 def record(
@@ -75,12 +75,12 @@ def record(
     layers : sequence of str or Layer
         The layers' names, first to last.
     preset : str or Path, default "pentatonic"
-        A shipped preset's name or a ``.toml`` file: how the run sounds.
+        How the run sounds: a shipped preset's name or a ``.toml`` file.
     rig, midi, osc, audio, take
         Live output, see `listen`.
     voices : mapping of str to str, optional
-        Voices of your own: a name and a pattern over the layers' names each, as
-        ``{"top": "fc*"}``. A layer that no pattern matches is logged and makes no sound.
+        Voices of your own: name to a pattern over the layers' names, as ``{"top": "fc*"}``. A
+        layer that no pattern matches is logged but makes no sound.
     files : sequence of str, default ("mid", "wav", "txt")
         Files to make at the end, by ending: ``mid wav flac ogg mp3 png svg html mp4 txt``;
         () for none.
@@ -102,7 +102,7 @@ def record(
     PresetError
         If the preset or the rig cannot be used, or a voice's pattern matches no layer.
     CaptureError
-        If `layers` is empty or names a layer twice.
+        If `layers` is empty or has a name twice.
 
     Examples
     --------
@@ -165,24 +165,24 @@ def listen(
 ) -> Listener:
     """Listen to a PyTorch model while it trains.
 
-    At each `optimizer.step()` the L2 norm of every layer's gradient is measured, before the
-    update, and a thread writes it to the run log. At the end the files are made.
+    At each `optimizer.step()`, the L2 norm of every layer's gradient is measured before the update,
+    and a thread writes it to the run log. At the end of the run, the files are written.
 
     Parameters
     ----------
     model : torch.nn.Module
         The model; it may be wrapped or compiled.
     optimizer : torch.optim.Optimizer or several, optional
-        The optimizers that train it. Each `step` is one step of the run; of nested ones (a
-        subclass that calls ``super().step()``, an optimizer around an optimizer) the outermost
-        alone. Several that hold different parameters (Muon and AdamW, a GAN's two) make a frame
-        each, in which the layers of the others are absent. Without one, call `Listener.capture`
-        between `backward` and the update.
+        The optimizers that train it. Each `step` is one step of the run. Of nested calls (a
+        subclass that calls ``super().step()``, an optimizer inside another), only the outermost
+        counts. Optimizers with different parameters (Muon and AdamW, the two of a GAN) each make a
+        frame, in which the layers of the others are absent. Without an optimizer, call
+        `Listener.capture` between `backward` and the update.
     out : path, optional
         The run's folder; by default ``runs/<date-time>``. If it holds a run of the same layers,
         that run is continued; if it holds another run, this one goes to ``out-2``.
     preset : str or Path, default "pentatonic"
-        A shipped preset's name or a ``.toml`` file: how the run sounds.
+        How the run sounds: a shipped preset's name or a ``.toml`` file.
     rig : str or Path or Rig, optional
         Ports, channels and limits of the MIDI devices: a ``.toml`` file, or a loaded rig.
     midi : str or sequence of str, optional
@@ -193,22 +193,21 @@ def listen(
     audio : bool or str, optional
         Play through the default sound card, or through the one of this name.
     take : path, optional
-        A ``.mid`` file to save what is played live to, as it was played.
+        A ``.mid`` file that records what is played live.
     layers : str or sequence of str, or mapping of str to str, optional
-        Listen to these layers only: names, or patterns as ``"blocks.*"``. A mapping makes
-        voices of your own instead, a name and a pattern each, as ``{"top": "fc*"}``; all layers
-        are still logged.
+        Listen to these layers only: names, or patterns as ``"blocks.*"``. A mapping defines voices
+        of your own instead, name to pattern, as ``{"top": "fc*"}``; all layers are still logged.
     parameters : {"all", "weights"}, default "all"
         Measure all of a layer's parameters, or its weights only.
     every : int, default 1
-        Read each nth step of an optimizer, however often its gradients are clipped.
+        Measure every nth step of an optimizer, also if its gradients are clipped more often.
     budget : float, optional
-        Largest share of the training time that measuring may take, above 0 and below 1 (0.005
-        is half a percent): as many steps are left out as that needs. The log has the step
-        number of each that was measured.
+        Largest share of the training time that measuring may take, above 0 and below 1 (0.005 is
+        half a percent). Steps are left out to keep this limit. The log has the step number of
+        each measured step.
     scaler : object, optional
-        An object whose ``step(optimizer)`` steps the optimizer or skips the step. Needed only
-        for a class of your own: torch's GradScaler is found without it.
+        An object whose ``step(optimizer)`` steps the optimizer or skips the step. Only needed for
+        a class of your own; torch's GradScaler is found without it.
     files : sequence of str, default ("mid", "wav", "txt")
         Files to make at the end, by ending: ``mid wav flac ogg mp3 png svg html mp4 txt``;
         () for none.
@@ -223,20 +222,20 @@ def listen(
     Returns
     -------
     Listener
-        On ranks other than 0 it takes the same calls, opens no port and writes no file. A model
-        that is sharded (FSDP2, tensor parallel) needs the call on every rank.
+        On ranks other than 0 it accepts the same calls, but opens no port and writes no file. For
+        a sharded model (FSDP2, tensor parallel), call `listen` on every rank.
 
     Raises
     ------
     CaptureError
-        If the model has no trainable parameter, an optimizer holds none of its parameters, or
-        a pattern matches no layer.
+        If the model has no trainable parameter, an optimizer has none of its parameters, or a
+        pattern matches no layer.
     RunLogError
         If `out` is a file or cannot be created.
     PresetError
         If the preset or the rig cannot be used.
     PortError
-        If a MIDI port or an OSC address is not there.
+        If a MIDI port or an OSC address cannot be opened.
 
     Examples
     --------
@@ -300,7 +299,7 @@ def listen_with(
             attach(capture, counter, options)
         return listener
     except BaseException:
-        # The other ranks must not wait for this one.
+        # The other ranks must not wait for this rank.
         capture.detach()
         raise
 
@@ -308,7 +307,7 @@ def listen_with(
 def open_capture(
     capture: "Capture", options: Options, outputs: Outputs, *, resume: bool = True
 ) -> tuple[Listener, Recording]:
-    """Open the run of a model and attach its capture, see `open_run`."""
+    """Open the run of a model and attach its capture; see `open_run`."""
     header = Header(capture.layers, capture.model_name, capture.parameters)
     capture.replace_others()
     listener, recording = open_run(header, options, outputs, capture=capture, resume=resume)
@@ -317,7 +316,7 @@ def open_capture(
 
 
 def attach(capture: "Capture", consumer: "Consumer", options: Options) -> None:
-    """Have capture pass each step's norms on to `consumer`."""
+    """Make capture pass each step's norms to `consumer`."""
     capture.attach(consumer, every=options.every, budget=options.budget, scaler=options.scaler)
 
 
@@ -329,10 +328,10 @@ def open_run(
     capture: "Capture | None" = None,
     resume: bool = True,
 ) -> tuple[Listener, Recording]:
-    """Find a run's folder, begin its log, and say so in a line.
+    """Open a run's folder, start its log, and log a line about it.
 
-    `capture` is not attached here. `resume`: whether to continue a run of the same layers that
-    ``options.out`` holds. `outputs` is closed if the run cannot be opened.
+    `capture` is not attached here. `resume`: whether to continue a run of the same layers in
+    ``options.out``. `outputs` is closed if the run cannot be opened.
     """
     warnings = Warnings()
     layers = header.layers
@@ -357,7 +356,7 @@ def open_run(
         outputs.close()
         raise
     if target.taken is not None and resume:
-        say(f"{target.taken} holds another run, or one that is being written: this one is new")
+        say(f"{target.taken} holds another run or a run in progress, so a new folder is used")
     goes_on = f", going on after step {target.last_step}" if target.resumed else ""
     of = f"listening to {count(len(layers), 'layer')} of {header.model}"
     what = of if capture is not None else f"recording {count(len(layers), 'layer')}"

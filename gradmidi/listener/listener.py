@@ -35,14 +35,14 @@ REASON_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What is open for a run besides its log.
+    """Live output and tracker of a run.
 
     Parameters
     ----------
     feeds : tuple of Live
-        Live output.
+        Live outputs.
     tracker : Tracker or None
-        Where the run is uploaded at its end.
+        The tracker to which the run is uploaded at its end.
     """
 
     feeds: tuple[Live, ...] = ()
@@ -55,7 +55,7 @@ class Outputs:
         Raises
         ------
         GradmidiError
-            If a port, an address or a tracker is not there.
+            If a port, an address or a tracker is not available.
         """
         found = tracker(options.log_to)
         session = options.session()
@@ -70,9 +70,9 @@ class Outputs:
 class Listener:
     """An open run. `listen` and `record` return one.
 
-    It is a context manager; without ``with`` it closes when the program ends. No method waits
-    for a disk, a device or another process, except `close`, which is bounded. In a process
-    forked from this one, every method does nothing.
+    It is a context manager; without ``with`` it closes when the program ends. No method waits for a
+    disk, a device or another process, except `close`, which waits for a limited time. In a forked
+    process, every method does nothing.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ class Listener:
 
     @property
     def live(self) -> Live | None:
-        """The live output; None where there is none."""
+        """The live output; None if there is none."""
         return self._outputs.feeds[0] if self._outputs.feeds else None
 
     @property
@@ -155,19 +155,19 @@ class Listener:
         Parameters
         ----------
         norms : mapping of str to float, or sequence of float
-            L2 norm of each layer's gradient: by name, or in the layers' order. None, or a
-            name left out: the layer had no gradient. nan and inf are recorded as they are.
+            L2 norm of each layer's gradient: by name, or in the layers' order. None or a missing
+            name means that the layer had no gradient. nan and inf are allowed.
         loss, lr : float, optional
             Logged with the norms.
         step : int, optional
-            The optimizer update; by default the one after the last.
+            Step number; by default the last one plus 1.
 
         Raises
         ------
         CaptureError
-            In the first call only: if a name is not a layer's, a sequence has another length,
-            or a norm is no number or below zero. A later call that is wrong raises nothing: its
-            step is left out and counted, and the first is warned of.
+            In the first call only: if a name is not a layer's, a sequence has another length, or
+            a norm is not a number or is below zero. Later invalid calls do not raise: their steps
+            are left out and counted, and there is one warning.
 
         Examples
         --------
@@ -186,19 +186,19 @@ class Listener:
             self.log(**beside)
 
     def log(self, **values: Any) -> None:
-        """Log values of a step: ``ears.log(loss=loss, lr=0.1)``; never waits, never raises.
+        """Log values of a step: ``ears.log(loss=loss, lr=0.1)``. Never waits, never raises.
 
-        Call it after the step, as in ``optimizer.step(); ears.log(loss=loss)``: the values
-        belong to that step. A name that is logged before the first step always belongs to the
-        step that follows. Values of a step that is not measured (``every=``) are left out.
+        Call it after the step, as in ``optimizer.step(); ears.log(loss=loss)``: the values belong
+        to that step. A name that is first logged before the first step always belongs to the next
+        step. Values of a step that is not measured (``every=``) are left out.
 
-        If you clip by a function of your own, log the total norm from before clipping as
-        ``total_norm``: norms that were measured after clipping are then restored.
+        If you clip gradients by a function of your own, log the total norm before clipping as
+        ``total_norm``. Norms that were measured after clipping are then restored.
 
         Parameters
         ----------
         **values : float or int or str or bool, or tensor of one number
-            A tensor may require grad, and may be on a device: it is read once it is computed.
+            A tensor may require grad and may be on a device; it is read when it is computed.
         """
         if not self._writer.is_open:
             return
@@ -214,7 +214,7 @@ class Listener:
         """Read a number on the CPU; leave a tensor on a device to the writer's thread."""
         if hasattr(value, "detach"):
             value = value.detach()
-        # Import torch only where it is imported already or the tensor is on a GPU.
+        # Use torch only if it is imported already, or the tensor is on a GPU.
         if hasattr(value, "is_cuda") and (self._capture is not None or value.is_cuda):
             if self._readout is None:
                 from gradmidi.capture.readout import Readout
@@ -228,12 +228,12 @@ class Listener:
         return value
 
     def mark(self, text: str) -> None:
-        """Write a text into the log at this moment: ``ears.mark("epoch 2")``."""
+        """Write a text with the current time to the log: ``ears.mark("epoch 2")``."""
         self._writer.mark(str(text))
 
     @contextlib.contextmanager
     def pause(self, text: str = "pause") -> Iterator[None]:
-        """Announce that no step comes during the block: ``with ears.pause("eval"):``."""
+        """Log a pause, in which no steps come, for the block: ``with ears.pause("eval"):``."""
         self._writer.pause(str(text), begins=True)
         try:
             yield
@@ -241,15 +241,15 @@ class Listener:
             self._writer.pause(str(text), begins=False)
 
     def capture(self) -> None:
-        """Measure the gradients as they are now, as one step; for loops without an optimizer.
+        """Measure the current gradients as one step; for loops without an optimizer.
 
-        Call it after `backward` and before the update. Errors while measuring are counted and
-        not raised.
+        Call it after `backward` and before the update. Errors while measuring are counted, not
+        raised.
 
         Raises
         ------
         CaptureError
-            If there is no model, since the run was made by `record`.
+            If the run was opened by `record`, which has no model.
         """
         if self._capture is None:
             raise CaptureError("record() has no model to measure; call frame() with the norms")
@@ -266,15 +266,15 @@ class Listener:
     ) -> "Tensor":
         """Clip the gradients exactly as torch does, and measure the norms in the same pass.
 
-        The norms in the log are those from before clipping. Together they cost as much as
-        clipping alone.
+        The norms in the log are from before clipping. Measuring and clipping together take as long
+        as clipping alone.
 
         Parameters
         ----------
         max_norm : float
-            The largest norm that all gradients together may have.
+            Largest allowed norm of all gradients together.
         norm_type : float, default 2.0
-            Order of that norm; ``inf`` for the largest absolute value.
+            Order of this norm; ``inf`` for the largest absolute value.
         parameters : Tensor or iterable of Tensor, optional
             The parameters to clip; by default all of the model's.
         error_if_nonfinite : bool, default False
@@ -285,12 +285,12 @@ class Listener:
         Returns
         -------
         Tensor
-            The norm of all gradients together, before they were clipped.
+            The norm of all gradients together, before clipping.
 
         Raises
         ------
         CaptureError
-            If there is no model, since the run was made by `record`.
+            If the run was opened by `record`, which has no model.
         RuntimeError
             If `error_if_nonfinite`, as torch does.
 
@@ -316,11 +316,11 @@ class Listener:
     # -- the end -------------------------------------------------------------------------------
 
     def close(self, reason: str = "closed") -> None:
-        """Write the end of the run, then make its files; bounded, and may be called twice.
+        """Write the end of the run, then its files. May be called twice.
 
-        The log is given two seconds. The files are made by another process, which is waited
-        for up to 30 seconds and then left to finish. Ctrl-C ends the waiting; KeyboardInterrupt
-        is raised once the log is whole.
+        This waits at most 2 seconds for the log and at most 30 seconds for the files, which are
+        written by another process. That process may continue after this method has returned.
+        Ctrl-C ends the wait; KeyboardInterrupt is raised when the log is complete.
 
         Parameters
         ----------
@@ -344,7 +344,7 @@ class Listener:
             self._close(_reason(error), wait=False)
 
     def _exit(self) -> None:
-        # Python keeps the exception that ended the program here.
+        # Python stores the exception that ended the program here.
         error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
         if error is None:
             self.close("exit")
@@ -355,7 +355,7 @@ class Listener:
         if self._closed or not self._writer.is_open:
             return
         with DeferredInterrupt() as interrupt:
-            # Only now: an interrupt before this leaves it to the end of the program.
+            # Only now: after an interrupt before this line, the end of the program closes the run.
             self._closed = True
             atexit.unregister(self._exit)
             seconds = self._writer.now()
@@ -365,7 +365,7 @@ class Listener:
                 self._capture.detach()
             self._writer.close(reason, 0.0)
             if not interrupt.wait(lambda s: self._writer.close(reason, s), FLUSH_SECONDS, 2):
-                say("the disk does not keep up: the end of the run log may be missing")
+                say("the disk is too slow: the end of the run log may be missing")
             rendering = self._files.start() if self._writer.steps else None
             upload = self._upload if self._writer.steps and wait else None
             if upload is not None:

@@ -27,7 +27,7 @@ class StepCounter:
     step : int
         The last step.
     on_replace : callable
-        Called when another listener is put on the same optimizer.
+        Called when another listener is attached to the same optimizer.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class StepCounter:
         self.step += 1
 
     def fail(self, error: Exception) -> None:
-        """Count a step that could not be measured, and warn of the first."""
+        """Count a step that could not be measured, and warn about the first."""
         self.step += 1
         if not self._warned:
             self._warned = True
@@ -57,28 +57,28 @@ class StepCounter:
         """Do nothing."""
 
     def replace(self) -> None:
-        """End the run, because another listener is put on the same optimizer."""
+        """End the run, because another listener is attached to the same optimizer."""
         self.on_replace()
 
 
 class OtherRank(Listener):
-    """Takes every call that a Listener takes, opens no port and writes no file.
+    """A Listener that opens no port and writes no file.
 
-    Of a model that is sharded over several processes, it measures this process's part for rank 0.
+    If the model is sharded, it measures this process's part for rank 0.
 
     Parameters
     ----------
     capture : Capture
-        The model.
+        The capture of the model.
     counter : StepCounter
         Counts this process's steps.
     out : path, optional
-        Where rank 0 keeps the run, if the user gave it.
+        The folder of the run on rank 0, if given.
 
     Attributes
     ----------
     folder : Path
-        `out`, or ``runs``: only rank 0 knows which folder in it.
+        `out`, or ``runs``, since only rank 0 knows the folder of the run.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class OtherRank(Listener):
 
     @property
     def live(self) -> None:
-        """None: nothing is played here."""
+        """None, since only rank 0 plays."""
         return
 
     @property
     def bytes_per_step(self) -> float:
-        """0.0: nothing is written here."""
+        """0.0, since only rank 0 writes."""
         return 0.0
 
     def frame(self, norms: Any, *, loss: Any = None, lr: Any = None, step: Any = None) -> None:
@@ -125,7 +125,7 @@ class OtherRank(Listener):
         yield
 
     def capture(self) -> None:
-        """Measure this process's part, if there is one."""
+        """Measure this process's part of a sharded model."""
         self._shard.look()
 
     def clip_grad_norm_(
@@ -137,13 +137,13 @@ class OtherRank(Listener):
         error_if_nonfinite: bool = False,
         foreach: bool | None = None,
     ) -> "Tensor":
-        """Clip, as rank 0 does."""
+        """Clip the gradients, as rank 0 does."""
         return self._shard.clip_grad_norm_(
             max_norm, norm_type, parameters, error_if_nonfinite, foreach
         )
 
     def close(self, reason: str = "closed") -> None:
-        """Leave no hook behind."""
+        """Remove all hooks."""
         atexit.unregister(self.close)
         self._shard.detach()
 

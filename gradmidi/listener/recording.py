@@ -1,4 +1,4 @@
-"""The norms of each step, checked and passed on to the run log."""
+"""Check the norms of each step and write them to the run log."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ __all__ = ["Norms", "Recording", "Row", "Rows"]
 Norms = Mapping[str, float | None] | Sequence[float | None]
 
 Row = Callable[[Any], np.ndarray]
-"""Makes a row of norms of what capture measured."""
+"""Makes a row of norms from what capture measured."""
 
 
 class Recording:
@@ -26,26 +26,26 @@ class Recording:
     Parameters
     ----------
     writer : LogWriter
-        Writes the log.
+        The writer of the log.
     layers : sequence of Layer
-        The layers whose norms come.
+        The layers that are measured.
     warnings : Warnings
-        Where run-time errors are counted.
+        Counts the run-time errors.
     step : int
-        The last step that the log holds already.
+        The last step in the log before this recording.
     fold : callable, optional
         Combines a row of layers to a row of voices.
     clipping : Clipping, optional
-        What is known of clipping in this run.
+        Tracks whether the run clips its gradients.
 
     Attributes
     ----------
     step : int
         The last step.
     measured : bool
-        Whether that step has a frame.
+        Whether the last step has a frame.
     on_replace : callable
-        Called when another listener is put on the same optimizer.
+        Called when another listener is attached to the same optimizer.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class Recording:
         self._frames_given = 0
 
     def frame(self, norms: Norms, step: int | None = None) -> bool:
-        """Write the frame of norms that a user gave; return whether it could be written.
+        """Write a frame of the user's norms; return whether they are valid.
 
         Raises
         ------
         CaptureError
-            If the first frame of all is not allowed; later ones are left out and counted.
+            If the first frame is invalid; later invalid frames are left out and counted.
         """
         self._frames_given += 1
         try:
@@ -94,7 +94,7 @@ class Recording:
     # -- what capture calls --------------------------------------------------------------------
 
     def take(self, norms: Any, row: Row, skipped: Any = None) -> None:
-        """Write the frame of norms as capture measured them; `row` makes a row of them later."""
+        """Write a frame of norms measured by capture; `row` converts them to a row later."""
         self.step += 1
         self.measured = True
         fold = self._fold
@@ -107,7 +107,7 @@ class Recording:
         self.measured = False
 
     def fail(self, error: Exception) -> None:
-        """Count a step that could not be measured, and warn of the first."""
+        """Count a step that could not be measured, and warn about the first."""
         self.skip()
         self._warnings.note("capture", error, "this step is left out, training goes on")
 
@@ -117,18 +117,18 @@ class Recording:
             self._clipping.seen = True
 
     def miss_clipping(self, text: str) -> None:
-        """Note that norms may be from after clipping; say so once."""
+        """Note that norms may be from after clipping, and warn once."""
         if self._clipping is not None and not self._clipping.missed:
             self._clipping.missed = True
             say(text)
 
     def replace(self) -> None:
-        """End the run, because another listener is put on the same optimizer."""
+        """End the run, because another listener is attached to the same optimizer."""
         self.on_replace()
 
 
 class Rows:
-    """Makes rows of norms as a user gives them, by name or in order.
+    """Makes rows from a user's norms, which are given by name or in order.
 
     Parameters
     ----------
@@ -150,8 +150,8 @@ class Rows:
         Raises
         ------
         CaptureError
-            If a name is not a layer's, a sequence has another length, or a norm is no number
-            or below zero.
+            If a name is not a layer's, a sequence has another length, or a norm is not a number or
+            is below zero.
         """
         expected = len(self._places)
         if isinstance(norms, Mapping):
@@ -187,8 +187,8 @@ class Rows:
             value = ABSENT
         if value < 0.0:
             raise CaptureError(
-                f"{norm!r} is no norm (layer {list(self._places)[index]!r}); allowed is a number "
-                "of 0 or more, nan, inf, or None for no gradient"
+                f"{norm!r} is not a norm (layer {list(self._places)[index]!r}); allowed is a "
+                "number of 0 or more, nan, inf, or None for no gradient"
             )
         return value
 

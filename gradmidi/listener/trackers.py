@@ -1,4 +1,4 @@
-"""Upload of a run's sound, picture and faults to an experiment tracker, once, at its end."""
+"""Upload a run's sound, picture and faults to an experiment tracker at the end of the run."""
 
 import contextlib
 import html
@@ -22,20 +22,20 @@ __all__ = ["Artifacts", "Tracker", "Upload", "tracker"]
 TAG = "gradmidi"
 
 PIECE_SECONDS = 8
-"""Length of the piece that is uploaded; its last note may last two seconds more."""
+"""Length of the uploaded piece; its last note may last two seconds longer."""
 
 RENDER_SECONDS = 120.0
-"""A rendering process that takes longer is killed."""
+"""A rendering process that takes longer than this is killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Artifacts:
-    """What is uploaded of a run.
+    """The files to upload.
 
     Parameters
     ----------
     sound, picture, text : Path
-        A WAV, a PNG, and the run described in lines, with its faults.
+        A WAV, a PNG, and the description of the run with its faults.
     """
 
     sound: Path
@@ -53,10 +53,10 @@ class Tracker:
     Parameters
     ----------
     name : str
-        What messages call it.
+        Name of the tracker in messages.
     active : callable
-        Finds its active run, on the thread that made it, and returns a function that uploads
-        to it, which may be called on any thread. Both raise what went wrong.
+        Finds the tracker's active run, on the thread that started it, and returns a function that
+        uploads to it from any thread. Both raise on failure.
     after_end : bool, default False
         Whether that function works after the tracker's run has ended.
     """
@@ -111,7 +111,7 @@ def _summary(writer: SummaryWriter) -> Send:
         with Image.open(artifacts.picture) as picture:
             pixels = np.asarray(picture.convert("RGB"))
         writer.add_image(f"{TAG}/picture", pixels, dataformats="HWC")
-        # It reads Markdown, where an indented line stands as it is.
+        # TensorBoard renders Markdown, in which indented lines are literal.
         lines = artifacts.text.read_text(encoding="utf-8").splitlines()
         writer.add_text(f"{TAG}/faults", "\n".join(f"    {line}" for line in lines))
         writer.flush()
@@ -121,7 +121,7 @@ def _summary(writer: SummaryWriter) -> Send:
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A tracker that is known by name: `Tracker`'s fields, its packages, the oldest version."""
+    """A tracker with a name: the fields of `Tracker`, its packages, the oldest version."""
 
     active: Callable[[], Send]
     packages: tuple[str, ...]
@@ -136,12 +136,12 @@ NAMED: Mapping[str, _Named] = {
 
 
 def tracker(log_to: "str | SummaryWriter | None") -> Tracker | None:
-    """Find the tracker that ``log_to=`` names, before training starts; None where none is named.
+    """Return the tracker for ``log_to=``, or None; called before training starts.
 
     Raises
     ------
     CaptureError
-        If it is not installed or too old, or Matplotlib is not there to make the picture.
+        If the tracker is not installed or too old, or Matplotlib is not installed.
     """
     if log_to is None:
         return None
@@ -163,24 +163,24 @@ def _module(name: str) -> Any:
 class Upload:
     """Renders a short sound, the picture and the text of a run, and uploads them to a tracker.
 
-    A thread does it, because a tracker may wait for its server as long as it likes.
+    It runs on a thread, because a tracker may wait for its server for a long time.
 
     Parameters
     ----------
     folder : Path
         The run's folder.
     options : Options
-        By which preset.
+        Provides the preset.
     tracker : Tracker
-        Where to.
+        The tracker.
     warnings : Warnings
-        Where run-time errors are counted.
+        Counts the run-time errors.
     """
 
     def __init__(
         self, folder: Path, options: Options, tracker: Tracker, warnings: Warnings
     ) -> None:
-        # The script may be in another folder by the time of the upload.
+        # Make the path absolute, since the script may change its folder.
         self._folder = folder.absolute()
         self._options = options
         self._tracker = tracker
@@ -188,17 +188,16 @@ class Upload:
         self._error: Exception | None = None
         self._send: Send | None = None
         if tracker.after_end:
-            # The framework may end the tracker's run before this one is closed, as
-            # Transformers' Trainer does.
+            # Some frameworks, such as Transformers, end the tracker's run before this run's end.
             with contextlib.suppress(Exception):
                 self._send = tracker.active()
         self._decided = threading.Event()
-        # Started now: some Pythons start no thread any more once the program exits.
+        # Start the thread now: some Python versions start no threads while the program exits.
         self._thread = threading.Thread(target=self._work, name="gradmidi log_to", daemon=True)
         self._thread.start()
 
     def start(self) -> None:
-        """Begin, if the tracker has an active run, or had one at first that still takes data."""
+        """Start the upload, if the tracker's run is active or still accepts data."""
         try:
             self._send = self._tracker.active()
         except Exception as error:
@@ -213,7 +212,7 @@ class Upload:
         say(f"log_to: nothing is uploaded, because {why}")
 
     def finish(self, interrupt: DeferredInterrupt, seconds: float) -> None:
-        """Wait for it for at most `seconds`, and say whether it was done."""
+        """Wait at most `seconds` for the upload, and report the result."""
         if not interrupt.wait(self._done, seconds):
             say(f"still uploading to {self._tracker.name}")
         elif self._error is None:

@@ -149,7 +149,7 @@ class Live:
             self._queue.put((None, _command(command, **values)))
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
-        """Wait at most `timeout` seconds for the player's end, then kill it. May be called twice."""
+        """Wait `timeout` seconds for the player to end, then kill it. May be called twice."""
         if self._closing:
             return
         self._closing = True

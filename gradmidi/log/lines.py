@@ -262,7 +262,7 @@ class Decoder:
         Raises
         ------
         RunLogError
-            If the first line is no header, or a header is of another version or layers.
+            If the first line is not a header, or a header is of another version or layers.
         """
         self._number += 1
         try:
@@ -274,7 +274,7 @@ class Decoder:
         if record is None and line.strip():
             if self.header is None:
                 raise RunLogError(
-                    f"{self.source} is no run log: its first line is no gradmidi header"
+                    f"{self.source} is not a run log: its first line is not a gradmidi header"
                 )
             self.unreadable += 1
             self.first_unreadable = self.first_unreadable or self._number
@@ -372,7 +372,7 @@ def _decode_row(norms: Any, width: int) -> np.ndarray | None:
 def decode_seconds(t: Any) -> float:
     seconds = float(t)
     if not math.isfinite(seconds):
-        raise ValueError(f"{t} is no time")
+        raise ValueError(f"{t} is not a time")
     return seconds
 
 

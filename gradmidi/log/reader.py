@@ -102,7 +102,7 @@ class RunLog:
             decoder = Decoder(str(self.path))
             header = decoder.decode(first)
             if not isinstance(header, Header):
-                raise RunLogError(f"{self.path} is no run log: its first line is no header")
+                raise RunLogError(f"{self.path} is not a run log: its first line is not a header")
             self.header = header
             self._outline = _outline(file, decoder)
         self.steps, self.seconds = self._outline.steps, self._outline.seconds

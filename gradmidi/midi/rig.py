@@ -178,7 +178,7 @@ def _read(path: Path) -> Rig:
     except OSError as error:
         raise PresetError(f"rig {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PresetError(f"rig {path} is no TOML: {error}") from error
+        raise PresetError(f"rig {path} is not valid TOML: {error}") from error
     return _parse(table, f"{path}:")
 
 

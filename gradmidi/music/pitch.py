@@ -71,7 +71,9 @@ def note_number(name: str) -> int:
     """
     match = _NOTE.fullmatch(name.strip())
     if match is None:
-        raise PresetError(f"{name!r} is no note; write a letter and an octave, as in 'C3' or 'F#4'")
+        raise PresetError(
+            f"{name!r} is not a note; write a letter and an octave, as in 'C3' or 'F#4'"
+        )
     letter, accidental, octave = match.groups()
     shift = {"": 0, "#": 1, "b": -1}[accidental]
     number = _LETTERS[letter.upper()] + shift + 12 * (int(octave) + 1)
@@ -143,7 +145,7 @@ def scale_notes(scale: str, low: int, high: int) -> tuple[int, ...]:
     steps = SCALES.get(kind.strip().lower())
     if match is None or steps is None:
         known = ", ".join(SCALES)
-        raise PresetError(f"{scale!r} is no scale; write a root and one of: {known}")
+        raise PresetError(f"{scale!r} is not a scale; write a root and one of: {known}")
     letter, accidental = match.groups()
     tonic = _LETTERS[letter.upper()] + {"": 0, "#": 1, "b": -1}[accidental]
     members = {(tonic + step) % 12 for step in steps}

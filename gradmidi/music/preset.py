@@ -293,7 +293,7 @@ def load(preset: "str | Path | Preset", settings: Mapping[str, Any] | None = Non
     except OSError as error:
         raise PresetError(f"preset {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PresetError(f"preset {path} is no TOML: {error}") from error
+        raise PresetError(f"preset {path} is not valid TOML: {error}") from error
     loaded = parse(table, path.stem, str(path))
     return loaded if not settings else load(loaded, settings)
 

@@ -236,7 +236,7 @@ class _Names:
     def _short(self, path: Path) -> str:
         alike = _alike(path)
         for at in range(len(path) - 1, 0, -1):
-            # A number alone is no name; put the component before it in front.
+            # A number alone is not a name; put the component before it in front.
             if self._ends[alike[at:]] == 1 and not path[at].isdecimal():
                 return ".".join(path[at:])
         return ".".join(path) or "model"

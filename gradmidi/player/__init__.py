@@ -1,1 +1,1 @@
-"""The player: a process of its own that follows a run log and plays it."""
+"""The player: a separate process that follows a run log and plays it."""

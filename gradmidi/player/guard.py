@@ -1,13 +1,13 @@
-"""A process beside the player: ends a player that is stuck, and the notes that it leaves.
+"""The guard: a process that ends a stuck player, and the notes of an ended player.
 
-A native call may hold the interpreter for good, so that no thread of the player can act; and a
-player that is killed cannot end its notes. The guard is a process of its own, run from this file.
-It needs only the standard library until it has notes to end. The player writes to it, in lines of
-JSON, how soon the next line will come and which notes sound.
+A native call may hold the interpreter's lock forever, so that no thread of the player can act, and
+a killed player cannot end its notes. The guard is a separate process, run from this file. It needs
+only the standard library until it has notes to end. The player sends it lines of JSON: how soon
+the next line will come, and which notes sound.
 
-A player is stuck if no line comes in time while the guard itself runs. If both stood still (the
-machine was suspended, a container paused), or a signal stopped the player, it is not stuck. A
-timer of the C runtime could not tell these apart.
+A player is stuck if no line comes in time while the guard runs. It is not stuck if both stood still
+(the machine was suspended, a container paused) or a signal stopped the player. A timer of the C
+runtime could not distinguish these cases.
 """
 
 import contextlib
@@ -26,33 +26,33 @@ from typing import Any
 __all__ = ["MOMENT_SECONDS", "SILENCE_SECONDS", "Guard", "is_stopped", "silence", "watch"]
 
 MOMENT_SECONDS = 0.05
-"""How often the guard looks at what the player wrote."""
+"""How often the guard reads the player's lines."""
 
 CALM_MOMENTS = 4
-"""After so many moments without a line the guard looks whether the player was stopped."""
+"""After this many reads without a line, the guard checks whether the player was stopped."""
 
 SILENCE_SECONDS = 10.0
-"""How long ending the notes may take: the MIDI system that held the player may hold the guard."""
+"""How long ending the notes may take, since the MIDI system may block the guard too."""
 
 STOPPED = ("T", "t")
-"""States of a process that a signal or a debugger stopped, as ps(1) and proc(5) have them."""
+"""States of a process that a signal or a debugger stopped; see ps(1) and proc(5)."""
 
 Note = tuple[int, int, float]
 """A note that sounds: voice, key and pitch."""
 
 
 class Guard:
-    """The player's end of its guard.
+    """The guard of a player, for use in the player's process.
 
-    On Windows, where no process is stopped by a signal, a timer of the C runtime ends a player
-    that is stuck, and the parent ends the notes.
+    On Windows, where signals do not stop processes, a timer of the C runtime ends a stuck player,
+    and the parent ends the notes.
 
     Parameters
     ----------
     outputs : mapping
-        What `silence` takes as `rig` and `osc`.
+        The arguments `rig` and `osc` of `silence`.
     answers : int, optional
-        File descriptor that the guard answers on: what could not be silenced, and that it is done.
+        File descriptor for the guard's answers: what could not be silenced, and that it is done.
 
     Examples
     --------
@@ -62,7 +62,7 @@ class Guard:
     """
 
     def __init__(self, outputs: Mapping[str, Any], answers: int | None = None) -> None:
-        # Not in the guard itself: it must start without installed packages.
+        # Here and not in the guard, which must start without installed packages.
         from orjson import dumps
 
         self._dumps: Callable[[Any], bytes] = dumps
@@ -83,28 +83,28 @@ class Guard:
 
     @property
     def pid(self) -> int | None:
-        """The guard's process id; None where there is no guard."""
+        """The guard's process id; None if there is no guard."""
         return self._process.pid if self._process is not None else None
 
     def allow(self, seconds: float) -> None:
-        """Write that the next line comes within `seconds`; else the player is ended."""
+        """Promise the next line within `seconds`; without it, the guard ends the player."""
         if self._process is None:
             faulthandler.dump_traceback_later(seconds, exit=True)
         else:
             self._write({"allowed": seconds})
 
     def begin(self, voices: int) -> None:
-        """Write how many voices play from now on."""
+        """Send the number of voices that play from now on."""
         if self._process is not None:
             self._write({"voices": voices})
 
     def sounding(self, notes: Iterable[Note]) -> None:
-        """Write which notes sound."""
+        """Send the notes that sound."""
         if self._process is not None:
             self._write({"notes": list(notes)})
 
     def close(self) -> None:
-        """End the guard; no note is left. May be called twice."""
+        """End the guard, when no note sounds. May be called twice."""
         process, self._process = self._process, None
         if process is None:
             faulthandler.cancel_dump_traceback_later()
@@ -113,13 +113,13 @@ class Guard:
         process.communicate()
 
     def _write(self, values: Mapping[str, Any]) -> None:
-        # Where the pipe is full or closed, there is no guard, and the player plays on.
+        # If the pipe is full or closed, there is no guard, and the player continues.
         with contextlib.suppress(OSError):
             os.write(self._pipe, self._dumps(values) + b"\n")
 
 
 def is_stopped(process: int) -> bool:
-    """Tell whether a signal or a debugger has stopped a process.
+    """Return whether a signal or a debugger has stopped a process.
 
     Examples
     --------
@@ -138,21 +138,21 @@ def is_stopped(process: int) -> bool:
 
 
 def watch(process: int, pipe: int) -> dict[str, Any]:
-    """Watch a process until it is gone, and end it if it is stuck.
+    """Watch a process until its end, and end it if it is stuck.
 
     Parameters
     ----------
     process : int
-        The parent of this process.
+        Process id of the parent of this process.
     pipe : int
-        Brings its lines; ends with it.
+        File descriptor of the pipe with its lines, which is closed when the process ends.
 
     Returns
     -------
     dict
-        The last value of every key that it wrote.
+        The last value of every key in its lines.
     """
-    # Windows cannot: there the pipe holds all that will come.
+    # Windows cannot wait for a pipe, but there the pipe holds all lines already.
     with contextlib.suppress(AttributeError, OSError):
         os.set_blocking(pipe, False)
     values: dict[str, Any] = {}
@@ -168,7 +168,7 @@ def watch(process: int, pipe: int) -> dict[str, Any]:
                 return values
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                # A line is torn where the pipe was full.
+                # A line is incomplete if the pipe was full.
                 with contextlib.suppress(ValueError):
                     values.update(json.loads(line))
             quiet = 0
@@ -181,33 +181,32 @@ def watch(process: int, pipe: int) -> dict[str, Any]:
         time.sleep(MOMENT_SECONDS)
 
 
-# -- ending the notes that a player left -------------------------------------------------------
+# -- ending the notes of an ended player -------------------------------------------------------
 
 
 def silence(
     rig: Mapping[str, Any], osc: Sequence[str], voices: int, notes: Sequence[Note] = ()
 ) -> list[str]:
-    """End every note of a player that is gone, at every output.
+    """End every note of an ended player, on every output.
 
-    Each note that is known to sound is ended. Then every channel that a voice or the fault sounds
-    have is silenced as MIDI 1.0 has it (Hold off, All Sound Off, All Notes Off), and OSC receivers
-    get ``/gradmidi/stop``.
+    Each known note is ended. Then every channel of a voice or of the fault sounds gets Hold off,
+    All Sound Off and All Notes Off (MIDI 1.0), and OSC receivers get ``/gradmidi/stop``.
 
     Parameters
     ----------
     rig : mapping
         The fields of a `Rig`.
     osc : sequence of str
-        The OSC receivers' addresses.
+        Addresses of the OSC receivers.
     voices : int
-        How many voices play.
+        Number of voices.
     notes : sequence of Note
-        The notes that sound, as far as they are known.
+        The notes that are known to sound.
 
     Returns
     -------
     list of str
-        What could not be silenced, a line each.
+        A line for each output that could not be silenced.
     """
     from gradmidi.errors import GradmidiError, PortError
     from gradmidi.midi.ports import VIRTUAL
@@ -221,7 +220,7 @@ def silence(
     for port, messages in endings(gear, voices, notes).items():
         if port.startswith(VIRTUAL):
             problems.append(
-                f"{port} is gone with the player: if a synth still plays, run: gradmidi panic PORT"
+                f"{port} ended with the player: if a synth still plays, run: gradmidi panic PORT"
             )
             continue
         try:
@@ -232,7 +231,7 @@ def silence(
 
 
 def endings(rig: Any, voices: int, notes: Sequence[Note]) -> dict[str, list[tuple[int, ...]]]:
-    """List the messages that end everything at each port of a rig, in order.
+    """Return, for each port of a rig, the messages that end all notes.
 
     Examples
     --------
@@ -277,7 +276,7 @@ def _send(port: str, messages: Iterable[Sequence[int]]) -> None:
     from gradmidi.midi.ports import open_output
 
     output = open_output(port)
-    # A receiver on JACK hears a new port from the server's next cycle on.
+    # JACK connects a new port at the server's next cycle.
     time.sleep(0.05)
     for message in messages:
         output.send(message)
@@ -292,16 +291,16 @@ def _silence_osc(target: str, notes: Sequence[Note]) -> None:
     family, address = resolve(target)
     with socket.socket(family, socket.SOCK_DGRAM) as sender:
         for voice, key, pitch in notes:
-            # Fault sounds are not for OSC.
+            # Notes of fault sounds are not sent by OSC.
             if voice != FAULT_VOICE:
                 sender.sendto(note_message(On(0, voice, key, 1, pitch=pitch), 0), address)
         sender.sendto(stop_message(End(0, 0, 0.0)), address)
 
 
 def main() -> None:
-    """Run the guard: watch the process whose id is the one argument, then end its notes."""
+    """Run the guard: watch the process whose id is the argument, then end its notes."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        # The guard ends with the player, and only then.
+        # Ignore these signals: the guard ends only with the player.
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     values = watch(int(sys.argv[1]), 0)
@@ -319,5 +318,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-    # The interpreter's own end would wait for a MIDI system that the player died of.
+    # A normal exit of the interpreter may wait for the MIDI system that blocked the player.
     os._exit(0)

@@ -1,8 +1,8 @@
-"""MIDI clock for gear and DAWs that follow one: which of its messages is due when.
+"""MIDI clock for devices and DAWs: its messages, and when each is due.
 
-Ticks begin when the player starts, so that a follower can settle. Start comes with song position
-0, on the first slot that is heard; Stop comes after the last note. Source: MIDI 1.0 Detailed
-Specification, System Real Time Messages and Song Position Pointer.
+Ticks begin when the player starts, so that a receiver can synchronise. Start is sent with song
+position 0, on the first slot that is played; Stop is sent after the last note. Source: MIDI 1.0
+Detailed Specification, System Real Time Messages and Song Position Pointer.
 """
 
 import math
@@ -18,7 +18,7 @@ TICK, START, STOP = (numbers.CLOCK,), (numbers.START,), (numbers.STOP,)
 POSITION_ZERO = (numbers.SONG_POSITION, 0, 0)
 
 MOST_MISSED = 24
-"""How many late ticks are sent at once after the process stood still; more are left out."""
+"""Most late ticks that are sent at once after the process stood still; others are left out."""
 
 
 class MidiClock:
@@ -27,16 +27,16 @@ class MidiClock:
     Parameters
     ----------
     tempo : float
-        Quarter notes a minute.
+        Quarter notes per minute.
     opened : float
-        When the first tick is due, in the caller's seconds.
+        Time of the first tick, in the caller's seconds.
 
     Attributes
     ----------
     next : float
-        When the next message is due.
+        Time of the next message.
     skipped : int
-        Ticks that were left out because the process stood still.
+        Number of ticks left out because the process stood still.
 
     Examples
     --------
@@ -57,22 +57,22 @@ class MidiClock:
 
     @property
     def next(self) -> float:
-        """When the next message is due."""
+        """Time of the next message."""
         return min(self._tick, math.inf if self._started else self._start_due)
 
     def a_bar_after(self, now: float) -> float:
-        """Return when the first tick is due that is a bar or more after `now`."""
+        """Return the time of the first tick that is a bar or more after `now`."""
         ticks = math.ceil((now - self._opened) / self.interval - 1e-6)
         return self._opened + (ticks + BEATS_A_BAR * TICKS_A_QUARTER) * self.interval
 
     def start(self, at: float) -> float:
-        """Place Start on the first tick at or after `at`; return when that tick is due."""
+        """Place Start on the first tick at or after `at`; return the time of that tick."""
         ticks = math.ceil((at - self._opened) / self.interval - 1e-6)
         self._start = self._opened + max(ticks, self._count) * self.interval
         return self._start
 
     def due(self, now: float) -> list[tuple[float, tuple[int, ...]]]:
-        """Return the messages that are due by `now`, in order, each with when it was due."""
+        """Return the messages that are due by `now`, in order, each with its time."""
         messages: list[tuple[float, tuple[int, ...]]] = []
         missed = math.floor((now - self._tick) / self.interval)
         if missed > MOST_MISSED:
@@ -88,7 +88,7 @@ class MidiClock:
         return messages
 
     def stop(self) -> tuple[tuple[int, ...], ...]:
-        """Return the messages at the end: Stop, if Start was sent."""
+        """Return the final messages: Stop, if Start was sent."""
         return (STOP,) if self._started else ()
 
     @property
@@ -97,5 +97,5 @@ class MidiClock:
 
     @property
     def _start_due(self) -> float:
-        # Half a tick before the first beat: a follower needs a moment to get ready.
+        # Half a tick before the first beat, since a receiver needs time to prepare.
         return self._start - self.interval / 2

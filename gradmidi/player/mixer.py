@@ -1,4 +1,4 @@
-"""What happens to events between the score and the outputs: mute, solo, level, and the status."""
+"""Mute, solo and level of events between score and outputs, and the status of the run."""
 
 import math
 from collections import deque
@@ -14,38 +14,39 @@ from gradmidi.text.words import alarm
 __all__ = ["LEVEL_DB", "Mixer", "Status"]
 
 LEVEL_DB = (-60.0, 12.0)
-"""The least and the most that a level may be."""
+"""Lowest and highest level, in dB."""
 
 LAST_FAULTS = 5
 
 
 @dataclass(slots=True)
 class _Struck:
-    """A note that the score has started, and whether it is heard."""
+    """A note that the score has started, and whether it sounds."""
 
     on: On
     heard: bool
 
 
 class Mixer:
-    """Decides which notes are heard, and how loud they are.
+    """Applies mute, solo and level to notes.
 
-    A note that starts while its voice is not heard starts late if the voice is heard again
-    before the note ends.
+    A note that starts while its voice is muted starts late if the voice is unmuted before the note
+    ends.
 
     Parameters
     ----------
     level : float, default 0.0
-        dB on every note, by its velocity: 0.1 · (velocity / 80)² is the synth's amplitude.
+        Level of every note in dB. It changes velocities: the synth's amplitude is
+        0.1 · (velocity / 80)².
 
     Attributes
     ----------
     muted : bool
-        Whether no note is heard.
+        Whether all voices are muted.
     soloed : int or None
-        The only voice that is heard beside faults; None: all voices.
+        The only voice that sounds, in addition to faults; None: all voices.
     level : float
-        In dB.
+        Level in dB.
 
     Examples
     --------
@@ -65,11 +66,11 @@ class Mixer:
 
     @property
     def heard(self) -> list[On]:
-        """The notes that sound."""
+        """Notes that sound."""
         return [struck.on for struck in self._struck if struck.heard]
 
     def take(self, events: Sequence[Event], *, skip: bool = False) -> list[Event]:
-        """Return what is heard of the next events; with `skip`, no new note is."""
+        """Return the next events without muted notes; with `skip`, without any new note."""
         out: list[Event] = []
         for event in events:
             self._tick = max(self._tick, event.tick)
@@ -87,22 +88,22 @@ class Mixer:
         return out
 
     def mute(self) -> list[Event]:
-        """Mute every voice, or undo that; return the events that this makes."""
+        """Mute or unmute all voices; return the resulting events."""
         self.muted = not self.muted
         return self._changed()
 
     def solo(self, voice: int) -> list[Event]:
-        """Let one voice alone be heard, or undo that; return the events that this makes."""
+        """Solo a voice, or undo it; return the resulting events."""
         self.soloed = None if self.soloed == voice else voice
         return self._changed()
 
     def change_level(self, by: float) -> None:
-        """Change the level of the notes to come by so many dB."""
+        """Change the level of later notes by a number of dB."""
         least, most = LEVEL_DB
         self.level = min(max(self.level + by, least), most)
 
     def silence(self) -> list[Event]:
-        """End every note for good."""
+        """End every note permanently."""
         ended = self._struck.end_all()
         return [*_offs(self._tick, [struck.on for struck in ended if struck.heard])]
 
@@ -133,7 +134,7 @@ def _offs(tick: int, notes: Sequence[On]) -> list[Off]:
 
 
 class Status:
-    """What a run looks like now, in plain numbers, for a view to show.
+    """The current state of a run in plain numbers, for a view.
 
     Parameters
     ----------
@@ -153,14 +154,14 @@ class Status:
         self._loss: float | None = None
         self._notes = [""] * len(voices)
         self._sounding: Sounding[tuple[int, int], On] = Sounding()
-        # Voices with a note since the last slot began: the others rest.
+        # Voices with a note since the last slot started; the others rest.
         self._struck: set[int] = set()
         self._faults: deque[dict[str, Any]] = deque(maxlen=LAST_FAULTS)
         self._count = 0
         self._mark = ""
 
     def take(self, events: Sequence[Event]) -> None:
-        """Look at the next events that are sent."""
+        """Update the state by the next sent events."""
         for event in events:
             match event:
                 case On(voice=voice, note=note) if voice != FAULT_VOICE:

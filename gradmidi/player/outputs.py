@@ -1,4 +1,4 @@
-"""The outputs of a player: MIDI ports, OSC receivers, a sound card, a file of what was played.
+"""The outputs of a player: MIDI ports, OSC receivers, a sound card, a recording.
 
 An error of one output does not stop the others.
 """
@@ -29,20 +29,19 @@ __all__ = ["Outputs"]
 class Outputs:
     """The open outputs of one player.
 
-    They are opened before the run is known, so that an output that is not there is an error at
-    once.
+    They are opened before the run starts, so that a missing output is an error at once.
 
     Parameters
     ----------
     session : Session
-        Says which outputs there are.
+        Settings of the outputs.
 
     Raises
     ------
     PortError
-        If a MIDI port or an OSC address is not there. A sound card that is not is only a warning.
+        If a MIDI port or an OSC address cannot be opened. For a sound card there is only a warning.
     GradmidiError
-        If the file of what is played cannot be written at its place.
+        If the recording cannot be written to its path.
     """
 
     def __init__(self, session: Session) -> None:
@@ -86,7 +85,7 @@ class Outputs:
                 warn(f"{error}; all else goes on without")
 
     def begin(self, run: str, voices: Sequence[Voice], layers: int) -> None:
-        """Prepare for a run: its name, its voices, and how many layers it has."""
+        """Make the sinks for a run: its name, voices and number of layers."""
         session = self._session
         if session.rig.ports:
             self._add("MidiPort", partial(self._midi, voices))
@@ -98,7 +97,7 @@ class Outputs:
             self._add("Take", partial(self._take, run, voices))
 
     def send(self, events: Sequence[Event]) -> None:
-        """Send events to every output, now."""
+        """Send events to every output now."""
         self._each(lambda sink: sink.send(events))
 
     def tick(self, message: Sequence[int]) -> None:
@@ -115,7 +114,7 @@ class Outputs:
         self._each(lambda sink: sink.silence())
 
     def close(self) -> None:
-        """Close every output, also where closing one of them fails."""
+        """Close every output, even if closing one of them fails."""
         self._each(lambda sink: sink.close())
         for port in self._ports.values():
             with contextlib.suppress(PortError):
@@ -124,7 +123,7 @@ class Outputs:
             self._card.close()
 
     def counts(self) -> dict[str, Any]:
-        """Return the sums of what the outputs counted."""
+        """Return the sums of the outputs' counts."""
         counters = [sink.counters for sink in self._sinks]
         return {
             "sent": sum(each.sent for each in counters),
@@ -185,7 +184,7 @@ class Outputs:
 
 
 def _check_place(take: Path) -> None:
-    """Check that a file can be written; its folder, which may be the run's own, may be missing."""
+    """Check that a file can be written; its folder may be missing, since it may be the run's."""
     there = next(folder for folder in take.absolute().parents if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK) or take.is_dir():
         raise GradmidiError(f"{take} cannot be written; give a file ending in .mid elsewhere")

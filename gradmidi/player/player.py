@@ -1,7 +1,7 @@
-"""The player's loop: takes a run's items, and sends events to the outputs when they are due.
+"""The player's loop: receive a run's items, and send events to the outputs when they are due.
 
-It ends every note and then itself at the run's end, at a stop command, at SIGTERM, when the pipe
-ends and when its parent is gone.
+The loop ends, after ending every note, at the end of the run, at a stop command, at SIGTERM, when
+the pipe ends and when its parent process has ended.
 """
 
 import contextlib
@@ -26,23 +26,23 @@ from gradmidi.player.schedule import Grid, Schedule, Timed
 __all__ = ["Lateness", "Player"]
 
 IDLE_SECONDS = 0.05
-"""The longest that the loop sleeps."""
+"""The longest sleep of the loop."""
 
 END_SECONDS = 1.5
-"""How long the end of a run may sound; then every note is ended."""
+"""How long the end of a run may last; then every note is ended."""
 
 STUCK_SECONDS = 3.0
-"""If the loop stands still for so long, the guard ends the process."""
+"""If the loop stands still for this long, the guard ends the process."""
 
 SENDING_SECONDS = 0.5
-"""The same while it sends: a native call that takes so long never returns. A busy machine may stop
-the loop elsewhere for longer."""
+"""The same while sending, since a native call that takes this long never returns. Elsewhere a busy
+machine may delay the loop for longer."""
 
 MOST_ITEMS = 1000
-"""How many items are taken before the loop looks at the time again."""
+"""How many items are processed before the loop reads the clock again."""
 
 LOOK_SECONDS = 0.2
-"""How often the loop looks whether its parent is there, and sends its status."""
+"""How often the loop checks for its parent process and sends its status."""
 
 STALE_SECONDS = 0.25
 """A note that is this late is left out."""
@@ -51,7 +51,7 @@ Answer = Callable[[dict[str, Any]], None]
 
 
 class Lateness:
-    """Percentiles of how late something was, from bins of 20 µs, so that memory stays flat."""
+    """Percentiles of lateness, from bins of 20 µs, in constant memory."""
 
     BIN_SECONDS = 2e-5
     BINS = 10_000
@@ -61,12 +61,12 @@ class Lateness:
         self._most = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one more."""
+        """Add a measurement."""
         self._most = max(self._most, seconds)
         self._bins[min(max(int(seconds / self.BIN_SECONDS), 0), self.BINS - 1)] += 1
 
     def percentiles(self) -> dict[str, float]:
-        """Return the median, the 99th percentile and the most, in ms; empty before the first."""
+        """Return the median, 99th percentile and maximum in ms; empty if nothing was added."""
         total = sum(self._bins)
         if not total:
             return {}
@@ -87,20 +87,20 @@ class Player:
     Parameters
     ----------
     session : Session
-        What it plays and where to.
+        What to play, and the outputs.
     outputs : Outputs
         The open outputs.
     answer : callable
         Sends an answer to the parent.
     guard : Guard, optional
-        Ends the process if it is stuck, and its notes if it is killed.
+        Ends a stuck process, and the notes of a killed one.
     clock, sleep : callable
-        Return a time in seconds that never goes back, and wait for some seconds.
+        Return monotonic seconds, and wait for a number of seconds.
 
     Attributes
     ----------
     inbox : queue.SimpleQueue
-        Items and commands, each with the time it came; None is the end of the pipe.
+        Items and commands, each with its arrival time; None is the end of the pipe.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Player:
         self._stopped = True
 
     def counts(self) -> dict[str, Any]:
-        """Return what was counted, by name."""
+        """Return all counts by name."""
         scheduled = asdict(self._schedule.counts) if self._schedule is not None else {}
         counts = {
             **scheduled,
@@ -257,7 +257,7 @@ class Player:
             self.lateness.add(self._clock() - due)
 
     def _send(self, events: Sequence[Event]) -> None:
-        """Send events; write a note to the guard before it starts, and until it has ended."""
+        """Send events; the guard knows a note from before its start until after its end."""
         if not events:
             return
         if self._status is not None:
@@ -358,9 +358,9 @@ class Player:
                 self.stop()
 
     def _lose(self, now: float) -> None:
-        """End, because the pipe has ended or the parent is gone; this overrides what came before.
+        """End the run because the pipe or the parent has ended, whatever came before.
 
-        A run that had no end has died, which has a sound of its own.
+        A run without an end has died, which has its own sound.
         """
         if self.session.paced or self.session.history:
             self.stop()
@@ -368,7 +368,7 @@ class Player:
         self._end_by = min(self._end_by, now + self._end_seconds)
 
     def _close(self, now: float) -> None:
-        """Take no more lines, and play what there is to its end."""
+        """Accept no more lines, and play the rest."""
         if self._over:
             return
         self._over = True
@@ -382,7 +382,7 @@ class Player:
 
     @property
     def _end_seconds(self) -> float:
-        """How long the end of a run takes. With a clock the run is heard up to a bar late."""
+        """Return how long the end of a run may take; a clock delays all sound by up to a bar."""
         bar = BEATS_A_BAR * 60.0 / self.session.preset.time.tempo
         return END_SECONDS + (bar if self._midi_clock is not None else 0.0)
 

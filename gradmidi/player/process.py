@@ -1,9 +1,9 @@
-"""The player's process: how it starts, reads lines, answers and ends.
+"""The player's process: its start, reading of lines, answers and end.
 
-``python -m gradmidi.player.process`` reads a `Session` as its first line on stdin, then the lines
+``python -m gradmidi.player.process`` reads a `Session` as the first line of stdin, then the lines
 of a run log; a line that begins with ``{"do"`` is a command. It answers on stdout in lines of JSON:
-``ready`` or ``error``, then messages to the user and its status, and at the end its counts. It
-imports no torch.
+``ready`` or ``error``, then messages to the user and its status, and at the end its counts. It does
+not import torch.
 """
 
 import contextlib
@@ -29,19 +29,19 @@ from gradmidi.player.player import Player
 __all__ = ["COMMAND", "main", "real_time"]
 
 COMMAND = b'{"do"'
-"""How a line begins that is a command, and not of a run log."""
+"""The start of a line that is a command instead of a line of a run log."""
 
 OPENING_SECONDS = 10.0
-"""How long opening the outputs may take; the parent waits less long."""
+"""How long opening the outputs may take; the parent waits for less time."""
 
 PRIORITY = 1
-"""The lowest of the real-time priorities: a sound server's own threads come first."""
+"""The lowest real-time priority, so that the threads of a sound server come first."""
 
 
 def main() -> int:
-    """Run the player; the exit code is 0 unless it could not start or had to stop."""
+    """Run the player; return 0 unless it could not start or had to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A thread that decodes must not hold the loop up for the usual 5 ms.
+    # The thread that decodes must not delay the loop for the default of 5 ms.
     sys.setswitchinterval(0.0005)
     answers = _Answers()
     with messages_to(answers.say):
@@ -55,7 +55,7 @@ def _run(answers: "_Answers") -> int:
         return answers.refuse(error)
     guard = Guard({"rig": dataclasses.asdict(session.rig), "osc": session.osc}, answers.descriptor)
     try:
-        # Opening a port is a native call too.
+        # Opening a port is a native call too, so the guard watches it.
         guard.allow(OPENING_SECONDS)
         try:
             outputs = Outputs(session)
@@ -84,22 +84,23 @@ def _run(answers: "_Answers") -> int:
 
 
 def real_time(process: int) -> bool:
-    """Let a process run as soon as it wakes, before those that compute.
+    """Give a process a real-time priority, so that it runs as soon as it wakes.
 
-    Where training keeps every core busy, an ordinary process that wakes waits some milliseconds
-    for the end of a time slice. The player sleeps nearly always, so it asks to be spared that, as
-    sound servers do. The system allows it to root and, on most music systems, to the group
-    ``audio`` (``rtprio`` in limits.conf(5)).
+    If training keeps every core busy, an ordinary process waits for some milliseconds, until the
+    end of a time slice. The player sleeps most of the time, so it asks for this priority, as sound
+    servers do. The system allows it to root and, on most music systems, to the group ``audio``
+    (``rtprio`` in limits.conf(5)).
 
     Parameters
     ----------
     process : int
-        Its id; 0 is this process. Threads and processes that it starts later are included.
+        Process id; 0 is this process. The priority also applies to threads and processes that it
+        starts later.
 
     Returns
     -------
     bool
-        Whether the system allowed it. Else nothing has changed.
+        Whether the system allowed it.
 
     Notes
     -----
@@ -115,7 +116,7 @@ def real_time(process: int) -> bool:
 
 
 def _read(stream: BinaryIO, player: Player) -> None:
-    """Put each line into the player's inbox with the time it came, on a thread of its own."""
+    """Put each line into the player's inbox with its arrival time; runs on a separate thread."""
     inbox = player.inbox
     try:
         for line in stream:
@@ -133,17 +134,17 @@ def _read(stream: BinaryIO, player: Player) -> None:
 
 
 class _Answers:
-    """Sends answers to the parent: whole lines, without ever waiting for it.
+    """Sends answers to the parent in whole lines, without waiting for it.
 
     Attributes
     ----------
     descriptor : int
-        Where they are written to.
+        File descriptor of the parent's pipe.
     """
 
     def __init__(self) -> None:
         self.descriptor = os.dup(1)
-        # What a library prints must not get between the lines.
+        # Keep the output of libraries out of the answers.
         os.dup2(2, 1)
         self._lock = threading.Lock()
         self._rest = b""
@@ -152,11 +153,11 @@ class _Answers:
                 os.set_blocking(self.descriptor, False)
 
     def send(self, answer: dict[str, Any]) -> None:
-        """Send one answer; leave it out where the parent does not read."""
+        """Send one answer; leave it out if the parent does not read."""
         line = orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
         with self._lock, contextlib.suppress(OSError):
-            # A pipe takes a line of more than 4 KiB in parts (POSIX, PIPE_BUF): first the rest of
-            # the line before.
+            # A pipe may take a line of more than 4 KiB in parts (POSIX, PIPE_BUF), so send the rest
+            # of the previous line first.
             if self._rest:
                 self._rest = self._rest[os.write(self.descriptor, self._rest) :]
             if not self._rest:
@@ -167,12 +168,12 @@ class _Answers:
         self.send({"say": message.getMessage(), "level": message.levelno})
 
     def refuse(self, error: Exception) -> int:
-        """Send what keeps the player from starting; return the exit code."""
+        """Send the error that prevents the player from starting; return the exit code."""
         self.send({"error": str(error), "kind": type(error).__name__})
         return 1
 
 
 if __name__ == "__main__":
-    # Everything is closed by now. The interpreter's own end would abort if the thread above
-    # still reads stdin, or if a sound library finds its server gone.
+    # Everything is closed now. A normal exit of the interpreter would abort if the thread above
+    # still reads stdin, or if the server of a sound library has ended.
     os._exit(main())

@@ -1,9 +1,9 @@
-"""Places a run's events in real time: which event is due when. It reads no clock itself.
+"""Schedule a run's events in real time, without reading a clock.
 
-Live, a slot of the run's own time sounds once it is over, on a grid of real time that starts with
+Live, a slot of the run's own time sounds when it is over, on a grid of real time that starts with
 the first live line. A finished run is played by its own time or by its steps, and is read only as
-fast as it is heard. Both give the events of `Score` at the same ticks; frames that are late, and so
-differ from a file, are counted.
+fast as it is played. Both give the events of `Score` at the same ticks; late frames, which differ
+from a file, are counted.
 """
 
 import math
@@ -18,30 +18,30 @@ from gradmidi.music.score import Score
 __all__ = ["LEAD_SECONDS", "MARGIN_SECONDS", "Counts", "Grid", "Schedule", "Timed"]
 
 MARGIN_SECONDS = 0.017
-"""How long a slot waits for lines after it is over: the time from the hook to the player."""
+"""How long a slot waits for lines after its end: the time from the hook to the player."""
 
 LEAD_SECONDS = 0.003
-"""How long before its first note is due a slot is composed."""
+"""How long before its first note a slot is composed."""
 
 AHEAD_SECONDS = 1.0
-"""How far a finished run is read ahead of what is heard."""
+"""How far ahead of the sound a finished run is read."""
 
 JUMP_SECONDS = 10.0
-"""A live line that is this far ahead shows that the machine was suspended."""
+"""If a live line is this far ahead, the machine was suspended."""
 
 WINDOW_SECONDS = 10.0
-"""If all lines were late, or early, for so long, the lines are shifted against the grid."""
+"""If all lines were late, or early, for this long, they are shifted against the grid."""
 
 HURRY_SECONDS = 0.25
-"""At the end of a run the rest begins to sound within this time."""
+"""At the end of a run, all remaining notes start within this time."""
 
 Timed = tuple[float, Event]
-"""When an event is due, in the caller's seconds, and the event."""
+"""The time of an event, in the caller's seconds, and the event."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """Frames heard; how many of them were late, so in the next slot; shifts against the grid."""
+    """Number of frames; of late frames, which move to the next slot; of shifts of the grid."""
 
     frames: int = 0
     late: int = 0
@@ -57,14 +57,14 @@ class Grid:
     earliest : float
         No slot sounds before this, in the caller's seconds.
     quantum : float
-        The first slot sounds a whole number of these seconds after `earliest`.
+        The first slot sounds a multiple of this after `earliest`, in seconds.
     """
 
     earliest: float
     quantum: float
 
     def after(self, seconds: float) -> float:
-        """Return the first place on the grid at or after `seconds`.
+        """Return the first point of the grid at or after `seconds`.
 
         Examples
         --------
@@ -77,10 +77,10 @@ class Grid:
 
 @dataclass(slots=True)
 class _Window:
-    """How late the lines of the last seconds were, in seconds.
+    """Lateness of the lines of the last seconds, in seconds.
 
-    `quickest` and `slowest` are delays against the line that the grid was placed by. `missed` is
-    the least delay of a line against the time its slot was closed; below zero, one was in time.
+    `quickest` and `slowest` are delays relative to the line that placed the grid. `missed` is the
+    smallest delay of a line relative to the end of its slot; below zero, a line was in time.
     """
 
     began: float = 0.0
@@ -99,7 +99,7 @@ class _Window:
 
 
 class Schedule:
-    """Takes the items of a run as they come, and returns its events with when they are due.
+    """Turns the items of a run, as they arrive, into events with their times.
 
     All times are seconds of one monotonic clock that the caller reads.
 
@@ -110,13 +110,13 @@ class Schedule:
     header : Header
         The run's first header.
     time : {"wall", "step"}
-        The run's own timing, or one slot a step (only with `paced`).
+        The run's own timing, or one slot for each step (only with `paced`).
     paced : bool, default False
-        Whether a run is played again from its start, by its own time; else as it happens.
+        Whether to play a run from its start by its own time; otherwise play it as it happens.
     history : bool, default False
-        Whether items are past, and so not heard, until `go_live` is called.
+        Whether items make no sound until `go_live` is called.
     delay : float, default 0.0
-        Seconds by which everything sounds later, for lines that come in bursts.
+        Delay of all sound in seconds, for lines that arrive in bursts.
     grid : Grid, optional
         The grid that the first slot must keep.
 
@@ -127,9 +127,9 @@ class Schedule:
     counts : Counts
         Frames heard, late frames, and shifts.
     base : int or None
-        The tick that is heard first; None until it is known.
+        The first tick that is played; None before it is known.
     finished : bool
-        Whether the run's end was composed, so that no more events come.
+        Whether the run's end is composed, so that no more events come.
 
     Examples
     --------
@@ -166,9 +166,9 @@ class Schedule:
         self._slot = self.score.slot_seconds
         self._origin = math.nan
         self._index = 0
-        # None stands for the end of a run that has none.
+        # None is the end of a run without an `End`.
         self._items: deque[Item | None] = deque()
-        self._past: Frame | None = None  # Of the history; late values may still come for it.
+        self._past: Frame | None = None  # The last past frame; late values may still come for it.
         self._newest_step: int | None = None
         self._newest = 0.0
         self._offset = 0.0
@@ -180,7 +180,7 @@ class Schedule:
 
     @property
     def wake(self) -> float:
-        """When `advance` must be called next; inf before the first live frame."""
+        """Time of the next call of `advance`; inf before the first live frame."""
         if self.finished or math.isnan(self._origin):
             return math.inf
         if self.score.wall is None:
@@ -188,11 +188,11 @@ class Schedule:
         return self._sounds(self._index) - LEAD_SECONDS
 
     def due(self, tick: int) -> float:
-        """Return when a tick is heard."""
+        """Return the time of a tick."""
         return self._origin + tick * self._tick
 
     def wants(self, now: float) -> bool:
-        """Tell whether the next item may be read already."""
+        """Return whether the next item may be read now."""
         if not self._paced or math.isnan(self._origin):
             return True
         if self.score.wall is None:
@@ -200,12 +200,12 @@ class Schedule:
         return self._sounds(self.score.wall.index_of(self._newest)) < now + AHEAD_SECONDS
 
     def go_live(self) -> None:
-        """Let every item from here on be heard."""
+        """Let all later items sound."""
         self._recall_past()
         self._history = False
 
     def take(self, item: Record, arrived: float) -> None:
-        """Take the run's next record, which came at `arrived`."""
+        """Add the run's next record, which arrived at `arrived`."""
         match item:
             case Frame():
                 self._frame(item, arrived)
@@ -225,7 +225,7 @@ class Schedule:
                     self._hurry(self._end.t, arrived)
 
     def close(self, now: float) -> None:
-        """End the run: no more items come. Without an `End` before, it has died."""
+        """End the run, since no more items come. Without an `End` before, the run has died."""
         if self._over:
             return
         self._over = True
@@ -235,7 +235,7 @@ class Schedule:
         self._hurry(self._newest, now)
 
     def advance(self, now: float) -> list[Timed]:
-        """Compose what is due by `now`; return its events in order, each with when it is due."""
+        """Compose the slots due by `now`; return their events in order, each with its time."""
         if self.finished or math.isnan(self._origin):
             return []
         if self.score.wall is None:
@@ -243,7 +243,7 @@ class Schedule:
         index = math.floor((now + LEAD_SECONDS - self._origin) / self._slot + 1e-6)
         if index < self._index:
             return []
-        # Slots that passed while the process stood still are over.
+        # Skip slots whose time passed while the process stood still.
         events = self.score.advance(index) if index > self._index else []
         while self._items and not self.finished:
             item = self._items[0]
@@ -277,7 +277,7 @@ class Schedule:
 
     def _frame(self, frame: Frame, arrived: float) -> None:
         if self._resumed and frame.t + self._offset < self._newest:
-            # The times of a segment follow on those of the one before.
+            # The times of a segment continue those of the segment before.
             self._offset = self._newest
         if not self._history:
             self._place(frame.t + self._offset, arrived)
@@ -295,7 +295,7 @@ class Schedule:
         self._items.append(frame)
 
     def _join(self, late: Values) -> None:
-        """Join late values to their frame while it waits; after that, keep a loss for the next."""
+        """Add late values to their frame if it still waits; else keep a loss for the next frame."""
         if self._past is not None:
             if self._past.step == late.step:
                 self._past = self._past.joined(late)
@@ -311,7 +311,7 @@ class Schedule:
             self.counts.late += 1
 
     def _place(self, t: float, arrived: float) -> None:
-        """Place the grid at the first live frame; later shift the lines if they drift from it."""
+        """Place the grid at the first live frame; later, shift the lines if they drift from it."""
         resumed, self._resumed = self._resumed, False
         if math.isnan(self._origin):
             self._lay(t, arrived)
@@ -341,7 +341,7 @@ class Schedule:
         else:
             heard = arrived - t + (first + 1) * self._slot + self._slack
         if self._grid is not None and self.base == 0:
-            # Slot 0 is where the clock started; it may only have to wait by whole slots.
+            # Slot 0 is at the start of the clock, and may only be delayed by whole slots.
             begin = heard - first * self._slot
             heard = first * self._slot + replace(self._grid, quantum=self._slot).after(begin)
         elif self._grid is not None:
@@ -352,7 +352,7 @@ class Schedule:
             self.base = first * self.score.composer.slot_ticks
 
     def _shift(self, seconds: float) -> None:
-        """Move the lines against the grid by whole slots: no beat and no tick goes back."""
+        """Shift the lines by whole slots, so that no beat and no tick goes back."""
         slots = math.ceil(seconds / self._slot - 1e-9)
         if slots:
             self._offset += slots * self._slot
@@ -362,7 +362,7 @@ class Schedule:
                     self._items[index] = replace(item, t=item.t + slots * self._slot)
 
     def _hurry(self, t: float, now: float) -> None:
-        """Let the rest, up to `t`, sound soon, however long a slot is."""
+        """Play the rest, up to `t`, soon, even if slots are long."""
         wall = self.score.wall
         if math.isnan(self._origin):
             self._origin = now - (wall.index_of(t) * self._slot if wall is not None else 0.0)
@@ -389,7 +389,7 @@ class Schedule:
         return [(self.due(event.tick), event) for event in events]
 
     def _feed(self, item: Item | None) -> list[Event]:
-        """Give an item to the score. An `End`, or None for an end that is missing, finishes it."""
+        """Pass an item to the score. An `End`, or None for a missing end, finishes it."""
         events = self.score.feed(item) if item is not None else []
         if item is None or isinstance(item, End):
             self.finished = True

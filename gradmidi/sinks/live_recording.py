@@ -1,4 +1,4 @@
-"""The sink that records a live run: what was sent, at the ticks it was sent, as a MIDI file."""
+"""The sink that records what was played live, with its timing, as a MIDI file."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,22 +15,22 @@ __all__ = ["LiveRecording"]
 
 
 class LiveRecording:
-    """Writes the events it is sent as one MIDI file, at `close`.
+    """Writes the events that it receives to one MIDI file, at `close`.
 
-    Nothing raises from `send`, `silence` and `close`.
+    `send`, `silence` and `close` never raise.
 
     Parameters
     ----------
     path : str or Path
         The file; its folder must exist.
     preset : Preset
-        Gives tempo, programs and pan.
+        Provides tempo, programs and pan.
     voices : sequence of Voice
-        A track for each.
+        The voices; each has a track.
     title : str
-        The name of the piece.
+        Title of the piece.
     from_first : bool, default False
-        Begin the file at the first event, not at tick 0.
+        Start the file at the first event instead of tick 0.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class LiveRecording:
                 self.counters.sent += 1
 
     def silence(self) -> None:
-        """Do nothing: a note that sounds ends with the file."""
+        """Do nothing; notes that still sound end at the end of the file."""
 
     def close(self) -> None:
         """Write the file. May be called twice."""

@@ -1,4 +1,4 @@
-"""The sink that writes a standard MIDI file: format 1, a conductor track, a track for each voice.
+"""The sink that writes a standard MIDI file of format 1, with a track for each voice.
 
 Sources: Standard MIDI Files 1.0 (RP-001); MIDI 1.0 Detailed Specification.
 """
@@ -57,30 +57,30 @@ META = 0xFF
 """Status byte of a meta event."""
 
 LONGEST_DELTA = (1 << 28) - 1
-"""The largest number in four bytes; readers refuse a fifth."""
+"""The largest variable-length number, of four bytes (Standard MIDI Files 1.0)."""
 
 HEAD, ENDS, SHAPES, STARTS = range(4)
-"""Order at one tick: the track's head, note ends, controllers and texts, note starts."""
+"""Order of messages at one tick: track header, note ends, controllers and texts, note starts."""
 
 
 class MidiFile:
-    """Writes the events it is sent as one MIDI file, whole at `close` or not at all.
+    """Writes the events that it receives to one MIDI file, complete at `close` or not at all.
 
-    Track 0 has the title, tempo, 4/4 and a marker for every fault and mark, but no notes. Then
-    comes a track for each voice: its name, its port if there are several, its program if the
-    preset has programs, its pan, its bend range if the preset bends, then notes, controllers and
-    texts. Fault sounds have the last track. The same events give the same bytes.
+    Track 0 has the title, tempo, 4/4 and a marker for every fault and mark, but no notes. A track
+    for each voice follows: its name, its port if there are several, its program if the preset has
+    programs, its pan, its bend range if the preset bends, then notes, controllers and texts. The
+    last track has the fault sounds. The same events give the same bytes.
 
     Parameters
     ----------
     path : str or Path
         The file; its folder must exist.
     preset : Preset
-        Gives tempo, programs, pan and whether voices bend.
+        Provides tempo, programs, pan and whether voices bend.
     voices : sequence of Voice
-        One track each, in this order.
+        The voices; each has a track, in this order.
     title : str
-        The name of the piece.
+        Title of the piece.
 
     Raises
     ------
@@ -131,8 +131,8 @@ class MidiFile:
         Parameters
         ----------
         events : sequence of Event
-            In order of ticks. At one tick notes end, then controllers and bends move, then
-            notes start. A key that is struck again while it sounds is released first.
+            In order of ticks. At one tick, note ends come first, then controllers and bends, then
+            note starts. A key that is struck again while it sounds is released first.
 
         Raises
         ------
@@ -153,7 +153,7 @@ class MidiFile:
         Raises
         ------
         OSError
-            If it cannot be written; `filename` is the path, and no part of it is left.
+            If the file cannot be written; `filename` is the path, and no partial file is left.
         """
         if self._closed:
             return
@@ -203,7 +203,7 @@ class MidiFile:
         if track is None:
             if voice != FAULT_VOICE:
                 raise ValueError(f"voice {voice}; {self.path} has {self._voices}, from 0")
-            # After the voices, and only where something sounds on it.
+            # The track of fault sounds comes last, and only if it has notes.
             head = [_meta("track_name", name="faults"), *_port(0, self._voices)]
             track = _Track(FAULT_CHANNEL, head)
             self._tracks[FAULT_VOICE] = track
@@ -236,19 +236,19 @@ def _voice_track(voice: Voice, voices: Sequence[Voice], preset: Preset) -> "_Tra
 
 
 def _port(port: int, voices: int) -> list[bytes]:
-    """Say which port a track plays on, both ways there are, where one port is too few."""
+    """Return both kinds of meta event for a track's port, if there are several ports."""
     if voices <= len(CHANNELS):
         return []
     return [_meta("midi_port", port=port), _meta("device_name", name=f"port {port + 1}")]
 
 
 class _Track:
-    """One track, on a channel from 1: the bytes of earlier ticks, and the newest tick's messages.
+    """One track, on a channel from 1: encoded bytes, and the messages of the newest tick.
 
-    Only the messages of the newest tick wait to be put in order; all earlier ones are encoded, so
-    that a long piece takes a few bytes a note. Notes, controllers and bends are encoded here, since
-    making a mido message of each takes several times as long as all the rest
-    (`benchmarks/midifile.py` measures it). Meta events are mido's.
+    Only the messages of the newest tick still have to be ordered. All earlier ones are encoded, so
+    a long piece takes a few bytes of memory for each note. Notes, controllers and bends are encoded
+    here, because making a mido message of each takes several times as long as everything else
+    (measured by `benchmarks/midifile.py`). mido encodes the meta events.
     """
 
     __slots__ = ("_channel", "_data", "_sounding", "_status", "_waiting", "_written", "tick")
@@ -277,13 +277,13 @@ class _Track:
         self.put(tick, STARTS, message)
 
     def note_off(self, tick: int, note: int) -> None:
-        """End the oldest note of a key; written only where no later note has the key."""
+        """End the oldest note of a key; write the note off only if no later note has the key."""
         struck = self._sounding.end(note)
         if struck is not None and note not in self._sounding:
             self._end(tick, note, struck)
 
     def put(self, tick: int, rank: int, message: bytes) -> None:
-        """Add a message; at one tick the lower rank stands first, and else the earlier."""
+        """Add a message; at one tick messages are ordered by rank, then in the order added."""
         if tick != self.tick:
             if tick < self.tick:
                 raise ValueError(f"tick {tick} comes after tick {self.tick}: ticks never go back")
@@ -292,7 +292,7 @@ class _Track:
         self._waiting.append((rank, message))
 
     def finish(self, end: int) -> bytes:
-        """End what sounds and the track itself at `end`; return its chunk."""
+        """End all notes and the track at `end`; return its chunk."""
         for note in sorted(self._sounding.keys):
             self._end(end, note, self._sounding.of(note)[-1])
         self.put(end, STARTS, _meta("end_of_track"))
@@ -300,7 +300,7 @@ class _Track:
         return struct.pack(">4sL", b"MTrk", len(self._data)) + self._data
 
     def _end(self, tick: int, note: int, struck: int) -> None:
-        # The end of a note that began at this very tick stands after its start.
+        # The end of a note that started at the same tick comes after its start.
         rank = STARTS if struck == tick else ENDS
         self.put(tick, rank, self.message(NOTE_OFF, note, RELEASE_VELOCITY))
 
@@ -331,12 +331,12 @@ class _Track:
 
 
 def _meta(kind: str, **values: int | str) -> bytes:
-    """Encode a meta event by mido's name for it; mido refuses values it does not have."""
+    """Encode a meta event by its name in mido; mido raises for invalid values."""
     return bytes(mido.MetaMessage(kind, **values).bytes())
 
 
 def _variable_length(number: int) -> bytes:
-    """Encode a number in seven bits a byte, the highest first."""
+    """Encode a number with seven bits in each byte, the highest first."""
     if number < 0x80:
         return bytes((number,))
     encoded = bytearray((number & 127,))

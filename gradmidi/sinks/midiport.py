@@ -1,7 +1,6 @@
 """The sink that plays into MIDI ports.
 
-Every note that it starts it also ends: each note on has a note off of its own, sent when the event
-comes, at `silence` or at `close`.
+Every note on is followed by its own note off: at the `Off` event, at `silence` or at `close`.
 """
 
 import math
@@ -43,7 +42,7 @@ from gradmidi.text.words import count
 __all__ = ["MidiPort", "Wire"]
 
 BURST_SECONDS = 0.05
-"""Seconds of the limit that may go out at once: 15 offs, controllers and ons at 900 a second."""
+"""Seconds of the limit that may be sent at once: 15 offs, controllers and ons at 900 a second."""
 
 
 class Wire(Protocol):
@@ -55,28 +54,28 @@ class Wire(Protocol):
         """Send one message, or raise PortError."""
 
     def close(self) -> None:
-        """Wait for the last messages to leave, then close."""
+        """Wait until the last messages are sent, then close."""
 
 
 class MidiPort:
-    """Plays the events it is sent into the rig's MIDI ports, at once.
+    """Sends the events that it receives to the rig's MIDI ports, at once.
 
-    A key that is struck again while it sounds, by the same voice or by another on its channel,
-    is released first, and then ends with the last of its notes.
+    A key that is struck again while it sounds, by the same voice or another voice on its channel,
+    is released first. It then sounds until the last of its notes ends.
 
-    Nothing raises from `send`, `silence` and `close`: what the system refuses is counted, and
-    the user is warned once.
+    `send`, `silence` and `close` never raise: messages that the system refuses are counted, and the
+    user is warned once.
 
     Parameters
     ----------
     rig : Rig
         Ports, channels, what is sent at the start, bend range and limit.
     preset : Preset
-        Gives programs, pan and whether voices bend.
+        Provides programs, pan and whether voices bend.
     voices : sequence of Voice
         The voices that play.
     clock : callable
-        Seconds that never go back.
+        Returns monotonic seconds.
     connect : callable
         Opens a port by its name.
 
@@ -89,7 +88,7 @@ class MidiPort:
     Raises
     ------
     PortError
-        If the rig names no port, or one cannot be opened.
+        If the rig has no port, or a port cannot be opened.
     """
 
     def __init__(
@@ -140,8 +139,8 @@ class MidiPort:
         Parameters
         ----------
         events : sequence of Event
-            In order of ticks; only notes, controllers and bends are for MIDI. After `close`
-            they are dropped.
+            In order of ticks; only notes, controllers and bends are sent. After `close`, events are
+            dropped.
         """
         takes = self._takes
         if not self._ports:
@@ -155,7 +154,7 @@ class MidiPort:
                 take(event)
 
     def silence(self) -> None:
-        """End every note that sounds: an off for each, then Hold off and All Notes Off."""
+        """End every note that sounds: send its note off, then Hold off and All Notes Off."""
         for port in self._ports:
             port.silence()
 
@@ -192,7 +191,7 @@ class MidiPort:
             port.control((BEND | channel, word & 127, word >> 7))
 
     def _greet(self, preset: Preset, voices: Sequence[Voice]) -> None:
-        """Set up each channel once, for the first voice on it."""
+        """Send the setup of each channel once, for the first voice on it."""
         greeted = set()
         for voice in voices:
             place = self._places[voice.index]
@@ -215,8 +214,9 @@ class MidiPort:
 class _Port:
     """A MIDI port with its open notes and controllers.
 
-    Note offs and fault sounds always go out. Other notes go while the limit has room. Controllers
-    go while it has half of its room, and otherwise wait for it; a newer value replaces an older.
+    Note offs and fault sounds are always sent. Other notes are sent while the limit has room.
+    Controllers are sent while half of the room is free; otherwise they wait, and a newer value
+    replaces an older one.
     """
 
     def __init__(
@@ -240,11 +240,11 @@ class _Port:
         self._waiting: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._moved: set[tuple[int, int]] = set()
         self._played: set[int] = set()
-        # Notes whose start the system took, but not their end, yet or at all.
+        # Notes whose start the system accepted, but not (yet) their end.
         self._unended: set[tuple[int, int]] = set()
 
     def send(self, message: Sequence[int]) -> bool:
-        """Send a message whatever the limit; return whether the system took it."""
+        """Send a message, ignoring the limit; return whether the system accepted it."""
         self._room -= 1.0
         try:
             self.wire.send(message)
@@ -255,7 +255,7 @@ class _Port:
         return True
 
     def refill(self) -> None:
-        """Add the room that has come with time, and send controllers that waited for it."""
+        """Add room to the limit for the time passed, and send waiting controllers."""
         if self._limit:
             now = self._clock()
             self._room = min(self._burst, self._room + (now - self._then) * self._limit)
@@ -264,21 +264,21 @@ class _Port:
                 self._move(self._waiting.pop(next(iter(self._waiting))))
 
     def note_on(self, channel: int, voice: int, key: int, velocity: int) -> None:
-        """Start a note; that of a fault sound ignores the limit."""
+        """Start a note; the note of a fault sound ignores the limit."""
         if self._room < 1.0 and voice != FAULT_VOICE:
             self._counters.dropped += 1
             self._skipped[voice, key] += 1
             return
         if (channel, key) in self._sounding:
             self.send((NOTE_OFF | channel, key, RELEASE_VELOCITY))
-        # Kept before it is sent: an interrupt between the two leaves no note without an end.
+        # Record the note before sending it, so that an interrupt between the two leaves no note on.
         self._sounding.start((channel, key), voice)
         self._played.add(channel)
         if self.send((NOTE_ON | channel, key, velocity)):
             self._unended.add((channel, key))
 
     def note_off(self, channel: int, voice: int, key: int) -> None:
-        """End a note, whatever the limit; sent only where no later note has the key."""
+        """End a note, ignoring the limit; send the note off only if no later note has the key."""
         if self._skipped[voice, key]:
             self._skipped[voice, key] -= 1
             return
@@ -287,7 +287,7 @@ class _Port:
             self._end(channel, key)
 
     def control(self, message: tuple[int, int, int]) -> None:
-        """Move a controller or a bend, now or when there is room; the newest value counts."""
+        """Send a controller or a bend, now or when there is room; the newest value counts."""
         name = _controller(message)
         if self._waiting.pop(name, None) is not None:
             self._counters.dropped += 1
@@ -297,7 +297,7 @@ class _Port:
             self._move(message)
 
     def silence(self) -> int:
-        """End every note; return how many ends the system refused, now or before."""
+        """End every note; return the number of note offs that the system refused, now or before."""
         for channel, key in dict.fromkeys([*self._sounding.keys, *sorted(self._unended)]):
             self._end(channel, key)
         for channel in sorted(self._played):
@@ -309,7 +309,7 @@ class _Port:
         return len(self._unended)
 
     def close(self) -> None:
-        """End every note, reset the controllers that were moved, and close the port."""
+        """End every note, reset the controllers that were changed, and close the port."""
         self._counters.dropped += len(self._waiting)
         self._waiting.clear()
         stuck = self.silence()
@@ -343,6 +343,6 @@ class _Port:
 
 
 def _controller(message: tuple[int, int, int]) -> tuple[int, int]:
-    """Return what a message moves: status, and the controller's number or 0 for a bend."""
+    """Return which controller a message sets: status and controller number, 0 for a bend."""
     status, first, _ = message
     return status, first if status & 0xF0 == CONTROL else 0

@@ -1,6 +1,6 @@
-"""The sink that speaks Open Sound Control over UDP: one datagram a message, sent at once.
+"""The sink that sends Open Sound Control over UDP: a datagram for each message, at once.
 
-Every address, with its type tags, units and ranges, is in `docs/osc.md`.
+`docs/osc.md` lists every address with its type tags, units and ranges.
 """
 
 import socket
@@ -29,42 +29,42 @@ from gradmidi.sinks.sink import Counters
 __all__ = ["Address", "Osc", "resolve"]
 
 HOST = "127.0.0.1"
-"""Where no host is given: not `localhost`, which may mean IPv6 while receivers take IPv4."""
+"""The default host; not `localhost`, which may mean IPv6 while receivers use IPv4."""
 
 Address = tuple[int, tuple[Any, ...]]
-"""A socket's family, and what such a socket takes without looking anything up."""
+"""A socket's family and numeric address."""
 
 ANNOUNCE_SECONDS = 5.0
-"""How often the voices are announced again, for receivers that started late."""
+"""How often the voices are sent again, for receivers that started late."""
 
 
 class Osc:
-    """Sends the events it is given as OSC messages, at once.
+    """Sends the events that it receives as OSC messages, at once.
 
-    Nothing raises from `send`, `silence` and `close`: a datagram that the system refuses is
-    counted, and the user is warned once. UDP mostly reports a missing receiver on this machine,
-    but not on another.
+    `send`, `silence` and `close` never raise: datagrams that the system refuses are counted, and
+    the user is warned once. A missing receiver is usually reported if it is on this machine, but
+    not on another machine.
 
     Parameters
     ----------
     target : str
         ``HOST:PORT``, ``[IPV6]:PORT`` or ``PORT`` on this machine; looked up once.
     rig : Rig
-        Gives the voices' MIDI channels.
+        Provides the voices' MIDI channels.
     run : str
         The run's name.
     voices : sequence of Voice
         The voices that play.
     layers : int
-        How many layers the run has.
+        Number of layers of the run.
     timetags : float, optional
-        Send bundles with a time tag so many seconds ahead; needs clocks that agree.
+        Send bundles with a time tag this many seconds ahead; needs synchronised clocks.
     clock : callable
-        Seconds that never go back.
+        Returns monotonic seconds.
     wall : callable
-        Seconds since 1970, for time tags.
+        Returns seconds since 1970, for time tags.
     find : callable
-        Looks `target` up.
+        Looks up `target`.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Osc:
     Raises
     ------
     PortError
-        If `target` is no address, or there is no such host.
+        If `target` is not an address, or the host does not exist.
     """
 
     def __init__(
@@ -118,8 +118,8 @@ class Osc:
         Parameters
         ----------
         events : sequence of Event
-            In order of ticks. Controllers, bends and the notes of fault sounds are not for
-            OSC: it has the norms and the faults themselves.
+            In order of ticks. Controllers, bends and the notes of fault sounds are not sent, since
+            OSC carries the norms and faults themselves.
         """
         messages: list[bytes] = []
         now = self._clock()
@@ -137,7 +137,7 @@ class Osc:
         self._post([note_message(note, 0) for note in self._sounding.end_all()])
 
     def close(self) -> None:
-        """End every note, say that the run is over and close. May be called twice."""
+        """End every note, send the end of the run and close. May be called twice."""
         if self._closed:
             return
         self.silence()
@@ -188,7 +188,7 @@ class Osc:
         for _ in range(2):
             try:
                 if not self._connected:
-                    # So that the system reports when no program listens.
+                    # With a connected socket, the system reports that no program listens.
                     self._socket.connect(self._address)
                     self._connected = True
                 self._socket.send(datagram)
@@ -197,7 +197,7 @@ class Osc:
                 self._trouble("its buffer is full, messages are left out")
                 return
             except (ConnectionRefusedError, ConnectionResetError):
-                # That was an earlier datagram's answer; this one has not been sent yet.
+                # The error belongs to an earlier datagram; this one has not been sent yet.
                 self.counters.errors += 1
                 self._trouble("nobody listens there yet")
             except OSError as error:
@@ -213,7 +213,7 @@ class Osc:
 
 
 def resolve(target: str) -> Address:
-    """Read an address as a person writes it, and look its host up, IPv4 before IPv6.
+    """Parse an OSC address and look up its host, IPv4 before IPv6.
 
     Parameters
     ----------
@@ -223,14 +223,14 @@ def resolve(target: str) -> Address:
     Returns
     -------
     family : int
-        The socket's.
+        Family of the socket.
     address : tuple
-        Numeric: what a socket takes without looking anything up.
+        Numeric address for the socket.
 
     Raises
     ------
     PortError
-        If it is no address, or there is no such host.
+        If it is not an address, or the host does not exist.
 
     Examples
     --------
@@ -242,7 +242,7 @@ def resolve(target: str) -> Address:
     digits = port.isascii() and port.isdigit() and len(port) <= 5
     if not digits or not 1 <= int(port) <= 65535 or (":" in host and not bracketed):
         raise PortError(
-            f"{target!r} is no OSC address; write HOST:PORT, as {HOST}:57120 or [::1]:57120, "
+            f"{target!r} is not an OSC address; write HOST:PORT, as {HOST}:57120 or [::1]:57120, "
             "with a port from 1 to 65535"
         )
     host = (host[1:-1] if bracketed else host) or HOST

@@ -1,10 +1,10 @@
-"""Events as OSC messages: gradmidi's addresses, and values that every receiver takes.
+"""Encode events as OSC messages, with values that every receiver accepts.
 
-Only the tags i, f and s are used, floats are finite and strings ASCII, and a datagram fits one
-Ethernet frame, because receivers differ in what else they take (Pure Data drops other tags).
+Only the tags i, f and s are used, floats are finite, strings are ASCII, and a datagram fits one
+Ethernet frame, because not all receivers accept more (Pure Data drops other tags).
 
-The three tags are encoded here: python-osc takes some four times as long for a note, which a
-chord of fifteen voices would wait for (`benchmarks/osc.py`). Tests hold the bytes against it.
+The three tags are encoded here, because python-osc takes about four times as long for a note, which
+would delay a chord of fifteen voices (`benchmarks/osc.py`). Tests compare the bytes with it.
 
 Source: Open Sound Control 1.0 (opensoundcontrol.org/spec-1_0).
 """
@@ -32,38 +32,38 @@ __all__ = [
 ]
 
 LARGEST_DATAGRAM = 1472
-"""Bytes that fit an Ethernet frame beside the headers of IPv4 and UDP."""
+"""Bytes that fit into an Ethernet frame with the headers of IPv4 and UDP."""
 
 LARGEST_INT = 2**31 - 1
 
 LARGEST_FLOAT = float.fromhex("0x1.fffffep+127")
-"""What a float of 32 bits holds at the most."""
+"""The largest 32-bit float."""
 
 LONGEST_TEXT = 256
 
 MOST_FLOATS = 256
-"""In one message: larger vectors leave the frame, and Max cuts lists at 256."""
+"""Most values in one message; larger vectors exceed the frame, and Max cuts lists at 256."""
 
 UNIX_EPOCH = 2_208_988_800
-"""1970 in seconds since 1900 (RFC 868)."""
+"""Seconds from 1900 to 1970 (RFC 868)."""
 
 BUNDLE_HEAD, BUNDLE_ITEM = 16, 4
-"""Bytes of a bundle, and of each message in it, beside the messages (OSC 1.0)."""
+"""Bytes that a bundle adds, in total and for each message (OSC 1.0)."""
 
 
 def start_message(run: str, voices: int, layers: int) -> bytes:
-    """Say that a run begins: its name, how many voices and layers."""
+    """Encode the start of a run: its name, numbers of voices and layers."""
     return _message("/gradmidi/start", "sii", ascii_text(run, "run"), voices, layers)
 
 
 def voice_message(voice: Voice, channel: int) -> bytes:
-    """Say who a voice is: index, name, MIDI channel (1–16), layers in it."""
+    """Encode a voice: index, name, MIDI channel (1–16), number of layers."""
     name = ascii_text(voice.name, f"voice {voice.index + 1}")
     return _message("/gradmidi/voice", "isii", voice.index, name, channel, len(voice.layers))
 
 
 def step_messages(step: Step) -> Iterator[bytes]:
-    """Say the numbers of a slot: step and seconds, loss where there is one, norms, levels."""
+    """Encode the numbers of a slot: step and seconds, loss if there is one, norms, levels."""
     yield _message("/gradmidi/step", "if", step.step, step.seconds)
     if step.loss is not None and math.isfinite(step.loss):
         yield _message("/gradmidi/loss", "f", step.loss)
@@ -73,31 +73,31 @@ def step_messages(step: Step) -> Iterator[bytes]:
 
 
 def note_message(on: On, velocity: int) -> bytes:
-    """Say that a note starts, or with velocity 0 that the note which `on` started ends.
+    """Encode the start of a note or, with velocity 0, the end of the note that `on` started.
 
-    Its seconds are 0, until its off: live does not know the future.
+    Its duration is 0, which means until its end: live output does not know the future.
     """
     return _message("/gradmidi/note", "iffif", on.voice, on.pitch, 0.0, velocity, on.norm)
 
 
 def fault_message(fault: Alarm) -> bytes:
-    """Say what is wrong: kind, layer, step and value."""
+    """Encode a fault: kind, layer, step and value."""
     layer = ascii_text(fault.layer)
     return _message("/gradmidi/fault", "ssif", fault.kind, layer, fault.step, fault.value)
 
 
 def mark_message(text: str) -> bytes:
-    """Say what the user marked."""
+    """Encode a mark of the user."""
     return _message("/gradmidi/mark", "s", ascii_text(text))
 
 
 def stop_message(end: End) -> bytes:
-    """Say that the run is over: steps and seconds."""
+    """Encode the end of a run: steps and seconds."""
     return _message("/gradmidi/stop", "if", end.steps, end.seconds)
 
 
 def bundles(messages: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """Cut messages into runs that each fit a datagram as a bundle, in order.
+    """Divide messages, in order, into groups that each fit into a datagram as a bundle.
 
     Examples
     --------
@@ -125,16 +125,16 @@ def bundle(messages: Sequence[bytes], seconds: float) -> bytes:
     Parameters
     ----------
     messages : sequence of bytes
-        As the functions above make them.
+        Encoded messages.
     seconds : float
-        When they take effect, since 1970.
+        When the messages take effect, in seconds since 1970.
 
     Examples
     --------
     >>> bundle([mark_message("x")], 0.5)[:16].hex(" ", 8)
     '2362756e646c6500 83aa7e8080000000'
     """
-    # A time tag counts from 1900 in 2^-32 s, and begins anew in 2036 (RFC 5905).
+    # A time tag counts units of 2^-32 s from 1900, and starts again in 2036 (RFC 5905).
     tag = int((seconds + UNIX_EPOCH) * 2**32) & (1 << 64) - 1
     parts = [struct.pack(">8sQ", b"#bundle", tag)]
     for message in messages:
@@ -154,7 +154,7 @@ def _head(address: str, tags: str) -> bytes:
 
 
 def _string(text: str) -> bytes:
-    """Encode ASCII, at least one zero after it, to a multiple of four bytes."""
+    """Encode ASCII text with one to four zero bytes, to a multiple of four bytes."""
     data = text.encode("ascii")
     return data + bytes(4 - len(data) % 4)
 
@@ -176,4 +176,4 @@ def _float(value: Any) -> bytes:
 _INT, _FLOAT = struct.Struct(">i").pack, struct.Struct(">f").pack
 
 _ENCODED: dict[str, Callable[[Any], bytes]] = {"i": _int, "f": _float, "s": _text}
-"""Each type tag to its bytes, values being kept within what it holds."""
+"""Encoders by type tag; values are clamped to the range of the type."""

@@ -1,9 +1,9 @@
-"""The sinks of files by ending: built in, registered, or of installed packages.
+"""File sinks by ending: built in, registered, or from installed packages.
 
 To add one, write a class with `send`, `close` and `abort` (`gradmidi.sinks.sink.FileSink`) whose
 constructor takes a path, the score and the run's log. Then add a row to `BUILT_IN`, or call
-`register`. A package can also name it as an entry point of the group ``gradmidi.files``, which
-is found in every process: ``csv = "package.module:Class"`` for the ending ``.csv``.
+`register`. A package can also list it as an entry point in the group ``gradmidi.files``, which
+works in every process: ``csv = "package.module:Class"`` for the ending ``.csv``.
 """
 
 import pkgutil
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["BUILT_IN", "FILES", "check_endings", "file_sink", "register"]
 
 FileMaker = Callable[[Path, "Score", "RunLog"], "FileSink"]
-"""Makes the sink of a file from its path, the score and the run's log."""
+"""Makes a file sink from a path, the score and the run's log."""
 
 BUILT_IN: Mapping[str, str] = {
     ".mid": "gradmidi.sinks.midifile:MidiFile.of_run",
@@ -36,14 +36,14 @@ BUILT_IN: Mapping[str, str] = {
     ".mp4": "gradmidi.report.picture:Film",
     ".txt": "gradmidi.sinks.sink:TextFile",
 }
-"""Ending to ``module:callable``, which is imported when a file is written."""
+"""Maps an ending to ``module:callable``, which is imported when a file is written."""
 
 ENTRY_POINTS = "gradmidi.files"
-"""The group of entry points in which installed packages name their file sinks."""
+"""The group of entry points for file sinks of installed packages."""
 
 
 class _FileSinks(Mapping[str, FileMaker]):
-    """What makes the sink of a file, by the file's ending with its dot, in lower case."""
+    """Makers of file sinks, by the ending with its dot, in lower case."""
 
     def __init__(self) -> None:
         self._makers: dict[str, str | FileMaker] = dict(BUILT_IN)
@@ -56,7 +56,7 @@ class _FileSinks(Mapping[str, FileMaker]):
         return found
 
     def __contains__(self, ending: object) -> bool:
-        # Looking for entry points takes milliseconds: only for an ending that is not known.
+        # Looking for entry points takes milliseconds, so do it only for an unknown ending.
         if ending not in self._makers:
             self._load_installed()
         return ending in self._makers
@@ -81,25 +81,25 @@ class _FileSinks(Mapping[str, FileMaker]):
 
 
 FILES = _FileSinks()
-"""What makes the sink of a file, by its ending."""
+"""Makers of file sinks, by ending."""
 
 
 def register(ending: str, maker: FileMaker) -> None:
-    """Have files of an ending written by a sink of your own, in this process.
+    """Register a file sink for an ending, in this process.
 
     Parameters
     ----------
     ending : str
         With its dot, in lower case, such as ``".csv"``.
     maker : callable
-        A class, or a function, that takes the path (`pathlib.Path`), the score
-        (`gradmidi.music.score.Score`) and the run (`gradmidi.log.RunLog`), and gives an object
+        A class or function that takes the path (`pathlib.Path`), the score
+        (`gradmidi.music.score.Score`) and the run (`gradmidi.log.RunLog`), and returns an object
         with the methods `send`, `close` and `abort`.
 
     Raises
     ------
     GradmidiError
-        If the ending is not written so, or has a sink already.
+        If the ending is not of this form, or has a sink already.
 
     Examples
     --------
@@ -120,5 +120,5 @@ def check_endings(*paths: Path) -> None:
 
 
 def file_sink(path: Path, score: "Score", log: "RunLog") -> "FileSink":
-    """Make the sink that writes a file, by the file's ending."""
+    """Make the sink for a file, by the file's ending."""
     return FILES[path.suffix.lower()](path, score, log)

@@ -1,4 +1,4 @@
-"""What a sink is, what a live sink counts, and two simple sinks: in memory and as text."""
+"""Protocols of sinks, the counters of live sinks, and two simple sinks: memory and text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ __all__ = ["Counters", "FileSink", "LiveSink", "Memory", "Sink", "TextFile"]
 
 
 class Sink(Protocol):
-    """Takes events in order of ticks and ends whatever still sounds at `close`."""
+    """An output that receives events in order of ticks."""
 
     def send(self, events: Sequence[Event]) -> None:
-        """Take the next events; their ticks never go back."""
+        """Process the next events; ticks never decrease."""
 
     def close(self) -> None:
-        """End every note, complete the output and release it. May be called twice."""
+        """End every note, complete the output and close it. May be called twice."""
 
 
 class FileSink(Sink, Protocol):
-    """A sink that writes one file: whole at `close`, or not at all."""
+    """A sink that writes one file, complete at `close` or not at all."""
 
     def abort(self) -> None:
-        """Write no file, and leave no temporary one."""
+        """Write no file, and leave no temporary file."""
 
 
 class LiveSink(Sink, Protocol):
-    """A sink that plays events when they are sent. Nothing raises from its methods."""
+    """A sink that plays events when it receives them. Its methods never raise."""
 
     counters: "Counters"
 
@@ -43,17 +43,17 @@ class LiveSink(Sink, Protocol):
 
 @dataclass(slots=True)
 class Counters:
-    """Numbers of a live sink's messages.
+    """Counts of a live sink's messages.
 
     Parameters
     ----------
     sent : int
-        Handed to the system.
+        Messages passed to the system.
     dropped : int
-        Left out: over the rig's limit, replaced by a newer value, after the end, or because the
-        system's buffer was full.
+        Messages left out: over the rig's limit, replaced by a newer value, after the end, or
+        because the system's buffer was full.
     errors : int
-        Refused by the system.
+        Messages that the system refused.
     """
 
     sent: int = 0
@@ -62,7 +62,7 @@ class Counters:
 
 
 class Memory:
-    """Keeps every event in `events`, and whether it was closed, in `closed`.
+    """Stores all events in `events`, and sets `closed` when it is closed.
 
     Examples
     --------
@@ -78,16 +78,16 @@ class Memory:
         self.closed = False
 
     def send(self, events: Sequence[Event]) -> None:
-        """Keep `events`."""
+        """Store events."""
         self.events.extend(events)
 
     def close(self) -> None:
-        """Set `closed`."""
+        """Set `closed` to True."""
         self.closed = True
 
 
 class TextFile:
-    """Writes the description of a run as text, whole at `close` or not at all."""
+    """Writes the description of a run as text, complete at `close` or not at all."""
 
     def __init__(self, path: Path, score: "Score", log: "RunLog") -> None:
         self.path = path
@@ -95,7 +95,7 @@ class TextFile:
         self._log = log
 
     def send(self, events: Sequence[Event]) -> None:
-        """Do nothing: the text describes the run, not what is played."""
+        """Do nothing, since the text describes the run and not the notes."""
 
     def close(self) -> None:
         """Write the text."""

@@ -1,8 +1,9 @@
-"""The sink that plays through a sound card: the same synth as the files, block by block.
+"""The sink that plays through a sound card, with the same synth as sound files.
 
-A thread renders a few blocks ahead; the sound card's callback only copies. Where the queue is
-empty it plays silence, and that is counted. Events keep their distances by their ticks, to the
-sample; only where the card's clock and ours have drifted apart are they placed anew.
+A thread renders a few blocks ahead; the sound card's callback only copies them. If the queue is
+empty, the callback plays silence and counts an underrun. Distances between events follow their
+ticks, exact to a sample; only if the card's clock and the system's have drifted apart, events are
+aligned again.
 """
 
 import contextlib
@@ -29,31 +30,31 @@ BLOCK = 512
 """Samples in a block: 12 ms."""
 
 AHEAD = 3
-"""Blocks rendered ahead of the card: what a busy machine may take away without a gap."""
+"""Blocks rendered ahead of the card, so that a busy machine causes no gap."""
 
 CUSHION_SECONDS = 0.012
-"""How long after it is sent an event is placed, so that its block is still to be rendered."""
+"""Delay from sending an event to its sound, so that its block is not rendered yet."""
 
 DRIFT_SECONDS = 0.05
-"""Events that would be placed this much later than they need are placed anew."""
+"""Events that would sound this much later than necessary are aligned again."""
 
 TAIL_SECONDS = 0.4
-"""The longest that a close waits for what still rings."""
+"""The longest that `close` waits for the last notes."""
 
 Blocks = queue.Queue[np.ndarray]
 
 
 class Card:
-    """An open sound card that plays blocks from a queue, and silence where there is none.
+    """An open sound card that plays blocks from a queue, and silence if the queue is empty.
 
     Attributes
     ----------
     blocks : queue
-        What it plays: float32, shape (`BLOCK`, channels).
+        Blocks to play: float32, shape (`BLOCK`, channels).
     channels : int
         1 or 2.
     underruns : int
-        Blocks that were not there in time, since the first.
+        Blocks that were late, since the first block.
     """
 
     def __init__(self, channels: int) -> None:
@@ -64,12 +65,12 @@ class Card:
         self._stream: Any = None
 
     def play(self, stream: Any) -> None:
-        """Take the open stream and start it."""
+        """Start an open stream."""
         self._stream = stream
         stream.start()
 
     def fill(self, out: np.ndarray, _frames: int, _time: Any, status: Any) -> None:
-        """Fill the card's buffer; called by its own thread."""
+        """Fill the card's buffer; called on the card's thread."""
         try:
             out[:] = self.blocks.get_nowait()
             self._begun = True
@@ -81,7 +82,7 @@ class Card:
             self.underruns += 1
 
     def rest(self) -> None:
-        """Say that what is missing from here on is meant."""
+        """Stop counting missing blocks as underruns."""
         self._begun = False
 
     def close(self) -> None:
@@ -100,14 +101,14 @@ def open_card(name: str, channels: int) -> Card:
     Parameters
     ----------
     name : str
-        As the system names it, or a part that only one has; "" for the system's own choice.
+        The system's name for it, or a unique part of that name; "" for the system's default.
     channels : int
         1 or 2.
 
     Raises
     ------
     PortError
-        If there is none of that name or none at all, or sounddevice is not installed.
+        If there is no sound card of that name, or none at all, or sounddevice is not installed.
     """
     try:
         import sounddevice
@@ -121,7 +122,7 @@ def open_card(name: str, channels: int) -> Card:
             "on Debian and Ubuntu, apt install libportaudio2"
         ) from error
     except Exception as error:
-        # It begins as it is imported, and its own error cannot be named before.
+        # sounddevice starts PortAudio on import, so its error class cannot be named here.
         raise PortError(f"no sound card can be opened ({error})") from error
     card = Card(channels)
     try:
@@ -150,23 +151,23 @@ def open_card(name: str, channels: int) -> Card:
 
 
 class SoundCard:
-    """Plays the events it is sent through an open card, at once.
+    """Plays the events that it receives through an open sound card, at once.
 
-    Nothing raises from `send`, `silence` and `close`.
+    `send`, `silence` and `close` never raise.
 
     Parameters
     ----------
     card : Card
-        Open; it is closed with this.
+        The open card; `close` closes it.
     preset : Preset
-        How it sounds.
+        How the run sounds.
     voices : int
-        How many there are.
+        Number of voices.
 
     Attributes
     ----------
     counters : Counters
-        `sent` counts events, `errors` blocks that could not be rendered.
+        `sent` counts events, and `errors` counts blocks that could not be rendered.
     """
 
     def __init__(self, card: Card, preset: Preset, voices: int) -> None:
@@ -183,11 +184,11 @@ class SoundCard:
 
     @property
     def underruns(self) -> int:
-        """Blocks that were not there in time."""
+        """Number of blocks that were late."""
         return self._card.underruns
 
     def send(self, events: Sequence[Event]) -> None:
-        """Play events now, or as many ticks after the last ones as they are."""
+        """Play events now, keeping their distance in ticks from the previous ones."""
         if not events or self._closing:
             self.counters.dropped += len(events)
             return
@@ -197,11 +198,11 @@ class SoundCard:
         self.counters.sent += len(events)
 
     def silence(self) -> None:
-        """Let go of every note."""
+        """Release every note."""
         self._synth.send([End(self._tick, 0, 0.0)])
 
     def close(self) -> None:
-        """Let what sounds ring out, within bounds, and close the card. May be called twice."""
+        """Wait, for a limited time, until nothing sounds; close the card. May be called twice."""
         if not self._closing:
             self.silence()
             end = time.monotonic() + TAIL_SECONDS
@@ -215,7 +216,7 @@ class SoundCard:
             self._card.close()
 
     def _placed(self, tick: int) -> int:
-        """Find what takes a tick of the run to one of the synth that is still to be rendered."""
+        """Return the offset from a tick of the run to a tick of the synth not rendered yet."""
         earliest = self._rendered / RATE + CUSHION_SECONDS
         shift = self._shift
         if shift is not None:

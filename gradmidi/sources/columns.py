@@ -199,7 +199,7 @@ def choose(
     numeric = [name for name in chosen if name not in texts]
     if not numeric:
         raise RunLogError(
-            f"{source}: {texts[chosen[0]]}, which is no norm; choose the columns of norms "
+            f"{source}: {texts[chosen[0]]}, which is not a norm; choose the columns of norms "
             "with --columns PATTERN"
         )
     runs = list(dict.fromkeys(name.rpartition(_RUN)[0] for name in numeric))

@@ -219,7 +219,7 @@ def _norm(step: Step, column: str, path: Path) -> float:
     value = step.values.get(column, ABSENT)
     if column in step.values and (isinstance(value, str) or value < 0.0):
         raise RunLogError(
-            f"{path}: {_shown(step.where[column], column, value)}, which is no norm; choose the "
+            f"{path}: {_shown(step.where[column], column, value)}, which is not a norm; choose the "
             "columns of norms with --columns PATTERN"
         )
     return float(value)

@@ -139,7 +139,7 @@ def read_csv(path: Path, step: str | None) -> Table:
             table.rows.append(Row(where, counts, t, found, series, bool(headers)))
     except csv.Error as error:
         raise RunLogError(
-            f"{path} is no CSV file: line {begin + reader.line_num}: {error}"
+            f"{path} is not a CSV file: line {begin + reader.line_num}: {error}"
         ) from error
     numbers.check()
     if keys and values:
@@ -164,7 +164,7 @@ def _text(path: Path, notes: list[str]) -> str:
         raise RunLogError(f"cannot read {path}: {error.strerror or error}") from error
     encoding = next((e for mark, e in _BYTE_ORDERS.items() if content.startswith(mark)), "utf-8")
     if encoding != "utf-16" and b"\0" in content:
-        raise RunLogError(f"{path} is no CSV file: it is no text; export it as CSV")
+        raise RunLogError(f"{path} is not a CSV file: it is not text; export it as CSV")
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -174,7 +174,7 @@ def _text(path: Path, notes: list[str]) -> str:
                 text = content.decode(other)
             except UnicodeDecodeError:
                 continue
-            notes.append(f"line {line} is no UTF-8: the file is read as {other}")
+            notes.append(f"line {line} is not UTF-8: the file is read as {other}")
             return text
         raise
 
@@ -352,7 +352,7 @@ def read_trainer_state(path: Path) -> Table:
         raise RunLogError(f"cannot read {path}: {error}") from error
     history = state.get("log_history") if isinstance(state, dict) else None
     if not isinstance(history, list):
-        raise RunLogError(f"{path} has no 'log_history': it is no trainer_state.json")
+        raise RunLogError(f"{path} has no 'log_history': it is not a trainer_state.json")
     rows = []
     for number, entry in enumerate(history, 1):
         step = entry.get("step") if isinstance(entry, dict) else None

@@ -190,7 +190,7 @@ def _whole(row: Row, counter: int, counters: Sequence[str], source: str) -> int 
     if isinstance(found, str) or not found.is_integer() or found < 0.0:
         shown = found if isinstance(found, str) else f"{found:g}"
         raise RunLogError(
-            f"{source}: {row.where} has {shown!r} in {counters[counter]!r}, which is no step: a "
+            f"{source}: {row.where} has {shown!r} in {counters[counter]!r}, which is not a step: a "
             "whole number of 0 or more; say which column counts the steps with --step COLUMN"
         )
     return int(found)

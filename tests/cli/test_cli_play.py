@@ -268,7 +268,7 @@ def test_wrong_usage_is_exit_code_2(run, words):
     ("words", "line"),
     [
         (["play", "nowhere", "--osc", "9"], "no run at 'nowhere'"),
-        (["play", "a", "--osc", "nowhere"], "'nowhere' is no OSC address"),
+        (["play", "a", "--osc", "nowhere"], "'nowhere' is not an OSC address"),
         (["play", "a", "--osc", "9", "--preset", "x"], "no preset is called 'x'"),
         (["play", "a", "--osc", "9", "--rig", "x.toml"], "rig x.toml cannot be read"),
         (["play", "a", "--osc", "9", "--channels", "0"], "option channels = '0'"),
@@ -281,7 +281,7 @@ def test_wrong_usage_is_exit_code_2(run, words):
         (["play", "a", "--osc", "9", "--from", "now"], "the run is over, and all of it was there"),
         pytest.param(
             ["demo", "--osc", "nowhere"],
-            "'nowhere' is no OSC address",
+            "'nowhere' is not an OSC address",
             marks=pytest.mark.needs_torch,
         ),
     ],
@@ -519,7 +519,7 @@ def test_the_demo_shows_what_play_shows_and_q_ends_it_in_order(tmp_path, receive
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("--osc", "nowhere"), "'nowhere' is no OSC address"),
+        (("--osc", "nowhere"), "'nowhere' is not an OSC address"),
         (("--preset", "x"), "no preset is called 'x'"),
         (("--data", "nowhere"), "no MNIST in nowhere"),
     ],

@@ -166,8 +166,8 @@ def test_layers_are_matched_by_name_and_the_rest_told(tmp_path):
     one = run_of(tmp_path / "one", values, names=("a", "b", "old"))
     other = run_of(tmp_path / "other", values[:, [2, 1, 0]], names=("new", "b", "a"))
     done = compare([one, other], tmp_path / "ab.wav")
-    assert "not heard, because not every run has them: old of one" in done.lines
-    assert "not heard, because not every run has them: new of other" in done.lines
+    assert "not played, because not every run has them: old of one" in done.lines
+    assert "not played, because not every run has them: new of other" in done.lines
     assert done.lines[-1] == "other does not depart from one"
     sound, _ = soundfile.read(tmp_path / "ab.wav")
     # Column a of one is column a of other, in another place: both ears hear the same.

@@ -267,7 +267,7 @@ def test_a_model_spread_over_processes_is_told_of_and_trains_on(tmp_path: Path) 
     ours = ("--master-port", free_port(), "-m", "gradmidi", "run", "--out", "a")
     done = end(start(*torchrun, *ours, SCRIPTS / "shards.py", cwd=tmp_path))
     assert (done.code, done.out) == (0, "trained\ntrained\n"), done.err
-    assert "is spread over processes" in done.said[0]
+    assert "is sharded: each process has only a part" in done.said[0]
     assert "call gradmidi.listen()" in done.said[0]
     assert list(tmp_path.iterdir()) == []
 
@@ -297,7 +297,7 @@ def test_ranks_that_it_spawns_are_heard_by_listen_alone(tmp_path: Path, listens:
     words = (SCRIPTS / "spawned.py", free_port(), *(["own"] if listens else []))
     done = run("--out", "a", *words, cwd=tmp_path)
     assert (done.code, done.out) == (0, "trained\n"), done.err
-    assert "there was nothing to hear" in done.said[-1], done.err
+    assert "so nothing was recorded" in done.said[-1], done.err
     assert done.said[-1].endswith("have what they run call gradmidi.listen()"), done.err
     assert [path.name for path in tmp_path.iterdir()] == (["own"] if listens else []), done.err
     if listens:
@@ -363,7 +363,7 @@ def test_a_script_that_never_steps_is_told_of_and_leaves_nothing(tmp_path: Path)
     assert (done.code, done.out) == (0, "never\n")
     assert len(done.said) == 1
     assert "no optimizer" in done.err
-    assert "nothing to hear" in done.err
+    assert "nothing was recorded" in done.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -372,7 +372,7 @@ def test_what_cannot_be_heard_is_told_once_and_trains_on(tmp_path: Path) -> None
     assert done.code == 0, done.err
     assert [line for line in done.said if "not listening" in line] == [
         "gradmidi: not listening: no module owns the tensors that SGD steps",
-        "gradmidi: not listening: the script listens by itself, and its own run is the one",
+        "gradmidi: not listening: the script itself calls gradmidi; only its own run is recorded",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
     own = by_hand("\n".join(done.out.splitlines()[2:]))

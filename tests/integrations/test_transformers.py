@@ -118,7 +118,7 @@ def test_what_cannot_be_heard_is_told_by_the_first_process(
     ears.on_log(arguments, state, control, {"loss": 1.0})
     ears.on_train_end(arguments, state, control)
     said = capsys.readouterr().err
-    assert (f"{name} keeps each process's gradients to itself" in said) is first
+    assert (f"{name} shards gradients over processes" in said) is first
     assert not (tmp_path / "a").exists()
     assert not optimizer._optimizer_step_pre_hooks
 

@@ -122,7 +122,7 @@ def test_ctrl_c_ends_the_waiting_and_leaves_everything_whole(tmp_path, presses):
         # To all of them, as a terminal does.
         os.killpg(process.pid, signal.SIGINT)
         told = ""
-        while "still being made, by a process of its own" not in told:
+        while "still being written by another process" not in told:
             line = process.stderr.readline()
             assert line, told
             told += line
@@ -196,7 +196,7 @@ def test_a_log_that_cannot_be_flushed_is_waited_for_no_longer_than_said(tmp_path
     with hanging(tmp_path / "a", 0.3) as (process, _):
         out, err = rest(process)
         assert (process.returncode, out) == (0, "closed\n")
-        assert "the disk does not keep up: the end of the run log may be missing" in err
+        assert "the disk is too slow: the end of the run log may be missing" in err
 
 
 def test_a_second_ctrl_c_gives_up_a_log_that_cannot_be_flushed(tmp_path):
@@ -209,7 +209,7 @@ def test_a_second_ctrl_c_gives_up_a_log_that_cannot_be_flushed(tmp_path):
         out, err = rest(process)
         assert process.returncode == -signal.SIGINT
         assert out == "pressed 2\n"
-        assert "the disk does not keep up: the end of the run log may be missing" in err
+        assert "the disk is too slow: the end of the run log may be missing" in err
         assert err.rstrip().endswith("KeyboardInterrupt")
 
 
@@ -223,7 +223,7 @@ def test_after_one_ctrl_c_a_slow_disk_still_gets_the_whole_log(tmp_path):
             held += chunk
         out, err = rest(process)
         assert (process.returncode, out) == (-signal.SIGINT, "")
-        assert "does not keep up" not in err
+        assert "disk is too slow" not in err
         assert "2,000 steps in" in err
         assert err.rstrip().endswith("KeyboardInterrupt")
     (tmp_path / "b").mkdir()
@@ -237,7 +237,7 @@ def test_after_an_exception_it_does_not_wait(tmp_path):
         _, err = process.communicate(timeout=60.0)
         assert process.returncode == 1
         assert "ArithmeticError: enough" in err
-        assert "still being made" in err
+        assert "still being written" in err
         assert reason(tmp_path / "a" / "run") == "exception: ArithmeticError: enough"
     assert appears(tmp_path / "a" / "run" / "run.mid")
 
@@ -268,7 +268,7 @@ def test_a_disk_that_is_full_at_close_is_told_and_training_ends_in_order(tmp_pat
     )
     assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
     last = done.stderr.splitlines()[-1]
-    assert "run.wav could not be made" in last
+    assert "run.wav could not be written" in last
     assert "try `gradmidi render" in last
     assert reason(tmp_path / "a") == "closed"
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["run.jsonl"]

@@ -110,7 +110,7 @@ def test_what_listen_cannot_do_is_told_and_nothing_is_made(
         ({"layers": ["fc"], "keep": "all"}, "keep='all'; allowed is 'layers' or 'voices'"),
         ({"layers": ["fc"], "files": ("mid", "doc")}, "files='doc'; allowed is: mid wav"),
         ({"layers": ["fc"], "preset": "x"}, "no preset is called 'x'"),
-        ({"layers": ["fc"], "osc": "nowhere"}, "'nowhere' is no OSC address"),
+        ({"layers": ["fc"], "osc": "nowhere"}, "'nowhere' is not an OSC address"),
     ],
 )
 def test_what_record_cannot_do_is_told_and_nothing_is_made(
@@ -130,10 +130,13 @@ def test_what_record_cannot_do_is_told_and_nothing_is_made(
         ({"fc1": 1.0, "FC2": 1.0}, "no layer is called 'FC2'; there are: fc1, fc2"),
         ([1.0], "frame() was given 1 norm; there are 2 layers: fc1, fc2"),
         ([1.0, 2.0, 3.0], "frame() was given 3 norms; there are 2 layers: fc1, fc2"),
-        ([1.0, -0.5], "-0.5 is no norm (layer 'fc2'); allowed is a number of 0 or more, nan, inf"),
-        ({"fc2": -math.inf}, "-inf is no norm (layer 'fc2')"),
-        (["loud", 1.0], "'loud' is no norm (layer 'fc1')"),
-        ([[1.0, 2.0], 1.0], "[1.0, 2.0] is no norm (layer 'fc1')"),
+        (
+            [1.0, -0.5],
+            "-0.5 is not a norm (layer 'fc2'); allowed is a number of 0 or more, nan, inf",
+        ),
+        ({"fc2": -math.inf}, "-inf is not a norm (layer 'fc2')"),
+        (["loud", 1.0], "'loud' is not a norm (layer 'fc1')"),
+        ([[1.0, 2.0], 1.0], "[1.0, 2.0] is not a norm (layer 'fc1')"),
     ],
 )
 def test_a_frame_that_is_none_is_told_and_left_out(out: Path, norms: Any, message: str) -> None:

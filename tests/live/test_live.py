@@ -117,7 +117,7 @@ def test_an_error_is_raised_and_not_said_however_late_it_is_read(said):
             self._reader.join(60.0)
             super()._await()
 
-    with pytest.raises(PortError, match="'nowhere' is no OSC address"):
+    with pytest.raises(PortError, match="'nowhere' is not an OSC address"):
         Late(Session(load("hold"), osc=("nowhere",)))
     assert said == []
 
@@ -157,7 +157,7 @@ def test_without_a_sound_card_it_is_said_once_and_the_run_goes_on(tmp_path, rece
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"osc": ("nowhere",)}, PortError, "'nowhere' is no OSC address"),
+        ({"osc": ("nowhere",)}, PortError, "'nowhere' is not an OSC address"),
         ({"take": os.devnull + "/a.mid"}, GradmidiError, "cannot be written"),
     ],
 )

@@ -50,7 +50,7 @@ def strict(line: bytes) -> Any:
     """Read a line as RFC 8259 has it: NaN and Infinity are no JSON."""
 
     def refuse(word: str) -> None:
-        raise AssertionError(f"{word} is no JSON")
+        raise AssertionError(f"{word} is not valid JSON")
 
     return json.loads(line, parse_constant=refuse)
 
@@ -198,7 +198,7 @@ def test_times_have_microseconds_however_late(t: float) -> None:
 
 
 HALF = "a\udcff"
-"""Half a surrogate pair, as a file name that is no UTF-8 has it in Python."""
+"""Half a surrogate pair, as a file name that is not UTF-8 has it in Python."""
 
 
 def test_half_a_surrogate_pair_in_a_text_does_not_lose_the_line() -> None:
@@ -237,7 +237,7 @@ def test_an_empty_log_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", [b"hello\n", b"{}\n", b'{"step": 1}\n', b"\x00\xff\n", b"[1]\n"])
 def test_what_is_no_run_log_is_told(tmp_path: Path, first: bytes) -> None:
-    with pytest.raises(RunLogError, match="is no run log"):
+    with pytest.raises(RunLogError, match="is not a run log"):
         RunLog(write(tmp_path / "run.jsonl", first, *some([1])))
 
 

@@ -58,7 +58,7 @@ def test_steps_are_dropped_only_once_the_writer_is_ten_seconds_behind(
     for step, now in enumerate([0.1, 5.0, BEHIND_SECONDS, BEHIND_SECONDS + 0.1, 100.0], 2):
         clock.now = now
         writer.frame(step, ROW)
-    # What is no step is never dropped.
+    # What is not a step is never dropped.
     writer.mark("epoch 2")
     assert writer.dropped == 2
     go_on.set()

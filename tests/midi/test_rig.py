@@ -70,7 +70,7 @@ BAD = [
     ("bend_range = 25", "bend_range = 25; allowed is 1 to 24"),
     ("din_limit = -1", "din_limit = -1; allowed is 0 to 10000"),
     ("clock = 1", "clock = 1; allowed is true or false or text"),
-    ("[channels", "is no TOML"),
+    ("[channels", "is not valid TOML"),
 ]
 
 

@@ -61,9 +61,9 @@ BAD = [
     ("title = 3", r"title = 3; allowed is text"),
     ("[pitch]\nhz = [200]", r"\[pitch\] hz = \[200\]; allowed is a list of 2"),
     ("[pitch]\nhz = [200, 'x']", r"\[pitch\] hz = 'x'; allowed is a number"),
-    ("[pitch]\nscale = 'A tonic'", "'A tonic' is no scale"),
+    ("[pitch]\nscale = 'A tonic'", "'A tonic' is not a scale"),
     ("[pitch]\nrange = ['A7', 'E1']", "pitch.range .* allowed is a low note, then a higher one"),
-    ("[pitch]\nrange = ['E1', 'H7']", "'H7' is no note"),
+    ("[pitch]\nrange = ['E1', 'H7']", "'H7' is not a note"),
     ("[pitch]\nreference = 'last'", "pitch.reference = 'last'; allowed is 'first' or a number"),
     ("[pitch]\nreference = -1.0", "pitch.reference = -1.0; allowed is 'first' or a number"),
     ("[pitch]\nreference = true", r"\[pitch\] reference = True; allowed is text or a number"),
@@ -73,7 +73,7 @@ BAD = [
     ("[time]\nstyle = 'drums'\n[voices]\nkeys = []", "voices.keys .* allowed is one key at least"),
     ("[sound]\npartials = [1.0, 0.5]", "sound.decay .* allowed is one number a partial"),
     ("[sound]\nlimiter = 1", r"\[sound\] limiter = 1; allowed is true or false"),
-    ("[time\n", "is no TOML"),
+    ("[time\n", "is not valid TOML"),
 ]
 
 

@@ -143,7 +143,7 @@ def test_what_cannot_be_silenced_is_told(monkeypatch):
 
     monkeypatch.setattr("gradmidi.midi.ports.open_output", refuse)
     own, other = silence(asdict(Rig(ports=("virtual:ours", "synth"))), (), 20)
-    assert own.startswith("virtual:ours is gone with the player")
+    assert own.startswith("virtual:ours ended with the player")
     assert other == (
         "notes may still sound at 'synth': no MIDI output matches 'synth'; run: gradmidi panic"
     )

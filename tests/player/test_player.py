@@ -338,7 +338,7 @@ def test_it_answers_ready_and_ends_with_its_input():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"osc": ("nowhere",)}, "'nowhere' is no OSC address"),
+        ({"osc": ("nowhere",)}, "'nowhere' is not an OSC address"),
         ({"take": os.devnull + "/a.mid"}, "cannot be written; give a file ending in .mid"),
     ],
 )

@@ -394,7 +394,7 @@ def test_addresses_are_read_as_people_write_them(target, found):
     "target", ["", "localhost", "host:", "host:0", "host:65536", "host:osc", "::1:9000", "host:٣"]
 )
 def test_what_is_no_address_is_refused_with_how_to_write_one(target):
-    with pytest.raises(PortError, match=r"is no OSC address; write HOST:PORT, as 127\.0\.0\.1"):
+    with pytest.raises(PortError, match=r"is not an OSC address; write HOST:PORT, as 127\.0\.0\.1"):
         resolve(target)
 
 

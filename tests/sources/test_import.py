@@ -213,15 +213,15 @@ def test_a_trainer_state_of_transformers(tmp_path: Path) -> None:
         ("a.csv", "", {}, "is empty"),
         ("a.csv", "step,grad\n", {}, "it has no column at all"),
         ("a.csv", "step,grad\n1,\n2,\n", {}, "not one number in grad"),
-        ("a.csv", "step,grad\n1,high\n", {}, "line 2: 'grad' is high, which is no norm; choose"),
-        ("a.csv", "step,grad\n7,-0.5\n", {}, "line 2: 'grad' is -0.5, which is no norm; choose"),
-        ("a.csv", "step,grad\n0.5,1\n", {}, "line 2 has '0.5' in 'step', which is no step"),
+        ("a.csv", "step,grad\n1,high\n", {}, "line 2: 'grad' is high, which is not a norm; choose"),
+        ("a.csv", "step,grad\n7,-0.5\n", {}, "line 2: 'grad' is -0.5, which is not a norm; choose"),
+        ("a.csv", "step,grad\n0.5,1\n", {}, "line 2 has '0.5' in 'step', which is not a step"),
         ("a.csv", "step,grad\n1,2,3\n", {}, "line 2 has 3 cells, the header has 2"),
         ("a.csv", "step,grad\n1,2\n", {"step": "epoch"}, "no column 'epoch'; the columns are"),
         ("a.csv", "step,grad\n1,2\n", {"columns": ["fc*"]}, "no column matches 'fc*'"),
         ("a.csv", "step,a - grad,b - grad\n1,2,3\n", {}, "holds 2 runs: a, b"),
         ("a.csv", "step,grad/fc,grad_norm/fc\n1,2,3\n", {}, "are both of 'fc'"),
-        ("a.csv", "step,grad\n1,\0\n", {}, "is no CSV file: it is no text"),
+        ("a.csv", "step,grad\n1,\0\n", {}, "is not a CSV file: it is not text"),
         ("a.json", "[1, 2]", {}, "no 'log_history'"),
         ("a.json", "{", {}, "cannot read"),
         ("a.json", '{"log_history": []}', {}, "it has no column at all"),
@@ -430,7 +430,7 @@ def test_a_csv_file_is_read_as_it_is_written_anywhere(tmp_path: Path, text: "str
 def test_another_encoding_is_read_and_said(tmp_path: Path) -> None:
     run, lines = told(tmp_path, "step,grad/entrée\n1,0.5\n".encode("cp1252"))
     assert names(run) == ["entrée"]
-    assert "line 1 is no UTF-8: the file is read as cp1252" in lines
+    assert "line 1 is not UTF-8: the file is read as cp1252" in lines
 
 
 def test_a_column_of_dictionaries_is_left_out_and_said(tmp_path: Path) -> None:
@@ -459,9 +459,9 @@ def test_times_may_be_durations(tmp_path: Path, cells: str) -> None:
     [
         ('step,grad\n1,0.5\n2,"1,234"\n', "line 3 has '1,234' in 'grad', which may be a decimal"),
         ("step;grad;loss\n1;0,5;2\n2;1.234;2\n", "line 3 has '1.234' in 'grad', which may be tho"),
-        ("# a\nstep,grad\n1,0.5\n1,x\n", "line 4: 'grad' is x, which is no norm; choose"),
+        ("# a\nstep,grad\n1,0.5\n1,x\n", "line 4: 'grad' is x, which is not a norm; choose"),
         ("step,grad\n1,0.5,7\n", "line 2 has 3 cells, the header has 2; a cell that holds ','"),
-        ("# a\nstep,grad\nnan,0.5\n", "line 3 has 'nan' in 'step', which is no step"),
+        ("# a\nstep,grad\nnan,0.5\n", "line 3 has 'nan' in 'step', which is not a step"),
     ],
 )
 def test_what_can_be_read_in_two_ways_is_refused_with_its_line(

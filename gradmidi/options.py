@@ -168,7 +168,9 @@ class Options:
     )
     files: str | Sequence[str] = field(
         default=("mid", "wav", "txt"),
-        metadata=about("Files to make at the end, by ending; or none", str, metavar="ENDINGS"),
+        metadata=about(
+            "Files to make at the end, by ending, as mid,wav,html; or none", str, metavar="ENDINGS"
+        ),
     )
     keep: str = field(
         default="layers",

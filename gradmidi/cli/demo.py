@@ -62,7 +62,7 @@ def demo(
     given: dict[str, Any],
     level: Level = 0.0,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Start on Enter, once all that listens is connected.")
+        bool, typer.Option("--wait", help="Connect your devices, then press Enter to start.")
     ] = False,
     plain: Plain = False,
 ) -> None:

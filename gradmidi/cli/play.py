@@ -52,15 +52,19 @@ def play(
     time: Timing = "wall",
     delay: Annotated[
         float,
-        typer.Option(metavar="SECONDS", help="Sound so much later, if lines arrive in bursts."),
+        typer.Option(
+            metavar="SECONDS", help="Play this many seconds late, if lines arrive in bursts."
+        ),
     ] = 0.0,
     level: Level = 0.0,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Start on Enter; MIDI clock is sent before.")
+        bool, typer.Option("--wait", help="Start when you press Enter; MIDI clock runs before.")
     ] = False,
     osc_timetags: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="Send OSC bundles with time tags so far ahead."),
+        typer.Option(
+            metavar="SECONDS", help="Send OSC bundles, time-tagged this many seconds ahead."
+        ),
     ] = None,
     plain: Plain = False,
 ) -> None:

@@ -131,16 +131,17 @@ class Outcome:
         frames = list(log.frames())
         norms = np.stack([frame.norms for frame in frames])
         tail = self.losses[-10:]
-        words = [f"loss {self.losses[0]:.3g} to {sum(tail) / len(tail):.3g}"]
+        mean = f"{sum(tail) / len(tail):.3g} (mean of the last {len(tail)} steps)"
+        words = [f"loss {self.losses[0]:.3g} to {mean}"]
         for what, bad in (("not finite", ~np.isfinite(norms)), ("dead", norms == 0.0)):
             affected = [
                 (layer.name, frames[_last_stretch(column)].step)
                 for layer, column in zip(log.layers, bad.T, strict=True)
                 if column[-1]
             ]
-            if affected:
-                first = min(step for _, step in affected)
-                words.append(f"{what} from step {first}: {' '.join(name for name, _ in affected)}")
+            for first in sorted({step for _, step in affected}):
+                names = " ".join(name for name, step in affected if step == first)
+                words.append(f"{what} from step {first}: {names}")
         return f"{self.experiment.name}: " + "; ".join(words)
 
     def next_steps(self) -> tuple[str, ...]:

@@ -183,6 +183,9 @@ def _read(path: Path) -> Rig:
 
 
 def _parse(table: dict[str, Any], source: str) -> Rig:
+    if type(table.get("channels")) is int:
+        # One channel may be written as a number.
+        table = {**table, "channels": str(table["channels"])}
     try:
         return section(Rig, table, source)
     except PresetError as error:

@@ -288,10 +288,13 @@ def test_an_outcome_names_layers_that_end_dead_or_not_finite(tmp_path: Path) -> 
     folder = write_log(tmp_path / "run", rows)
     outcome = Outcome(EXPERIMENTS[2], folder, (2.3, 900.0, math.nan, math.nan))
     assert str(outcome) == (
-        "sgd-1: loss 2.3 to nan; not finite from step 3: fc2; dead from step 2: conv1 conv2"
+        "sgd-1: loss 2.3 to nan (mean of the last 4 steps); not finite from step 3: fc2; "
+        "dead from step 2: conv2; dead from step 3: conv1"
     )
     healthy = write_log(tmp_path / "fine", [(0.2, 1.0, 1.5, 1.1)] * 2)
-    assert str(Outcome(EXPERIMENTS[0], healthy, (2.3, 0.5))) == "sgd-0.01: loss 2.3 to 1.4"
+    assert str(Outcome(EXPERIMENTS[0], healthy, (2.3, 0.5))) == (
+        "sgd-0.01: loss 2.3 to 1.4 (mean of the last 2 steps)"
+    )
 
 
 def test_next_steps_name_files_and_commands_that_are_there(

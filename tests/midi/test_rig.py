@@ -56,7 +56,7 @@ BAD = [
     ("ports = 'x'", "ports = 'x'; allowed is a list"),
     ("ports = ['x', 'y', 'x']", r"ports = \['x', 'y', 'x'\]; allowed is each port once"),
     ("ports = [1]", "ports = 1; allowed is text"),
-    ("channels = 4", "channels = 4; allowed is text"),
+    ("channels = 4.5", "channels = 4.5; allowed is text"),
     ("channels = '0-4'", "channels = '0-4'; allowed are channels 1 to 16"),
     ("channels = '1-17'", "channels = '1-17'; allowed are channels 1 to 16"),
     ("channels = '4-1'", "channels = '4-1'; allowed are channels 1 to 16"),
@@ -129,3 +129,10 @@ def test_the_manual_tells_every_key_with_its_default_and_meaning():
         assert declared.metadata["doc"] in row
         shown = {"()": "[]", "False": "false"}.get(str(declared.default), str(declared.default))
         assert f"`{shown}`" in row
+
+
+def test_one_channel_may_be_a_number(tmp_path):
+    path = tmp_path / "rig.toml"
+    path.write_text("channels = 3\n")
+    assert load(path).voice_channels == (3,)
+    assert load(options={"channels": 3}).voice_channels == (3,)

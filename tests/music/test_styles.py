@@ -120,12 +120,12 @@ def test_a_voice_at_fault_is_told_from_the_notes_of_a_style_from_outside(
 def test_an_unknown_style_is_refused_with_the_styles_there_are(
     bounce: type[Style], tmp_path: Path
 ) -> None:
-    (tmp_path / "mine.toml").write_text(PRESET.replace("bounce", "canon"))
-    allowed = r"style = 'canon'; allowed is one of: chord, arpeggio, hold, drums, bounce"
+    (tmp_path / "mine.toml").write_text(PRESET.replace("bounce", "no-such-style"))
+    allowed = r"style = 'no-such-style'; allowed is one of: chord, arpeggio, hold, drums, bounce"
     with pytest.raises(PresetError, match=r"mine\.toml: \[time\] " + allowed):
         load(tmp_path / "mine.toml")
     with pytest.raises(PresetError, match=r"preset mine: time\." + allowed):
-        Preset("mine", "t", time=Time(style="canon"))
+        Preset("mine", "t", time=Time(style="no-such-style"))
 
 
 def test_a_file_of_a_style_that_is_not_here_is_refused(

@@ -1,13 +1,13 @@
-"""Prove on a GPU that nothing of gradmidi's waits for it on the thread that trains.
+"""Check on a GPU that gradmidi never makes the training thread wait for the device.
 
     python benchmarks/gpu.py
 
-Each way to train runs under `torch.cuda.set_sync_debug_mode("error")`, in which PyTorch raises
-where a thread would wait for the device. A look that did so would be a step that is left out,
-so every step must be in the log, with its loss, and the norms must be those taken by hand in
-the same training without a listener. A step that is captured as a CUDA graph is looked at by
-`capture()` after each replay. At the end: what a look costs the training thread and the device,
-beside one `torch._foreach_norm`. Exits 1 where one of this fails, or where there is no GPU.
+Each training loop runs under `torch.cuda.set_sync_debug_mode("error")`, so that PyTorch raises if a
+thread would wait for the device. gradmidi leaves out a step whose measurement raises. So every step
+must be in the log with its loss, and the norms must equal those measured by hand in the same
+training without a listener. Steps in a CUDA graph are measured by `capture()` after each replay. At
+the end, the script prints the time of a measurement on the training thread and on the device,
+relative to one `torch._foreach_norm`. The exit code is 1 if a check fails or there is no GPU.
 """
 
 import random
@@ -52,7 +52,7 @@ def no_waiting(device: str):
 
 
 def trained(device: str, how: str, out: Path | None) -> tuple[list[list[float]], list[float]]:
-    """Train; give the norms and losses: those of the log, or without `out` those taken by hand."""
+    """Train; return norms and losses, from the log, or measured by hand if `out` is None."""
     model = model_on(device)
     scaled = how == "fused optimizer under a GradScaler"
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=scaled)
@@ -89,7 +89,7 @@ def trained(device: str, how: str, out: Path | None) -> tuple[list[list[float]],
 
 
 def replayed(device: str, out: Path) -> tuple[list[list[float]], list[list[float]]]:
-    """Train by replays of a graph that holds the whole step; give norms of the log and by hand."""
+    """Train by replays of a graph of the whole step; return norms from the log and by hand."""
     model = model_on(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, capturable=True)
     x = torch.randn(64, 512, device=device)
@@ -104,7 +104,7 @@ def replayed(device: str, out: Path) -> tuple[list[list[float]], list[list[float
     optimizer.zero_grad()
     graph = torch.cuda.CUDAGraph()
     by_hand = []
-    # Of the steps that are captured or replayed none calls a hook; capture() looks.
+    # Captured and replayed steps call no hook, so capture() measures them.
     with gradmidi.listen(model, optimizer, out=out, files=()) as ears:
         with torch.cuda.graph(graph):
             loss_of(model, x).backward()
@@ -123,7 +123,7 @@ def replayed(device: str, out: Path) -> tuple[list[list[float]], list[list[float
 
 
 def agree(name: str, heard: list, by_hand: list) -> bool:
-    """Print whether two tables are the same to four digits."""
+    """Print and return whether two tables agree to four digits."""
     same = len(heard) == len(by_hand) and torch.allclose(
         torch.tensor(heard), torch.tensor(by_hand), rtol=1e-4, atol=1e-7
     )
@@ -132,7 +132,7 @@ def agree(name: str, heard: list, by_hand: list) -> bool:
 
 
 def cost(device: str, out: Path) -> None:
-    """Print what a look takes, beside the norms alone; of the thread and of the device."""
+    """Print the time of a measurement on thread and device, relative to `_foreach_norm`."""
     model = model_on(device)
     loss_of(model, torch.randn(64, 512, device=device)).backward()
     gradients = [parameter.grad for parameter in model.parameters()]
@@ -157,12 +157,12 @@ def cost(device: str, out: Path) -> None:
                 work.setdefault(name, []).append(begin.elapsed_time(end) / 1e3)
     for where, found in (("training thread", thread), ("device", work)):
         norms, look = (statistics.median(found[name]) for name in ("_foreach_norm", "a look"))
-        print(f"{where}: a look {look * 1e6:.0f} us, {look / norms:.2f} times _foreach_norm")
+        print(f"{where}: {look * 1e6:.0f} us a measurement, {look / norms:.2f} times _foreach_norm")
 
 
 def main() -> int:
     if not torch.cuda.is_available():
-        print("there is no GPU here that PyTorch can use: nothing was proved", file=sys.stderr)
+        print("PyTorch finds no GPU: nothing was checked", file=sys.stderr)
         return 1
     print(torch.cuda.get_device_name(), "PyTorch", torch.__version__)
     fine = []

@@ -1,16 +1,16 @@
-"""Whether a plain listener can name what is wrong with a run, and which voice has it.
+"""Measure whether a simple listener program can name the fault of a run and its voice.
 
     python benchmarks/listening.py [--quick]
 
-Seeded training runs, in which nothing or one thing is wrong, are rendered. One listener is given
-only the notes of the .mid, stripped of every text and marker, one only the samples of the .wav;
-both also hear the preset classic, the blog post's own sound. For each the whole table is printed:
-a row for what was done to the run, a column for what was named, and how often kind and voice
-were right; then every false alarm and every wrong answer.
+Seeded training runs with one fault or none are rendered. One listener gets only the notes of the
+.mid, without texts and markers, the other only the samples of the .wav; both also listen to the
+preset classic, the sound of the blog post. For each, the script prints a table with a row for each
+real fault and a column for each answer, how often kind and voice were right, and every false alarm
+and wrong answer.
 
-Two sets are told apart: seeds that no threshold was chosen on, of models that thresholds were
-chosen on; and models that none was chosen on. With --quick one seed of one model of each is
-heard. The listeners are those of tests/test_hearing.py; PyTorch, SciPy and pytest are needed.
+There are two sets: other seeds of the models on which thresholds were chosen, and models on which
+no threshold was chosen. With --quick, one seed of one model of each set is used. The listeners are
+in tests/test_hearing.py; PyTorch, SciPy and pytest are needed.
 """
 
 import sys

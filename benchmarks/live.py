@@ -1,16 +1,16 @@
-"""What live output keeps of real time while training is busy, and what training notices of it.
+"""Measure the timing of live output during training, and its effect on the time of a step.
 
     python benchmarks/live.py [--quick]
 
-Three parts, each measured within one run of this script, which takes about two minutes:
+The script measures three things, in about two minutes:
 
-- How late messages are sent, at some 1,000 a second, while the trainer works: by the player's
-  process as it is, and by the very same player on a thread of the trainer's.
-- From the hook to a receiver in a process of its own: over OSC on this machine and, where jackd
-  is installed, over JACK, with the jitter of the MIDI clock. The wait for the slot is in it.
+- How late messages are sent, at about 1,000 a second, while the trainer works: by the player's
+  process, and by the same player on a thread of the trainer.
+- The time from the hook to a receiver in another process: over OSC on this machine and, if jackd is
+  installed, over JACK, with the jitter of the MIDI clock. It includes the wait for the slot.
 - The time of a training step without live output, with it, with a player that a signal has
-  stopped throughout, and without it again, which tells how large chance is: four trainers in
-  turns. Read the ratios.
+  stopped, and again without it, which shows the size of random differences. The four trainers
+  alternate. Read the ratios.
 """
 
 import contextlib
@@ -45,17 +45,17 @@ QUICK = "--quick" in sys.argv
 SECONDS = 2.0 if QUICK else 10.0
 FRAME_SECONDS = 0.01
 TURN = 10
-"""Training steps one after another, before another trainer has its turn."""
+"""Training steps of one trainer before the next trainer."""
 
 HEADER = Header(tuple(Layer(f"layer{index}", 100) for index in range(VOICES)))
 PENTATONIC = load("pentatonic")
 
 EAR = "gradmidi benchmark"
-"""The name of the receiver at JACK."""
+"""The name of the receiver in JACK."""
 
 
 def busy() -> Preset:
-    """Make a preset of 32 slots a second: with 15 voices some 1,000 OSC messages."""
+    """Return a preset of 32 slots a second: about 1,000 OSC messages a second with 15 voices."""
     return replace(PENTATONIC, time=replace(PENTATONIC.time, tempo=240.0, slot="1/32", rate=100.0))
 
 
@@ -66,12 +66,12 @@ def percentiles(name: str, seconds: "list[float] | np.ndarray") -> str:
     return f"{name}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, max {most:.2f} ms ({len(seconds)})"
 
 
-# -- the receiver, a process of its own -----------------------------------------------------------
+# -- the receiver, a separate process --------------------------------------------------------------
 
 
 @dataclass
 class Heard:
-    """What arrived, and when."""
+    """Received messages with their times."""
 
     steps: list[tuple[float, int]] = field(default_factory=list)
     notes: list[float] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Heard:
 
 
 def receive(pipe: Connection, jack: bool) -> None:
-    """Be the receiver: tell the UDP port, and at a word from the pipe what arrived."""
+    """Run the receiver: send the UDP port, then, on request by the pipe, the received messages."""
     import socket
 
     from pythonosc.osc_message import OscMessage
@@ -130,7 +130,7 @@ def _midi_ear(heard: Heard) -> Any:
 
 @contextlib.contextmanager
 def receiver(*, jack: bool = False) -> Iterator[tuple[str, Callable[[], Heard]]]:
-    """Start the receiver; give its address, and what ends it and tells what it heard."""
+    """Start the receiver; yield its address and a function that ends it and returns messages."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=receive, args=(theirs, jack), daemon=True)
@@ -152,7 +152,7 @@ def receiver(*, jack: bool = False) -> Iterator[tuple[str, Callable[[], Heard]]]
 
 
 def count() -> None:
-    """Hold the interpreter for about a millisecond, as a loop in plain Python does."""
+    """Hold the interpreter's lock for about a millisecond by a loop in Python."""
     total = 0
     for number in range(20_000):
         total += number
@@ -162,12 +162,12 @@ A = np.random.default_rng(0).normal(size=(256, 256))
 
 
 def multiply() -> None:
-    """Multiply matrices, which lets the interpreter go while it does."""
+    """Multiply matrices, which releases the interpreter's lock."""
     A @ A
 
 
 def train(work: Callable[[], None], send: Callable[[Any], None]) -> None:
-    """Work and hand on a frame every hundredth of a second."""
+    """Work, and send a frame every hundredth of a second."""
     rng = np.random.default_rng(1)
     began = time.perf_counter()
     step = 0
@@ -189,7 +189,7 @@ def by_process(session: Session, work: Callable[[], None]) -> dict[str, Any]:
 
 
 def by_thread(session: Session, work: Callable[[], None]) -> dict[str, Any]:
-    # Its parent is this process's own: what it compares itself with.
+    # The player checks that its parent is still this process's parent.
     session = replace(session, parent=os.getppid())
     outputs = Outputs(session)
     player = Player(session, outputs, lambda answer: None)
@@ -220,7 +220,7 @@ def lateness() -> None:
 
 @contextlib.contextmanager
 def jack_server() -> Iterator[bool]:
-    """Run a JACK server of our own without a sound card, where jackd and python-rtmidi are."""
+    """Run a JACK server without a sound card, if jackd and python-rtmidi are installed."""
     missing = "" if shutil.which("jackd") and shutil.which("jack_lsp") else "jackd"
     try:
         import rtmidi  # noqa: F401
@@ -277,7 +277,7 @@ def way() -> None:
 
 
 def _waits(hooks: dict[int, float], steps: list[tuple[float, int]], notes: list[float]) -> Any:
-    """Tell how long after its hook each frame was heard: a note of the first voice a slot."""
+    """Return the time from each frame's hook to the first voice's note in its slot."""
     if len(notes) != len(steps):
         raise SystemExit(f"{len(notes)} notes arrived for {len(steps)} slots")
     newest = [step for _, step in steps]
@@ -290,7 +290,7 @@ def _waits(hooks: dict[int, float], steps: list[tuple[float, int]], notes: list[
 
 
 def _clock() -> None:
-    """Let the clock tick and measure it where it arrives."""
+    """Measure the MIDI clock at the receiver."""
     with receiver(jack=True) as (_, stop):
         live = Live(Session(PENTATONIC, Rig(ports=(EAR,), clock=True)))
         live.send(HEADER, encode(HEADER))
@@ -302,7 +302,7 @@ def _clock() -> None:
     print("  " + percentiles("jitter of the MIDI clock over JACK, tick to tick", off))
 
 
-# -- what training notices ------------------------------------------------------------------------
+# -- the time of a training step ------------------------------------------------------------------
 
 
 def step_times() -> None:
@@ -352,7 +352,7 @@ def step_times() -> None:
         taken: dict[str, list[float]] = {name: [] for name in steps}
         end = time.perf_counter() + len(steps) * SECONDS
         while time.perf_counter() < end:
-            # In turns and in any order, so that a busy machine is busy for all of them.
+            # Alternate in random order, so that a busy machine affects all trainers.
             for name in random.sample(list(steps), len(steps)):
                 taken[name] += [steps[name]() for _ in range(TURN)]
                 time.sleep(0.002)

@@ -1,9 +1,9 @@
-"""How long a .mid of many notes takes: gradmidi, mido alone and pretty_midi, in one run.
+"""Measure the time to write a .mid of many notes: gradmidi, mido alone and pretty_midi.
 
     python benchmarks/midifile.py [NOTES]
 
-Every writer gets the same notes as they lie in memory (4 voices, a 1/16 each) and saves them
-as a file; order is shuffled in each round. Figures are medians; read the ratios.
+Every writer gets the same notes in memory (4 voices of 1/16 notes) and saves them as a file, in an
+order that is shuffled in each round. Figures are medians; read the ratios.
 """
 
 import random
@@ -31,7 +31,7 @@ Notes = list[tuple[int, int, int]]
 
 
 def score(notes: int) -> Notes:
-    """Tick, voice and key of every note."""
+    """Return tick, voice and key of every note."""
     return [(index // VOICES * SLOT, index % VOICES, 48 + index * 7 % 36) for index in range(notes)]
 
 

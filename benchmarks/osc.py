@@ -1,10 +1,10 @@
-"""What OSC costs: messages by gradmidi and by python-osc, and a second of a live run.
+"""Measure the time for OSC messages by gradmidi and python-osc, and for a second of a live run.
 
     python benchmarks/osc.py
 
-Both build the same bytes, which is checked. A second of a run is fifteen voices at eight slots,
-to a socket of this machine. Figures are medians of rounds in which the order is shuffled; read
-the ratios.
+The script checks that both build the same bytes. A second of a run is fifteen voices in eight
+slots, sent to a socket on this machine. Figures are medians of rounds in shuffled order; read the
+ratios.
 """
 
 import random
@@ -58,7 +58,7 @@ def by_python_osc(address: str, tags: str, *values: float) -> bytes:
 
 
 def second() -> list[list[Event]]:
-    """One call of `send` a slot."""
+    """Return the events of one second, a list for each slot."""
     ons = [On(0, voice, 48 + voice, 80, 48.0 + voice, 1.0) for voice in range(VOICES)]
     offs = [Off(9, voice, 48 + voice) for voice in range(VOICES)]
     return [[STEP, *ons, *offs] for _ in range(SLOTS)]

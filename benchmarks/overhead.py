@@ -1,21 +1,20 @@
-"""What a look at the gradients costs, beside what others do at the same place.
+"""Measure the cost of measuring gradients, compared with other tools.
 
     python benchmarks/overhead.py [--quick] [--only MODEL] [--only ...]
 
-Prints Markdown. Each way of looking is called between `backward` and the optimizer's step, in an
-order that is shuffled each round, and timed by itself: differences between whole steps drown in
-noise. Of gradmidi that is the hook which an optimizer calls before it steps, and, in a row of its
-own, `ears.capture()`. Figures are medians over the rounds of one run, each a ratio to
+Prints Markdown. Each method is called between `backward` and the optimizer's step, in an order that
+is shuffled each round, and timed separately, because differences between whole steps are smaller
+than the noise. For gradmidi this is the hook that an optimizer calls before it steps and, in
+another row, `ears.capture()`. Figures are medians over the rounds of one run: a ratio to
 `torch._foreach_norm` with one copy to the host, and a share of the bare step of the same run.
-Histograms are taken in every few rounds alone, as they take so long.
+Histograms are slow and are measured only in some rounds.
 
-The last table is of 2,000 layers: how long a step keeps Python from anything else beyond
-`_foreach_norm`. The processor time of the log's thread is counted as if it held the interpreter
-throughout; where the system tells no thread's processor time, the table cannot be made.
+The last table is for 2,000 layers: how long a step occupies Python in addition to `_foreach_norm`.
+The processor time of the log's thread counts as if it always held the interpreter's lock. The table
+needs a system that reports the processor time of threads.
 
-Before it, what is left of a look's share where a budget is given, on the model whose steps are the
-shortest: all that happens between two hooks, one before and one after the listener's, over a
-whole run of some thousand steps.
+The table before it shows the effect of a budget on the model with the shortest steps: the time
+between two hooks, one before and one after the listener's, over a run of some thousand steps.
 
 MODEL is one of cnn-10, cnn-256, resnet18, resnet50, gpt, budget, layers.
 """
@@ -46,7 +45,7 @@ HISTOGRAMS = ("`wandb.watch`-style histograms", "TensorBoard `add_histogram`")
 HISTOGRAM_EVERY = 5
 BINS = 64
 LARGE_NORM = 1e9
-"""That nothing is clipped, and each way sees the same gradients."""
+"""A limit so large that nothing is clipped, and each method gets the same gradients."""
 
 BUDGETS, BUDGET_STEPS, QUICK_BUDGET_STEPS = (None, 0.01, 0.005), 2000, 100
 LAYERS, LAYERS_ROUNDS, QUICK_ROUNDS = 2000, 40, 3
@@ -55,7 +54,7 @@ SETTLE_SECONDS = 0.1
 
 
 class Block(nn.Module):
-    """A transformer's block, as GPT-2 has them."""
+    """A transformer block, as in GPT-2."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -65,7 +64,7 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Attend, then think."""
+        """Apply attention, then the MLP."""
         batch, length, width = x.shape
         parts = self.attend(self.before(x)).view(batch, length, 3, self.heads, -1).unbind(2)
         q, k, v = (part.transpose(1, 2) for part in parts)
@@ -75,7 +74,7 @@ class Block(nn.Module):
 
 
 class Gpt(nn.Module):
-    """Twelve layers, 85 million parameters in them."""
+    """A GPT with twelve layers of together 85 million parameters."""
 
     def __init__(self, width: int = 768, layers: int = 12, words: int = 512) -> None:
         super().__init__()
@@ -85,12 +84,12 @@ class Gpt(nn.Module):
         self.head.weight = self.words.weight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Give a row of scores for each word."""
+        """Return the logits of each token."""
         return self.head(self.norm(self.blocks(self.words(x)))).flatten(0, 1)
 
 
 def post_cnn() -> nn.Module:
-    """Make the network of the blog post."""
+    """Return the network of the blog post."""
     return nn.Sequential(
         *(nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)),
@@ -106,7 +105,7 @@ def resnet(name: str) -> nn.Module:
 
 @dataclass(frozen=True)
 class Case:
-    """A model, one batch for it, and how many rounds it is given."""
+    """A model, a batch and a number of rounds."""
 
     title: str
     model: Callable[[], nn.Module]
@@ -141,14 +140,14 @@ Way = Callable[[], object]
 def ways(
     model: nn.Module, ears: Listener, silent: torch.optim.Optimizer, folder: Path
 ) -> dict[str, Way]:
-    """Make what is compared; each is called with gradients in place.
+    """Return the compared methods, which are called after `backward`.
 
-    `silent` is an optimizer that is listened to and never steps: its hook can be called alone.
+    `silent` is an optimizer with a listener that never steps; its hook is called directly.
     """
     (hook,) = silent._optimizer_step_pre_hooks.values()
     (after,) = silent._optimizer_step_post_hooks.values()
     parameters = list(model.parameters())
-    # What is watched while a listener is open; these share the gradients and are not.
+    # Parameters without a listener that share the gradients.
     twins = [nn.Parameter(parameter.detach()) for parameter in parameters]
     for twin, parameter in zip(twins, parameters, strict=True):
         twin.grad = parameter.grad
@@ -199,7 +198,7 @@ def ways(
 
 
 def measured(case: Case, rounds: int) -> dict[str, float]:
-    """Measure the bare step and each way, in seconds: medians."""
+    """Return the median seconds of the bare step and of each method."""
     torch.manual_seed(0)
     model = case.model()
     x, y = case.batch()
@@ -241,7 +240,7 @@ def measured(case: Case, rounds: int) -> dict[str, float]:
 
 
 def tell(columns: dict[str, dict[str, float]]) -> None:
-    """Print a table: a row each way, a column each model."""
+    """Print a table with a row for each method and a column for each model."""
     names = list(dict.fromkeys(name for column in columns.values() for name in column))
     rows = [name for name in names if name != BARE]
     rows.sort(key=lambda name: next(iter(columns.values())).get(name, 0.0))
@@ -263,7 +262,7 @@ def tell(columns: dict[str, dict[str, float]]) -> None:
 
 
 def share(budget: float | None, steps: int) -> tuple[float, int]:
-    """Train, and give the share of the bare time that looking took, and how often it looked."""
+    """Train; return the share of the bare time that measuring took, and the measured steps."""
     case = CASES["cnn-10"]
     torch.manual_seed(0)
     model = case.model()
@@ -288,7 +287,7 @@ def share(budget: float | None, steps: int) -> tuple[float, int]:
 
 
 def budgets(steps: int) -> None:
-    """Print what a budget leaves of a look's share."""
+    """Print the share of the time that measuring takes with several budgets."""
     print(
         f"| {CASES['cnn-10'].title}, {steps:,} steps | share of the bare time | steps looked at |"
     )
@@ -300,7 +299,7 @@ def budgets(steps: int) -> None:
 
 
 def layers(rounds: int) -> None:
-    """Print what a step of 2,000 layers costs Python."""
+    """Print the time that a step of 2,000 layers occupies Python."""
     model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(LAYERS)))
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
@@ -346,7 +345,7 @@ def layers(rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a few rounds: to see that it works")
+    parser.add_argument("--quick", action="store_true", help="few rounds, to test the script")
     parser.add_argument("--only", action="append", choices=[*CASES, *TABLES], metavar="MODEL")
     chosen = parser.parse_args()
     random.seed(0)

@@ -1,11 +1,11 @@
-"""How large the page of a run is, how long it takes to build, and to open in a browser.
+"""Measure the size of a run's page, and the time to build it and to open it in a browser.
 
     python benchmarks/report.py [--quick]
 
-Runs of 200 steps with 4 layers and of 10,000 and 100,000 steps with 15 (with --quick: not the
-last) become pages, each built by a process of its own that measures itself. Then Chromium opens
-each from its file, three times: until it is loaded, and until its picture is drawn and it
-answers a key. Without Playwright or Chromium only size and time of building are told.
+The runs have 200 steps with 4 layers, and 10,000 and 100,000 steps with 15 layers (with --quick,
+not the last). Each page is built by a separate process that measures itself. Then Chromium opens
+each file three times; the times end when the page is loaded, and when its picture is drawn and it
+responds to a key. Without Playwright or Chromium, only size and build time are printed.
 """
 
 import json
@@ -33,7 +33,7 @@ ANSWERS = """async () => {
 
 
 def write(path: Path, steps: int, layers: int) -> None:
-    """Write a run that gets better, with a spike in it."""
+    """Write the log of a run that improves and has a spike."""
     names = tuple(Layer(f"blocks.{index}.attn.qkv", 4096) for index in range(layers))
     rng = np.random.default_rng(0)
     with path.open("wb") as file:
@@ -48,7 +48,7 @@ def write(path: Path, steps: int, layers: int) -> None:
 
 
 def megabytes() -> float:
-    """Read the most memory that this process has had resident (0 where nobody says)."""
+    """Return the peak resident memory of this process (0 if the system does not report it)."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -58,7 +58,7 @@ def megabytes() -> float:
 
 
 def one(log: str) -> None:
-    """Build a page, in a process of its own."""
+    """Build a page; runs in a separate process."""
     path = Path(log)
     began = time.perf_counter()
     render(path, path.with_suffix(".html"))
@@ -66,7 +66,7 @@ def one(log: str) -> None:
 
 
 def opened(pages: list[Path]) -> list[tuple[float, float]]:
-    """Seconds until each page is loaded, and until it answers; none without a browser."""
+    """Return the seconds until each page is loaded and responds; empty without a browser."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     try:
         from playwright.sync_api import sync_playwright

@@ -1,12 +1,11 @@
-"""How fast a run log is written and read back, with 4 and with 300 layers.
+"""Measure the speed of writing and reading a run log, with 4 and with 300 layers.
 
     python benchmarks/runlog.py [--quick]
 
-Frames of random norms, a loss and a rate become lines, and the file is read back by its frames;
-beside it stand `json.loads` from the standard library and `orjson.loads`, which only parse the
-same lines and make nothing of them. Each file is 30 MB (with --quick: 3 MB); contestants take
-turns in one process, in an order that is shuffled in each round, and the file lies in the page
-cache. Figures are medians; read the ratios.
+Frames of random norms, a loss and a learning rate are encoded, and the file is read as frames. For
+comparison, `json.loads` from the standard library and `orjson.loads` only parse the same lines.
+Each file has 30 MB (with --quick: 3 MB). All readers run in one process, in an order that is
+shuffled in each round, with the file in the page cache. Figures are medians; read the ratios.
 """
 
 import json
@@ -27,7 +26,7 @@ ROUNDS = 5
 
 
 def encoded(layers: int, size: int) -> tuple[bytes, int, float]:
-    """Write lines until there are `size` bytes; return them, how many, and seconds it took."""
+    """Encode lines up to `size` bytes; return them, their number and the seconds it took."""
     norms = np.exp(np.random.default_rng(0).normal(0.0, 2.0, (256, layers)))
     rows = [row.tolist() for row in norms]
     lines = [encode_header(Header(tuple(Layer(f"blocks.{i}", 1000) for i in range(layers))))]

@@ -1,14 +1,13 @@
-"""How fast and in how much memory 16 voices at 100 notes a second become sound.
+"""Measure time and memory for rendering 16 voices at 100 notes a second.
 
     python benchmarks/synth.py [--quick]
 
-gradmidi, `pretty_midi.synthesize` and `fluidsynth -F` render the same notes of 60 s and of
-600 s (with --quick: 6 s and 60 s), taking turns, each in a process of its own that measures
-itself: the processor time it takes to turn notes in memory into sound (of fluidsynth with its
-start and its reading of the .mid and the font, as it cannot be had without), and the largest
-resident memory (as Linux tells it). pretty_midi makes plain sines and fluidsynth plays samples,
-so this is no like for like; read the ratios, not the times. A program that is not installed is
-left out.
+gradmidi, `pretty_midi.synthesize` and `fluidsynth -F` render the same notes of 60 s and 600 s (with
+--quick: 6 s and 60 s), one after another, each in a separate process that measures itself: the
+processor time from notes in memory to sound (for fluidsynth, including its start and its reading of
+the .mid and the sound font), and the peak resident memory (on Linux). pretty_midi makes plain sines
+and fluidsynth plays samples, so the programs do different work; read the ratios, not the times. A
+program that is not installed is left out.
 """
 
 import json
@@ -40,7 +39,7 @@ FONTS = Path("/usr/share/sounds/sf2")
 
 
 def slots(seconds: int, *, bent: bool = False) -> Iterator[list[Event]]:
-    """Give the piece by its slots: notes of the default scale, a brightness each."""
+    """Yield the events of each slot: notes of the default scale, each with a brightness."""
     rng = random.Random(0)
     notes = load("pentatonic").notes
     for index in range(round(seconds / SLOT)):
@@ -56,7 +55,7 @@ def slots(seconds: int, *, bent: bool = False) -> Iterator[list[Event]]:
 
 
 def save(path: Path, seconds: int) -> None:
-    """Save the same notes; the last voice shares a channel, for channel 10 is drums."""
+    """Save the same notes; the last voice shares a channel, because channel 10 is for drums."""
     file = mido.MidiFile(type=1, ticks_per_beat=480)
     tracks = [mido.MidiTrack() for _ in range(VOICES)]
     last = [0] * VOICES
@@ -81,7 +80,7 @@ def save(path: Path, seconds: int) -> None:
 
 
 class Watch:
-    """Adds up the processor time of what is done within it."""
+    """Adds up the processor time of its blocks."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -94,7 +93,7 @@ class Watch:
 
 
 def megabytes(process: int | str = "self") -> float:
-    """Read the most memory that a process has had resident (0 where nobody says)."""
+    """Return the peak resident memory of a process (0 if the system does not report it)."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:
@@ -158,7 +157,7 @@ CONTESTANTS: dict[str, Callable[[int, Path], tuple[float, float]]] = {
 
 
 def measured(name: str, seconds: int, midi: Path) -> tuple[float, float]:
-    """Seconds and MB of one contestant in a process of its own."""
+    """Return seconds and MB of one renderer in a separate process."""
     command = [sys.executable, "-W", "ignore", __file__, "--one", name, str(seconds), str(midi)]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     took, highest = json.loads(found.stdout)

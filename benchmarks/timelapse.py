@@ -1,12 +1,12 @@
-"""What a time-lapse of a long run takes: seconds, megabytes of log a second, peak memory.
+"""Measure rendering a long run as a short piece: seconds, megabytes per second, peak memory.
 
     python benchmarks/timelapse.py [--quick]
 
-A log of a million steps (with --quick: twenty thousand) with 8 and with 300 layers is written,
-with one spike and one nan in it, and a log a tenth as long. Each is rendered to a .mid and a
-.wav of eight seconds by a process of its own, which measures itself: wall time, and the largest
-resident memory (as Linux tells it). What must not be lost is then looked for in the .mid: the
-marker of either fault. Memory that does not grow with the run is a ratio near 1.
+The script writes logs of a million steps (with --quick: twenty thousand) with 8 and with 300
+layers, each with one spike and one nan, and logs a tenth as long. Each is rendered to a .mid and a
+.wav of eight seconds by a separate process that measures its wall time and its peak resident memory
+(on Linux). The .mid must have the markers of both faults. A ratio of memory near 1 means that
+memory does not grow with the run.
 """
 
 import json
@@ -25,13 +25,13 @@ from gradmidi.log import Header, Layer, encode_header
 
 SECONDS = 8.0
 ROWS = 1000
-"""Different rows of norms; they come round again and again."""
+"""Number of different rows of norms, which repeat."""
 
 SPIKE = 1e4
 
 
 def write(path: Path, steps: int, layers: int) -> None:
-    """Write a run that goes well, but for a spike at a third and a nan at two thirds of it."""
+    """Write the log of a run with a spike after a third and a nan after two thirds of it."""
     names = tuple(Layer(f"blocks.{index}.mlp.fc", 4096) for index in range(layers))
     rng = np.random.default_rng(0)
     table = np.exp(rng.normal(0.0, 0.3, (ROWS, layers)))
@@ -51,7 +51,7 @@ def write(path: Path, steps: int, layers: int) -> None:
 
 
 def megabytes() -> float:
-    """Read the most memory that this process has had resident (0 where nobody says)."""
+    """Return the peak resident memory of this process (0 if the system does not report it)."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -61,7 +61,7 @@ def megabytes() -> float:
 
 
 def one(log: str) -> None:
-    """Render, in a process of its own."""
+    """Render a log; runs in a separate process."""
     path = Path(log)
     before = megabytes()
     began = time.perf_counter()
@@ -70,7 +70,7 @@ def one(log: str) -> None:
 
 
 def faults(midi: Path) -> list[str]:
-    """Read the faults that a .mid marks."""
+    """Return the faults marked in a .mid."""
     markers = [m.text for m in mido.MidiFile(midi).tracks[0] if m.type == "marker"]
     return sorted(text.split(" ")[0] for text in markers)
 

@@ -1,15 +1,14 @@
-"""Whether a transcriber that was trained on recorded music hears the notes that were meant.
+"""Measure whether a transcriber trained on recorded music finds the notes of a rendered run.
 
     python benchmarks/transcriber.py RUN ...
 
-Each run is rendered, without the sounds of faults, with the default preset, with all
-voices in one timbre (contrast 0) and as the blog post's own sound, and given to Basic Pitch
-(R. Bittner et al., ICASSP 2022) as a WAV and nothing else. A note is heard where its pitch is
-named within half a semitone and its start within 50 ms. Printed are the share of the notes of
-each voice that are heard, and the share of what was named that was meant.
+Each run is rendered, without fault sounds, with the default preset, with all voices in one timbre
+(contrast 0) and with the sound of the blog post. Basic Pitch (R. Bittner et al., ICASSP 2022) gets
+only the WAV. A note is found if its pitch is correct within half a semitone and its start within
+50 ms. The script prints the share of each voice's notes that are found (recall), and the share of
+the transcribed notes that are correct (precision).
 
-Basic Pitch brings a TensorFlow of its own, so it is best kept in an environment beside; gradmidi
-needs no torch there.
+Basic Pitch installs TensorFlow, so use a separate environment; gradmidi needs no torch in it.
 """
 
 import sys

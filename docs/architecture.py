@@ -44,7 +44,7 @@ ORDER = (
     "__main__",
     "__init__",
 )
-"""Rooms and root modules from the lowest to the highest: each imports only those before it."""
+"""Rooms and top-level modules, lowest first; each imports only rooms before it."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def circles(arrows: Iterable[Import]) -> list[str]:
 
 
 def floors(arrows: Iterable[Import]) -> int:
-    """Count the floors: the longest chain of rooms that import each other."""
+    """Return the number of floors: the length of the longest chain of imports between rooms."""
     below: dict[str, set[str]] = {}
     for arrow in arrows:
         importer, imported = arrow.rooms
@@ -199,7 +199,7 @@ def figures(package: Path = PACKAGE) -> dict[str, int]:
 
 
 def diagram(package: Path = PACKAGE) -> str:
-    """Draw the rooms and their imports as a Mermaid flowchart, without arrows that others imply."""
+    """Return the rooms and their imports as a Mermaid flowchart, without implied arrows."""
     below: dict[str, set[str]] = {}
     for arrow in imports(package):
         importer, imported = arrow.rooms
@@ -221,7 +221,7 @@ def diagram(package: Path = PACKAGE) -> str:
 
 
 def section(package: Path = PACKAGE) -> str:
-    """Return what `PAGE` holds of figures and diagram, in Markdown."""
+    """Return the section of `PAGE` with figures and diagram, in Markdown."""
     rows = "\n".join(f"| {name} | {value:,} |" for name, value in figures(package).items())
     return (
         f"{BEGIN}\n\nThe arrows are imports; those that follow from others are left out.\n\n"
@@ -231,13 +231,13 @@ def section(package: Path = PACKAGE) -> str:
 
 
 def written(page: str, package: Path = PACKAGE) -> str:
-    """Return the page with its section as the code is now."""
+    """Return the page with an updated section."""
     before, _, rest = page.partition(BEGIN)
     return before + section(package) + rest.partition(END)[2]
 
 
 def main() -> None:
-    """Print the figures and the diagram, or what the options ask for."""
+    """Print the figures and the diagram, or do what the options say."""
     if "--write" in sys.argv:
         PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
         return

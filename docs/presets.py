@@ -14,7 +14,8 @@ HEAD = """\
 
 A preset is one TOML file that says how norms become music. Ports and channels are not in it, but
 in a [rig](rig.md). Every key except `title` is optional; the defaults are below. An unknown key, a
-wrong type or a value out of range is refused with the file, the key, the value and what is allowed.
+wrong type or a value out of range is an error that names the file, the key, the value and what is
+allowed.
 
 ```toml
 # mine.toml
@@ -32,16 +33,16 @@ gradmidi render runs/mine -o mine.wav --preset mine.toml
 gradmidi presets mine.toml
 ```
 
-The second line prints every value of the preset, and what is heard with it: how much ten percent
-more, a doubling and ten times the norm change the pitch, and how far a voice can go. `gradmidi
-presets NAME` prints the same for a preset that ships with gradmidi.
+The second command prints every value of the preset and its effect: how much ten percent more, a
+doubling and ten times the norm change the pitch, and the range of a voice. `gradmidi presets NAME`
+prints the same for a preset that ships with gradmidi.
 """
 
 FOOT = "This page is written by `python docs/presets.py > docs/presets.md`, from the code.\n"
 
 
 def page() -> str:
-    """Write the page."""
+    """Yield the lines of the page."""
     return "\n".join((HEAD, *_shipped(), "", *_keys(), FOOT))
 
 
@@ -83,7 +84,7 @@ def _keys() -> Iterator[str]:
         "Notes have a letter and an octave: `C4` is MIDI note 60. The homes must leave room for "
         f"{DOUBLINGS} doublings"
     )
-    yield "either way within `pitch.range`, else a preset with the law `log` is refused."
+    yield "either way within `pitch.range`; otherwise a preset with the law `log` is an error."
     yield ""
 
 

@@ -1,4 +1,4 @@
-"""Print every OSC message that gradmidi sends, and the notes by the names of their voices.
+"""Print every OSC message from gradmidi, and notes with the names of their voices.
 
 Run `pip install python-osc`, then `python receive.py 9000`, then in another terminal
 `gradmidi demo --osc 127.0.0.1:9000`.
@@ -14,18 +14,18 @@ names = {}
 
 
 def show(address, *values):
-    """Print a message as it came."""
+    """Print a message."""
     print(address, *values, flush=True)
 
 
 def voice(address, index, name, channel, layers):
-    """Remember who a voice is."""
+    """Store the name of a voice, and print the message."""
     names[index] = name
     show(address, index, name, channel, layers)
 
 
 def note(address, index, pitch, seconds, velocity, norm):
-    """Tell a note's start or end."""
+    """Print the start or the end of a note."""
     what = "on " if velocity else "off"
     print(what, names.get(index, index), f"pitch {pitch:.2f} norm {norm:.4g}", flush=True)
 

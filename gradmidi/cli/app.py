@@ -1,8 +1,8 @@
 """The command line.
 
-Results go to stdout, everything else to stderr. Exit code 0: done; 1: it could not be done, with
-one line that says why; 2: wrong usage. With `--plain`, GRADMIDI_PLAIN=1, TERM=dumb or an output
-that is not a terminal, only complete lines are printed.
+Results go to stdout, everything else to stderr. Exit codes: 0, success; 1, an error, with one line
+that explains it; 2, wrong usage. With `--plain`, GRADMIDI_PLAIN=1, TERM=dumb or an output that is
+not a terminal, only complete lines are printed.
 """
 
 import os
@@ -53,7 +53,7 @@ ports.register(app)
 
 
 def main() -> None:
-    """Run the command line; see the module's words on exit codes."""
+    """Run the command line; see the top of the module for exit codes."""
     try:
         app()
     except run.Ready as ready:
@@ -65,12 +65,12 @@ def main() -> None:
         typer.echo("gradmidi: interrupted", err=True)
         sys.exit(1)
     except BrokenPipeError:
-        # Whoever read our output has had enough, as `head` does; nothing is left to say.
+        # The reader of stdout has closed the pipe, as `head` does, so print no more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     else:
         return
-    # Out of reach of the handlers above: what a script raises is its own.
+    # Outside of the handlers above, so that the script's exceptions are not caught.
     sys.excepthook = sys.__excepthook__
     program.run()
 

@@ -1,6 +1,6 @@
-"""A check of the cables: each voice in turn, at home and one doubling up, then each fault sound.
+"""Check MIDI connections: play each voice at home and one doubling up, then each fault sound.
 
-A studio is set up with the list of `layout` beside the sounds of `cues`.
+`layout` lists the voices for setting up a DAW; `cues` composes the sounds.
 """
 
 import itertools
@@ -25,27 +25,27 @@ from gradmidi.sinks.sink import Sink
 __all__ = ["Cue", "cues", "layout", "perform"]
 
 HOME = 1.0
-"""The norm that every voice is at home at in a check."""
+"""The norm at which every voice is at home in a check."""
 
 PAUSE_TICKS = PPQ
-"""Between two fault sounds: as they are checked at 120 quarter notes a minute, half a second."""
+"""Time between two fault sounds, in the ticks of a check at 120 quarter notes per minute."""
 
 TELLING = (("home", HOME), ("one doubling up", 2.0 * HOME))
-"""What each voice plays, and the norm of it."""
+"""The notes of each voice, with their norms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """A sound and what it is.
+    """A sound and its description.
 
     Parameters
     ----------
     text : str
-        One line for the user, told when it sounds.
+        One line for the user, printed when the sound starts.
     events : tuple of Event
         In order of ticks.
     seconds : float
-        Of one tick.
+        Seconds in one tick.
     """
 
     text: str
@@ -54,19 +54,19 @@ class Cue:
 
 
 def layout(rig: Rig, names: Sequence[str]) -> Iterator[str]:
-    """List the voices as a DAW is set up for them: number, port, channel and name.
+    """List the voices for setting up a DAW: number, port, channel and name.
 
     Parameters
     ----------
     rig : Rig
-        Where the voices go.
+        Ports and channels of the voices.
     names : sequence of str
-        Of the voices, first to last.
+        Names of the voices, first to last.
 
     Yields
     ------
     str
-        One line each, that makes sense on its own.
+        A line that makes sense on its own.
 
     Examples
     --------
@@ -83,17 +83,17 @@ def layout(rig: Rig, names: Sequence[str]) -> Iterator[str]:
 
 
 def cues(preset: Preset, voices: Sequence[Voice]) -> Iterator[Cue]:
-    """Compose what a check plays: each voice at home, then one doubling up, half a second each.
+    """Compose the sounds of a check: each voice at home, then one doubling up, half a second each.
 
-    Then come the fault sounds, where the preset has them. A preset of drums keeps its bars,
-    since its keys are what is to be set up.
+    The fault sounds follow, if the preset has them. With a preset of drums, each voice plays whole
+    bars on its own key.
 
     Parameters
     ----------
     preset : Preset
-        The law from norms to notes.
+        How norms become music.
     voices : sequence of Voice
-        Who plays.
+        The voices to check.
 
     Yields
     ------
@@ -120,7 +120,7 @@ def cues(preset: Preset, voices: Sequence[Voice]) -> Iterator[Cue]:
 def _fault_cues(
     preset: Preset, layers: Sequence[Layer], voices: Sequence[Voice], tick: int
 ) -> Iterator[Cue]:
-    """Compose every fault sound, and that of a run's end, from `tick` on."""
+    """Compose every fault sound, and the sound of a run's end, from `tick` on."""
     homes = [0] * len(voices)
     for kind in (*KINDS, END):
         alarms = Alarms(preset, layers, voices, homes)
@@ -141,18 +141,18 @@ def perform(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Play cues in real time, telling each as it sounds.
+    """Play cues in real time, and print each when it starts.
 
     Parameters
     ----------
     sounds : iterator of Cue
-        What to play.
+        The sounds to play.
     sink : Sink
-        Where to; it is not closed.
+        The output, which is not closed.
     tell : callable
-        Takes each cue's text.
+        Called with each cue's text.
     clock, sleep : callable
-        Seconds that never go back, and waiting for some.
+        Return monotonic seconds, and wait for a number of seconds.
     """
     start = clock()
     for cue in sounds:

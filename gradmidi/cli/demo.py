@@ -1,4 +1,4 @@
-"""The command `demo`: the blog post's experiments, with progress and what to do next."""
+"""The command `demo`: run the blog post's experiments, show progress, and suggest next steps."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 EXPERIMENT = ("optimizer", "lr", "momentum", "batch_size")
-"""Options that `--all` has its own values for."""
+"""Options that `--all` sets itself."""
 
 LIVE = ("rig", "level", "wait", *(rig_parameter(flag) for flag in RIG_FLAGS))
 """Options that have no effect without live output."""
@@ -46,11 +46,11 @@ def demo(
     optimizer: Annotated[str, typer.Option(metavar="sgd|adam", help="Optimizer.")] = "sgd",
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.01,
     momentum: Annotated[float, typer.Option(help="Momentum of SGD.")] = 0.5,
-    batch_size: Annotated[int, typer.Option(help="Digits a step.")] = 10,
+    batch_size: Annotated[int, typer.Option(help="Digits per step.")] = 10,
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 200,
-    seed: Annotated[int, typer.Option(help="Seed of the weights and of the order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights and of the order of digits.")] = 0,
     data: Annotated[
-        Path | None, typer.Option(help="A folder with the full MNIST, as torchvision lays it out.")
+        Path | None, typer.Option(help="A folder with the full MNIST in torchvision's layout.")
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="All five settings of the blog post, one after another.")
@@ -68,7 +68,7 @@ def demo(
 ) -> None:
     """Train a small network on handwritten digits and listen to it.
 
-    With --midi, --osc or --audio it also plays while it trains, one step a slot.
+    With --midi, --osc or --audio it also plays while it trains, one slot for each step.
     """
     from gradmidi.demo import experiments
     from gradmidi.options import Options
@@ -84,11 +84,11 @@ def demo(
     if every and options.take is not None:
         raise typer.BadParameter("--take saves one run, and --all trains five")
     if every and (words := flags_given(context, EXPERIMENT)):
-        raise typer.BadParameter(f"--all trains the post's own settings: leave out {words}")
+        raise typer.BadParameter(f"--all uses the settings of the blog post: leave out {words}")
     is_live = options.session().sounds
     if not is_live and (words := flags_given(context, LIVE)):
         raise typer.BadParameter(
-            f"nothing is played live, so leave out {words}, or add --midi PORT, --osc HOST:PORT "
+            f"there is no live output: leave out {words}, or add --midi PORT, --osc HOST:PORT "
             "or --audio"
         )
     view = _Live(level, wait=wait, plain=is_plain(asked=plain)) if is_live else None
@@ -127,7 +127,7 @@ def demo(
 
 
 class _Live:
-    """Shows each training run that is heard as it happens; `left`: q was pressed."""
+    """Shows each training run with live output; `left`: q was pressed."""
 
     def __init__(self, level: float, *, wait: bool, plain: bool) -> None:
         self.left = False
@@ -147,7 +147,7 @@ class _Live:
 
 @contextmanager
 def _room(folder: Path, *, force: bool) -> Iterator[None]:
-    """See to it that `folder` holds no run yet; one that it held is back if none took its place."""
+    """Set aside a run in `folder` while the block runs; restore it if no other run replaced it."""
     from gradmidi.log import FILE_NAME
 
     log = folder / FILE_NAME
@@ -158,8 +158,8 @@ def _room(folder: Path, *, force: bool) -> Iterator[None]:
             log.replace(aside)
     except OSError as error:
         raise RunLogError(
-            f"{folder} cannot be used: {error.strerror}; give another --out, or see that it may "
-            "be written to"
+            f"{folder} cannot be used: {error.strerror}; give another --out, or change its "
+            "permissions"
         ) from error
     if not held:
         yield
@@ -179,7 +179,7 @@ def _room(folder: Path, *, force: bool) -> Iterator[None]:
 
 @contextmanager
 def _progress(name: str, steps: int, *, plain: bool) -> Iterator[Progress]:
-    """Show how far a training run is: a bar on a terminal, else a line every quarter."""
+    """Show the progress of training: a bar on a terminal, otherwise a line every quarter."""
     if plain:
         quarter = max(1, steps // 4)
 

@@ -1,4 +1,4 @@
-"""Run a live view on the terminal: keys, signals, and the loop that shows the run."""
+"""Run a live view on the terminal: keys, signals, and the loop that draws the run."""
 
 import contextlib
 import os
@@ -32,9 +32,9 @@ __all__ = ["Keys", "await_enter", "closed_by_signals", "show_on", "watch", "watc
 
 
 class Keys:
-    """Single keys from the terminal itself, even where stdin is a pipe.
+    """Reads single keys from the terminal, even if stdin is a pipe.
 
-    Without a terminal no key ever comes. The terminal is put back as it was.
+    Without a terminal there are no keys. The terminal's settings are restored at the end.
     """
 
     def __init__(self) -> None:
@@ -70,11 +70,11 @@ class Keys:
 
     @property
     def there(self) -> bool:
-        """Whether there is a terminal to press them at."""
+        """Whether there is a terminal."""
         return self._before is not None if os.name != "nt" else sys.stdin.isatty()
 
     def read(self, seconds: float) -> str:
-        """Wait for a key, for at most `seconds`; return it, or "" where none came."""
+        """Wait at most `seconds` for a key; return it, or "" if none came."""
         if sys.platform == "win32":
             return _windows_key(seconds)
         if self._tty is None:
@@ -101,7 +101,7 @@ def _windows_key(seconds: float) -> str:
 
 @dataclass(slots=True)
 class _Desk:
-    """What the keys have set."""
+    """Settings that keys change: mute, level and solo."""
 
     level: float
     muted: bool = False
@@ -122,20 +122,20 @@ def watch(
     level: float = 0.0,
     going: Callable[[], bool],
 ) -> bool:
-    """Show a run and obey keys for as long as `going` says; tell whether q ended it.
+    """Show a run and handle keys while `going` returns True; return whether q was pressed.
 
     Parameters
     ----------
     live : Live
         The player.
     show : PlainLines or Picture
-        How to show it.
+        The view.
     keys : Keys
-        Where keys come from.
+        The source of keys.
     level : float
-        What the player's level is at the start, in dB.
+        The player's level at the start, in dB.
     going : callable
-        Whether to go on.
+        Returns whether to continue.
     """
     desk = _Desk(level)
     if keys.there:
@@ -181,9 +181,9 @@ def _press(key: str, live: "Live", show: "PlainLines | Picture", desk: _Desk) ->
 
 @contextmanager
 def closed_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP interrupt the block as Ctrl-C does, then end the process as they do.
+    """Handle SIGTERM and SIGHUP in the block like Ctrl-C, then end the process by the signal.
 
-    So everything that the block opened is closed: notes end, and the terminal is as it was.
+    So the block's cleanup runs: notes are ended, and the terminal is restored.
     """
     received: list[int] = []
 
@@ -194,7 +194,7 @@ def closed_by_signals() -> Iterator[None]:
 
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     numbers = [signal.Signals[name] for name in names]
-    # One that is ignored (nohup) stays ignored.
+    # An ignored signal (nohup) stays ignored.
     before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
     for each in before:
         signal.signal(each, interrupt)
@@ -210,12 +210,12 @@ def closed_by_signals() -> Iterator[None]:
 
 @contextmanager
 def show_on(*, plain: bool) -> "Iterator[PlainLines | Picture]":
-    """Show a run and every message on stderr: as a picture, or plain.
+    """Show a run and all messages on stderr, as a picture or as plain lines.
 
     Parameters
     ----------
     plain : bool
-        Whether only lines that each stand alone may be written.
+        Whether to write only complete lines.
     """
     if plain:
         lines = PlainLines(lambda text: typer.echo(text, err=True))
@@ -236,21 +236,21 @@ def show_on(*, plain: bool) -> "Iterator[PlainLines | Picture]":
 def watched(
     live: "Live", show: "PlainLines | Picture", *, level: float
 ) -> Iterator[Callable[[], bool]]:
-    """Show a run and obey keys while the block trains.
+    """Show a run and handle keys while the block trains.
 
     Parameters
     ----------
     live : Live
         The player.
     show : PlainLines or Picture
-        How to show it.
+        The view.
     level : float
-        What the level is at the start, in dB.
+        The level at the start, in dB.
 
     Yields
     ------
     callable
-        Tells whether to go on: not once q was pressed.
+        Returns whether to continue; False after q was pressed.
     """
     over, left = threading.Event(), threading.Event()
 
@@ -273,7 +273,7 @@ def watched(
 
 
 def await_enter(say: Callable[[str], None]) -> None:
-    """Wait for Enter at the terminal, even where stdin is a pipe."""
+    """Wait for Enter on the terminal, even if stdin is a pipe."""
     say("press Enter to start")
     try:
         with open("CON" if sys.platform == "win32" else "/dev/tty") as terminal:

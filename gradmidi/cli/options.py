@@ -1,4 +1,4 @@
-"""Options that several commands take: declared once, most of them in `gradmidi.options`."""
+"""Options of several commands; most are declared in `gradmidi.options`."""
 
 import dataclasses
 import inspect
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def one_of(*allowed: str) -> Callable[[str | None], str | None]:
-    """Return the check of an option that has only these values."""
+    """Return a callback that checks that an option has one of these values."""
 
     def check(value: str | None) -> str | None:
         if value is not None and value not in allowed:
@@ -47,14 +47,14 @@ Timing = Annotated[
     typer.Option(
         callback=one_of("step", "wall"),
         metavar="step|wall",
-        help="One slot a step, or the run's own timing.",
+        help="One slot for each step, or the run's own timing.",
     ),
 ]
 Length = Annotated[
     str | None,
     typer.Option(
         metavar="SECONDS|full",
-        help="Fit the piece to a length, as 30s or 2m; by default to 3m if it is longer.",
+        help="Longest length of the piece, as 30s or 2m, or full; by default 3m.",
     ),
 ]
 Level = Annotated[
@@ -73,20 +73,20 @@ RIG_FLAGS: Mapping[str, str] = {
     "--clock": "clock",
     "--clock-port": "clock",
 }
-"""Flags of 0.1 that set one key of the rig, and go on working; ``--set KEY=VALUE`` sets any."""
+"""Flags of version 0.1 for keys of the rig, which still work; ``--set KEY=VALUE`` sets any key."""
 
 SWITCHES = ("--programs", "--pan", "--clock")
 
 
 def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command options of `gradmidi.options.Options`, as one parameter ``given``.
+    """Return a decorator that adds options of `gradmidi.options.Options` to a command, as `given`.
 
-    The command gets a dict of keyword arguments for `Options`, of the flags that were used.
+    The command receives a dict of keyword arguments for `Options`, from the flags that were used.
 
     Parameters
     ----------
     *names : str
-        Options, in the order of their flags. ``settings`` brings ``--set``.
+        Names of options, in the order of their flags. ``settings`` adds ``--set``.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -112,7 +112,7 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 def _flags(name: str, *, has_rig: bool) -> list[inspect.Parameter]:
-    """Build the flags of an option from its declaration."""
+    """Return the flags of an option, from its declaration."""
     declared = {field.name: field for field in dataclasses.fields(Options)}[name]
     about = declared.metadata
     if name == "audio":
@@ -136,7 +136,7 @@ def _flags(name: str, *, has_rig: bool) -> list[inspect.Parameter]:
     if about.get("repeat"):
         more["help"] = f"{about['doc']}; may be repeated."
         return [_flag(name, list[kind] | None, None, *names, **more)]
-    # What is not given is left to `Options`.
+    # `Options` sets the defaults.
     return [_flag(name, kind | None, None, *names, **more)]
 
 
@@ -150,7 +150,7 @@ def _flag(name: str, kind: Any, default: Any, *flags: str, **more: Any) -> inspe
 
 
 def rig_parameter(flag: str) -> str:
-    """Return the name of the parameter that a flag of the rig sets."""
+    """Return the name of the parameter for a flag of the rig."""
     return "rig_flag_" + flag.removeprefix("--").replace("-", "_")
 
 
@@ -162,7 +162,7 @@ def _rig_flag(flag: str) -> inspect.Parameter:
 
 
 def _given(used: Mapping[str, Any], *, has_rig: bool) -> dict[str, Any]:
-    """Read the flags that were used as keyword arguments of `Options`."""
+    """Convert the flags that were used to keyword arguments of `Options`."""
     values = {name: value for name, value in used.items() if value not in (None, False, [])}
     settings = list(values.pop("settings", ()))
     of_rig = next((each for each in settings if "." not in each.partition("=")[0]), None)
@@ -191,7 +191,7 @@ def _given(used: Mapping[str, Any], *, has_rig: bool) -> dict[str, Any]:
 
 
 def _layers(given: list[str]) -> tuple[str, ...] | dict[str, str]:
-    """Read layer patterns, or voices as NAME=PATTERN."""
+    """Parse layer patterns, or voices as NAME=PATTERN."""
     named = ["=" in each for each in given]
     if any(named) and not all(named):
         raise typer.BadParameter("--layers are all patterns, or all voices: NAME=PATTERN")
@@ -201,7 +201,7 @@ def _layers(given: list[str]) -> tuple[str, ...] | dict[str, str]:
 
 
 def flags_given(context: typer.Context, names: Iterable[str]) -> str:
-    """Return the flags of `names` that stand on the command line, as they are written there."""
+    """Return the flags of `names` that are on the command line, as written there."""
     wanted = set(names)
     return " ".join(
         option.opts[0]
@@ -213,7 +213,7 @@ def flags_given(context: typer.Context, names: Iterable[str]) -> str:
 
 
 def length_of(text: str | None) -> float | str | None:
-    """Read a length as a person writes it: ``30s``, ``2m``, ``45``, ``full``.
+    """Parse a length: ``30s``, ``2m``, ``45``, ``full``.
 
     Examples
     --------

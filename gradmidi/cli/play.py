@@ -1,4 +1,4 @@
-"""The command `play`: a run is heard again, or as it happens, from here or from elsewhere."""
+"""The command `play`: play a run, finished or growing, from a folder, a pipe or another machine."""
 
 import sys
 import threading
@@ -45,7 +45,7 @@ def play(
             "--from",
             callback=one_of("start", "now"),
             metavar="start|now",
-            help="Where to begin: by default at the start of a finished run, and at the newest "
+            help="Where to start: by default at the start of a finished run, and at the newest "
             "step of a run that is still being written.",
         ),
     ] = None,
@@ -86,14 +86,14 @@ def play(
         )
         if not session.sounds:
             raise typer.BadParameter(
-                "nothing to play to; give --midi PORT, --osc HOST:PORT or --audio"
+                "there is no output; give --midi PORT, --osc HOST:PORT or --audio"
             )
         _play(source, session, show, wait=wait)
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where a run comes from."""
+    """The source of a run."""
 
     name: str
     lines: "Iterable[Line]"
@@ -102,7 +102,7 @@ class _Source:
 
 
 def _source(run: str, begin: str | None) -> _Source:
-    """Find a run: on stdin, on another machine, or in a folder, over or still growing."""
+    """Find a run: on stdin, on another machine, or in a folder, finished or still growing."""
     from gradmidi.log import RunLog
     from gradmidi.sources import follow
     from gradmidi.sources.relay import finished_lines, is_over
@@ -134,7 +134,7 @@ def _play(source: _Source, session: "Session", show: "PlainLines | Picture", *, 
     show.say(
         f"playing {source.name} from its start"
         if source.paced
-        else f"following {source.name}; what is there already stays silent"
+        else f"following {source.name}; steps before now make no sound"
     )
     relay = Relay(source.lines, live, paced=source.paced, stop=source.stop)
     live.watch()
@@ -153,5 +153,5 @@ def _play(source: _Source, session: "Session", show: "PlainLines | Picture", *, 
     if relay.error is not None:
         raise relay.error
     if not live.counts:
-        raise GradmidiError("the player has ended before the run")
+        raise GradmidiError("the player ended before the run did")
     show.say(f"played {count(live.counts.get('frames', 0), 'step')}")

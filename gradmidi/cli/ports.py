@@ -1,4 +1,4 @@
-"""The commands about MIDI ports: what there is, a check of the cables, and silence."""
+"""The commands for MIDI ports: `ports`, `check` and `panic`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -32,8 +32,8 @@ def ports() -> None:
         typer.echo(name)
     if not found:
         typer.echo(
-            "no MIDI outputs yet: connect a synth or start a DAW; or play with "
-            "--midi virtual:gradmidi, a port of our own (not on Windows)",
+            "there are no MIDI outputs: connect a synth or start a DAW; or play with "
+            "--midi virtual:gradmidi, which opens a virtual port (not on Windows)",
             err=True,
         )
 
@@ -42,9 +42,9 @@ def ports() -> None:
 def check(
     port: Ports,
     run: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Take the voices of this run.")
+        Path | None, typer.Option(metavar="RUN", help="Use the voices of this run.")
     ] = None,
-    voices: Annotated[int, typer.Option(min=1, max=60, help="How many voices, without a run.")] = 4,
+    voices: Annotated[int, typer.Option(min=1, max=60, help="Number of voices without --run.")] = 4,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -64,7 +64,7 @@ def check(
         header = RunLog(run).header
         players = group(header.layers, sound.voices.most, header.voices)
     with closed_by_signals():
-        # It ends the notes if this process is killed.
+        # The guard ends the notes if this process is killed.
         guard = Guard({"rig": asdict(studio), "osc": ()})
         try:
             sink = MidiPort(studio, sound, players)

@@ -1,4 +1,4 @@
-"""The command `run`: a training script as it is, heard."""
+"""The command `run`: listen to an unchanged training script."""
 
 import re
 import shlex
@@ -24,16 +24,16 @@ LAUNCHERS = {
     "accelerate": ("accelerate launch", "-m"),
     "accelerate.commands.launch": ("accelerate launch", "-m"),
 }
-"""Programs that start a script in several processes, and how they are told to start a module."""
+"""Launchers that start a script in several processes, and their options to start a module."""
 
 
 class Ready(BaseException):
-    """The command line was right: from here on all that happens is the program's own.
+    """Raised when the command line is valid, to run the program outside of the command.
 
     Parameters
     ----------
     program : Program
-        What is to be run, outside of all that catches what a command raises.
+        The program to run, outside of handlers for exceptions of commands.
     """
 
     def __init__(self, program: Program) -> None:
@@ -71,7 +71,7 @@ def run(
         str, typer.Argument(metavar="SCRIPT", help="A training script; with -m, a module.")
     ],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="ARGS", help="The script's own, untouched.")
+        list[str] | None, typer.Argument(metavar="ARGS", help="Arguments of the script.")
     ] = None,
     module: Annotated[
         bool, typer.Option("-m", help="SCRIPT is a module, as for python -m.")
@@ -95,10 +95,10 @@ def run(
     if not is_first():
         rank, name = rank_of()
         if name == "SLURM_PROCID":
-            # Several tasks may also be independent trainings.
+            # Several tasks of SLURM may also be independent trainings.
             say(
-                f"rank {rank} of SLURM is silent, because only rank 0 plays; if each task is a "
-                f"training of its own, unset {name}"
+                f"rank {rank} of SLURM is not recorded, because only rank 0 is; if each task is a "
+                f"separate training, unset {name}"
             )
         raise Ready(program)
     if find_spec("torch") is None:
@@ -110,7 +110,7 @@ def run(
 
 
 def _refuse_launcher(name: str, given: Sequence[str], ours: Sequence[str]) -> None:
-    """Say how a launcher is told to start gradmidi, where it was told the other way round."""
+    """Raise if gradmidi is told to start a launcher, and show the right order."""
     if re.fullmatch(r"python[\d.]*", name):
         if len(given) > 1 and given[0] == "-m":
             _refuse_launcher(given[1], given[2:], ours)
@@ -118,8 +118,8 @@ def _refuse_launcher(name: str, given: Sequence[str], ours: Sequence[str]) -> No
         raise typer.BadParameter(f"give the script itself: {line}")
     if name.split(".")[0] == "deepspeed":
         raise typer.BadParameter(
-            "DeepSpeed is not heard: it never shows gradients to an optimizer; train by torchrun "
-            "and torch's fully_shard, or log norms of your own by gradmidi.record()"
+            "DeepSpeed is not supported, because its optimizers get no gradients; use torchrun and "
+            "torch's fully_shard, or log norms of your own with gradmidi.record()"
         )
     if name not in LAUNCHERS:
         return
@@ -128,12 +128,11 @@ def _refuse_launcher(name: str, given: Sequence[str], ours: Sequence[str]) -> No
     at = next((i for i, each in enumerate(own) if each.endswith(".py") or each == "-m"), len(own))
     line = shlex.join([*start.split(), *own[:at], flag, "gradmidi", "run", *ours])
     raise typer.BadParameter(
-        f"{start} is what starts gradmidi, in each process: "
-        f"{line} {shlex.join(own[at:]) or 'SCRIPT'}"
+        f"{start} must start gradmidi, in each process: {line} {shlex.join(own[at:]) or 'SCRIPT'}"
     )
 
 
 def _before_script(given: Sequence[str]) -> list[str]:
-    """Return our own options as they were written."""
+    """Return the options before the script, as written."""
     words = sys.argv[1 : len(sys.argv) - len(given) - 1]
     return words[words.index("run") + 1 :] if "run" in words else []

@@ -1,4 +1,4 @@
-"""The commands that read runs: render, describe, decode, presets, compare, import."""
+"""The commands that read runs: `render`, `describe`, `decode`, `presets`, `compare`, `import`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,14 +37,14 @@ def render(
     length: Length = None,
     legend: Annotated[
         bool,
-        typer.Option("--legend", help="Begin with each voice at home, then above."),
+        typer.Option("--legend", help="Start with each voice at home, then above."),
     ] = False,
     stems: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write a WAV for each voice and one for the faults."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the run's summary, not the files' names.")
+        bool, typer.Option("--json", help="Print the run's summary instead of file names.")
     ] = False,
 ) -> None:
     """Write a run as MIDI, audio, page, picture, film or text."""
@@ -95,7 +95,7 @@ def describe(
 def decode(
     file: Annotated[Path, typer.Argument(metavar="FILE.mid", help="A file that gradmidi wrote.")],
 ) -> None:
-    """Print the norms that a MIDI file holds, as JSON lines."""
+    """Print the norms in a MIDI file, as JSON lines."""
     from gradmidi.text.decode import decode as read
 
     for line in read(file).lines():
@@ -132,8 +132,8 @@ def compare(
             "--output",
             "-o",
             metavar="FILE",
-            help="Where to; the ending says what: .wav .flac .ogg .mp3 .html .png .svg. "
-            "May be given several times.",
+            help="File to write; the ending gives the format: .wav .flac .ogg .mp3 .html .png "
+            ".svg. May be given several times.",
         ),
     ],
     by: Annotated[
@@ -147,9 +147,9 @@ def compare(
         typer.Option(metavar="RUN", help="Run whose first norms are home; by default the first."),
     ] = None,
 ) -> None:
-    """Compare runs by ear, picture and text.
+    """Compare runs by sound, picture and text.
 
-    The first run is in the left ear; the others take turns in the right.
+    The first run is on the left; the others are on the right, one after another.
     """
     from gradmidi.comparison.compare import compare as write
     from gradmidi.comparison.runs import CLOCKS
@@ -189,16 +189,16 @@ def import_(
         list[str] | None,
         typer.Option(
             metavar="PATTERN",
-            help="The columns of gradient norms, as 'grad/*'; by default those whose names speak "
-            "of gradients. May be given several times.",
+            help="Columns of gradient norms, as 'grad/*'; by default columns with a word for "
+            "gradients in their names. May be given several times.",
         ),
     ] = None,
     step: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="The column of a CSV file that counts the steps."),
+        typer.Option(metavar="COLUMN", help="Column of step numbers in a CSV file."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a run that is there already.")
+        bool, typer.Option("--force", help="Replace the run that is already in the folder.")
     ] = False,
 ) -> None:
     """Convert a log of another tool to a run."""

@@ -19,7 +19,7 @@ DRAW_SECONDS = 0.2
 LINE_SECONDS = 5.0
 LEVEL_STEP_DB = 3.0
 CHANGE = 2.0**0.25
-"""A norm that grew or fell by this is called up or down: a quarter of a doubling."""
+"""A norm that changed by at least this factor is shown as up or down: a quarter of a doubling."""
 
 COUNTS = {
     "merged": ("frame merged", "frames merged"),
@@ -30,7 +30,7 @@ COUNTS = {
     "errors": ("message refused", "messages refused"),
     "underruns": ("gap in the sound", "gaps in the sound"),
 }
-"""A player's counts that are shown where they are not zero: for one, and for more."""
+"""Words for a player's counts that are shown if they are not zero: singular and plural."""
 
 HELP = "space mute · + - level · 1-9 solo · n numbers · f last fault · q quit"
 
@@ -38,7 +38,7 @@ KEYS = (
     "keys: space mutes, + and - change the level, 1 to 9 solo a voice, "
     "n says the numbers, f the last fault, q quits"
 )
-"""The same, to be read out."""
+"""The same for screen readers."""
 
 Status = Mapping[str, Any]
 
@@ -47,12 +47,12 @@ Status = Mapping[str, Any]
 
 
 def number(value: float | None) -> str:
-    """Return a number to three digits, and words where it is not finite."""
+    """Return a number to three digits, or a word if it is missing or not finite."""
     return "not finite" if value is None or not math.isfinite(value) else words.number(value, 3)
 
 
 def counts_line(status: Status) -> str:
-    """Return what was merged, late or left out; empty where nothing was.
+    """Return the counts of merged, late and left-out items; empty if all are zero.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def numbers_line(
     before: Status | None = None,
     rate: float | None = None,
 ) -> str:
-    """Tell the numbers in one line, which way each went since `before`, and its note.
+    """Return the numbers in one line, with each norm's change since `before` and its note.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def _way(old: float, new: float) -> str:
 
 @dataclass(slots=True)
 class Rate:
-    """How many steps a second there are, over the last few seconds of the run's own time.
+    """Steps per second, over the last few seconds of the run's own time.
 
     Examples
     --------
@@ -112,7 +112,7 @@ class Rate:
     _seen: list[tuple[int, float]] = field(default_factory=list)
 
     def add(self, step: int, seconds: float) -> None:
-        """Take where the run is."""
+        """Add the run's current step and time."""
         if not self._seen or seconds > self._seen[-1][1]:
             before = [each for each in self._seen if each[0] <= step]
             late = [each for each in before if seconds - each[1] < LINE_SECONDS]
@@ -120,7 +120,7 @@ class Rate:
 
     @property
     def steps(self) -> float | None:
-        """Steps a second; None while it is not known."""
+        """Steps per second; None while unknown."""
         if len(self._seen) < 2:
             return None
         (first, begin), (last, end) = self._seen[0], self._seen[-1]
@@ -131,14 +131,14 @@ class Rate:
 
 
 class PlainLines:
-    """Lines that each stand alone.
+    """A view of complete lines that make sense on their own.
 
     Parameters
     ----------
     write : callable
-        Takes a line.
+        Called with each line.
     clock : callable
-        Seconds.
+        Returns seconds.
     """
 
     def __init__(
@@ -154,11 +154,11 @@ class PlainLines:
         self._counts = ""
 
     def begin(self) -> None:
-        """Tell the keys, which nothing else does here."""
+        """Write a line about the keys."""
         self.say(KEYS)
 
     def show(self, live: "Live", _state: str) -> None:
-        """Write what is due."""
+        """Write the lines that are due."""
         status = live.status
         if not status.get("norms"):
             return
@@ -184,12 +184,12 @@ class PlainLines:
 
 
 class Picture:
-    """One row a voice, drawn again and again.
+    """A picture with a row for each voice, redrawn several times per second.
 
     Parameters
     ----------
     console : rich.console.Console
-        Where to.
+        The terminal.
     """
 
     def __init__(self, console: Any) -> None:
@@ -201,14 +201,14 @@ class Picture:
         self._drawing.start()
 
     def begin(self) -> None:
-        """Nothing: the keys stand below the picture."""
+        """Do nothing, since the picture shows the keys."""
 
     def say(self, text: str) -> None:
         """Write a line above the picture."""
         self._console.print(text, markup=False, highlight=False)
 
     def show(self, live: "Live", state: str) -> None:
-        """Draw it."""
+        """Draw the picture."""
         if live.status.get("norms"):
             self.rate.add(live.status["step"], live.status["seconds"])
             self._drawing.update(
@@ -217,14 +217,14 @@ class Picture:
             )
 
     def close(self) -> None:
-        """Leave the last picture where it is."""
+        """Leave the last picture on the terminal."""
         self._drawing.stop()
 
 
 def picture(
     voices: Sequence[str], status: Status, state: str, rate: float | None, width: int
 ) -> "Table":
-    """Lay out the picture: what the run is at, a row a voice, faults, counts, keys."""
+    """Return the picture: state of the run, a row for each voice, faults, counts, keys."""
     from rich.table import Table
     from rich.text import Text
 

@@ -94,11 +94,11 @@ class Output:
             if client is None:
                 raise PortError(f"MIDI output {self.name!r} is closed")
             if client.lifeline.cut:
-                raise PortError(f"MIDI output {self.name!r} is gone: the JACK server has ended")
+                raise PortError(f"MIDI output {self.name!r} is closed: the JACK server has ended")
             try:
                 client.native.send_message(message)
             except Exception as error:
-                raise PortError(f"MIDI output {self.name!r} takes nothing: {error}") from error
+                raise PortError(f"MIDI output {self.name!r} refuses messages: {error}") from error
 
     def close(self) -> None:
         """Let the last messages leave, then close. May be called twice."""
@@ -216,7 +216,7 @@ def match(wanted: str, systems: Sequence[Sequence[str | None]]) -> tuple[int, in
             if found:
                 return system, found[0]
     there = [name for outputs in named for name in outputs]
-    hint = LOOPMIDI if sys.platform == "win32" else f"{VIRTUAL}{CLIENT} opens one of our own"
+    hint = LOOPMIDI if sys.platform == "win32" else f"{VIRTUAL}{CLIENT} opens a virtual one"
     raise PortError(
         f"no MIDI output matches {wanted!r}; "
         f"{f'there are: {_listed(there)}' if there else 'there is none'}; {hint}"
@@ -294,7 +294,7 @@ def _open_virtual(clients: Sequence[_Client], name: str) -> tuple[_Client, str]:
             client.native.open_virtual_port(name)
             return client, f"{CLIENT}:{name}"
     systems = " and ".join(client.system for client in clients)
-    raise PortError(f"{systems} has no ports of our own, such as {VIRTUAL}{name}; {LOOPMIDI}")
+    raise PortError(f"{systems} has no virtual ports, such as {VIRTUAL}{name}; {LOOPMIDI}")
 
 
 @contextlib.contextmanager
@@ -304,8 +304,8 @@ def _clients() -> Iterator[list[_Client]]:
         import rtmidi
     except ImportError as error:
         raise PortError(
-            "live MIDI needs python-rtmidi, which is not here: pip install 'gradmidi[midi]' (above "
-            "Python 3.12 that takes a compiler); files, OSC and sound do without"
+            "live MIDI needs python-rtmidi: pip install 'gradmidi[midi]' (above Python 3.12 this "
+            "needs a compiler); files, OSC and sound work without it"
         ) from error
     clients: list[_Client] = []
     apis = [api for api in rtmidi.get_compiled_api() if api != rtmidi.API_RTMIDI_DUMMY]
@@ -318,7 +318,7 @@ def _clients() -> Iterator[list[_Client]]:
             remedy = NO_SYSTEM.get(sys.platform, "start one")
             raise PortError(
                 f"no MIDI system answers (tried: {tried or 'none is built in'}); {remedy}; "
-                "files, OSC and sound do without"
+                "files, OSC and sound work without MIDI"
             )
         yield clients
     finally:

@@ -38,12 +38,12 @@ class Rig:
     """
 
     ports: tuple[str, ...] = key(
-        (), "MIDI outputs, by name or part of it; virtual:NAME opens a port of our own"
+        (), "MIDI outputs, by name or part of it; virtual:NAME opens a virtual port"
     )
     channels: str = key(
         "1-16",
-        "channels of the voices on each port, in order, as 1-4,6 (less the one of faults); a "
-        "channel may stand more than once, and voices that are more go round again",
+        "channels of the voices on each port, in order, as 1-4,6, without the channel of faults; a "
+        "channel may occur more than once, and further voices start again from the first",
     )
     faults: int | str = key(
         FAULT_CHANNEL,
@@ -54,12 +54,12 @@ class Rig:
     programs: bool = key(False, "send the preset's programs at the start")
     pan: bool = key(False, "send the preset's pan at the start")
     bend_range: int = key(
-        BEND_RANGE, "semitones of a full bend; sent at the start if voices bend", least=1, most=24
+        BEND_RANGE, "semitones of a full bend, sent at the start if voices bend", least=1, most=24
     )
     din_limit: int = key(
-        0, "most messages a second on each port; 0: no limit; a DIN cable: 900", least=0, most=10000
+        0, "most messages a second on each port; 0: no limit; DIN cable: 900", least=0, most=10000
     )
-    clock: bool | str = key(False, "send MIDI clock: true, to the first port; or a port's name")
+    clock: bool | str = key(False, "send MIDI clock: true (to the first port) or a port's name")
 
     def __post_init__(self) -> None:
         if isinstance(self.faults, str) and self.faults != "off":

@@ -72,7 +72,7 @@ AnyStyle = TypeVar("AnyStyle", bound=type["Style"])
 
 
 def register(style: AnyStyle) -> AnyStyle:
-    """Class decorator: register a style under its `name`, so that presets can use it.
+    """Register a style under its `name`, so that presets can use it; a class decorator.
 
     This applies to one process. The player and the command line find a style of another package
     by an entry point; see the top of this module.

@@ -118,7 +118,7 @@ def open_card(name: str, channels: int) -> Card:
         ) from error
     except OSError as error:
         raise PortError(
-            "playing through a sound card needs the library PortAudio, which is not here: "
+            "playing through a sound card needs the library PortAudio, which is not installed: "
             "on Debian and Ubuntu, apt install libportaudio2"
         ) from error
     except Exception as error:

@@ -151,7 +151,7 @@ def test_wrong_usage_is_exit_code_2(tmp_path, words):
         (["--clock-port", "X"], "leave out --clock-port, or add"),
         (["--wait"], "leave out --wait, or add"),
         (["--channels", "1-4", "--pan", "--level", "-6"], "leave out --channels --pan --level, or"),
-        (["--all", "--lr", "9"], "--all trains the post's own settings: leave out --lr"),
+        (["--all", "--lr", "9"], "--all uses the settings of the blog post: leave out --lr"),
         # The default, asked for by name, is not what all of them have either.
         (["--all", "--optimizer", "sgd", "--momentum", "0.9"], "leave out --optimizer --momentum"),
         (["--all", "--batch-size", "3", "--osc", "9"], "leave out --batch-size"),

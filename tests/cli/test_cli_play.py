@@ -131,7 +131,7 @@ def test_a_run_that_goes_on_is_heard_from_now_on(tmp_path, receiver):
             run.end()
             err = player.communicate(timeout=20)[1]
     assert player.returncode == 0
-    assert err.startswith("following a; what is there already stays silent\n")
+    assert err.startswith("following a; steps before now make no sound\n")
     steps = [step for step, _ in receiver.of("/gradmidi/step")]
     assert steps[0] > 10
     assert not receiver.sounding

@@ -124,7 +124,7 @@ def test_a_launcher_is_refused_by_the_line_that_works(
 def test_deepspeed_is_refused_by_what_can_be_heard(tmp_path: Path, given: str) -> None:
     code, out, err = gradmidi("--out", "a", *given.split(), cwd=tmp_path)
     assert (code, out) == (2, "")
-    assert "DeepSpeed is not heard" in err
+    assert "DeepSpeed is not supported" in err
     assert "gradmidi.record()" in err
     assert "gradmidi run" not in err.splitlines()[-1]
 
@@ -196,7 +196,7 @@ def test_a_torch_that_is_too_old_is_told_with_the_one_that_is_needed(folder: Pat
 def test_a_task_of_slurm_that_is_silent_says_so(folder: Path) -> None:
     code, _, err = gradmidi("see.py", cwd=folder, SLURM_PROCID="3")
     assert code == 0
-    assert err.startswith("gradmidi: rank 3 of SLURM is silent")
+    assert err.startswith("gradmidi: rank 3 of SLURM is not recorded")
     assert "unset SLURM_PROCID" in err
     assert err.count("\n") == 1
     assert gradmidi("see.py", cwd=folder, SLURM_PROCID="3", RANK="1")[2] == ""

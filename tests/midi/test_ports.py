@@ -58,7 +58,7 @@ def test_without_a_port_of_our_own_windows_users_are_told_what_to_install(monkey
     with pytest.raises(PortError, match="install loopMIDI, make a port in it and give its name"):
         match("virtual", [WINDOWS])
     monkeypatch.setattr("sys.platform", "darwin")
-    with pytest.raises(PortError, match="virtual:gradmidi opens one of our own"):
+    with pytest.raises(PortError, match="virtual:gradmidi opens a virtual one"):
         match("Volca", [["IAC Bus 1"]])
 
 

@@ -481,7 +481,7 @@ def test_the_player_of_play_is_killed(tmp_path, receiver):
         program.gone()
         assert receiver.silent(struck) < SOON_SECONDS
     assert code == 1
-    assert err.splitlines()[-1] == "gradmidi: the player has ended before the run"
+    assert err.splitlines()[-1] == "gradmidi: the player ended before the run did"
 
 
 def test_the_terminal_of_play_is_closed(tmp_path, receiver):

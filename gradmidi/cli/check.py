@@ -30,7 +30,7 @@ HOME = 1.0
 PAUSE_TICKS = PPQ
 """Time between two fault sounds, in the ticks of a check at 120 quarter notes per minute."""
 
-TELLING = (("home", HOME), ("one doubling up", 2.0 * HOME))
+NOTES = (("home", HOME), ("one doubling up", 2.0 * HOME))
 """The notes of each voice, with their norms."""
 
 
@@ -106,7 +106,7 @@ def cues(preset: Preset, voices: Sequence[Voice]) -> Iterator[Cue]:
     layers = [Layer(voice.name, 1) for voice in voices]
     alone = [Voice(voice.index, voice.name, (voice.index,)) for voice in voices]
     composer = Composer(steady, layers, alone, references=[HOME] * len(alone))
-    for index, (voice, (what, norm)) in enumerate(itertools.product(alone, TELLING)):
+    for index, (voice, (what, norm)) in enumerate(itertools.product(alone, NOTES)):
         norms = np.full(len(alone), ABSENT)
         norms[voice.index] = norm
         events = composer.slot(Slot(index, index + 1, 0.0, norms))

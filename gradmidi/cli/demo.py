@@ -99,7 +99,7 @@ def demo(
             folder = out / experiment.name
         with ExitStack() as stack:
             stack.enter_context(closed_by_signals())
-            stack.enter_context(_room(folder, force=force))
+            stack.enter_context(_set_aside(folder, force=force))
             step = None
             if view is None:
                 plainly = is_plain(asked=plain)
@@ -146,16 +146,16 @@ class _Live:
 
 
 @contextmanager
-def _room(folder: Path, *, force: bool) -> Iterator[None]:
-    """Set aside a run in `folder` while the block runs; restore it if no other run replaced it."""
+def _set_aside(folder: Path, *, force: bool) -> Iterator[None]:
+    """Rename the log in `folder` while the block runs; restore it if no new one was written."""
     from gradmidi.log import FILE_NAME
 
     log = folder / FILE_NAME
-    aside = log.with_name(f"{FILE_NAME}.replaced")
+    replaced = log.with_name(f"{FILE_NAME}.replaced")
     try:
         held = log.exists()
         if held and force:
-            log.replace(aside)
+            log.replace(replaced)
     except OSError as error:
         raise RunLogError(
             f"{folder} cannot be used: {error.strerror}; give another --out, or change its "
@@ -172,9 +172,9 @@ def _room(folder: Path, *, force: bool) -> Iterator[None]:
         yield
     finally:
         if log.exists():
-            aside.unlink()
+            replaced.unlink()
         else:
-            aside.replace(log)
+            replaced.replace(log)
 
 
 @contextmanager

@@ -100,7 +100,7 @@ def _windows_key(seconds: float) -> str:
 
 
 @dataclass(slots=True)
-class _Desk:
+class _Settings:
     """Settings that keys change: mute, level and solo."""
 
     level: float
@@ -137,7 +137,7 @@ def watch(
     going : callable
         Returns whether to continue.
     """
-    desk = _Desk(level)
+    settings = _Settings(level)
     if keys.there:
         show.begin()
     for _ in _while(going):
@@ -146,8 +146,8 @@ def watch(
             live.do("stop")
             return True
         if key:
-            _press(key, live, show, desk)
-        show.show(live, str(desk))
+            _press(key, live, show, settings)
+        show.show(live, str(settings))
     return False
 
 
@@ -156,22 +156,22 @@ def _while(going: Callable[[], bool]) -> Iterator[None]:
         yield
 
 
-def _press(key: str, live: "Live", show: "PlainLines | Picture", desk: _Desk) -> None:
+def _press(key: str, live: "Live", show: "PlainLines | Picture", settings: _Settings) -> None:
     status = live.status
     if key == " ":
-        desk.muted = not desk.muted
+        settings.muted = not settings.muted
         live.do("mute")
-        show.say("muted" if desk.muted else "not muted any more")
+        show.say("muted" if settings.muted else "not muted any more")
     elif key in "+=-":
         by = -LEVEL_STEP_DB if key == "-" else LEVEL_STEP_DB
-        desk.level = min(max(desk.level + by, -60.0), 12.0)
+        settings.level = min(max(settings.level + by, -60.0), 12.0)
         live.do("level", by=by)
-        show.say(f"level {desk.level:+g} dB")
+        show.say(f"level {settings.level:+g} dB")
     elif key in "123456789" and int(key) <= len(live.voices):
         voice = int(key) - 1
-        desk.solo = None if desk.solo == voice else voice
+        settings.solo = None if settings.solo == voice else voice
         live.do("solo", voice=voice)
-        show.say("all voices" if desk.solo is None else f"{live.voices[voice]} alone")
+        show.say("all voices" if settings.solo is None else f"{live.voices[voice]} alone")
     elif key in "nN" and status.get("norms"):
         show.say(numbers_line(live.voices, status, rate=show.rate.steps))
     elif key in "fF":

@@ -136,7 +136,7 @@ class Script:
     def listen(self) -> None:
         """Start now or when the script imports torch; at exit, report if nothing was trained."""
         # atexit calls the functions in reverse order.
-        atexit.register(self._tell)
+        atexit.register(self._report_nothing_trained)
         when_imported("torch", self._attach)
 
     def _attach(self) -> None:
@@ -151,9 +151,9 @@ class Script:
             self._outside_compile = outside_compile(self._guard)
 
             def before_step(optimizer: "Optimizer", _args: Any, _kwargs: Any) -> None:
-                if is_dynamo_compiling() or not self._hears(optimizer):
+                if is_dynamo_compiling() or not self._is_recorded(optimizer):
                     # The hook of an optimizer that is found here is still called in this step.
-                    self._outside_compile(self._meet, optimizer)
+                    self._outside_compile(self._find, optimizer)
 
             register_optimizer_step_pre_hook(before_step)
             watch(self)
@@ -162,7 +162,7 @@ class Script:
 
     # -- what the script does -------------------------------------------------------------------
 
-    def _hears(self, optimizer: Any) -> bool:
+    def _is_recorded(self, optimizer: Any) -> bool:
         return self._capture is not None and self._capture.hears(optimizer)
 
     def clipping(self, parameters: Sequence["Tensor"]) -> None:
@@ -173,7 +173,7 @@ class Script:
         met = first in self._parameters
         if not met:
             self._unclaimed.add(first)
-            self._outside_compile(self._meet_holders, {id(each) for each in parameters})
+            self._outside_compile(self._find_holders, {id(each) for each in parameters})
         if self._capture is None or first not in self._parameters:
             return
         if self._by_hand:
@@ -191,9 +191,9 @@ class Script:
     def scaling(self, optimizer: Any) -> None:
         """Handle a scaler that is about to step an optimizer or to skip the step."""
         hooked = "_optimizer_step_pre_hooks" in getattr(optimizer, "__dict__", ())
-        if self._hears(optimizer) or not hooked:
+        if self._is_recorded(optimizer) or not hooked:
             return
-        self._outside_compile(self._meet, optimizer)
+        self._outside_compile(self._find, optimizer)
         if self._capture is not None:
             self._capture.scaling(optimizer)
 
@@ -214,29 +214,29 @@ class Script:
                 name = "" if isinstance(error, GradmidiError) else f"{type(error).__name__}: "
                 say(f"not listening: {name}{error}")
 
-    def _meet(self, optimizer: "Optimizer") -> None:
+    def _find(self, optimizer: "Optimizer") -> None:
         """Listen to an optimizer that may be new; if that fails, do not try again."""
-        if self._hears(optimizer) or any(ref() is optimizer for ref in self._unheard):
+        if self._is_recorded(optimizer) or any(ref() is optimizer for ref in self._unheard):
             return
         try:
-            self._hear(optimizer)
+            self._listen_to(optimizer)
         except Exception:
             self._unheard.append(weakref.ref(optimizer))
             raise
 
-    def _meet_holders(self, parameters: set[int]) -> None:
+    def _find_holders(self, parameters: set[int]) -> None:
         from gradmidi.capture.optimizers import held_by, optimizers_alive
 
         holders = [each for each in optimizers_alive() if parameters & held_by(each).keys()]
         for optimizer in holders:
-            self._meet(optimizer)
+            self._find(optimizer)
         if not holders:
             # The script updates these parameters itself, so each clipping is an update.
             training = _Training(len(self._trainings) + 1, [])
             self._trainings.append(training)
             self._open(training, parameters)
 
-    def _hear(self, optimizer: "Optimizer") -> None:
+    def _listen_to(self, optimizer: "Optimizer") -> None:
         from gradmidi.capture.optimizers import held_by, optimizers_alive
 
         known = held_by(optimizer).keys() <= self._parameters
@@ -244,7 +244,7 @@ class Script:
             # Another optimizer's step calls this one with copies of parameters: not a new update.
             return
         if self._capture is not None and known:
-            self._leave_to_others([optimizer])
+            self._check_not_listened_to([optimizer])
             self._capture.add(optimizer)
             self._by_hand = False
             if self._training is not None:
@@ -266,12 +266,12 @@ class Script:
             self._turns += 1
         self._open(earlier)
 
-    def _leave_to_others(self, optimizers: Sequence["Optimizer"]) -> None:
+    def _check_not_listened_to(self, optimizers: Sequence["Optimizer"]) -> None:
         """Raise if the script listens to these optimizers itself."""
         from gradmidi.capture.capture import hooks_of
 
         if any(hook.steps.consumer is not self._recording for hook in hooks_of(optimizers)):
-            self._let_go()
+            self._close_unused()
             raise GradmidiError("the script itself calls gradmidi; only its own run is recorded")
 
     def _open(self, training: _Training, trained: Collection[int] = ()) -> None:
@@ -280,7 +280,7 @@ class Script:
         from gradmidi.capture.optimizers import held_by, owner, scopes
 
         optimizers = training.optimizers
-        self._leave_to_others(optimizers)
+        self._check_not_listened_to(optimizers)
         options = self._options
         model = owner(optimizers, scopes(), trained)
         parameters = {id(parameter) for parameter in model.parameters()}
@@ -334,15 +334,15 @@ class Script:
         out = dated() if self._options.out is None else Path(self._options.out)
         return out if Path.cwd() == self._home else self._home / out
 
-    def _let_go(self) -> None:
+    def _close_unused(self) -> None:
         """Close live output that no training has used."""
         if self._outputs is not None:
             self._outputs.close()
 
-    def _tell(self) -> None:
+    def _report_nothing_trained(self) -> None:
         if os.getpid() != self._process:
             return
-        self._let_go()
+        self._close_unused()
         if not self._trainings:
             say(
                 "no PyTorch optimizer made a step in this process, so nothing was recorded. If the "

@@ -19,7 +19,7 @@ from gradmidi.options import Options
 from gradmidi.text.describe import faults_line
 from gradmidi.text.words import count, share
 
-__all__ = ["DeferredInterrupt", "Files", "Rendering", "command", "tell"]
+__all__ = ["DeferredInterrupt", "Files", "Rendering", "command", "report"]
 
 SLICE_SECONDS = 0.05
 
@@ -231,7 +231,7 @@ class Files:
         return f"try `gradmidi render {self._folder} -o FILE`"
 
 
-def tell(
+def report(
     writer: LogWriter, folder: Path, warnings: Warnings, *, seconds: float, cost: float
 ) -> None:
     """Report the number of steps, the cost of capture, and errors.
@@ -247,14 +247,14 @@ def tell(
     seconds : float
         Duration of the run.
     cost : float
-        Seconds that capture took on the training thread.
+        Seconds that capture cost_text on the training thread.
     """
-    took = ""
+    cost_text = ""
     if cost and seconds:
-        took = f"; gradmidi used {share(cost / seconds)} of the training time"
+        cost_text = f"; gradmidi used {share(cost / seconds)} of the training time"
     say(
         f"{count(writer.steps, 'step')} in {folder / FILE_NAME}, "
-        f"{writer.bytes_per_step:.0f} bytes a step{took}"
+        f"{writer.bytes_per_step:.0f} bytes a step{cost_text}"
     )
     if not writer.steps:
         say("no step was recorded, so no files are made")

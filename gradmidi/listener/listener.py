@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradmidi.base.messages import Warnings, say
 from gradmidi.errors import CaptureError
-from gradmidi.listener.ending import DeferredInterrupt, Files, tell
+from gradmidi.listener.ending import DeferredInterrupt, Files, report
 from gradmidi.listener.recording import Norms, Recording
 from gradmidi.listener.trackers import Tracker, Upload, tracker
 from gradmidi.live.feed import Live
@@ -375,7 +375,7 @@ class Listener:
                     feed.close(FEED_SECONDS)
                 except Exception as error:
                     self._warnings.note("live output", error, "the files are made all the same")
-            tell(self._writer, self.folder, self._warnings, seconds=seconds, cost=cost)
+            report(self._writer, self.folder, self._warnings, seconds=seconds, cost=cost)
             until = time.monotonic() + (FILES_SECONDS if wait else 0.0)
             if rendering is not None:
                 self._files.finish(rendering, interrupt, until - time.monotonic())

@@ -111,7 +111,7 @@ def encode_frame(
     >>> encode_frame(1, 0.0162, [0.45, ABSENT, float("nan")], {"loss": 2.301})
     b'{"step": 1, "t": 0.0162, "norms": [0.45, null, "nan"], "loss": 2.301}\n'
     """
-    row, beside = _row(norms), _beside(extra) if extra else ""
+    row, beside = _row(norms), _values(extra) if extra else ""
     return f'{{"step": {step}, "t": {_micro(t)}, "norms": [{row}]{beside}}}\n'.encode()
 
 
@@ -126,7 +126,7 @@ def encode_values(
     b'{"step": 7, "loss": 2.3}\n'
     """
     row = "" if norms is None else f', "norms": [{_row(norms)}]'
-    return f'{{"step": {step}{row}{_beside(values)}}}\n'.encode()
+    return f'{{"step": {step}{row}{_values(values)}}}\n'.encode()
 
 
 def encode_mark(mark: Mark) -> bytes:
@@ -159,7 +159,7 @@ def _row(norms: "Sequence[float] | np.ndarray") -> str:
     return text
 
 
-def _beside(values: Mapping[str, Scalar]) -> str:
+def _values(values: Mapping[str, Scalar]) -> str:
     return "".join(f", {json.dumps(_text(k))}: {_value(v)}" for k, v in values.items())
 
 

@@ -49,9 +49,9 @@ def follow(rows: list[list[int]], slot: int, step: int) -> None:
     [[0, 1, 10, 3], [3, 22, 1, 2]]
     """
     if rows:
-        first, begin, apart, count = rows[-1]
-        if slot == first + count and (count == 1 or step == begin + apart * count):
-            rows[-1] = [first, begin, step - begin if count == 1 else apart, count + 1]
+        first, begin, spacing, count = rows[-1]
+        if slot == first + count and (count == 1 or step == begin + spacing * count):
+            rows[-1] = [first, begin, step - begin if count == 1 else spacing, count + 1]
             return
     rows.append([slot, step, 0, 1])
 
@@ -65,7 +65,7 @@ def unroll(rows: Sequence[Sequence[int]], slots: int) -> tuple[int | None, ...]:
     (1, 11, 21, None, 22, None)
     """
     steps: list[int | None] = [None] * slots
-    for first, begin, apart, count in rows:
+    for first, begin, spacing, count in rows:
         for index in range(min(count, slots - first)):
-            steps[first + index] = begin + apart * index
+            steps[first + index] = begin + spacing * index
     return tuple(steps)

@@ -202,7 +202,7 @@ class Composer:
                 self._on(tick, voice, norm, found, note)
                 self._agenda.add(Off(end, voice, note))
         if not whole:
-            self._withhold(start + part.offset, voice, norm)
+            self._write_norm(start + part.offset, voice, norm)
 
     def _hold(self, index: int, tick: int, voice: int, norm: float, found: Tone, note: int) -> None:
         """Hold a note: strike it if it is new or has been held for long."""
@@ -286,7 +286,7 @@ class Composer:
         }
         self._agenda.add(Mark(tick, metadata.write(mapping), voice))
 
-    def _withhold(self, tick: int, voice: int, norm: float) -> None:
+    def _write_norm(self, tick: int, voice: int, norm: float) -> None:
         """Write a norm whose note was left out as a text, so that `decode` finds it."""
         slot = (tick - self._origin) // self.slot_ticks
         text = metadata.write({"slot": slot, "norm": float(f"{norm:.7g}")})

@@ -197,7 +197,7 @@ class Player:
             except queue.Empty:
                 return
             if item is None:
-                self._lose(arrived)
+                self._end_early(arrived)
             elif isinstance(item, dict):
                 self._do(item, arrived)
             else:
@@ -288,7 +288,7 @@ class Player:
         self._looked = now
         self._allow(STUCK_SECONDS)
         if hasattr(os, "getppid") and os.name == "posix" and os.getppid() != self.session.parent:
-            self._lose(now)
+            self._end_early(now)
         if self._watched and self._status is not None:
             self._answer(
                 {
@@ -357,7 +357,7 @@ class Player:
             case {"do": "stop"}:
                 self.stop()
 
-    def _lose(self, now: float) -> None:
+    def _end_early(self, now: float) -> None:
         """End the run because the pipe or the parent has ended, whatever came before.
 
         A run without an end has died, which has its own sound.

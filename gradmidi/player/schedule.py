@@ -222,7 +222,7 @@ class Schedule:
                 self._end = replace(item, t=item.t + self._offset)
                 if not (self._history or self._paced):
                     self._items.append(self._end)
-                    self._hurry(self._end.t, arrived)
+                    self._shorten_end(self._end.t, arrived)
 
     def close(self, now: float) -> None:
         """End the run, since no more items come. Without an `End` before, the run has died."""
@@ -232,7 +232,7 @@ class Schedule:
         if self._ended and not self._paced:
             return
         self._items.append(self._end if self._ended else None)
-        self._hurry(self._newest, now)
+        self._shorten_end(self._newest, now)
 
     def advance(self, now: float) -> list[Timed]:
         """Compose the slots due by `now`; return their events in order, each with its time."""
@@ -314,7 +314,7 @@ class Schedule:
         """Place the grid at the first live frame; later, shift the lines if they drift from it."""
         resumed, self._resumed = self._resumed, False
         if math.isnan(self._origin):
-            self._lay(t, arrived)
+            self._place_grid(t, arrived)
             return
         if self._paced or self.score.wall is None:
             return
@@ -333,7 +333,7 @@ class Schedule:
                 self._shift(window.slowest)
             self._window = _Window()
 
-    def _lay(self, t: float, arrived: float) -> None:
+    def _place_grid(self, t: float, arrived: float) -> None:
         wall = self.score.wall
         first = wall.index_of(t) if wall is not None else 0
         if self._paced:
@@ -361,7 +361,7 @@ class Schedule:
                 if isinstance(item, Frame):
                     self._items[index] = replace(item, t=item.t + slots * self._slot)
 
-    def _hurry(self, t: float, now: float) -> None:
+    def _shorten_end(self, t: float, now: float) -> None:
         """Play the rest, up to `t`, soon, even if slots are long."""
         wall = self.score.wall
         if math.isnan(self._origin):

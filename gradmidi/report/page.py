@@ -97,7 +97,7 @@ class Page:
             voices=[self._voice(voice) for voice in self.voices],
             faults=faults,
             fault_sounds=any(v < 0 for run, _ in self.played for v in set(run.notes["voice"])),
-            faults_text=_told(faults),
+            faults_text=_count_line(faults),
             marks=marks,
             marks_label=f", {count(len(marks), 'mark')}" if marks else "",
             departures=[self._place(point) for point in self.departures],
@@ -244,7 +244,7 @@ def _fault_text(fault: Alarm, run: str) -> str:
     return f"{run}, {alarm(fault)}" if run else alarm(fault)
 
 
-def _told(faults: Sequence[Mapping[str, Any]]) -> str:
+def _count_line(faults: Sequence[Mapping[str, Any]]) -> str:
     if not faults:
         return ""
     kinds: dict[str, int] = {}

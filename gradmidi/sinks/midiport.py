@@ -126,7 +126,7 @@ class MidiPort:
             Control: self._control,
             Bend: self._bend,
         }
-        self._greet(preset, voices)
+        self._set_up(preset, voices)
 
     @property
     def outputs(self) -> tuple[Wire, ...]:
@@ -190,7 +190,7 @@ class MidiPort:
             word = bend_word(bend.semitones * BEND_RANGE / self._rig.bend_range)
             port.control((BEND | channel, word & 127, word >> 7))
 
-    def _greet(self, preset: Preset, voices: Sequence[Voice]) -> None:
+    def _set_up(self, preset: Preset, voices: Sequence[Voice]) -> None:
         """Send the setup of each channel once, for the first voice on it."""
         greeted = set()
         for voice in voices:
@@ -249,7 +249,7 @@ class _Port:
         try:
             self.wire.send(message)
         except PortError as error:
-            self._trouble(error)
+            self._warn(error)
             return False
         self._counters.sent += 1
         return True
@@ -327,7 +327,7 @@ class _Port:
         try:
             self.wire.close()
         except PortError as error:
-            self._trouble(error)
+            self._warn(error)
 
     def _end(self, channel: int, key: int) -> None:
         if self.send((NOTE_OFF | channel, key, RELEASE_VELOCITY)):
@@ -337,7 +337,7 @@ class _Port:
         self._moved.add(_controller(message))
         self.send(message)
 
-    def _trouble(self, error: PortError) -> None:
+    def _warn(self, error: PortError) -> None:
         self._counters.errors += 1
         self._warnings.note(f"MIDI to {self.wire.name!r}", str(error), "all else goes on")
 

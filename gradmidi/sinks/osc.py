@@ -194,21 +194,21 @@ class Osc:
                 self._socket.send(datagram)
             except BlockingIOError:
                 self.counters.dropped += messages
-                self._trouble("its buffer is full, messages are left out")
+                self._warn("its buffer is full, messages are left out")
                 return
             except (ConnectionRefusedError, ConnectionResetError):
                 # The error belongs to an earlier datagram; this one has not been sent yet.
                 self.counters.errors += 1
-                self._trouble("nobody listens there yet")
+                self._warn("no program listens there yet")
             except OSError as error:
                 self.counters.errors += 1
-                self._trouble(error.strerror or str(error))
+                self._warn(error.strerror or str(error))
                 return
             else:
                 self.counters.sent += messages
                 return
 
-    def _trouble(self, what: str) -> None:
+    def _warn(self, what: str) -> None:
         self._warnings.note(f"OSC to {self._target}", what, "all else goes on")
 
 

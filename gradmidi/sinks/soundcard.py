@@ -192,7 +192,7 @@ class SoundCard:
         if not events or self._closing:
             self.counters.dropped += len(events)
             return
-        shift = self._placed(events[0].tick)
+        shift = self._offset(events[0].tick)
         self._tick = max(self._tick, events[-1].tick + shift)
         self._synth.send([replace(event, tick=event.tick + shift) for event in events])
         self.counters.sent += len(events)
@@ -215,7 +215,7 @@ class SoundCard:
             self._thread.join(TAIL_SECONDS)
             self._card.close()
 
-    def _placed(self, tick: int) -> int:
+    def _offset(self, tick: int) -> int:
         """Return the offset from a tick of the run to a tick of the synth not rendered yet."""
         earliest = self._rendered / RATE + CUSHION_SECONDS
         shift = self._shift

@@ -208,7 +208,7 @@ def choose(
             f"{source} holds {len(runs)} runs: {_some(runs)}; choose one with --columns "
             f"'{glob.escape(runs[-1] + _RUN)}*'"
         )
-    loss, rate = _beside([n for n in usable if n.rpartition(_RUN)[0] == runs[0]])
+    loss, rate = _loss_and_rate([n for n in usable if n.rpartition(_RUN)[0] == runs[0]])
     beside = {name: column for name, column in (("loss", loss), ("lr", rate)) if column}
     left_out = tuple(name for name in chosen if name not in numeric)
     return Choice(_layers(numeric, source), beside, left_out)
@@ -217,7 +217,7 @@ def choose(
 def _matching(
     usable: Sequence[str], patterns: Sequence[str], names: Sequence[str], source: str
 ) -> list[str]:
-    held = [name for name in usable if name not in _beside(usable)]
+    held = [name for name in usable if name not in _loss_and_rate(usable)]
     chosen: set[str] = set()
     for pattern in patterns:
         # An exact name is not a pattern, even if it contains ``*`` or ``[``.
@@ -302,7 +302,7 @@ def _names(columns: Sequence[str]) -> list[str]:
     return [a or b or "total" for a, b in zip(after, rest, strict=True)]
 
 
-def _beside(names: Sequence[str]) -> tuple[str | None, str | None]:
+def _loss_and_rate(names: Sequence[str]) -> tuple[str | None, str | None]:
     """Return the columns of the loss and the learning rate."""
     plain = {name.rpartition(_RUN)[2].lower(): name for name in reversed(names)}
     loss = next((plain[name] for name in _LOSSES if name in plain), None)

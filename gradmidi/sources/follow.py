@@ -305,5 +305,5 @@ def _replaced(path: Path, descriptor: int, position: int) -> bool:
         there = path.stat()
     except OSError:
         return False
-    ours = os.fstat(descriptor)
-    return there.st_size < position or (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
+    own = os.fstat(descriptor)
+    return there.st_size < position or (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino)

@@ -118,7 +118,7 @@ def import_log(
         config={"imported": path.name, **({} if timed else {"seconds": "nominal"})},
     )
     _write(target, [header, *frames, End("imported", frames[-1].t, len(frames))])
-    return Imported(target, _told(chosen, len(frames), table, steps, timed=timed))
+    return Imported(target, _report(chosen, len(frames), table, steps, timed=timed))
 
 
 def _find(path: Path) -> Path:
@@ -256,7 +256,7 @@ def _unwritten(target: str | Path, error: OSError) -> RunLogError:
     return RunLogError(f"cannot write {str(target)!r}: {error.strerror or error}; give another -o")
 
 
-def _told(
+def _report(
     chosen: Choice, frames: int, table: Table, steps: Sequence[Step], *, timed: bool
 ) -> tuple[str, ...]:
     lines = [f"{count(len(chosen.layers), 'layer')}, {count(frames, 'step')}"]

@@ -97,8 +97,8 @@ def read_csv(path: Path, step: str | None) -> Table:
     keys, values = _places(small, KEYS), _places(small, (VALUE,))
     runs = _places(small, RUNS)
     # Other columns of step numbers or times are not values.
-    aside = {*counters, *times, *_places(small, STEPS)}
-    columns = [(name, at) for at, name in enumerate(header) if name and at not in aside]
+    excluded = {*counters, *times, *_places(small, STEPS)}
+    columns = [(name, at) for at, name in enumerate(header) if name and at not in excluded]
     table = Table((), [], tuple(header[at] for at in counters), notes)
     headers: list[int] = []
     unread_times: list[str] = []

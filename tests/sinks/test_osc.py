@@ -327,7 +327,7 @@ def test_nobody_listening_is_counted_and_told_once_and_who_comes_late_hears_all_
     desk = Desk(ear)
     desk.sink.send([Mark(0, "lost")])
     assert desk.sink.counters.errors > 0
-    assert said == [f"OSC to {ear.target}: nobody listens there yet; all else goes on"]
+    assert said == [f"OSC to {ear.target}: no program listens there yet; all else goes on"]
     late = Ear()
     late.socket.close()
     late.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

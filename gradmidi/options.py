@@ -66,7 +66,7 @@ def about(doc: str, kind: type | None = None, **more: Any) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Everything that `listen` takes besides a model and its optimizers.
+    """The options of `listen`, except the model and its optimizers.
 
     Paths of the preset and the take are made absolute, since a script may change its folder.
 

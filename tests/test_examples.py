@@ -48,7 +48,7 @@ def test_there_is_an_example_of_each_way_to_train() -> None:
     "example",
     [pytest.param(e, marks=() if e in QUICK else pytest.mark.slow) for e in EXAMPLES],
 )
-def test_it_runs_as_it_stands(tmp_path: Path, example: str) -> None:
+def test_it_runs_unchanged(tmp_path: Path, example: str) -> None:
     block, run = EXAMPLES[example]
     code = (OWN if "loss_fn" in block else "") + block
     imports = re.findall(r"^(?:import|from) (\w+(?:, \w+)*)", code, re.MULTILINE)
@@ -100,7 +100,7 @@ def test_there_is_a_line_of_each_way_to_start_a_script() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", LINES)
-def test_a_line_that_starts_a_script_runs_as_it_stands(tmp_path: Path, line: str) -> None:
+def test_a_line_that_starts_a_script_runs_unchanged(tmp_path: Path, line: str) -> None:
     pytest.importorskip("torch")
     if line.startswith("accelerate"):
         pytest.importorskip("accelerate")

@@ -92,7 +92,7 @@ def test_classic_is_the_post_s_sound_sample_for_sample(run, tmp_path):
     assert np.abs(samples - expected).max() < 1e-6
 
 
-def test_an_ending_nobody_writes_is_refused_with_those_there_are(run, tmp_path):
+def test_the_error_for_an_unknown_ending_lists_the_known_ones(run, tmp_path):
     with pytest.raises(GradmidiError, match=r"nothing writes '\.doc'; .* may end in: \.mid \.wav"):
         render(run, tmp_path / "a.doc")
     assert not (tmp_path / "a.doc").exists()
@@ -149,7 +149,7 @@ for ending in endings.split():
     [(0o555, "", "Permission denied"), (0o755, "64", "File too large")],
     ids=["read-only", "full"],
 )
-def test_whatever_cannot_be_written_is_told_and_leaves_nothing(
+def test_a_file_that_cannot_be_written_is_an_error_and_leaves_nothing(
     run, tmp_path, rights, limit, reason
 ):
     endings = [ending for ending in BUILT_IN if ending != ".mp4"]

@@ -120,7 +120,7 @@ class Frame:
 
     @property
     def loss(self) -> float | None:
-        """The loss, where one was logged that is finite."""
+        """The logged loss if it is finite, otherwise None."""
         return _loss(self.extra)
 
     def joined(self, late: "Values") -> "Frame":
@@ -155,7 +155,7 @@ class Values:
 
     @property
     def loss(self) -> float | None:
-        """The loss, where one was logged that is finite."""
+        """The logged loss if it is finite, otherwise None."""
         return _loss(self.values)
 
 

@@ -216,7 +216,7 @@ class Tone:
 
 
 def rail(residue: str) -> float:
-    """Return for how many steps beyond its last note a voice still follows its norm."""
+    """Return how many steps beyond its last note a voice still follows its norm."""
     return 0.5 if residue == "brightness" else 0.0
 
 

@@ -76,7 +76,7 @@ def test_a_preset_without_fault_sounds_has_none_to_check():
     assert len(list(cues(load("classic"), VOICES))) == 4
 
 
-def test_cues_are_told_as_they_sound_each_event_in_its_time():
+def test_cues_are_reported_as_they_sound_each_event_in_its_time():
     now, heard = [7.0], []
 
     def sleep(seconds):

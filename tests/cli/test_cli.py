@@ -51,7 +51,7 @@ def test_describe_and_decode_print_to_stdout(run, tmp_path):
     assert json.loads(lines[1])["norms"] == pytest.approx([1.0, 2.0, 3.0, 4.0], rel=0.01)
 
 
-def test_presets_are_listed_and_told():
+def test_presets_are_listed_and_reported():
     listed = gradmidi("presets").stdout
     assert "pentatonic: A step of the scale is a doubling" in listed
     told = gradmidi("presets", "pentatonic").stdout

@@ -112,7 +112,7 @@ def test_a_run_that_is_over_is_played_from_its_start_to_its_end(run, receiver):
 
 
 @pytest.mark.slow
-def test_a_fault_and_a_mark_are_told_in_lines_when_they_are_heard(tmp_path, receiver):
+def test_a_fault_and_a_mark_are_reported_in_lines_when_they_are_heard(tmp_path, receiver):
     rows = [[1.0, 2.0, 3.0, 4.0]] * 10 + [[1.0, float("nan"), 3.0, 4.0]] * 10
     run = write_log(tmp_path / "a", rows, marks={5: "epoch 2"})
     done = gradmidi("play", run, "--osc", receiver.target, "--plain")
@@ -535,7 +535,7 @@ def test_the_demo_replaces_no_run_before_another_can_begin(run, words, line):
 
 
 @pytest.mark.slow
-def test_the_demo_replaces_a_run_where_it_is_told_to(run):
+def test_the_demo_replaces_a_run_where_it_is_reported_to(run):
     pytest.importorskip("torch")
     done = gradmidi("demo", "--out", run.name, "--force", "--steps", 3, cwd=run.parent)
     assert done.returncode == 0, done.stderr

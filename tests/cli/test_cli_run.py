@@ -142,7 +142,7 @@ def test_deepspeed_is_refused_by_what_can_be_heard(tmp_path: Path, given: str) -
     ],
 )
 @pytest.mark.needs_torch
-def test_wrong_usage_is_told_before_the_script_begins(
+def test_wrong_usage_is_reported_before_the_script_begins(
     folder: Path, words: list[str], line: str
 ) -> None:
     code, out, err = gradmidi(*words, cwd=folder)
@@ -181,7 +181,7 @@ def test_without_torch_it_says_what_to_install(folder: Path) -> None:
 
 
 @pytest.mark.needs_torch
-def test_a_torch_that_is_too_old_is_told_with_the_one_that_is_needed(folder: Path) -> None:
+def test_a_torch_that_is_too_old_is_reported_with_the_one_that_is_needed(folder: Path) -> None:
     told = folder / "site" / "torch-2.3.1.dist-info"
     told.mkdir(parents=True)
     (told / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.3.1\n")

@@ -48,7 +48,7 @@ def test_lines_tell_the_rate_and_each_note():
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_the_keys_are_told_once_where_there_are_any(there):
+def test_the_keys_are_reported_once_where_there_are_any(there):
     lines, left = [], iter([True, True, False])
     plain, live = PlainLines(lines.append), Live()
     assert not watch(live, plain, Keys(there), going=lambda: next(left))

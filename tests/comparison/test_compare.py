@@ -155,13 +155,13 @@ def test_examples_may_be_logged(tmp_path):
     assert slots_of([tmp_path / "a", tmp_path / "b"], "examples") == (19, 38)
 
 
-def test_examples_that_nobody_counted_are_asked_for(tmp_path):
+def test_the_error_for_missing_counts_of_examples_says_how_to_log_them(tmp_path):
     runs = [run_of(tmp_path / name, rows(4)) for name in "ab"]
     with pytest.raises(RunLogError, match=r"ears\.log\(examples=…\)"):
         compare(runs, tmp_path / "ab.wav", by="examples")
 
 
-def test_layers_are_matched_by_name_and_the_rest_told(tmp_path):
+def test_layers_are_matched_by_name_and_others_are_reported(tmp_path):
     values = np.array(rows(24, layers=3))
     one = run_of(tmp_path / "one", values, names=("a", "b", "old"))
     other = run_of(tmp_path / "other", values[:, [2, 1, 0]], names=("new", "b", "a"))
@@ -206,7 +206,7 @@ def test_runs_without_a_common_layer_are_refused(tmp_path):
     assert not list(tmp_path.glob("*ab.wav*"))
 
 
-def test_the_run_that_diverges_is_told(tmp_path):
+def test_the_run_that_diverges_is_reported(tmp_path):
     steady = rows(60)
     broken = [list(row) for row in steady]
     for step in range(20, 60):
@@ -259,7 +259,7 @@ def test_only_slots_that_both_filled_are_compared():
     ("by", "nothing"),
     [("step", "step"), ("examples", "number of examples"), ("time", "time")],
 )
-def test_runs_that_never_meet_are_told_not_to_have_been_compared(tmp_path, by, nothing):
+def test_runs_without_common_steps_are_reported_as_not_compared(tmp_path, by, nothing):
     one = logged(tmp_path / "one", 20, batch=10, dt=0.1)
     later = logged(tmp_path / "later", 20, batch=10, dt=0.1, first=101)
     done = compare([one, later], tmp_path / "ab.wav", tmp_path / "ab.html", by=by)
@@ -278,7 +278,7 @@ def test_a_page_of_runs_that_are_too_long_is_refused_at_once(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["long", "short"]
 
 
-def test_a_shorter_run_is_no_departure_but_told(tmp_path):
+def test_a_shorter_run_is_reported_but_is_no_departure(tmp_path):
     values = rows(40)
     one = run_of(tmp_path / "one", values)
     other = run_of(tmp_path / "other", values[:25])
@@ -318,7 +318,7 @@ def test_long_runs_are_fitted(tmp_path):
     assert done.paths == (tmp_path / "ab.png",)
 
 
-def test_runs_of_one_name_are_told_apart(tmp_path):
+def test_runs_of_one_name_get_different_names(tmp_path):
     runs = [run_of(tmp_path / folder / "run", rows(4)) for folder in "ab"]
     done = compare(runs, tmp_path / "ab.wav")
     assert done.lines[-1] == "b/run does not depart from a/run"

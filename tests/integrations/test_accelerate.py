@@ -48,7 +48,7 @@ def test_norms_are_those_before_clipping(
     ]
 
 
-def test_one_inf_is_told_of_its_own_layer_alone(accelerate: Any, tmp_path: Path) -> None:
+def test_one_inf_is_reported_only_for_its_layer(accelerate: Any, tmp_path: Path) -> None:
     train(accelerate, tmp_path / "a", Net(spoiled=3))
     rows = heard(tmp_path / "a")
     assert rows[2][1] == float("inf")

@@ -34,7 +34,7 @@ def asked_for(adapter: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("adapter", NEEDED)
-def test_one_that_is_not_installed(
+def test_a_framework_that_is_not_installed(
     adapter: str, installed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import_module(f"gradmidi.integrations.{adapter}")
@@ -49,7 +49,7 @@ def test_one_that_is_not_installed(
 
 
 @pytest.mark.parametrize("adapter", NEEDED)
-def test_one_that_is_too_old(
+def test_a_framework_that_is_too_old(
     adapter: str, installed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import_module(f"gradmidi.integrations.{adapter}")

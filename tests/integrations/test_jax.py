@@ -43,7 +43,7 @@ def test_norms_are_those_before_clipping(ran: Path, case: str, clip: float | Non
     assert heard(ran / case) == [pytest.approx(row, rel=1e-4) for row in norms_by_hand(clip)]
 
 
-def test_one_inf_is_told_of_its_own_layer_alone(ran: Path) -> None:
+def test_one_inf_is_reported_only_for_its_layer(ran: Path) -> None:
     rows, by_hand = heard(ran / "infinite"), norms_by_hand(1.0)
     first, _ = by_hand[SPOILED - 1]
     assert rows[:SPOILED] == [
@@ -54,7 +54,7 @@ def test_one_inf_is_told_of_its_own_layer_alone(ran: Path) -> None:
     assert np.isnan(rows[SPOILED:]).all()
 
 
-def test_the_loss_stands_beside_the_norms(ran: Path) -> None:
+def test_the_loss_is_logged_with_the_norms(ran: Path) -> None:
     w1, b1, w2, b2 = weights()
     x, y = (each[:BATCH] for each in data())
     loss = float(((np.tanh(x @ w1 + b1) @ w2 + b2 - y) ** 2).mean())

@@ -48,7 +48,7 @@ def test_norms_are_those_before_clipping(ran: Any, case: str) -> None:
 
 
 @pytest.mark.slow
-def test_one_inf_is_told_of_its_own_layer_alone(ran: Any) -> None:
+def test_one_inf_is_reported_only_for_its_layer(ran: Any) -> None:
     folder, told = ran
     assert [layer.name for layer in gradmidi.read(folder / "infinite").layers] == [
         "fc1",
@@ -89,7 +89,7 @@ def test_voices_of_ones_own_stand_in_the_log(ran: Any) -> None:
 
 
 @pytest.mark.slow
-def test_what_fails_inside_the_optimizer_is_told_once_and_trains_on(ran: Any) -> None:
+def test_an_error_inside_the_optimizer_is_reported_once_and_training_continues(ran: Any) -> None:
     folder, told = ran
     assert told["trained"]
     assert heard(folder / "failed") == []

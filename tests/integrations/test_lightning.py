@@ -70,7 +70,7 @@ def test_norms_are_those_before_clipping(lightning: Any, tmp_path: Path, clip: f
     assert heard(tmp_path / "a") == [pytest.approx(row, rel=1e-5) for row in norms_by_hand(clip)]
 
 
-def test_one_inf_is_told_of_its_own_layer_alone(lightning: Any, tmp_path: Path) -> None:
+def test_one_inf_is_reported_only_for_its_layer(lightning: Any, tmp_path: Path) -> None:
     trainer = trainer_of(lightning, ears_of(tmp_path / "a"), gradient_clip_val=0.5)
     trainer.fit(module_of(lightning, Net(spoiled=3)), loader())
     rows = heard(tmp_path / "a")

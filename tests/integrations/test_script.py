@@ -159,7 +159,7 @@ def test_norms_are_those_by_hand(styles: tuple[Path, dict[str, list[Any]]], styl
     assert ending(found).clipping == ("before" if "clip" in style else "none")
 
 
-def test_clipping_in_one_graph_before_the_first_step_is_told_of(tmp_path: Path) -> None:
+def test_clipping_in_one_graph_before_the_first_step_is_reported_of(tmp_path: Path) -> None:
     done = run("--out", "a", SCRIPTS / "small.py", "one_graph", cwd=tmp_path)
     assert (done.code, len(done.said)) == (0, 3), done.err
     assert "fullgraph=True is not seen" in done.said[1]
@@ -262,7 +262,7 @@ def test_accelerate_over_two_processes_is_heard_as_one(tmp_path: Path) -> None:
     same(tmp_path / "a", norms_by_hand(1.0))
 
 
-def test_a_model_spread_over_processes_is_told_of_and_trains_on(tmp_path: Path) -> None:
+def test_a_model_spread_over_processes_is_reported_of_and_trains_on(tmp_path: Path) -> None:
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
     ours = ("--master-port", free_port(), "-m", "gradmidi", "run", "--out", "a")
     done = end(start(*torchrun, *ours, SCRIPTS / "shards.py", cwd=tmp_path))
@@ -329,7 +329,7 @@ def test_a_script_that_moves_and_leaves_in_the_middle(tmp_path: Path) -> None:
     assert ending(second).reason == "exit"
 
 
-def test_what_a_script_raises_is_told_as_ever(tmp_path: Path) -> None:
+def test_what_a_script_raises_is_reported_as_ever(tmp_path: Path) -> None:
     done = run("--out", "a", SCRIPTS / "small.py", "fail", cwd=tmp_path)
     assert done.code == 1
     others = [line for line in done.err.splitlines() if line not in done.said]
@@ -358,7 +358,7 @@ def test_after_ctrl_c_the_run_is_whole(tmp_path: Path) -> None:
     assert len(frames(tmp_path / "a")) >= 5
 
 
-def test_a_script_that_never_steps_is_told_of_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_script_that_never_steps_is_reported_of_and_leaves_nothing(tmp_path: Path) -> None:
     done = run("--out", "a", SCRIPTS / "small.py", "never", cwd=tmp_path)
     assert (done.code, done.out) == (0, "never\n")
     assert len(done.said) == 1
@@ -367,7 +367,7 @@ def test_a_script_that_never_steps_is_told_of_and_leaves_nothing(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_heard_is_told_once_and_trains_on(tmp_path: Path) -> None:
+def test_what_cannot_be_heard_is_reported_once_and_trains_on(tmp_path: Path) -> None:
     done = run("--out", "a", SCRIPTS / "small.py", "raw", "itself", cwd=tmp_path)
     assert done.code == 0, done.err
     assert [line for line in done.said if "not listening" in line] == [

@@ -67,7 +67,7 @@ def test_norms_without_any_clipping(transformers: Any, tmp_path: Path) -> None:
     assert heard(tmp_path / "a") == [pytest.approx(row, rel=1e-5) for row in norms_by_hand(None)]
 
 
-def test_one_inf_is_told_of_its_own_layer_alone(transformers: Any, tmp_path: Path) -> None:
+def test_one_inf_is_reported_only_for_its_layer(transformers: Any, tmp_path: Path) -> None:
     train(transformers, tmp_path / "a", Net(spoiled=3))
     rows = heard(tmp_path / "a")
     assert rows[2][1] == float("inf")
@@ -76,7 +76,7 @@ def test_one_inf_is_told_of_its_own_layer_alone(transformers: Any, tmp_path: Pat
     ]
 
 
-def test_what_the_trainer_logs_stands_beside_the_norms(transformers: Any, tmp_path: Path) -> None:
+def test_values_of_the_trainer_are_logged_with_the_norms(transformers: Any, tmp_path: Path) -> None:
     trainer = train(transformers, tmp_path / "a", Net(), eval_strategy="steps", eval_steps=4)
     logged = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
     found = frames(tmp_path / "a")
@@ -95,7 +95,7 @@ def test_what_the_trainer_logs_stands_beside_the_norms(transformers: Any, tmp_pa
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize(("name", "value"), [("deepspeed", "zero3.json"), ("fsdp", "full_shard")])
-def test_what_cannot_be_heard_is_told_by_the_first_process(
+def test_what_cannot_be_heard_is_reported_by_the_first_process(
     transformers: Any,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

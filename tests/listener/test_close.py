@@ -99,7 +99,7 @@ def test_it_waits_for_the_files_and_names_them(tmp_path):
     assert any("50 steps in" in line and "bytes a step" in line for line in err.splitlines())
 
 
-def test_it_tells_what_was_wrong_and_leaves_it_in_words_beside_the_log(tmp_path, capsys):
+def test_it_reports_faults_and_writes_the_description_next_to_the_log(tmp_path, capsys):
     for name, rows, last in (
         ("a", [[1.0, 2.0]] * 4 + [[float("nan"), 2.0]], "1 fault, at step 5: fc1 nan"),
         ("b", [[1.0, 2.0]] * 5, None),
@@ -115,7 +115,7 @@ def test_it_tells_what_was_wrong_and_leaves_it_in_words_beside_the_log(tmp_path,
 
 
 @pytest.mark.parametrize("presses", [1, 2])
-def test_ctrl_c_ends_the_waiting_and_leaves_everything_whole(tmp_path, presses):
+def test_ctrl_c_ends_the_wait_and_leaves_all_files_complete(tmp_path, presses):
     with closing(tmp_path / "a") as process:
         assert process.stdout.readline() == "closing\n"
         assert log_is_ended(tmp_path / "a")
@@ -258,7 +258,7 @@ print("trained", flush=True)
 """
 
 
-def test_a_disk_that_is_full_at_close_is_told_and_training_ends_in_order(tmp_path):
+def test_a_disk_that_is_full_at_close_is_reported_and_training_ends_normally(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path / "a")],
         capture_output=True,

@@ -84,7 +84,7 @@ BAD_LISTEN: list[tuple[str, Any, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("model", "optimizer", "options", "message"), BAD_LISTEN)
-def test_what_listen_cannot_do_is_told_and_nothing_is_made(
+def test_invalid_arguments_of_listen_raise_and_no_folder_is_made(
     out: Path, said: Said, model: str, optimizer: Any, options: dict[str, Any], message: str
 ) -> None:
     given = models()
@@ -113,7 +113,7 @@ def test_what_listen_cannot_do_is_told_and_nothing_is_made(
         ({"layers": ["fc"], "osc": "nowhere"}, "'nowhere' is not an OSC address"),
     ],
 )
-def test_what_record_cannot_do_is_told_and_nothing_is_made(
+def test_invalid_arguments_of_record_raise_and_no_folder_is_made(
     out: Path, options: dict[str, Any], message: str
 ) -> None:
     for place in (out, None):
@@ -139,7 +139,7 @@ def test_what_record_cannot_do_is_told_and_nothing_is_made(
         ([[1.0, 2.0], 1.0], "[1.0, 2.0] is not a norm (layer 'fc1')"),
     ],
 )
-def test_a_frame_that_is_none_is_told_and_left_out(out: Path, norms: Any, message: str) -> None:
+def test_an_invalid_frame_is_reported_and_left_out(out: Path, norms: Any, message: str) -> None:
     with gradmidi.record(out, layers=["fc1", "fc2"], files=()) as ears:
         with pytest.raises(CaptureError) as caught:
             ears.frame(norms)
@@ -236,7 +236,7 @@ def trained(torch: Any, listening: Callable[[Any, Any], Any], *, by_closure: boo
 
 
 @pytest.mark.parametrize("by_closure", [False, True])
-def test_a_hook_that_fails_changes_nothing_and_is_told_once_and_counted(
+def test_a_hook_that_fails_changes_nothing_and_is_reported_once_and_counted(
     out: Path, said: Said, by_closure: bool
 ) -> None:
     torch = pytest.importorskip("torch")

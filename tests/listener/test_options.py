@@ -70,7 +70,7 @@ def test_the_signatures_of_listen_and_record_are_the_options() -> None:
         assert taken == {each: declared[each] for each in declared if each not in left_out}
 
 
-def test_each_option_tells_a_command_line_what_it_means() -> None:
+def test_each_option_has_a_description_for_the_command_line() -> None:
     without_flag = {each.name for each in fields(Options) if each.metadata["kind"] is None}
     assert without_flag == {"scaler", "config"}
     for each in fields(Options):
@@ -92,7 +92,7 @@ def test_paths_hold_when_the_script_changes_its_folder(
     assert options.music.time.tempo == 90
 
 
-def test_what_the_player_is_told(tmp_path: Path) -> None:
+def test_the_session_of_the_player(tmp_path: Path) -> None:
     rig = Rig(channels="1-4")
     session = Options(
         preset="hold", rig=rig, midi="a", osc="127.0.0.1:9", audio=True, take=tmp_path / "a.mid"

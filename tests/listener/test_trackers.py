@@ -357,7 +357,7 @@ def test_what_is_no_tracker_is_refused_before_training(
         ("mlflow", {"mlflow-skinny": "1.30.0"}, "mlflow 2.0 or newer is needed; this is 1.30.0"),
     ],
 )
-def test_a_tracker_that_is_not_there_or_too_old_is_told(
+def test_a_missing_or_old_tracker_is_an_error(
     tmp_path: Path, installed: Callable[..., None], name: str, found: dict[str, str], says: str
 ) -> None:
     installed(**found)

@@ -123,7 +123,9 @@ def test_an_error_is_raised_and_not_said_however_late_it_is_read(said):
 
 
 @stops
-def test_a_player_that_never_answers_is_told_once_and_left_behind(tmp_path, monkeypatch, capsys):
+def test_a_player_that_never_answers_is_reported_once_and_left_behind(
+    tmp_path, monkeypatch, capsys
+):
     mute = tmp_path / "python"
     mute.write_text('#!/bin/sh\necho $$ > "$0.pid"\nexec sleep 1000\n')
     mute.chmod(0o755)

@@ -225,18 +225,18 @@ def test_a_run_is_found_by_its_folder_or_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["", "no", "no/run.jsonl"])
-def test_no_run_is_told_with_what_to_give(tmp_path: Path, missing: str) -> None:
+def test_the_error_for_a_missing_run_says_what_to_give(tmp_path: Path, missing: str) -> None:
     with pytest.raises(RunLogError, match=r"no run at .*; give a folder that holds run\.jsonl"):
         RunLog(tmp_path / missing)
 
 
-def test_an_empty_log_is_told(tmp_path: Path) -> None:
+def test_an_empty_log_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunLogError, match="is empty: nothing was logged"):
         RunLog(write(tmp_path / "run.jsonl"))
 
 
 @pytest.mark.parametrize("first", [b"hello\n", b"{}\n", b'{"step": 1}\n', b"\x00\xff\n", b"[1]\n"])
-def test_what_is_no_run_log_is_told(tmp_path: Path, first: bytes) -> None:
+def test_a_file_that_is_not_a_run_log_is_an_error(tmp_path: Path, first: bytes) -> None:
     with pytest.raises(RunLogError, match="is not a run log"):
         RunLog(write(tmp_path / "run.jsonl", first, *some([1])))
 
@@ -339,7 +339,7 @@ def test_of_one_layer_no_row_of_rows_is_read(tmp_path: Path) -> None:
     assert any("1 step in" in told for told in describe(RunLog(path)))
 
 
-def test_a_log_whose_every_frame_is_short_of_a_layer_has_no_steps(tmp_path: Path) -> None:
+def test_a_log_whose_frames_all_miss_a_layer_has_no_steps(tmp_path: Path) -> None:
     short = [encode_frame(step, step / 10, [0.5]) for step in range(1, 5)]
     log = RunLog(write(tmp_path / "run.jsonl", encode_header(HEADER), *short))
     assert (log.steps, log.seconds, list(log.frames())) == (0, 0.0, [])
@@ -511,7 +511,7 @@ def test_late_values_are_read_as_they_were_written() -> None:
     assert (plain.values, plain.norms, plain.loss) == ({"loss": 2.5}, None, 2.5)
 
 
-def test_late_values_join_their_frame_and_what_stands_between_keeps_its_place(
+def test_late_values_join_their_frame_and_items_between_keep_their_place(
     tmp_path: Path,
 ) -> None:
     log = read(
@@ -563,7 +563,9 @@ def test_norms_that_come_late_take_the_place_of_those_before(tmp_path: Path) -> 
     assert frame.extra == {"total_norm": 5.0}
 
 
-def test_values_for_steps_that_the_log_does_not_hold_are_counted_and_told(tmp_path: Path) -> None:
+def test_values_for_steps_that_the_log_does_not_hold_are_counted_and_reported(
+    tmp_path: Path,
+) -> None:
     log = read(
         tmp_path,
         encode_values(1, {"loss": 9.0}),

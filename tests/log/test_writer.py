@@ -204,7 +204,7 @@ except gradmidi.RunLogError as error:
 """
 
 
-def test_a_disk_that_takes_not_even_the_header_is_told_before_step_1(tmp_path: Path) -> None:
+def test_an_error_of_writing_the_header_is_raised_before_step_1(tmp_path: Path) -> None:
     done = run(NONE, tmp_path / "a")
     assert (done.returncode, done.stderr) == (0, "")
     path = tmp_path / "a" / FILE_NAME
@@ -288,7 +288,7 @@ class Arriving:
         return self.value
 
 
-def test_a_value_that_is_at_hand_stands_on_its_frames_line(tmp_path: Path) -> None:
+def test_a_value_that_is_ready_is_on_its_frames_line(tmp_path: Path) -> None:
     writer = LogWriter(open_folder(tmp_path / "a", HEADER), HEADER)
     writer.frame(1, ROW)
     writer.values({"loss": 1.5})

@@ -53,7 +53,7 @@ def test_a_port_that_is_not_one_is_refused_with_those_there_are(wanted, systems,
         match(wanted, systems)
 
 
-def test_without_a_port_of_our_own_windows_users_are_told_what_to_install(monkeypatch):
+def test_without_virtual_ports_windows_users_are_told_what_to_install(monkeypatch):
     monkeypatch.setattr("sys.platform", "win32")
     with pytest.raises(PortError, match="install loopMIDI, make a port in it and give its name"):
         match("virtual", [WINDOWS])

@@ -111,7 +111,7 @@ def test_faults_that_are_off_leave_all_sixteen_channels_to_voices():
     ports=st.integers(1, 4),
     voice=st.integers(0, 200),
 )
-def test_no_voice_ever_stands_beside_the_ports_or_on_the_channel_of_faults(channels, ports, voice):
+def test_every_voice_has_a_port_and_never_the_channel_of_faults(channels, ports, voice):
     faults = 10 if set(channels) != {10} else 11
     text = ",".join(map(str, channels))
     assert channel_list(text) == tuple(channels)
@@ -122,7 +122,7 @@ def test_no_voice_ever_stands_beside_the_ports_or_on_the_channel_of_faults(chann
     assert channel != faults
 
 
-def test_the_manual_tells_every_key_with_its_default_and_meaning():
+def test_the_manual_lists_every_key_with_its_default_and_meaning():
     text = DOC.read_text(encoding="utf-8")
     for declared in dataclasses.fields(Rig):
         row = next(line for line in text.splitlines() if line.startswith(f"| `{declared.name}` |"))

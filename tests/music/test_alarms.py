@@ -92,7 +92,7 @@ def test_the_graver_is_the_more_urgent():
 # -- what, then who -----------------------------------------------------------------------------
 
 
-def test_a_finding_is_told_then_pulses_then_its_voice_twice_at_home():
+def test_a_finding_is_reported_then_pulses_then_its_voice_twice_at_home():
     events = alarms().add(960, [finding("exploding", 2, 41, 1e4)])
     assert events[0] == Alarm(960, "exploding", "layer2", 41, 1e4)
     pulses = ons(events, FAULT_VOICE)
@@ -185,7 +185,7 @@ def test_a_graver_one_does_not_wait_for_a_lesser_but_a_lesser_does():
     assert not ons(box.add(360, [finding("inf", 1)]))
 
 
-def test_never_more_than_two_faults_at_once_and_every_one_is_told_in_text():
+def test_never_more_than_two_faults_at_once_and_every_one_is_reported_in_text():
     rng = random.Random(5)
     box, events, count = alarms(), [], 0
     for tick in range(0, 240 * SECOND, 120):
@@ -242,7 +242,7 @@ def test_a_run_in_which_nothing_sounds_ticks_faintly_once_a_bar():
     assert ticks[0].velocity < PRESET.faults.velocity / 2
 
 
-def test_no_tick_while_a_fault_is_told():
+def test_no_tick_while_a_fault_is_reported():
     box = alarms()
     box.add(0, [finding("dead", RUN)])
     first = next(on for tick in range(0, 8 * 4 * PPQ, 120) for on in ons(box.idle(tick)))
@@ -250,7 +250,7 @@ def test_no_tick_while_a_fault_is_told():
     assert not box.sounds(first.tick)
 
 
-def test_the_end_sounds_after_the_fault_that_is_told():
+def test_the_end_sounds_after_the_fault_that_is_reported():
     box = alarms()
     last = max(e.tick for e in box.add(0, [finding("nan", 0)]))
     end = ons(box.end(120))

@@ -238,7 +238,7 @@ def test_combining_keeps_what_is_wrong():
     assert found[2] == 0.0
 
 
-def test_the_file_is_told_how_to_read_each_voice_once_its_reference_is_known():
+def test_the_file_is_reported_how_to_read_each_voice_once_its_reference_is_known():
     events = play([[1.0, 0.0, 1.0, 0.0], [1.0, 3.0, 1.0, 0.0]])
     texts = [e for e in events if isinstance(e, Mark) and '"home"' in e.text]
     assert [(e.tick, e.voice) for e in texts] == [(0, 0), (0, 2), (120, 1), (240, 3)]

@@ -58,7 +58,7 @@ def strokes(path):
 
 
 @pytest.mark.parametrize("what", RUNS)
-def test_it_is_told_in_a_line(what, tmp_path):
+def test_it_is_reported_in_a_line(what, tmp_path):
     lines = list(describe(RunLog(write_log(tmp_path / "run", RUNS[what]))))
     assert any(TOLD[what] in line for line in lines), lines
 

@@ -29,7 +29,7 @@ def test_every_shipped_preset_loads_and_says_when_to_use_it(name):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_preset_is_told_with_every_value_it_holds(name):
+def test_a_preset_is_reported_with_every_value_it_holds(name):
     text = "\n".join(lines(load(name)))
     for part in dataclasses.fields(Preset):
         if dataclasses.is_dataclass(part.type):

@@ -105,7 +105,7 @@ def test_a_style_from_outside_is_rendered_from_a_preset_file_and_read_back(
     assert struck[2][0] == 384 + 12
 
 
-def test_a_voice_at_fault_is_told_from_the_notes_of_a_style_from_outside(
+def test_a_voice_at_fault_is_reported_from_the_notes_of_a_style_from_outside(
     bounce: type[Style], tmp_path: Path
 ) -> None:
     (tmp_path / "mine.toml").write_text(PRESET)

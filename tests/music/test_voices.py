@@ -271,7 +271,7 @@ def test_unet_keeps_each_level_whole() -> None:
     assert names(unet()) == ["inc", *downs, *ups, "outc.conv"]
 
 
-def test_encoder_and_decoder_are_told_apart_and_split_alike() -> None:
+def test_encoder_and_decoder_are_reported_apart_and_split_alike() -> None:
     small = names(t5(2))
     assert small == [
         "shared",

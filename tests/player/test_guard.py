@@ -137,7 +137,7 @@ def test_every_note_and_channel_that_the_voices_have_is_ended(monkeypatch, clock
     assert all(wire.closed for wire in wires.values())
 
 
-def test_what_cannot_be_silenced_is_told(monkeypatch):
+def test_what_cannot_be_silenced_is_reported(monkeypatch):
     def refuse(name):
         raise PortError(f"no MIDI output matches {name!r}")
 

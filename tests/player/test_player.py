@@ -117,7 +117,7 @@ def test_everything_is_sent_when_it_is_due_and_in_the_end_all_is_silent():
     assert stage.now < 10.1 + END_SECONDS
 
 
-def test_the_end_of_the_lines_without_an_end_is_told_and_bounded():
+def test_the_end_of_the_lines_without_an_end_is_reported_and_bounded():
     script = [(0.0, HEADER), *frames([0.1, 0.2, 0.3]), (1.0, None)]
     stage = Stage(session(HOLD), script)
     outputs = stage.run()
@@ -172,7 +172,7 @@ def test_keys_reach_the_mixer():
     assert not outputs.hanging
 
 
-def test_notes_that_are_far_too_late_are_not_struck_but_their_numbers_are_told():
+def test_notes_that_are_far_too_late_are_not_struck_but_their_numbers_are_reported():
     script = [(0.0, HEADER), *frames([0.05 * n for n in range(1, 200)])]
     script.append((10.0, End("closed", 10.0, 199)))
     # The machine stands still once, for five seconds.
@@ -264,7 +264,7 @@ def test_merged_frames_are_counted():
     assert stage.player.counts()["merged"] == 7
 
 
-def test_the_status_is_told_several_times_a_second_if_it_is_asked_for():
+def test_the_status_is_reported_several_times_a_second_if_it_is_asked_for():
     script = [(0.0, HEADER), *frames([0.1 * n for n in range(1, 40)]), (4.0, {"do": "stop"})]
     stage = Stage(session(), script)
     stage.run()

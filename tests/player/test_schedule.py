@@ -431,7 +431,7 @@ def test_with_a_clock_that_runs_already_the_first_slot_falls_on_a_tick_of_it():
     assert 0.0 < schedule.due(schedule.base) - 110.01 < MARGIN_SECONDS + SLOT / 6 + 1e-6
 
 
-def test_a_run_that_stalls_is_told_when_it_does_live_as_in_a_file():
+def test_a_run_that_stalls_is_reported_when_it_does_live_as_in_a_file():
     times = [0.1 * n for n in range(1, 40)] + [60.0 + 0.1 * n for n in range(1, 40)]
     items = run_of(times)
     schedule = Schedule(PRESET, HEADER)

@@ -100,7 +100,7 @@ def test_without_ffmpeg_one_line_names_it(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_what_ffmpeg_complains_of_is_told_and_nothing_is_left(tmp_path, monkeypatch):
+def test_an_error_of_ffmpeg_is_raised_and_nothing_is_left(tmp_path, monkeypatch):
     programs = tmp_path / "bin"
     programs.mkdir()
     broken = programs / "ffmpeg"

@@ -35,7 +35,7 @@ def test_a_run_that_goes_well_has_none():
     assert told(np.exp(rng.normal(0, 0.7, (4, 500)))) == []
 
 
-def test_a_tower_is_told_where_it_stands_by_the_highest():
+def test_a_peak_is_reported_at_its_highest_step():
     columns = [[1, 3, 250, 2], [0.1, 1, 99, 1], [1, 90, 99, 1]]
     assert told(columns) == [(2, "fc1 is largest at step 3: 99, 990 times its first; "
                                  "fc0 is largest there too")]  # fmt: skip
@@ -57,7 +57,7 @@ def test_a_first_norm_that_is_no_number_is_passed_over():
 @pytest.mark.parametrize(
     ("value", "words"), [(0, "exactly zero"), (math.nan, "nan"), (math.inf, "inf")]
 )
-def test_what_lasts_to_the_end_is_told_from_its_first_step(value, words):
+def test_a_state_that_lasts_to_the_end_is_reported_from_its_first_step(value, words):
     assert told([[1, 1, value, value], [1, value, 1, value]]) == [
         (2, f"fc0 is {words} from step 3 to the end"),
         (3, f"fc1 is {words} from step 4 to the end"),
@@ -65,7 +65,7 @@ def test_what_lasts_to_the_end_is_told_from_its_first_step(value, words):
     assert told([[value] * 3]) == [(0, f"fc0 is {words} from the first step to the end")]
 
 
-def test_what_ends_again_or_was_never_there_is_not_told():
+def test_a_state_that_ends_or_never_occurs_is_not_reported():
     assert told([[1, 0, 0, 1], [1, math.nan, 1, 1], [1, 1, ABSENT, ABSENT]]) == []
 
 

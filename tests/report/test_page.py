@@ -86,7 +86,7 @@ def test_policy_allows_the_one_script_and_the_one_style_alone(tmp_path):
     assert data
 
 
-def test_nothing_in_it_lies_elsewhere(tmp_path):
+def test_the_page_refers_to_no_other_file(tmp_path):
     page = page_of(tmp_path, healthy(20))
     addresses = [a[key] for _, a in page.elements for key in ("src", "href") if key in a]
     assert [a for a in addresses if not a.startswith(("#", "data:audio/mpeg;base64,"))] == []
@@ -137,7 +137,7 @@ def test_numbers_come_back_out_of_it(tmp_path):
     assert run_data["step"] == [1, 1]
 
 
-def test_a_spike_of_one_step_stands_in_a_page_of_many(tmp_path):
+def test_a_spike_of_one_step_is_visible_in_a_page_of_many_steps(tmp_path):
     rows = healthy(3000, 2)
     rows[1234][1] = 1e4
     run = write_log(tmp_path / "run", rows, names=("a", "b"))
@@ -152,7 +152,7 @@ def test_a_spike_of_one_step_stands_in_a_page_of_many(tmp_path):
     assert heard[1].max() == high[1].max() == 65533
 
 
-def test_where_it_broke_is_told_with_a_link(tmp_path):
+def test_notable_lines_have_links(tmp_path):
     rows = [[1.0] * 4] * 30 + [[1e5, 2.0, 3.0, 4.0]] + [[0.0, 1.0, 1.0, 1.0]] * 30
     page = page_of(tmp_path, rows)
     links = [a for a in page.named("a") if (a.get("data-says") or "").startswith("conv1 is ")]

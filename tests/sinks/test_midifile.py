@@ -572,7 +572,7 @@ for round in range(1_000_000):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_killed_while_it_writes_the_file_is_whole(tmp_path: Path) -> None:
+def test_a_kill_during_writing_leaves_a_complete_file(tmp_path: Path) -> None:
     path = tmp_path / "a.mid"
     whole = set()
     for key in (60, 61):

@@ -183,7 +183,7 @@ def test_the_bend_range_is_sent_where_voices_bend_and_bends_fill_it():
     assert Desk(voices=1).tape.take() == []
 
 
-def test_what_the_port_refuses_is_counted_told_once_and_not_raised(said):
+def test_refused_messages_are_counted_and_reported_once_and_do_not_raise(said):
     desk = Desk()
     desk.play(on(0, 60), on(1, 62))
     desk.tape.broken = True

@@ -109,7 +109,7 @@ def desk(ear):
     desk.sink.close()
 
 
-def test_the_start_tells_the_run_and_then_each_voice(ear):
+def test_the_start_sends_the_run_and_then_each_voice(ear):
     voices = [Voice(0, "conv1", (0,)), Voice(1, "blocks.0-3", (1, 2, 3, 4))]
     desk = Desk(ear, run="entrée", voices=voices, layers=5, rig=Rig(channels="3,4"))
     assert ear.messages() == [
@@ -120,7 +120,7 @@ def test_the_start_tells_the_run_and_then_each_voice(ear):
     desk.sink.close()
 
 
-def test_the_voices_are_told_again_every_few_seconds(desk):
+def test_the_voices_are_sent_again_every_few_seconds(desk):
     desk.clock.now += 4.9
     assert desk.play() == []
     desk.clock.now += 0.2
@@ -131,7 +131,7 @@ def test_the_voices_are_told_again_every_few_seconds(desk):
     assert desk.play() == []
 
 
-def test_a_step_is_told_with_loss_norms_and_levels(desk):
+def test_a_step_is_sent_with_loss_norms_and_levels(desk):
     assert desk.play(Step(0, 7, 1.5, (0.5, 2.0), (0.25, 0.75), 2.25)) == [
         ("/gradmidi/step", "if", 7, 1.5),
         ("/gradmidi/loss", "f", 2.25),
@@ -141,7 +141,7 @@ def test_a_step_is_told_with_loss_norms_and_levels(desk):
 
 
 @pytest.mark.parametrize("loss", [None, math.nan, math.inf])
-def test_a_loss_that_is_none_or_not_finite_is_not_told(desk, loss):
+def test_a_loss_that_is_none_or_not_finite_is_not_sent(desk, loss):
     addresses = [message[0] for message in desk.play(Step(0, 1, 0.0, (1.0, 1.0), (0, 0), loss))]
     assert addresses == ["/gradmidi/step", "/gradmidi/norms", "/gradmidi/level"]
 
@@ -166,7 +166,7 @@ def test_each_of_two_notes_on_a_key_has_its_end(desk):
     ]
 
 
-def test_a_fault_a_mark_and_the_end_are_told(desk):
+def test_a_fault_a_mark_and_the_end_are_sent(desk):
     assert desk.play(
         Alarm(0, "spike", "fc1", 30, 8.5),
         Alarm(0, "nan", "fc1", 31, math.nan),
@@ -322,7 +322,7 @@ def test_the_manual_has_a_row_for_every_address_with_an_example_that_is_really_s
 # -- trouble ------------------------------------------------------------------------------------
 
 
-def test_nobody_listening_is_counted_and_told_once_and_who_comes_late_hears_all_the_rest(said, ear):
+def test_a_missing_receiver_is_counted_and_reported_once_and_a_late_one_gets_the_rest(said, ear):
     ear.socket.close()
     desk = Desk(ear)
     desk.sink.send([Mark(0, "lost")])
@@ -340,7 +340,7 @@ def test_nobody_listening_is_counted_and_told_once_and_who_comes_late_hears_all_
         desk.sink.close()
 
 
-def test_a_host_the_system_does_not_send_to_is_counted_and_told_once(said):
+def test_a_host_the_system_does_not_send_to_is_counted_and_reported_once(said):
     # Everyone at once: refused to a socket that did not ask for it.
     desk = Desk("255.255.255.255:57120")
     desk.sink.send([Mark(0, "a")])
@@ -351,7 +351,7 @@ def test_a_host_the_system_does_not_send_to_is_counted_and_told_once(said):
     assert line == "OSC to 255.255.255.255:57120: Permission denied; all else goes on"
 
 
-def test_a_full_socket_drops_counts_and_tells_once(said, ear):
+def test_a_full_socket_drops_counts_and_reports_once(said, ear):
     desk = Desk(ear)
     # A pair of local sockets fills up where nobody reads; UDP on one machine does not.
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)

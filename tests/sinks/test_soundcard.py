@@ -133,7 +133,7 @@ def test_after_its_end_it_takes_nothing_and_does_not_raise():
     assert sink.counters.dropped == 1
 
 
-def test_a_synth_that_fails_is_told_and_does_not_raise(said):
+def test_a_synth_that_fails_is_reported_and_does_not_raise(said):
     heard = Heard()
     sink = SoundCard(heard.card, PRESET, 1)
     heard.pull(2)

@@ -256,7 +256,7 @@ def test_a_file_made_anew_has_the_rights_that_new_files_have(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.aiff", "a", "a.wav.txt", "wav"])
-def test_an_ending_nobody_writes_is_refused_with_those_somebody_does(tmp_path, name):
+def test_the_error_for_an_unknown_ending_lists_the_known_ones(tmp_path, name):
     with pytest.raises(GradmidiError, match=r"allowed: \.wav \.flac \.ogg \.mp3"):
         AudioFile(tmp_path / name, load("pentatonic"), 4)
     assert list(tmp_path.iterdir()) == []
@@ -272,7 +272,7 @@ def test_a_folder_that_is_not_there_and_one_in_the_way_are_named(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["b.wav"]
 
 
-def test_a_rate_that_a_coding_does_not_know_is_told(tmp_path):
+def test_a_rate_that_an_encoding_does_not_support_is_an_error(tmp_path):
     with pytest.raises(
         GradmidiError, match=r"a\.mp3: no \.mp3 can be written at 96000 samples per second"
     ):
@@ -280,7 +280,7 @@ def test_a_rate_that_a_coding_does_not_know_is_told(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_than_a_wav_can_hold_is_told_with_what_can(tmp_path, monkeypatch):
+def test_the_error_for_too_much_sound_for_a_wav_names_another_format(tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "MOST_WAV", 100_000)
     with pytest.raises(
         OSError, match=r"a WAV holds at most 100000 bytes; write a \.flac"
@@ -296,7 +296,7 @@ def test_more_than_a_wav_can_hold_is_told_with_what_can(tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 @pytest.mark.parametrize("short", [1, 100, 1000])
 @pytest.mark.parametrize("ending", [".wav", ".flac", ".ogg", ".mp3"])
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, ending, short):
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path, ending, short):
     # The last bytes are written at the close, by coders that keep their warnings to themselves.
     whole = write(tmp_path / f"b{ending}", load("pentatonic"), piece(100))
     room = whole.stat().st_size - short

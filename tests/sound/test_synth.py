@@ -409,7 +409,7 @@ def test_one_voice_after_another_is_not_scaled_by_their_number():
 @pytest.mark.parametrize(
     "pitch", [math.nan, math.inf, -math.inf, 1e308, 136.0, -60.0, -199.0, -1e308]
 )
-def test_a_pitch_nobody_hears_makes_no_bad_sample(pitch):
+def test_an_inaudible_pitch_makes_no_bad_sample(pitch):
     for chosen in (load("classic"), PLAIN):
         events: list[Event] = [On(0, 0, 127, 127, pitch), Off(400, 0, 127)]
         heard = play(chosen, events, RATE)
@@ -453,7 +453,7 @@ def test_the_end_lets_go_of_every_note():
     assert not synth.render(1000).any()
 
 
-def test_what_the_caller_got_wrong_is_told_at_once():
+def test_invalid_arguments_raise_at_once():
     with pytest.raises(GradmidiError, match="voices = 0; allowed is 1 or more"):
         Synth(PLAIN, 0)
     with pytest.raises(GradmidiError, match="rate = 100; allowed is 8000 to 192000"):

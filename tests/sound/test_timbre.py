@@ -64,7 +64,7 @@ def test_a_decayed_partial_is_exactly_silent_and_never_denormal():
 
 
 @given(PITCHES)
-def test_power_is_that_of_the_whole_timbre_at_every_pitch(pitch):
+def test_power_is_the_same_at_every_pitch(pitch):
     found = spectrum(timbre((1.0, 0.4, 0.2)), pitch, RATE)
     if pitch_to_hz(pitch) > 20000.0:
         assert found.amplitudes == ()
@@ -114,7 +114,7 @@ def test_a_timbre_of_odd_partials_stays_one_in_the_low():
 
 
 @pytest.mark.parametrize("pitch", [math.nan, math.inf, -math.inf, 1e308, -1e308, 136.0])
-def test_a_pitch_nobody_hears_is_silence(pitch):
+def test_an_inaudible_pitch_is_silence(pitch):
     base, upper = table(spectrum(timbre((1.0, 0.4)), pitch, RATE), 0)
     assert not base.any()
     assert not upper.any()

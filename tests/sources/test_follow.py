@@ -149,7 +149,7 @@ def test_a_pipe_that_is_quiet_has_caught_up():
     assert [each.past for each in reader.lines] == [True, True, False]
 
 
-def test_a_run_elsewhere_is_told_from_a_path(tmp_path):
+def test_a_run_elsewhere_is_reported_from_a_path(tmp_path):
     assert remote("box:runs/a") == ("box", "runs/a")
     assert remote("me@box.example.org:/data/a b") == ("me@box.example.org", "/data/a b")
     assert remote(str(tmp_path)) is None

@@ -237,7 +237,7 @@ def test_a_trainer_state_of_transformers(tmp_path: Path) -> None:
         ("a.parquet", "PAR1", {}, "nothing reads 'a.parquet'"),
     ],
 )
-def test_what_cannot_be_read_is_told(
+def test_what_cannot_be_read_is_reported(
     tmp_path: Path, name: str, text: str, options: dict[str, object], says: str
 ) -> None:
     (tmp_path / name).write_bytes(text.encode(errors="surrogateescape"))

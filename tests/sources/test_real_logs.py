@@ -85,7 +85,7 @@ def test_event_files_of_tensorflow(tmp_path: Path) -> None:
     assert next(run.frames()).loss == 2.0
 
 
-def test_a_file_with_no_events_in_it_is_told(tmp_path: Path) -> None:
+def test_a_file_with_no_events_in_it_is_reported(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     (tmp_path / "events.out.tfevents.1.a").write_bytes(b"")
     with pytest.raises(RunLogError, match="it has no column at all"):

@@ -369,8 +369,7 @@ class Capture:
 
     def _touched(self, parameters: Sequence[Tensor]) -> Iterator[Tap]:
         for tap in self._all_taps():
-            own = tap.own
-            if any(id(parameter) in own for parameter in parameters):
+            if not tap.own.keys().isdisjoint(map(id, parameters)):
                 yield tap
 
     @property

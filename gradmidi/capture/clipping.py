@@ -282,8 +282,8 @@ class OnePass:
 
     def _row_of(self, tap: Tap) -> Row | None:
         """Find what makes a tap's row of these norms; None where it reads others too."""
-        own, row = self._rows.get(id(tap), (None, None))
-        if own is not tap.own and self._plan is not None:
+        (known, row), own = self._rows.get(id(tap), (None, None)), tap.own
+        if known is not own and self._plan is not None:
             given = {id(parameter) for parameter in self._parameters}
             members = tap.members()
             row = None
@@ -297,7 +297,7 @@ class OnePass:
                     taken=np.array([place for _, place in read], np.intp),
                     layers=self._layers,
                 )
-            self._rows[id(tap)] = tap.own, row
+            self._rows[id(tap)] = own, row
         return row
 
 

@@ -65,14 +65,17 @@ class _Kind:
     large: bool
     sharded: bool
     wide: bool
+    lowest: float | None
 
     @classmethod
     def of(cls, gradient: Tensor, wide: bool) -> "_Kind":
         sharded = hasattr(gradient, "placements")
         part = local(gradient) if sharded else gradient
-        large = part.device.type == "cpu" and part.numel() > LARGE
+        on_host = part.device.type == "cpu"
+        large = on_host and part.numel() > LARGE
         wide = wide and part.device.type == "cuda" and not part.dtype.is_complex
-        return cls(part.device, part.dtype, part.is_sparse, large, sharded, wide)
+        lowest = LOWEST.get(part.dtype, LOWEST_OF_OTHERS) if on_host else None
+        return cls(part.device, part.dtype, part.is_sparse, large, sharded, wide, lowest)
 
     @property
     def plain(self) -> bool:
@@ -112,22 +115,22 @@ class _Kind:
         Tensor
             `norms` itself where all are in range, else one of float64.
         """
-        if self.device.type != "cpu":
+        lowest = self.lowest
+        if lowest is None:
             return norms
-        lowest = LOWEST.get(self.dtype, LOWEST_OF_OTHERS)
         if norms.numel() <= FEW:
             values = norms.tolist()
-            if lowest <= min(values) and max(values) < INFINITE:
-                return norms
-            places = [i for i, value in enumerate(values) if value < lowest or value == INFINITE]
+            in_range = lowest <= min(values) and max(values) < INFINITE
         else:
-            array = norms.detach().numpy()
-            if lowest <= array.min() and array.max() < INFINITE:
-                return norms
-            places = np.flatnonzero((array < lowest) | (array == INFINITE)).tolist()
+            array = norms.numpy()
+            in_range = lowest <= array.min() and array.max() < INFINITE
+        if in_range:
+            return norms
+        array = norms.numpy()
+        places = np.flatnonzero((array < lowest) | (array == INFINITE)).tolist()
         if not places:
             return norms
-        again = norms.detach().double()
+        again = norms.double()
         for place, part in zip(places, self._parts([parameters[i] for i in places]), strict=True):
             again[place] = _scaled_norm(part)
         return again

@@ -111,8 +111,18 @@ def _wraps_step(frame: FrameType) -> bool:
 _STEP = Optimizer.profile_hook_step(lambda _: None).__code__
 
 
+def _steps_above() -> int:
+    """Count the calls of `step` among the callers, up to two."""
+    found = 0
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and found < 2:
+        found += _wraps_step(frame)
+        frame = frame.f_back
+    return found
+
+
 class Nesting:
-    """Tells the outermost `step` from those that it calls, of the optimizers of one model.
+    """Knows the outermost `step` under way, of the optimizers of one model.
 
     A subclass calls ``super().step()``, and an optimizer calls another's that it wraps: torch
     calls hooks for each. It calls none after a step that raised, which is then found to be no
@@ -122,53 +132,23 @@ class Nesting:
     ----------
     has_begun : bool
         Whether there was a step.
+    depth : int
+        How many calls of `step` are under way, as far as hooks tell.
+    outermost : Steps or None
+        What the hook of the outermost one calls.
     """
+
+    __slots__ = ("depth", "has_begun", "outermost")
 
     def __init__(self) -> None:
         self.has_begun = False
-        self._depth = 0
-        self._outermost: Any = None
-
-    @property
-    def is_outermost(self) -> bool:
-        """Whether the step under way was called by no other."""
-        return self._depth == 1
+        self.depth = 0
+        self.outermost: Steps | None = None
 
     @property
     def is_inside(self) -> bool:
         """Whether a step is under way: only for what a `step` calls."""
-        return self._depth > 0 and self._is_called_by_step(1)
-
-    def enter(self, hook: "StepHook") -> "StepHook":
-        """Count a call of `step`; return the hook of the outermost one."""
-        if self._depth and not self._is_called_by_step(1):
-            self._depth = 0
-        if not self._depth:
-            self._outermost = hook
-            self.has_begun = True
-        self._depth += 1
-        outermost: StepHook = self._outermost
-        return outermost
-
-    def leave(self) -> "StepHook | None":
-        """Count the end of one; return the hook of the outermost if it was that."""
-        self._depth = max(0, self._depth - 1)
-        if self._depth:
-            return None
-        outermost: StepHook | None = self._outermost
-        self._outermost = None
-        return outermost
-
-    @staticmethod
-    def _is_called_by_step(own: int) -> bool:
-        """Return whether more than `own` calls of `step` are among the callers."""
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None:
-            own -= _wraps_step(frame)
-            if own < 0:
-                return True
-            frame = frame.f_back
-        return False
+        return self.depth > 0 and _steps_above() > 1
 
 
 class Steps(Protocol):
@@ -226,16 +206,26 @@ class StepHook:
             self._after()
 
     def _enter(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
-        outermost = self._nesting.enter(self)
-        if self._nesting.is_outermost:
+        nesting = self._nesting
+        outermost = nesting.outermost
+        if outermost is None or not nesting.is_inside:
+            nesting.has_begun = True
+            nesting.depth = 1
+            nesting.outermost = self.steps
             return self.steps.before_step(optimizer, args, kwargs)
-        outermost.steps.before_inner_step(args, kwargs)
+        nesting.depth += 1
+        outermost.before_inner_step(args, kwargs)
         return None
 
     def _leave(self) -> None:
-        outermost = self._nesting.leave()
-        if outermost is not None and outermost.steps is not None:
-            outermost.steps.after_step()
+        nesting = self._nesting
+        if nesting.depth > 1:
+            nesting.depth -= 1
+            return
+        outermost, nesting.outermost = nesting.outermost, None
+        nesting.depth = 0
+        if outermost is not None:
+            outermost.after_step()
 
     def __reduce__(self) -> tuple[type["StepHook"], tuple[()]]:
         return StepHook, ()

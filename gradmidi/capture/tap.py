@@ -9,7 +9,7 @@ import functools
 import itertools
 import operator
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from gradmidi.capture.steps import Consumer, Stride
 
 __all__ = ["Tap"]
 
-SAMPLED = 16
+SAMPLED = 64
 """So many entries of the smallest gradient are compared: `.data` is changed without a trace."""
 
 CHANGED = (
@@ -46,17 +46,17 @@ class _Clipped:
         Whether the norms were handed over already.
     gradient : Tensor or None
         The smallest of the gradients, kept so that its identity is not used again.
-    sample : Tensor or None
+    sample : list or Tensor or None
         A copy of its first entries.
-    state : list of (int, int)
+    state : list of int
         Identity of each gradient, and how often it had been changed.
     """
 
     seen: tuple[Norms, Row] | None = None
     given: bool = False
     gradient: Tensor | None = None
-    sample: Tensor | None = None
-    state: list[tuple[int, int]] = field(default_factory=list)
+    sample: Any = None
+    state: list[int] = field(default_factory=list)
 
 
 class Tap:
@@ -134,7 +134,7 @@ class Tap:
             if self._remote and capturing():
                 # Nothing is computed now, and what is recorded will not call this.
                 return None
-            place = _closure_in(args, kwargs)
+            place = _closure_in(args, kwargs) if kwargs or len(args) > 1 else None
             if place is None and in_backward() and self._gathering is not None:
                 self._gathering.add(self._read_later)
                 return None
@@ -203,7 +203,7 @@ class Tap:
                 self.consumer.skip()
                 return
             begin = time.perf_counter()
-            (norms, row), from_before = self._from_before(clipped)
+            norms, row = self.read() if clipped is None else self._from_before(clipped)
             skipped: Any = thrown_away or None
             if optimizer is not None:
                 scale = getattr(optimizer, "grad_scale", None)
@@ -215,8 +215,6 @@ class Tap:
                 later = self._readout.later
                 norms = tuple(map(later, norms))
                 skipped = None if skipped is None else later(skipped)
-            if from_before:
-                self.consumer.see_clipping()
             self.consumer.take(norms, row, skipped)
             if self._optimizer is None:
                 # Should they be clipped now, they have been read.
@@ -226,22 +224,21 @@ class Tap:
         except Exception as error:
             self.consumer.fail(error)
 
-    def _from_before(self, clipped: _Clipped | None) -> tuple[tuple[Norms, Row], bool]:
-        """Return norms, from before clipping if the gradients are what it left, and whether so."""
-        if clipped is None or clipped.given:
-            return self.read(), False
-        if clipped.seen is None:
-            return self.read(), False
+    def _from_before(self, clipped: _Clipped) -> tuple[Norms, Row]:
+        """Return norms, those from before clipping if the gradients are what it left."""
+        if clipped.given or clipped.seen is None:
+            return self.read()
         changed = self._is_changed(clipped)
         if changed is True:
             self.consumer.miss_clipping(CHANGED)
-            return self.read(), False
+            return self.read()
+        self.consumer.see_clipping()
         norms, row = clipped.seen
         if changed is not False:
             # On a device nothing is waited for: the log's thread learns of a change.
             row = functools.partial(_checked, row=row, missed=self.consumer.miss_clipping)
             norms = (*norms, changed)
-        return (norms, row), True
+        return norms, row
 
     def read(self) -> tuple[Norms, Row]:
         """Read the gradients there are; return their norms, and what makes a row of them."""
@@ -264,12 +261,11 @@ class Tap:
 
     def members(self) -> list[tuple[int, nn.Parameter]]:
         """Return what it reads: a layer's index and a parameter of it, each."""
-        own = self.own
         return [
             (layer, parameter)
             for layer, parameters in enumerate(self._layers)
             for parameter in parameters
-            if id(parameter) in own
+            if id(parameter) in self._own
         ]
 
     # -- clipping -------------------------------------------------------------------------------
@@ -290,13 +286,14 @@ class Tap:
                 if clipped.given:
                     self.consumer.see_clipping()
                 return
-            self._clipped = None
-            fresh = _Clipped()
+            self._clipped = fresh = _Clipped()
             if self.stride.coming:
                 begin = time.perf_counter()
                 fresh.seen = self.read() if read is None else read()
                 self._seconds += time.perf_counter() - begin
-            self._keep(fresh)
+            if read is None:
+                # What torch calls meanwhile may clip too.
+                self._keep(fresh)
         except Exception:
             # The step will tell, should it fail there too.
             self._clipped = None
@@ -306,57 +303,54 @@ class Tap:
         clipped = self._clipped
         if clipped is not None:
             self._keep(clipped)
-            if clipped.gradient is not None:
+            if clipped.gradient is not None and not clipped.given:
                 clipped.sample = _sample(clipped.gradient)
 
     def _keep(self, clipped: _Clipped) -> None:
-        gradients = [each.grad for each in self.own.values()]
         smallest = self._smallest
         if smallest is None or smallest.grad is None:
             there = [each for each in self._own.values() if each.grad is not None]
             smallest = self._smallest = min(there, key=Tensor.numel, default=None)
-        if smallest is None or smallest.grad is None:
+        if smallest is None:
             self._clipped = None
             return
         clipped.gradient = smallest.grad
-        clipped.state = _state(gradients)
+        clipped.state = _state(self._own.values())
         self._clipped = clipped
 
     def _is_changed(self, clipped: _Clipped) -> Any:
         """Return whether the gradients are others by now; on a device, a number that tells it."""
-        gradient, sample = clipped.gradient, clipped.sample
         if self._is_replaced(clipped):
             return True
-        now = None if sample is None else _sample(gradient)
-        if sample is None or now is None:
+        sample = clipped.sample
+        now = None if sample is None else _sample(clipped.gradient)
+        if now is None:
             return False
-        if sample.is_cpu and torch.equal(sample, now):
-            return False
-        # A nan differs from itself.
+        if isinstance(now, list):
+            # A nan differs from itself, not from its name.
+            return sample != now and str(sample) != str(now)
         changed = ((sample != now) & ~(sample.isnan() & now.isnan())).any()
-        return bool(changed) if sample.is_cpu else changed.float().reshape(1)
+        return changed.float().reshape(1)
 
     def _is_replaced(self, clipped: _Clipped) -> bool:
         """Return whether a gradient is another tensor by now, or was changed as torch counts it."""
-        gradient = clipped.gradient
-        if gradient is None or self._smallest is None or self._smallest.grad is not gradient:
-            return True
-        return _state([each.grad for each in self._own.values()]) != clipped.state
+        self._regroup()
+        return self._smallest is None or _state(self._own.values()) != clipped.state
 
     def _regroup(self) -> None:
         """See whether the optimizer holds other parameters than before."""
-        optimizer = self._optimizer
+        optimizer, known = self._optimizer, self._known
         if optimizer is None:
-            if self._known is None:
+            if known is None:
                 self._known = [each for own in self._layers for each in own]
                 self._own = {id(each): each for each in self._known}
             return
-        held = list(itertools.chain.from_iterable(g["params"] for g in optimizer.param_groups))
-        known = self._known
+        lists = [group["params"] for group in optimizer.param_groups]
+        held = lists[0] if len(lists) == 1 else list(itertools.chain.from_iterable(lists))
         if known is not None and len(known) == len(held) and all(map(operator.is_, held, known)):
             return
         self.forget()
-        self._known, self._own = held, held_by(optimizer)
+        self._known, self._own = list(held), held_by(optimizer)
         if known is not None:
             self._check(optimizer)
 
@@ -374,17 +368,22 @@ def _closure_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | str | No
     return "closure" if callable(kwargs.get("closure")) else None
 
 
-def _state(gradients: list[Tensor | None]) -> list[tuple[int, int]]:
-    return [(0, 0) if each is None else (id(each), each._version) for each in gradients]
+_version = operator.attrgetter("_version")
 
 
-def _sample(gradient: Any) -> Tensor | None:
-    """Copy a gradient's first entries."""
+def _state(parameters: Iterable[nn.Parameter]) -> list[int]:
+    gradients = [each for parameter in parameters if (each := parameter.grad) is not None]
+    return [*map(id, gradients), *map(_version, gradients)]
+
+
+def _sample(gradient: Any) -> Any:
+    """Copy a gradient's first entries: a list on the host, else a tensor."""
     if gradient.layout is not torch.strided:
         return None
-    own = gradient.to_local() if hasattr(gradient, "placements") else gradient
-    first: Tensor = own.detach()
-    return (first if first.numel() <= SAMPLED else first.reshape(-1)[:SAMPLED]).clone()
+    first = gradient.to_local() if hasattr(gradient, "placements") else gradient
+    if first.numel() > SAMPLED:
+        first = first.detach().reshape(-1)[:SAMPLED]
+    return first.tolist() if first.is_cpu else first.detach().clone()
 
 
 def _checked(norms: Norms, *, row: Row, missed: Callable[[str], None]) -> np.ndarray:

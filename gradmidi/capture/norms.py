@@ -118,15 +118,9 @@ class _Kind:
         lowest = self.lowest
         if lowest is None:
             return norms
-        if norms.numel() <= FEW:
-            values = norms.tolist()
-            in_range = lowest <= min(values) and max(values) < INFINITE
-        else:
-            array = norms.numpy()
-            in_range = lowest <= array.min() and array.max() < INFINITE
-        if in_range:
-            return norms
         array = norms.numpy()
+        if lowest <= array.min() and array.max() < INFINITE:
+            return norms
         places = np.flatnonzero((array < lowest) | (array == INFINITE)).tolist()
         if not places:
             return norms
@@ -172,6 +166,7 @@ class Plan:
         "_index",
         "_kinds",
         "_layers",
+        "_lowest",
         "_parameters",
         "_resting",
         "_shares",
@@ -209,6 +204,9 @@ class Plan:
         usual = len(ordered) == 1 and ordered[0][0].plain
         self._dtype = ordered[0][0].dtype if usual else None
         self._parameters = self._kinds[0][1] if usual else []
+        # Few norms are looked at as a list, which takes less time than an array.
+        few = usual and len(self._parameters) <= FEW
+        self._lowest = ordered[0][0].lowest if few else None
         self.on_host = all(kind.device.type == "cpu" for kind, _ in ordered)
 
     @property
@@ -250,6 +248,10 @@ class Plan:
 
     def rescued(self, norms: Tensor) -> Norms:
         """Take those of `raw_norms` again that have left the range of their type."""
+        if (lowest := self._lowest) is not None:
+            values = norms.tolist()
+            if lowest <= min(values) and max(values) < INFINITE:
+                return (norms,)
         kind, parameters = self._kinds[0]
         return (kind.rescued(norms, parameters),)
 

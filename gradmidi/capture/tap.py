@@ -6,10 +6,9 @@ it is dropped where the gradients were changed in between.
 """
 
 import functools
-import itertools
 import operator
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +83,8 @@ class Tap:
     ----------
     stepped : bool
         Set to True by each step of the optimizer.
+    waiting : Optimizer or None
+        What steps, while its gradients are still to be read during the step.
     """
 
     def __init__(
@@ -113,8 +114,7 @@ class Tap:
         self._smallest: nn.Parameter | None = None
         self._clipped: _Clipped | None = None
         self._seconds = 0.0
-        # The step under way, until its gradients are read.
-        self._waiting: Optimizer | None = None
+        self.waiting: Optimizer | None = None
         self._is_read = False
         self._regroup()
 
@@ -129,7 +129,7 @@ class Tap:
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         """Read the gradients; where a closure makes them, after its first evaluation."""
         self.stepped = True
-        self._waiting = None
+        self.waiting = None
         try:
             if self._remote and capturing():
                 # Nothing is computed now, and what is recorded will not call this.
@@ -145,7 +145,7 @@ class Tap:
             self.look(optimizer)
             return None
         # Horovod's optimizers add up the gradients of all ranks before they call `super().step`.
-        self._waiting = optimizer
+        self.waiting = optimizer
         return None if place is None else self._with_closure(place, args, kwargs)
 
     def _with_closure(self, place: int | str, args: Any, kwargs: Any) -> Any:
@@ -153,10 +153,10 @@ class Tap:
 
         @functools.wraps(closure, updated=())
         def evaluated(*given: Any, **named: Any) -> Any:
-            if self._waiting is None:
+            if self.waiting is None:
                 return self._evaluate_again(closure, *given, **named)
             loss = closure(*given, **named)
-            self._look_at_waiting()
+            self.after_step()
             return loss
 
         if isinstance(place, int):
@@ -173,16 +173,12 @@ class Tap:
 
     def before_inner_step(self, args: Any, kwargs: Any) -> None:
         """Read the gradients if the step under way calls another that evaluates no closure."""
-        if self._waiting is not None and _closure_in(args, kwargs) is None:
-            self._look_at_waiting()
+        if self.waiting is not None and _closure_in(args, kwargs) is None:
+            self.after_step()
 
     def after_step(self) -> None:
-        """Read the gradients of a step that never evaluated its closure."""
-        if self._waiting is not None:
-            self._look_at_waiting()
-
-    def _look_at_waiting(self) -> None:
-        optimizer, self._waiting = self._waiting, None
+        """Read the gradients that are still to be read."""
+        optimizer, self.waiting = self.waiting, None
         self.look(optimizer)
 
     def look(self, optimizer: Optimizer | None = None, *, thrown_away: bool = False) -> None:
@@ -199,7 +195,7 @@ class Tap:
             if self._remote and capturing():
                 return
             clipped, self._clipped = self._clipped, None
-            if not self.stride.due() and not thrown_away:
+            if not (self.stride.always or self.stride.due()) and not thrown_away:
                 self.consumer.skip()
                 return
             begin = time.perf_counter()
@@ -345,8 +341,8 @@ class Tap:
                 self._known = [each for own in self._layers for each in own]
                 self._own = {id(each): each for each in self._known}
             return
-        lists = [group["params"] for group in optimizer.param_groups]
-        held = lists[0] if len(lists) == 1 else list(itertools.chain.from_iterable(lists))
+        groups = optimizer.param_groups
+        held = groups[0]["params"] if len(groups) == 1 else _held(groups)
         if known is not None and len(known) == len(held) and all(map(operator.is_, held, known)):
             return
         self.forget()
@@ -366,6 +362,10 @@ def _closure_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | str | No
         if callable(each) and not isinstance(each, (nn.Module, type, Tensor)):
             return place
     return "closure" if callable(kwargs.get("closure")) else None
+
+
+def _held(groups: Sequence[Mapping[str, Any]]) -> list[nn.Parameter]:
+    return [parameter for group in groups for parameter in group["params"]]
 
 
 _version = operator.attrgetter("_version")

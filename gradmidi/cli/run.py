@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gradmidi.base.launchers import is_first, note_of_slurm
 from gradmidi.base.messages import say
 from gradmidi.cli.options import takes
 from gradmidi.errors import CaptureError
@@ -84,7 +85,7 @@ def run(
     Options of gradmidi come before SCRIPT; everything after SCRIPT is passed to it.
     """
     from gradmidi.base.versions import TORCH, check_version
-    from gradmidi.integrations.script import Script, is_first, rank_of
+    from gradmidi.integrations.script import Script
     from gradmidi.options import Options
 
     words = tuple(arguments or ())
@@ -93,13 +94,8 @@ def run(
         raise typer.BadParameter(f"there is no script {script!r} here")
     program = Program(script, words, module)
     if not is_first():
-        rank, name = rank_of()
-        if name == "SLURM_PROCID":
-            # Several tasks of SLURM may also be independent trainings.
-            say(
-                f"rank {rank} of SLURM is not recorded, because only rank 0 is; if each task is a "
-                f"separate training, unset {name}"
-            )
+        if note := note_of_slurm():
+            say(note)
         raise Ready(program)
     if find_spec("torch") is None:
         raise CaptureError("run needs PyTorch: pip install 'gradmidi[train]'")

@@ -8,7 +8,7 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,53 +28,10 @@ if TYPE_CHECKING:
 
     from gradmidi.capture.capture import Capture
 
-__all__ = ["Script", "is_first", "rank_of"]
-
-RANKS = {
-    "RANK": "WORLD_SIZE",
-    "LOCAL_RANK": "WORLD_SIZE",
-    "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE",
-    "PMI_RANK": "PMI_SIZE",
-    "MV2_COMM_WORLD_RANK": "MV2_COMM_WORLD_SIZE",
-    "PMIX_RANK": "",
-    "FLUX_TASK_RANK": "FLUX_JOB_SIZE",
-    "SLURM_PROCID": "SLURM_NTASKS",
-}
-"""Environment variables of rank and number of processes, by launcher.
-
-In order: torchrun and Accelerate; Open MPI; MPICH, Intel MPI and others with PMI; MVAPICH; PMIx;
-Flux; Slurm.
-"""
+__all__ = ["Script"]
 
 TURNS = 20
 """How often trainings may alternate; each change opens a new segment of a log."""
-
-
-def rank_of(environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """Return this process's rank and the variable that holds it; the rank of a sole process is "0".
-
-    Examples
-    --------
-    >>> rank_of({"RANK": "3", "LOCAL_RANK": "0"}), rank_of({"PMI_RANK": "1", "PMI_SIZE": "1"})
-    (('3', 'RANK'), ('0', 'PMI_RANK'))
-    """
-    known = (
-        ("0" if environment.get(size) == "1" else environment[rank], rank)
-        for rank, size in RANKS.items()
-        if environment.get(rank)
-    )
-    return next(known, ("0", ""))
-
-
-def is_first(environment: Mapping[str, str] = os.environ) -> bool:
-    """Return whether this is rank 0 or the only process.
-
-    Examples
-    --------
-    >>> is_first({}), is_first({"RANK": "0", "LOCAL_RANK": "0"}), is_first({"RANK": "3"})
-    (True, True, False)
-    """
-    return rank_of(environment)[0] == "0"
 
 
 class _Training:

@@ -292,6 +292,8 @@ def listen_with(
     try:
         if capture.heard_here:
             return open_capture(capture, options, Outputs.of(options))[0]
+        if note := capture.note_of_silence:
+            say(note)
         capture.replace_others()
         counter = StepCounter()
         listener = OtherRank(capture, counter, options.out)
@@ -300,7 +302,7 @@ def listen_with(
         return listener
     except BaseException:
         # The other ranks must not wait for this rank.
-        capture.detach()
+        capture.detach(quiet=True)
         raise
 
 

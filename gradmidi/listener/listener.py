@@ -362,7 +362,7 @@ class Listener:
             cost = 0.0
             if self._capture is not None:
                 cost = self._capture.cost
-                self._capture.detach()
+                self._capture.detach(quiet=not wait)
             self._writer.close(reason, 0.0)
             if not interrupt.wait(lambda s: self._writer.close(reason, s), FLUSH_SECONDS, 2):
                 say("the disk is too slow: the end of the run log may be missing")

@@ -145,7 +145,7 @@ class OtherRank(Listener):
     def close(self, reason: str = "closed") -> None:
         """Remove all hooks."""
         atexit.unregister(self.close)
-        self._shard.detach()
+        self._shard.detach(quiet=True)
 
     def __enter__(self) -> "OtherRank":
         return self

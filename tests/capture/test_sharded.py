@@ -267,6 +267,32 @@ def test_a_process_that_was_launched_as_another_than_the_first_is_silent(
     assert ears.live is None
 
 
+@pytest.mark.parametrize(
+    ("environment", "silent", "told"),
+    [
+        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}, True, False),
+        ({"PMI_RANK": "1", "PMI_SIZE": "2"}, True, False),
+        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "4"}, True, True),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, False, False),
+        ({"RANK": "0", "WORLD_SIZE": "1", "SLURM_PROCID": "3"}, False, False),
+    ],
+)
+def test_listen_knows_the_ranks_of_all_launchers(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    said: list[str],
+    environment: dict[str, str],
+    silent: bool,
+    told: bool,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with gradmidi.listen(torch.nn.Linear(1, 1), out=tmp_path / "a", files=()) as ears:
+        assert isinstance(ears, OtherRank) is silent
+    notes = [line for line in said if line.startswith("rank 3 of SLURM is not recorded")]
+    assert len(notes) == told
+
+
 def test_what_is_silent_does_nothing_that_a_listener_does() -> None:
     theirs = {name for name in vars(Listener) if not name.startswith("_")}
     assert theirs <= vars(OtherRank).keys(), "a call that reaches for a log that is not there"

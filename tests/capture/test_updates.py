@@ -417,6 +417,18 @@ def test_an_update_by_another_method_is_told(out: Path, said: list[str]) -> None
     ]
 
 
+def test_an_exception_before_the_first_step_is_not_told_as_a_missing_step(
+    out: Path, said: list[str]
+) -> None:
+    model = small()
+    with (
+        pytest.raises(ValueError, match="no data"),
+        listen(model, SGD(model.parameters(), LR), out),
+    ):
+        raise ValueError("no data")
+    assert not any("was not called" in line for line in said)
+
+
 def test_an_optimizer_that_was_not_given_is_told_once(out: Path, said: list[str]) -> None:
     model = small()
     with listen(model, SGD(model.parameters(), LR), out):

@@ -161,7 +161,7 @@ def _press(key: str, live: "Live", show: "PlainLines | Picture", settings: _Sett
     if key == " ":
         settings.muted = not settings.muted
         live.do("mute")
-        show.say("muted" if settings.muted else "not muted any more")
+        show.say("muted" if settings.muted else "unmuted")
     elif key in "+=-":
         by = -LEVEL_STEP_DB if key == "-" else LEVEL_STEP_DB
         settings.level = min(max(settings.level + by, -60.0), 12.0)

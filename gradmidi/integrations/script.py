@@ -284,7 +284,7 @@ class Script:
         try:
             return Outputs.of(options)
         except GradmidiError as error:
-            say(f"{error}; training {training.number} makes no sound, all else goes on")
+            say(f"{error}; training {training.number} makes no sound, everything else continues")
             return Outputs.of(options.silent())
 
     def _place(self) -> Path:

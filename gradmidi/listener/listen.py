@@ -359,7 +359,7 @@ def open_run(
         raise
     if target.taken is not None and resume:
         say(f"{target.taken} holds another run or a run in progress, so a new folder is used")
-    goes_on = f", going on after step {target.last_step}" if target.resumed else ""
+    goes_on = f", continuing after step {target.last_step}" if target.resumed else ""
     of = f"listening to {count(len(layers), 'layer')} of {header.model}"
     what = of if capture is not None else f"recording {count(len(layers), 'layer')}"
     say(f"{what}, run log {target.path / FILE_NAME}{goes_on}")

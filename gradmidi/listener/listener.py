@@ -374,7 +374,7 @@ class Listener:
                 try:
                     feed.close(FEED_SECONDS)
                 except Exception as error:
-                    self._warnings.note("live output", error, "the files are made all the same")
+                    self._warnings.note("live output", error, "the files are still written")
             report(self._writer, self.folder, self._warnings, seconds=seconds, cost=cost)
             until = time.monotonic() + (FILES_SECONDS if wait else 0.0)
             if rendering is not None:

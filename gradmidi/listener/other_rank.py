@@ -48,7 +48,7 @@ class StepCounter:
         self.step += 1
         if not self._warned:
             self._warned = True
-            warn(f"capture: {type(error).__name__}: {error}; training goes on")
+            warn(f"capture: {type(error).__name__}: {error}; training continues")
 
     def see_clipping(self) -> None:
         """Do nothing."""

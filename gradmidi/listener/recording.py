@@ -109,7 +109,7 @@ class Recording:
     def fail(self, error: Exception) -> None:
         """Count a step that could not be measured, and warn about the first."""
         self.skip()
-        self._warnings.note("capture", error, "this step is left out, training goes on")
+        self._warnings.note("capture", error, "this step is left out, training continues")
 
     def see_clipping(self) -> None:
         """Note that the norms are measured before clipping."""

@@ -218,7 +218,7 @@ class Upload:
         elif self._error is None:
             say(f"uploaded sound, picture and faults to {self._tracker.name}")
         else:
-            self._warnings.note("log_to", self._error, "the run itself is whole")
+            self._warnings.note("log_to", self._error, "the run itself is complete")
 
     def _done(self, seconds: float) -> bool:
         self._thread.join(seconds)

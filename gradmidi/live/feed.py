@@ -246,7 +246,7 @@ class Live:
             if not self._closing:
                 warn(
                     f"the player has ended ({_code(self._process.returncode)}): "
-                    "no sound from here on, all else goes on"
+                    "no sound from here on, everything else continues"
                 )
             if self._ready and not self._silenced:
                 self._silence()
@@ -272,7 +272,10 @@ class Live:
         try:
             answer = self._answer.get(timeout=READY_SECONDS)
         except queue.Empty:
-            warn(f"the player did not answer in {READY_SECONDS:g} s: no sound, all else goes on")
+            warn(
+                f"the player did not answer in {READY_SECONDS:g} s: no sound, "
+                "everything else continues"
+            )
             self._closing = self._lost = True
             self._end()
             return

@@ -144,7 +144,7 @@ class LogFile:
             written = 0
         else:
             if written < len(whole):
-                self._warnings.note("run log", "a line was cut short", "goes on trying")
+                self._warnings.note("run log", "a line was cut short", "gradmidi will try again")
                 self._cut_short = True
         self.size += written
         if written < len(whole):

@@ -355,7 +355,7 @@ class LogWriter:
             try:
                 feed.send(record, line)
             except Exception as error:
-                self._warnings.note("live output", error, "training and the log go on")
+                self._warnings.note("live output", error, "training and the log continue")
 
     def _put(self, record: Record, line: bytes) -> None:
         if self._lines is None:

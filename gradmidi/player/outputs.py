@@ -82,7 +82,7 @@ class Outputs:
             try:
                 self._card = open_card(session.audio, session.preset.sound.channels)
             except PortError as error:
-                warn(f"{error}; all else goes on without")
+                warn(f"{error}; everything else works without it")
 
     def begin(self, run: str, voices: Sequence[Voice], layers: int) -> None:
         """Make the sinks for a run: its name, voices and number of layers."""
@@ -107,7 +107,7 @@ class Outputs:
                 self._clock.send(message)
             except PortError as error:
                 self._clock = None
-                warn(f"MIDI clock: {error}; all else goes on")
+                warn(f"MIDI clock: {error}; everything else continues")
 
     def silence(self) -> None:
         """End every note on every output."""
@@ -138,7 +138,7 @@ class Outputs:
         try:
             self._sinks.append(make())
         except Exception as error:
-            self._warnings.note(name, error, "all else goes on")
+            self._warnings.note(name, error, "everything else continues")
 
     def _midi(self, voices: Sequence[Voice]) -> LiveSink:
         from gradmidi.sinks.midiport import MidiPort
@@ -180,7 +180,7 @@ class Outputs:
             try:
                 call(sink)
             except Exception as error:
-                self._warnings.note(type(sink).__name__, error, "all else goes on")
+                self._warnings.note(type(sink).__name__, error, "everything else continues")
 
 
 def _check_place(take: Path) -> None:

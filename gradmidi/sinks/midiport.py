@@ -339,7 +339,7 @@ class _Port:
 
     def _warn(self, error: PortError) -> None:
         self._counters.errors += 1
-        self._warnings.note(f"MIDI to {self.wire.name!r}", str(error), "all else goes on")
+        self._warnings.note(f"MIDI to {self.wire.name!r}", str(error), "everything else continues")
 
 
 def _controller(message: tuple[int, int, int]) -> tuple[int, int]:

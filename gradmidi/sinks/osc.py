@@ -209,7 +209,7 @@ class Osc:
                 return
 
     def _warn(self, what: str) -> None:
-        self._warnings.note(f"OSC to {self._target}", what, "all else goes on")
+        self._warnings.note(f"OSC to {self._target}", what, "everything else continues")
 
 
 def resolve(target: str) -> Address:

@@ -233,7 +233,7 @@ class SoundCard:
                 block = self._synth.render(BLOCK)
             except Exception as error:
                 self.counters.errors += 1
-                warn(f"sound card: {type(error).__name__}: {error}; all else goes on")
+                warn(f"sound card: {type(error).__name__}: {error}; everything else continues")
                 return
             self._rendered += BLOCK
             while not self._closing:

@@ -241,7 +241,7 @@ def follow_host(
             # The first lines after a reconnect are late, not past.
             for line in follow_pipe(connection.stdout, past=not count, stop=stop):
                 if tries:
-                    say(f"{host} is back; going on after line {count}")
+                    say(f"{host} is back; continuing after line {count}")
                     tries = 0
                 count += 1
                 yield line

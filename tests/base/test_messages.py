@@ -85,10 +85,10 @@ def test_where_messages_go(case: str) -> None:
 def test_errors_are_warned_of_once_a_kind_and_counted(said: list[str]) -> None:
     warnings = Warnings()
     for _ in range(3):
-        warnings.note("run log", OSError("the disk is full"), "goes on trying")
+        warnings.note("run log", OSError("the disk is full"), "gradmidi will try again")
     warnings.note("live output", "ten seconds late", "frames are left out")
     assert said == [
-        "run log: OSError: the disk is full; goes on trying",
+        "run log: OSError: the disk is full; gradmidi will try again",
         "live output: ten seconds late; frames are left out",
     ]
     assert warnings.counts == {"run log": 3, "live output": 1}

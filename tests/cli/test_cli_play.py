@@ -395,7 +395,7 @@ def test_keys_steer_what_is_heard_though_the_run_comes_by_stdin(receiver):
             terminal.wait_for("muted")
             until(lambda: not receiver.sounding, "silence")
             terminal.press(" ")
-            terminal.wait_for("not muted any more")
+            terminal.wait_for("unmuted")
             terminal.press("3")
             terminal.wait_for("fc1 alone")
             heard = len(receiver.messages)

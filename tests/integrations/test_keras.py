@@ -95,7 +95,7 @@ def test_an_error_inside_the_optimizer_is_reported_once_and_training_continues(r
     assert heard(folder / "failed") == []
     (line,) = [line for line in told["said"] if "KeyError" in line]
     assert "capture: KeyError" in line
-    assert "training goes on" in line
+    assert "training continues" in line
 
 
 @pytest.mark.slow

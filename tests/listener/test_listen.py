@@ -250,7 +250,7 @@ def test_a_hook_that_fails_changes_nothing_and_is_reported_once_and_counted(
     assert torch.equal(heard[1], plain[1])
     told = said()
     assert told.count("capture: RuntimeError: ") == 1
-    assert told.count("; this step is left out, training goes on") == 1
+    assert told.count("; this step is left out, training continues") == 1
     assert "gradmidi: capture: 5 errors in all\n" in told
     assert "gradmidi: no step was recorded, so no files are made\n" in told
     assert end_of(out).steps == 0
@@ -355,7 +355,7 @@ def test_a_second_run_in_a_folder_goes_on_where_the_first_was_cut(out: Path, sai
         for step in range(5, 8):
             ears.frame([10.0 * step, 2.0], loss=0.5)
         assert ears.step == 7
-    assert f"recording 2 layers, run log {path}, going on after step 4" in said()
+    assert f"recording 2 layers, run log {path}, continuing after step 4" in said()
     written = path.read_bytes()
     assert written.startswith(torn + b'\n{"gradmidi": 1, ')
     headers = [json.loads(line) for line in written.splitlines() if line.startswith(b'{"gradmidi"')]

@@ -268,7 +268,8 @@ def test_what_fails_there_is_counted_and_not_raised(
     few(tmp_path / "a", Board(refuse), files=("mid",))
     said = capsys.readouterr().err
     assert (
-        said.count("log_to: ConnectionError: no route to the board; the run itself is whole") == 1
+        said.count("log_to: ConnectionError: no route to the board; the run itself is complete")
+        == 1
     )
     assert "gave" not in said
     assert (tmp_path / "a" / "run.mid").stat().st_size > 100

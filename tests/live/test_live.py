@@ -135,7 +135,7 @@ def test_a_player_that_never_answers_is_reported_once_and_left_behind(
         for step in range(1, 501):
             ears.frame([1.0 + step % 3], loss=1.0 / step)
     err = capsys.readouterr().err
-    assert err.count("the player did not answer in 1 s: no sound, all else goes on") == 1
+    assert err.count("the player did not answer in 1 s: no sound, everything else continues") == 1
     assert "has ended" not in err
     assert gradmidi.read(tmp_path / "a").steps == 500
     with pytest.raises(ProcessLookupError):
@@ -151,7 +151,7 @@ def test_without_a_sound_card_it_is_said_once_and_the_run_goes_on(tmp_path, rece
         until(lambda: receiver.step == 100, "the last step")
     (told,) = [line for line in capsys.readouterr().err.splitlines() if "sound card" in line]
     assert told.startswith("gradmidi: ")
-    assert told.endswith("; all else goes on without")
+    assert told.endswith("; everything else works without it")
     assert receiver.silent() < SOON_SECONDS
     assert gradmidi.read(tmp_path / "a").steps == 100
 

@@ -181,7 +181,7 @@ def run(script: str, *words: object) -> "subprocess.CompletedProcess[str]":
 def test_a_disk_that_is_full_for_a_while_loses_those_lines_alone(tmp_path: Path) -> None:
     done = run(FULL, tmp_path / "a")
     assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
-    assert done.stderr.count("run log: a line was cut short; goes on trying") == 1
+    assert done.stderr.count("run log: a line was cut short; gradmidi will try again") == 1
     log = gradmidi.read(tmp_path / "a")
     found = [frame.step for frame in log.frames()]
     assert found == [*range(1, 10), *range(20, 31)] or found == [*range(1, 11), *range(21, 31)]

@@ -152,7 +152,8 @@ def test_the_player_is_killed(tmp_path, receiver):
         err = outlives_its_player(trainer, receiver, 300)
     told = [line for line in err.splitlines() if "the player has ended" in line]
     assert told == [
-        "gradmidi: the player has ended (signal 9): no sound from here on, all else goes on"
+        "gradmidi: the player has ended (signal 9): no sound from here on, "
+        "everything else continues"
     ]
     assert gradmidi.read(tmp_path / "a").steps == 300
 
@@ -350,7 +351,7 @@ def test_a_model_is_listened_to_where_there_is_no_sound_card(tmp_path, receiver)
     assert code == 0, err
     assert out == alone()
     (told,) = [line for line in err.splitlines() if "sound card" in line]
-    assert told.endswith("; all else goes on without")
+    assert told.endswith("; everything else works without it")
     assert receiver.step == 100
 
 

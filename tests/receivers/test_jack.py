@@ -291,7 +291,7 @@ def test_a_jack_server_that_dies_stops_no_sender(own_jack, tmp_path, how):
         assert program.process.wait(10) == 0
         told = [line for line in program.lines if line.startswith("gradmidi: ")]
         assert len(told) == 2
-        assert "is closed: the JACK server has ended; all else goes on" in told[0]
+        assert "is closed: the JACK server has ended; everything else continues" in told[0]
         assert "1 note may still sound" in told[1]
     finally:
         program.stop()

@@ -64,7 +64,7 @@ def test_the_jack_server_is_killed_in_the_middle(own_jack, heard, receiver, tmp_
         own_jack.stop(how)
         err = came_to_its_end(trainer, 400, alone(steps=400))
     assert receiver.silent() < SOON_SECONDS
-    assert err.count("the JACK server has ended; all else goes on") == 1
+    assert err.count("the JACK server has ended; everything else continues") == 1
     # What cannot be promised is said, and the other output heard all of it.
     assert "may still sound" in err
     assert receiver.step == 400

@@ -189,7 +189,7 @@ def test_refused_messages_are_counted_and_reported_once_and_do_not_raise(said):
     desk.tape.broken = True
     assert desk.play(off(0, 60), on(2, 64)) == []
     assert desk.sink.counters.errors == 2
-    assert said == ["MIDI to 'synth': synth is gone; all else goes on"]
+    assert said == ["MIDI to 'synth': synth is gone; everything else continues"]
     desk.sink.close()
     assert len(said) == 2
     # Not the third: that one was refused at its start.

@@ -327,7 +327,7 @@ def test_a_missing_receiver_is_counted_and_reported_once_and_a_late_one_gets_the
     desk = Desk(ear)
     desk.sink.send([Mark(0, "lost")])
     assert desk.sink.counters.errors > 0
-    assert said == [f"OSC to {ear.target}: no program listens there yet; all else goes on"]
+    assert said == [f"OSC to {ear.target}: no program listens there yet; everything else continues"]
     late = Ear()
     late.socket.close()
     late.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -348,7 +348,7 @@ def test_a_host_the_system_does_not_send_to_is_counted_and_reported_once(said):
     assert desk.sink.counters.sent == 0
     assert desk.sink.counters.errors == 5
     (line,) = said
-    assert line == "OSC to 255.255.255.255:57120: Permission denied; all else goes on"
+    assert line == "OSC to 255.255.255.255:57120: Permission denied; everything else continues"
 
 
 def test_a_full_socket_drops_counts_and_reports_once(said, ear):

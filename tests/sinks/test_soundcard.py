@@ -142,7 +142,7 @@ def test_a_synth_that_fails_is_reported_and_does_not_raise(said):
     sink._thread.join(5.0)
     sink.send([On(0, 0, 69, 80, pitch=69.0)])
     sink.close()
-    assert said == ["sound card: ZeroDivisionError: division by zero; all else goes on"]
+    assert said == ["sound card: ZeroDivisionError: division by zero; everything else continues"]
     assert sink.counters.errors == 1
 
 

@@ -198,7 +198,7 @@ def test_a_connection_that_breaks_goes_on_after_the_last_line(tmp_path, said):
     assert [each.data for each in reader.lines[:8]] == lines
     assert len(reader.lines) == 9
     assert said[0] == "the connection to box broke off (lost); trying again"
-    assert said[1] == "box is back; going on after line 3"
+    assert said[1] == "box is back; continuing after line 3"
     assert not reader.lines[4].past
 
 

@@ -132,6 +132,9 @@ class _Kind:
 
 def _scaled_norm(gradient: Tensor) -> Tensor:
     """Take a norm of entries that are divided by the largest of them, then multiply it back."""
+    if not gradient.numel():
+        # A shard may be empty; torch refuses the largest entry of none.
+        return torch.zeros((), dtype=torch.float64)
     largest = _norms([gradient.detach()], INFINITE)[0].double()
     if not 0.0 < largest.item() < INFINITE:
         return largest

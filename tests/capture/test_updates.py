@@ -638,3 +638,17 @@ def test_layers_that_are_never_trained_are_left_out_in_one_line(out: Path, said:
     with listen(model, optimizer, out.with_name("b"), layers="*"):
         train(model, optimizer, batches(1))
     assert len(gradmidi.read(out.with_name("b")).layers) == 7
+
+
+def test_a_parameter_without_entries_has_norm_zero(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 1)
+    model.empty = torch.nn.Parameter(torch.empty(0))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradmidi.listen(model, optimizer, out=tmp_path / "a", files=()):
+        for _ in range(3):
+            optimizer.zero_grad()
+            (model(torch.ones(1, 2)).square().sum() + model.empty.sum()).backward()
+            optimizer.step()
+    norms = gradmidi.read(tmp_path / "a").norms()
+    assert len(norms) == 3
+    assert (norms > 0.0).all()

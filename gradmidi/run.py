@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from gradmidi._render import render
 from gradmidi.detection.history import Fault
 from gradmidi.log import ABSENT, RunLog
 from gradmidi.music.preset import Preset, load
@@ -191,6 +190,9 @@ class Run(RunLog):
         >>> gradmidi.read(folder + "/a").audio("hold").label
         'run a'
         """
+        # Imported here: reading a run needs no composer.
+        from gradmidi._render import render
+
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "run.mp3"
             render(self, path, preset=preset, length=length)

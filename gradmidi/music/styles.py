@@ -7,7 +7,6 @@ package lists the class as an entry point in the group ``gradmidi.styles``.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import ClassVar, NamedTuple, TypeVar
 
 from gradmidi.base.table import key
@@ -50,6 +49,8 @@ class _Styles(Mapping[str, "Style"]):
         return len(list(iter(self)))
 
     def _load_installed(self) -> None:
+        from importlib.metadata import entry_points
+
         for entry in entry_points(group=ENTRY_POINTS):
             if entry.name not in self._registered:
                 self.add(entry.load())

@@ -8,7 +8,6 @@ works in every process: ``csv = "package.module:Class"`` for the ending ``.csv``
 
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +75,8 @@ class _FileSinks(Mapping[str, FileMaker]):
             raise GradmidiError(f"files that end in {ending} have a sink already")
 
     def _load_installed(self) -> None:
+        from importlib.metadata import entry_points
+
         for entry in entry_points(group=ENTRY_POINTS):
             self._makers.setdefault(f".{entry.name.lower()}", entry.value)
 

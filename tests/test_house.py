@@ -55,6 +55,11 @@ def test_few_modules_stand_at_the_top_level() -> None:
     assert len(list((ROOT / "gradmidi").glob("*.py"))) <= 6
 
 
+def test_no_module_is_longer_than_400_lines(house: ModuleType) -> None:
+    lines = {n: p.read_text(encoding="utf-8").count("\n") for n, p in house.modules().items()}
+    assert {name: count for name, count in lines.items() if count > 400} == {}
+
+
 @pytest.mark.slow
 def test_every_module_can_be_imported_first() -> None:
     """Each module is imported into an interpreter that has imported none of the others."""

@@ -160,19 +160,7 @@ class Capture:
         budget: float | None = None,
         scaler: Any = None,
     ) -> None:
-        """Begin: `consumer` gets the norms of each update that is read.
-
-        Parameters
-        ----------
-        consumer : Consumer
-            Takes the norms.
-        every : int, default 1
-            Read each nth update.
-        budget : float, optional
-            Share of the time that reading may take.
-        scaler : object, optional
-            What calls the optimizers' `step`, where it is no GradScaler of torch's.
-        """
+        """Begin: `consumer` gets the norms of each update that is read; options as in `listen`."""
         if self._frozen:
             say(
                 f"left out, as nothing in them is trained: {some(self._frozen)}; call listen() "
@@ -267,17 +255,9 @@ class Capture:
         return is_sharded([parameter for own in self._own for parameter in own])
 
     def meet(self) -> bool:
-        """Wait for the other processes, where each has but its part of the gradients.
+        """Wait for the other processes if the model is sharded; return whether it is.
 
-        Returns
-        -------
-        bool
-            Whether it is so.
-
-        Raises
-        ------
-        CaptureError
-            If one does not come.
+        Raises CaptureError if one of them does not come.
         """
         if self.spread:
             self._shards = meet([layer.name for layer in self.layers])

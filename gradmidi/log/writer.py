@@ -87,11 +87,6 @@ class LogWriter:
     clipping : Clipping, optional
         Undoes clipping if possible, and gives the end line its `clipping`.
 
-    Attributes
-    ----------
-    path : Path
-        The log.
-
     Raises
     ------
     RunLogError
@@ -108,7 +103,7 @@ class LogWriter:
         warnings: Warnings | None = None,
         clipping: Clipping | None = None,
     ) -> None:
-        self.path = folder.path / FILE_NAME
+        self.path = folder.path / FILE_NAME  # The log.
         self._skipped = 0
         self._left_out = 0
         self._seen = 0

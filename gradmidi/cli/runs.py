@@ -28,7 +28,7 @@ def render(
             "-o",
             metavar="FILE",
             help=f"File to write; the ending gives the format: {' '.join(BUILT_IN)}. "
-            "May be given several times.",
+            "May be repeated.",
         ),
     ] = None,
     *,
@@ -133,7 +133,7 @@ def compare(
             "-o",
             metavar="FILE",
             help="File to write; the ending gives the format: .wav .flac .ogg .mp3 .html .png "
-            ".svg. May be given several times.",
+            ".svg. May be repeated.",
         ),
     ],
     by: Annotated[
@@ -190,7 +190,7 @@ def import_(
         typer.Option(
             metavar="PATTERN",
             help="Columns of gradient norms, as 'grad/*'; by default columns with a word for "
-            "gradients in their names. May be given several times.",
+            "gradients in their names. May be repeated.",
         ),
     ] = None,
     step: Annotated[

@@ -40,11 +40,11 @@ class Fault:
         The norm over these layers when the fault was found, may be nan or inf; the loss; of a
         stalled run the seconds without a step.
     found : int
-        The step at which it was found: a lasting fault must last before it is one.
+        The step at which it was found; a lasting fault is reported some steps after it began.
     to_the_end : bool
         Whether it lasted until the log ends.
     present : int
-        How many layers had a gradient then, or no longer had one.
+        How many layers had a gradient at step `found`, or no longer had one.
 
     Examples
     --------

@@ -148,7 +148,7 @@ class Mark:
     text : str
         The text.
     voice : int, optional
-        The voice in whose MIDI track it is a text event; by default it is a marker of the piece.
+        Voice whose MIDI track gets the text; None: a marker of the piece.
     """
 
     tick: int

@@ -164,7 +164,7 @@ def _by_patterns(
 ) -> tuple[Voice, ...]:
     if len(patterns) > most:
         raise PresetError(
-            f"layers gives {len(patterns)} voices; the preset allows {most} (voices.most): give "
+            f"there are patterns for {len(patterns)} voices; the preset allows {most} (voices.most): give "
             "fewer patterns, or a preset with more voices"
         )
     left = dict(enumerate(layer.name for layer in layers))
@@ -182,13 +182,13 @@ def _by_patterns(
 def _no_match(name: str, pattern: str, layers: Sequence[Layer]) -> str:
     if any(fnmatchcase(layer.name, pattern) for layer in layers):
         return (
-            f"layers: every layer that {pattern!r} ({name}) matches is in an earlier voice; "
+            f"voices: every layer that {pattern!r} ({name}) matches is in an earlier voice; "
             "put the narrower pattern first"
         )
     shown = ", ".join(layer.name for layer in layers[:NAMES_SHOWN])
     more = f" and {len(layers) - NAMES_SHOWN} more" if len(layers) > NAMES_SHOWN else ""
     return (
-        f"layers: {pattern!r} ({name}) matches no layer; there are: {shown}{more}. "
+        f"voices: {pattern!r} ({name}) matches no layer; there are: {shown}{more}. "
         "* stands for any text, dots included"
     )
 

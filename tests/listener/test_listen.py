@@ -73,7 +73,7 @@ BAD_LISTEN: list[tuple[str, Any, dict[str, Any], str]] = [
     ("net", "its", {"layers": "fc*"}, "layers='fc*' matches no layer; there are: 0, 2. A name or"),
     ("net", "its", {"layers": ["0", "1"]}, "layers='1' matches no layer; there are: 0, 2"),
     ("net", "its", {"layers": []}, "layers= names no layer; leave it out to listen to all"),
-    ("net", "its", {"layers": {"low": "0", "high": "9"}}, "layers: '9' (high) matches no layer"),
+    ("net", "its", {"layers": {"low": "0", "high": "9"}}, "voices: '9' (high) matches no layer"),
     ("net", "its", {"every": 0}, "every=0; allowed is a whole number of 1 or more"),
     ("net", "its", {"budget": 1.5}, "budget=1.5; allowed is a share above 0 and below 1"),
     ("net", "its", {"keep": "all"}, "keep='all'; allowed is 'layers' or 'voices'"),

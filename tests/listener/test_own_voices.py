@@ -85,6 +85,6 @@ def test_a_run_of_grouped_layers_has_no_voices_in_its_header(tmp_path: Path) -> 
 
 
 def test_a_pattern_that_matches_no_layer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(gradmidi.PresetError, match=r"layers: 'lstm\*' \(low\) matches no layer"):
+    with pytest.raises(gradmidi.PresetError, match=r"voices: 'lstm\*' \(low\) matches no layer"):
         gradmidi.record(tmp_path / "a", layers=LAYERS, voices={"low": "lstm*"})
     assert not (tmp_path / "a").exists()

@@ -164,8 +164,8 @@ def _by_patterns(
 ) -> tuple[Voice, ...]:
     if len(patterns) > most:
         raise PresetError(
-            f"there are patterns for {len(patterns)} voices; the preset allows {most} (voices.most): give "
-            "fewer patterns, or a preset with more voices"
+            f"there are patterns for {len(patterns)} voices; the preset allows {most} "
+            "(voices.most): give fewer patterns, or a preset with more voices"
         )
     left = dict(enumerate(layer.name for layer in layers))
     voices = []

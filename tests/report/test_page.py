@@ -209,6 +209,7 @@ def test_demo_sized_page_is_small(tmp_path):
     assert path.stat().st_size < 3_000_000
 
 
+@pytest.mark.slow
 def test_a_piece_too_long_for_a_page_leaves_nothing(tmp_path):
     run = write_log(tmp_path / "run", healthy(6500, 1), names=("a",))
     with pytest.raises(GradmidiError, match="at most 12 minutes"):

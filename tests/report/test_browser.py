@@ -513,7 +513,9 @@ def test_the_table_of_faults_leads_to_where_the_run_broke(broken_demo, visit):
         row = rows.filter(has_text=kind).first
         step = int(row.locator("td").nth(3).inner_text())
         row.get_by_role("link").click()
-        until(page, f"player.playing && element('said').textContent.startsWith({kind!r})")
+        said = "element('said').textContent"
+        until(page, f"player.playing && {said}.startsWith('step {step}: ')")
+        assert kind in page.evaluate(said)
         page.keyboard.press("k")
         start = max(0.0, (step - 1) * 0.125 - 2.0)
         assert start <= time(page) < start + 1.0

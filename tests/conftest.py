@@ -13,6 +13,7 @@ import pytest
 from gradmidi.base.messages import LOGGER
 
 ROOT = Path(__file__).parent.parent
+collect_ignore = ["scripts"]  # programs that tests run, without tests of their own
 
 
 def pytest_configure() -> None:

@@ -1,5 +1,9 @@
 """Which steps are looked at."""
 
+import pytest
+
+pytest.importorskip("torch")
+
 from gradmidi.capture.steps import Stride
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -133,6 +134,15 @@ class Options:
         default=None,
         metadata=about("Save what is played live as a .mid file", Path, metavar="FILE"),
     )
+    notify: str | Sequence[str] | None = field(
+        default=None,
+        metadata=about(
+            "Send each fault to this address of apprise, as slack://… or mailto://…",
+            str,
+            metavar="URL",
+            repeat=True,
+        ),
+    )
     layers: LayerChoice | None = field(
         default=None,
         metadata=about(
@@ -224,6 +234,8 @@ class Options:
             object.__setattr__(self, "take", take.absolute())
         # Checked and read here, once.
         _ = self.endings, self.music, self.cables, self.addresses
+        if self.recipients and find_spec("apprise") is None:
+            raise GradmidiError("notify= needs apprise: pip install 'gradmidi[notify]'")
 
     @classmethod
     def given(cls, values: Mapping[str, Any], *, without: Iterable[str] = ()) -> "Options":
@@ -308,6 +320,11 @@ class Options:
         """The addresses that OSC is sent to."""
         return _texts("osc", self.osc, "addresses, as '127.0.0.1:57120'")
 
+    @cached_property
+    def recipients(self) -> tuple[str, ...]:
+        """The addresses that faults are sent to."""
+        return _texts("notify", self.notify, "addresses of apprise, as 'slack://…'")
+
     def session(self, **more: Any) -> Session:
         """Return the player's `Session`; `more` holds its other fields."""
         return Session(
@@ -316,12 +333,15 @@ class Options:
             osc=self.addresses,
             audio=None if not self.audio else self.audio if isinstance(self.audio, str) else "",
             take=None if self.take is None else str(self.take),
+            notify=self.recipients,
             **more,
         )
 
     def silent(self) -> "Options":
         """Return these options without live output."""
-        return dataclasses.replace(self, rig=None, midi=None, osc=None, audio=None, take=None)
+        return dataclasses.replace(
+            self, rig=None, midi=None, osc=None, audio=None, take=None, notify=None
+        )
 
 
 def _path(name: str, value: Any, allowed: str) -> Path:

@@ -1,8 +1,8 @@
 """The command line.
 
 Results go to stdout, everything else to stderr. Exit codes: 0, success; 1, an error, with one line
-that explains it; 2, wrong usage. With `--plain`, GRADMIDI_PLAIN=1, TERM=dumb or an output that is
-not a terminal, only complete lines are printed.
+that explains it; 2, wrong usage; 3, `describe --fail-on` found such a fault. With `--plain`,
+GRADMIDI_PLAIN=1, TERM=dumb or an output that is not a terminal, only complete lines are printed.
 """
 
 import os

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command()(play)
 
 
-@takes("midi", "osc", "audio", "rig", "settings", "preset", "take")
+@takes("midi", "osc", "audio", "rig", "settings", "preset", "take", "notify")
 def play(
     run: Annotated[
         str,
@@ -86,7 +86,7 @@ def play(
         )
         if not session.sounds:
             raise typer.BadParameter(
-                "there is no output; give --midi PORT, --osc HOST:PORT or --audio"
+                "there is no output; give --midi PORT, --osc HOST:PORT, --audio or --notify URL"
             )
         _play(source, session, show, wait=wait)
 

@@ -59,6 +59,7 @@ def register(app: typer.Typer) -> None:
     "rig",
     "settings",
     "take",
+    "notify",
     "layers",
     "parameters",
     "every",

@@ -73,23 +73,43 @@ def describe(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as one JSON object, for programs.")
     ] = False,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KINDS",
+            help="Exit with code 3 if the run has a fault of these kinds, as nan,exploding; with "
+            "--now, if it has one now.",
+        ),
+    ] = None,
     *,
     given: dict[str, Any],
 ) -> None:
     """Print a run's faults and norms as lines of text."""
+    from gradmidi.detection.kinds import KINDS
     from gradmidi.options import Options
     from gradmidi.run import read
     from gradmidi.text.describe import describe as lines
-    from gradmidi.text.describe import describe_now
+    from gradmidi.text.describe import describe_now, kinds_now
 
+    kinds = {each.strip() for each in fail_on.split(",")} if fail_on is not None else set()
+    if wrong := sorted(kinds - set(KINDS)):
+        raise typer.BadParameter(f"--fail-on {wrong[0]!r}; allowed is: {', '.join(KINDS)}")
     if now and as_json:
         raise typer.BadParameter("--now and --json cannot be given together")
     log, preset = read(run), Options(**given).music
     if as_json:
         typer.echo(log.to_json(preset))
-        return
-    for line in describe_now(log, limits=preset.faults) if now else lines(log, preset.faults):
-        typer.echo(line)
+    else:
+        for line in describe_now(log, limits=preset.faults) if now else lines(log, preset.faults):
+            typer.echo(line)
+    if kinds:
+        found = (
+            kinds_now(log, limits=preset.faults)
+            if now
+            else {each.kind for each in log.faults(preset)}
+        )
+        if kinds & found:
+            raise typer.Exit(3)
 
 
 def decode(

@@ -59,6 +59,7 @@ def record(
     osc: str | Sequence[str] | None = None,
     audio: bool | str | None = None,
     take: str | os.PathLike[str] | None = None,
+    notify: str | Sequence[str] | None = None,
     voices: Mapping[str, str] | None = None,
     files: str | Sequence[str] = ("mid", "wav", "txt"),
     keep: str = "layers",
@@ -76,7 +77,7 @@ def record(
         The layers' names, first to last.
     preset : str or Path, default "pentatonic"
         How the run sounds: a shipped preset's name or a ``.toml`` file.
-    rig, midi, osc, audio, take
+    rig, midi, osc, audio, take, notify
         Live output, see `listen`.
     voices : mapping of str to str, optional
         Voices of your own: name to a pattern over the layers' names, as ``{"top": "fc*"}``. A
@@ -118,6 +119,7 @@ def record(
         osc=osc,
         audio=audio,
         take=take,
+        notify=notify,
         layers=voices,
         files=files,
         keep=keep,
@@ -153,6 +155,7 @@ def listen(
     osc: str | Sequence[str] | None = None,
     audio: bool | str | None = None,
     take: str | os.PathLike[str] | None = None,
+    notify: str | Sequence[str] | None = None,
     layers: LayerChoice | None = None,
     parameters: str = "all",
     every: int = 1,
@@ -194,6 +197,9 @@ def listen(
         Play through the default sound card, or through the one of this name.
     take : path, optional
         A ``.mid`` file that records what is played live.
+    notify : str or sequence of str, optional
+        Addresses of apprise, as ``slack://…``, to which each fault is sent as a text, one message
+        a minute at most; needs the extra ``notify``.
     layers : str or sequence of str, or mapping of str to str, optional
         Listen to these layers only: names, or patterns as ``"blocks.*"``. A mapping defines voices
         of your own instead, name to pattern, as ``{"top": "fc*"}``; all layers are still logged.
@@ -260,6 +266,7 @@ def listen(
         osc=osc,
         audio=audio,
         take=take,
+        notify=notify,
         layers=layers,
         parameters=parameters,
         every=every,

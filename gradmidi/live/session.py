@@ -31,6 +31,8 @@ class Session:
         Name of a sound card; "" is the system's default; None: no sound card.
     take : str or None
         A ``.mid`` file that records what is played live.
+    notify : tuple of str
+        Addresses of apprise that faults are sent to.
     time : {"wall", "step"}
         The run's own timing, or one slot for each step.
     paced : bool
@@ -56,6 +58,7 @@ class Session:
     timetags: float | None = None
     audio: str | None = None
     take: str | None = None
+    notify: tuple[str, ...] = ()
     time: str = "wall"
     paced: bool = False
     history: bool = False
@@ -72,7 +75,8 @@ class Session:
     @property
     def sounds(self) -> bool:
         """Whether there is any output."""
-        return bool(self.rig.ports or self.osc or self.take) or self.audio is not None
+        given = self.rig.ports or self.osc or self.take or self.notify
+        return bool(given) or self.audio is not None
 
     def to_line(self) -> bytes:
         r"""Return the session as a line of JSON.
@@ -96,7 +100,7 @@ class Session:
         return cls(
             preset=parse(table, name, f"preset {name}"),
             rig=Rig(**{**rig, "ports": tuple(rig["ports"])}),
-            **{**fields, "osc": tuple(fields["osc"])},
+            **{**fields, "osc": tuple(fields["osc"]), "notify": tuple(fields["notify"])},
         )
 
 

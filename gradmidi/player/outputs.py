@@ -1,4 +1,4 @@
-"""The outputs of a player: MIDI ports, OSC receivers, a sound card, a recording.
+"""The outputs of a player: MIDI ports, OSC receivers, a sound card, a recording, messages.
 
 An error of one output does not stop the others.
 """
@@ -20,6 +20,7 @@ from gradmidi.sinks.sink import LiveSink
 if TYPE_CHECKING:
     from gradmidi.midi.ports import Output
     from gradmidi.sinks.midiport import Wire
+    from gradmidi.sinks.notify import Notify
     from gradmidi.sinks.osc import Address
     from gradmidi.sinks.soundcard import Card
 
@@ -51,6 +52,7 @@ class Outputs:
         self._ports: dict[str, Output] = {}
         self._clock: Output | None = None
         self._card: Card | None = None
+        self._notify: Notify | None = None
         self._warnings = Warnings()
         try:
             self._open()
@@ -76,6 +78,10 @@ class Outputs:
             self._clock = self._ports[clock or rig.ports[0]]
         if session.take is not None:
             _check_place(Path(session.take))
+        if session.notify:
+            from gradmidi.sinks.notify import Notify
+
+            self._notify = Notify(session.notify)
         if session.audio is not None:
             from gradmidi.sinks.soundcard import open_card
 
@@ -95,6 +101,9 @@ class Outputs:
             self._add("SoundCard", partial(self._sound, voices))
         if session.take is not None:
             self._add("Take", partial(self._take, run, voices))
+        if self._notify is not None:
+            self._notify.name(run)
+            self._sinks.append(self._notify)
 
     def send(self, events: Sequence[Event]) -> None:
         """Send events to every output now."""
@@ -121,6 +130,8 @@ class Outputs:
                 port.close()
         if self._card is not None:
             self._card.close()
+        if self._notify is not None:
+            self._notify.close()
 
     def counts(self) -> dict[str, Any]:
         """Return the sums of the outputs' counts."""

@@ -13,7 +13,7 @@ from gradmidi.log import End, Frame, RunLog
 from gradmidi.text.summary import LayerNumbers, Summary, medians, summarize
 from gradmidi.text.words import count, fault, layers_of, number, when
 
-__all__ = ["describe", "describe_now", "fault_line", "faults_line", "lines_of"]
+__all__ = ["describe", "describe_now", "fault_line", "faults_line", "kinds_now", "lines_of"]
 
 RECENT = 16
 """Frames before the last whose median says which way a norm goes."""
@@ -180,6 +180,20 @@ def describe_now(
     past = faults.so_far()
     if past:
         yield f"last fault, {fault_line(past[-1])}"
+
+
+def kinds_now(log: RunLog, now: float | None = None, limits: Faults | None = None) -> set[str]:
+    """Return the kinds of the faults that go on; the arguments are those of `describe_now`."""
+    age = max(0.0, (time.time() if now is None else now) - log.path.stat().st_mtime)
+    faults = FaultLog(log.layers, limits or Faults())
+    seconds, ended = 0.0, False
+    for item in log.items():
+        faults.add(item)
+        ended = isinstance(item, End)
+        if isinstance(item, Frame):
+            seconds = item.t
+    stalled = () if ended else faults.watch.overdue(seconds + age)
+    return {each.kind for each in faults.going_on()} | {each.kind for each in stalled}
 
 
 def _now(norm: float, before: float) -> str:

@@ -23,6 +23,7 @@ WRONG: list[tuple[dict[str, Any], type[GradmidiError], str]] = [
     ({"midi": 1}, GradmidiError, "midi=1; allowed are MIDI outputs by name"),
     ({"osc": [57120]}, GradmidiError, "osc=[57120]; allowed are addresses, as '127.0.0.1:57120'"),
     ({"take": "a.wav"}, GradmidiError, "take='a.wav'; the file's name must end in .mid"),
+    ({"notify": 5}, GradmidiError, "notify=5; allowed are addresses of apprise, as 'slack://…'"),
     ({"layers": 3}, CaptureError, "layers=3; allowed are names or patterns of layers, as"),
     ({"layers": {"top": 1}}, CaptureError, "layers={'top': 1}; allowed are names or patterns"),
     ({"parameters": "biases"}, CaptureError, "parameters='biases'; allowed is 'all' or 'weights'"),

@@ -14,7 +14,7 @@ from gradmidi.detection.detector import Watch
 from gradmidi.detection.limits import Faults
 from gradmidi.log import RunLog
 from gradmidi.music.preset import load
-from gradmidi.text.describe import describe, describe_now
+from gradmidi.text.describe import describe, describe_now, kinds_now
 
 
 def told(run):
@@ -239,3 +239,42 @@ def test_json_holds_what_the_text_says(tmp_path):
     assert summary["layers"][0]["largest"] == 1.0
     refused = CliRunner().invoke(app, ["describe", str(run), "--json", "--now"])
     assert refused.exit_code == 2
+
+
+def code(*words):
+    done = CliRunner().invoke(app, ["describe", *map(str, words)])
+    return done.exit_code, done.stdout.splitlines(), done.output
+
+
+def test_a_program_gets_exit_code_3_for_a_fault_that_it_names(tmp_path):
+    rows = [[1.0] * 4] * 60
+    rows[40] = [1.0, 50.0, 1.0, math.nan]
+    run = write_log(tmp_path / "a", rows)
+    assert code(run, "--fail-on", "exploding, spike")[0] == 3
+    assert code(run, "--fail-on", "nan", "--json")[0] == 3
+    found, lines, _ = code(run, "--fail-on", "dead,exploding")
+    assert (found, lines[0]) == (0, "run a: Net, 4 layers, 60 steps in 5.95 s, closed")
+    # The nan is over, so with --now it does not count.
+    assert code(run, "--now", "--fail-on", "nan,spike")[0] == 0
+    ill = write_log(tmp_path / "b", [*rows, [math.nan] * 4])
+    assert code(ill, "--now", "--fail-on", "nan")[0] == 3
+    calm = tmp_path / "calm.toml"
+    calm.write_text('title = "calm"\n[faults]\nspike = 1000.0\n')
+    assert code(run, "--fail-on", "spike", "--preset", calm)[0] == 0
+
+
+@pytest.mark.parametrize("kinds", ["nan,diverged", "", ",", "NaN"])
+def test_a_kind_that_does_not_exist_is_wrong_usage(tmp_path, kinds):
+    run = write_log(tmp_path / "a", [[1.0] * 4])
+    found, _, output = code(run, "--fail-on", kinds)
+    assert found == 2
+    assert "allowed is: nan, inf, exploding" in output
+
+
+def test_a_run_without_an_end_is_stalled_now_and_died_in_the_whole(tmp_path):
+    run = write_log(tmp_path / "a", [[1.0] * 4] * 60)
+    log = run / "run.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    assert kinds_now(RunLog(run), log.stat().st_mtime + 1.0) == set()
+    assert kinds_now(RunLog(run), log.stat().st_mtime + 100.0) == {"stalled"}
+    assert code(run, "--fail-on", "died")[0] == 3

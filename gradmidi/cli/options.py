@@ -21,9 +21,11 @@ __all__ = [
     "Plain",
     "RunPath",
     "Timing",
+    "Values",
     "flags_given",
     "is_plain",
     "length_of",
+    "names_of",
     "one_of",
     "rig_parameter",
     "takes",
@@ -55,6 +57,14 @@ Length = Annotated[
     typer.Option(
         metavar="SECONDS|full",
         help="Longest length of the piece, as 30s or 2m, or full; by default 3m.",
+    ),
+]
+Values = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Values to take from the log of another tool, as loss,val/*; by default all but "
+        "times and speeds, at most 15.",
     ),
 ]
 Level = Annotated[
@@ -210,6 +220,17 @@ def flags_given(context: typer.Context, names: Iterable[str]) -> str:
         and (source := context.get_parameter_source(option.name)) is not None
         and source.name == "COMMANDLINE"
     )
+
+
+def names_of(text: str | None) -> tuple[str, ...]:
+    """Split names at commas.
+
+    Examples
+    --------
+    >>> names_of("loss, val/*"), names_of(None)
+    (('loss', 'val/*'), ())
+    """
+    return tuple(filter(None, re.split("[, ]+", text or "")))
 
 
 def length_of(text: str | None) -> float | str | None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gradmidi.cli.options import Length, RunPath, Timing, length_of, takes
+from gradmidi.cli.options import Length, RunPath, Timing, Values, length_of, names_of, takes
 from gradmidi.sinks.registry import BUILT_IN
 
 __all__ = ["register"]
@@ -213,6 +213,7 @@ def import_(
             "gradients in their names. May be repeated.",
         ),
     ] = None,
+    values: Values = None,
     step: Annotated[
         str | None,
         typer.Option(metavar="COLUMN", help="Column of step numbers in a CSV file."),
@@ -224,7 +225,9 @@ def import_(
     """Convert a log of another tool to a run."""
     from gradmidi.sources.importing import import_log
 
-    done = import_log(log, output, columns=columns or (), step=step, force=force)
+    done = import_log(
+        log, output, columns=columns or (), values=names_of(values), step=step, force=force
+    )
     for line in done.lines:
         typer.echo(line, err=True)
     typer.echo(str(done.path))

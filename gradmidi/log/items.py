@@ -230,6 +230,8 @@ def combine(norms: np.ndarray, members: np.ndarray, starts: np.ndarray) -> np.nd
     ndarray of float64, shape (voices,) or (frames, voices)
         `ABSENT` if no layer of the voice had a gradient.
     """
+    if not len(starts):
+        return np.empty((*norms.shape[:-1], 0))
     chosen = norms[..., members]
     absent = chosen < 0.0
     largest = np.maximum.reduceat(chosen, starts, axis=-1)

@@ -316,8 +316,6 @@ class Decoder:
         )
         if self.header is not None and layers != self.header.layers:
             raise RunLogError(f"{self.source}: line {self._number} resumes with other layers")
-        if not layers:
-            raise RunLogError(f"{self.source}: its header names no layer")
         self._width = len(layers)
         self._last = None
         self.header = Header(

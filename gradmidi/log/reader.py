@@ -283,8 +283,8 @@ def _step_of(line: bytes, width: int) -> int | None:
         first = match.end()
         end = line.find(b"]", first)
         if (
-            end > first
-            and line.count(b",", first, end) == width - 1
+            (end > first or not width)
+            and line.count(b",", first, end) == max(0, width - 1)
             and line.find(b'"', first, end) < 0
             and line.find(b"[", first, end) < 0
             and line.find(b"{", first, end) < 0

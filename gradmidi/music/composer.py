@@ -78,7 +78,7 @@ class Composer:
         self.voices = tuple(voices)
         self._style = preset.style
         self._parts = preset.parts(len(voices))
-        self.slot_ticks = self._parts[0].slot_ticks
+        self.slot_ticks = preset.time.slot_ticks(max(1, len(voices)))
         self._layers = tuple(layers)
         self._frames_per_slot = frames_per_slot
         given = preset.pitch.reference

@@ -176,6 +176,8 @@ def score_of(
     if not log.steps:
         raise RunLogError(f"{log.path} holds no steps yet: there is nothing to play")
     score = Score(log.header, preset, time=time, patterns=patterns, legend=legend)
+    if not score.voices:
+        raise RunLogError(f"{log.path} has no layers: there is nothing to play")
     slots = log.steps if time == "step" else math.ceil(log.seconds / score.slot_seconds)
     if length != "full":
         # The piece includes the sound of the run's end.

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from gradmidi.errors import RunLogError
+from gradmidi.log import FRAME_KEYS
+from gradmidi.sources.metrics import ChosenValues, choose_values
 
 __all__ = ["Choice", "choose"]
 
@@ -127,6 +129,9 @@ _SEPARATORS = "/_.:- "
 _RUN = " - "
 """Separator between the names of run and metric in a chart exported from W&B."""
 
+_KEYS = FRAME_KEYS | {"gradmidi", "mark", "pause", "resume", "end"}
+"""Keys of the run log; a value with such a name gets an underscore."""
+
 SHOWN = 20
 
 
@@ -138,14 +143,15 @@ class Choice:
     ----------
     layers : mapping of str to tuple of str
         Name of each layer, and the columns whose norms combined are the layer's norm.
-    beside : mapping of str to str
-        The columns of ``loss`` and ``lr``, if there are any.
+    values : ChosenValues
+        The columns of the values beside the layers; the loss and the learning rate are called
+        ``loss`` and ``lr``.
     left_out : tuple of str
         Chosen columns that hold no number.
     """
 
     layers: Mapping[str, tuple[str, ...]]
-    beside: Mapping[str, str]
+    values: ChosenValues
     left_out: tuple[str, ...] = ()
 
     @property
@@ -159,8 +165,11 @@ def choose(
     patterns: Sequence[str],
     source: str,
     texts: Mapping[str, str] | None = None,
+    values: Sequence[str] = (),
 ) -> Choice:
-    """Choose the columns of gradient norms, and name their layers.
+    """Choose the columns of gradient norms, name their layers, and choose values beside them.
+
+    A log without gradient norms has no layers: its values alone are heard.
 
     Parameters
     ----------
@@ -173,12 +182,14 @@ def choose(
         Name of the log in error messages.
     texts : mapping of str to str, optional
         Columns that hold no numbers, and their first values.
+    values : sequence of str
+        Names or patterns of the values, see `choose_values`.
 
     Raises
     ------
     RunLogError
-        If there is no such column, a pattern matches no column, or the columns are of several
-        runs.
+        If there is no column of numbers, a pattern matches no column, or the columns are of
+        several runs.
 
     Examples
     --------
@@ -190,28 +201,45 @@ def choose(
     chosen = (
         _matching(usable, patterns, names, source) if patterns else _speaking_of_gradients(usable)
     )
-    if not chosen:
-        raise RunLogError(
-            f"{source} has no column of gradient norms; {_found(names)}; say which they are "
-            "with --columns PATTERN, as 'fc*'"
-        )
     texts = texts or {}
     numeric = [name for name in chosen if name not in texts]
-    if not numeric:
+    if chosen and not numeric:
         raise RunLogError(
             f"{source}: {texts[chosen[0]]}, which is not a norm; choose the columns of norms "
             "with --columns PATTERN"
         )
-    runs = list(dict.fromkeys(name.rpartition(_RUN)[0] for name in numeric))
-    if len(runs) > 1:
+    numbers = [name for name in usable if name not in texts]
+    if not numbers:
+        raise RunLogError(f"{source} has no column of numbers; {_found(names)}")
+    runs = list(dict.fromkeys(name.rpartition(_RUN)[0] for name in numeric or numbers))
+    if len(runs) > 1 and (numeric or not values):
+        option = "--columns" if numeric else "--values"
         raise RunLogError(
-            f"{source} holds {len(runs)} runs: {_some(runs)}; choose one with --columns "
+            f"{source} holds {len(runs)} runs: {_some(runs)}; choose one with {option} "
             f"'{glob.escape(runs[-1] + _RUN)}*'"
         )
-    loss, rate = _loss_and_rate([n for n in usable if n.rpartition(_RUN)[0] == runs[0]])
-    beside = {name: column for name, column in (("loss", loss), ("lr", rate)) if column}
+    layers = _layers(numeric, source) if numeric else {}
+    # The other norms of gradients, such as those of all layers, are no values.
+    norms = {*chosen, *(_speaking_of_gradients(usable) if numeric else ())}
+    named = _named([n for n in numbers if n not in norms and (values or _is_of(n, runs))])
     left_out = tuple(name for name in chosen if name not in numeric)
-    return Choice(_layers(numeric, source), beside, left_out)
+    return Choice(layers, choose_values(named, values, source), left_out)
+
+
+def _is_of(name: str, runs: Sequence[str]) -> bool:
+    return name.rpartition(_RUN)[0] in runs
+
+
+def _named(columns: Sequence[str]) -> dict[str, str]:
+    """Name the values: ``loss``, ``lr``, or as their tool does."""
+    loss, rate = _loss_and_rate(columns)
+    known = {loss: "loss", rate: "lr"}
+    named: dict[str, str] = {}
+    for column in columns:
+        name = known.get(column) or column.rpartition(_RUN)[2]
+        name = column if name in named else name
+        named[f"{name}_" if name in _KEYS else name] = column
+    return named
 
 
 def _matching(

@@ -21,8 +21,9 @@ from gradmidi.log import (
     encode,
 )
 from gradmidi.sources.columns import Choice, choose
+from gradmidi.sources.metrics import RULE, ChosenValues
 from gradmidi.sources.readers import read_csv, read_events, read_trainer_state
-from gradmidi.sources.rows import Step, Table, gather
+from gradmidi.sources.rows import Cell, Step, Table, gather, joined
 from gradmidi.text.words import count
 
 __all__ = ["Imported", "import_log"]
@@ -35,6 +36,12 @@ NOMINAL_SECONDS = 0.125
 
 KINDS = ("*tfevents*", "trainer_state.json", "*.csv")
 """Names of logs to look for in a folder."""
+
+RENAMED = ("loss", "lr")
+"""Values that are renamed, so their columns are shown."""
+
+SHOWN_NAMES = 20
+"""How many names of values that are not heard a message shows."""
 
 SHOWN = 40
 """How many characters of a text a message shows."""
@@ -62,6 +69,7 @@ def import_log(
     out: str | Path,
     *,
     columns: Sequence[str] = (),
+    values: Sequence[str] = (),
     step: str | None = None,
     force: bool = False,
 ) -> Imported:
@@ -77,7 +85,10 @@ def import_log(
         The run's folder, or a ``.jsonl`` file. Missing folders are made.
     columns : sequence of str, optional
         Names of the columns of gradient norms, or patterns such as ``"grad/*"``. By default
-        columns with a word for gradients in their names.
+        columns with a word for gradients in their names. Without any, the run has values alone.
+    values : sequence of str, optional
+        Names or patterns of the values to take. By default all but those that count progress or
+        measure time, speed or hardware; at most 15, losses first.
     step : str, optional
         The column of a CSV file with the step numbers. By default a column named ``step``,
         ``global_step`` or similar; without one, the rows are counted from 1.
@@ -92,7 +103,7 @@ def import_log(
     Raises
     ------
     RunLogError
-        If the log cannot be read, has no column of gradient norms, or `out` holds a run.
+        If the log cannot be read, has no column of numbers, or `out` holds a run.
 
     Examples
     --------
@@ -106,9 +117,9 @@ def import_log(
     path = _find(Path(log))
     table = _read(path, step)
     texts = _texts(table)
-    chosen = choose(table.columns, columns, str(path), texts)
+    chosen = choose(table.columns, columns, str(path), texts, values)
     table.notes += [f"left out, since it holds no number: {texts[c]}" for c in chosen.left_out]
-    steps = gather(table, chosen.norms, list(chosen.beside.values()), str(path))
+    steps = gather(table, chosen.norms, list(chosen.values.heard.values()), str(path))
     frames, started = _frames(steps, chosen, path)
     timed = started is not None
     header = Header(
@@ -186,22 +197,31 @@ def _shown(where: str, column: str, value: float | str) -> str:
 
 
 def _frames(steps: Sequence[Step], chosen: Choice, path: Path) -> tuple[list[Frame], str | None]:
-    """Make a frame of each step that has a norm; also return the time of the first, if known."""
+    """Make a frame of each step; also return the time of the first, if known.
+
+    If the log has norms, a step without one makes no frame: its values join the next frame.
+    """
     columns = chosen.norms
     counts = [len(group) for group in chosen.layers.values()]
-    members, starts = np.arange(len(columns)), np.cumsum([0, *counts[:-1]])
-    steps = [step for step in steps if any(column in step.values for column in columns)]
-    if not steps:
+    members, starts = np.arange(len(columns)), np.cumsum([0, *counts])[:-1]
+    framed = [s for s in steps if not columns or any(column in s.values for column in columns)]
+    if not framed:
         raise RunLogError(
-            f"{path}: not one number in {', '.join(columns)}; choose the columns of norms with "
-            "--columns PATTERN"
+            f"{path}: not one number in {', '.join(columns or chosen.values.heard)}; choose others "
+            "with --columns PATTERN or --values NAMES"
         )
-    seconds, started = _seconds(steps)
+    times, started = _seconds(framed)
+    seconds = iter(times)
     frames = []
-    for step, t in zip(steps, seconds, strict=True):
-        row = np.array([_norm(step, column, path) for column in columns])
-        beside = {n: step.values[c] for n, c in chosen.beside.items() if c in step.values}
-        frames.append(Frame(step.step, t, combine(row, members, starts), beside))
+    waiting: dict[str, Cell] = {}
+    for step in steps:
+        held = {n: step.values[c] for n, c in chosen.values.heard.items() if c in step.values}
+        waiting = joined(waiting, held)
+        if not columns or any(column in step.values for column in columns):
+            row = np.array([_norm(step, column, path) for column in columns])
+            norms = combine(row, members, starts)
+            frames.append(Frame(step.step, next(seconds), norms, waiting))
+            waiting = {}
     return frames, started
 
 
@@ -256,13 +276,28 @@ def _unwritten(target: str | Path, error: OSError) -> RunLogError:
     return RunLogError(f"cannot write {str(target)!r}: {error.strerror or error}; give another -o")
 
 
+def left_out(values: ChosenValues) -> list[str]:
+    """Return the lines that say which values are not heard, and by which rule."""
+    names = values.unheard
+    if not names:
+        return []
+    more = f" and {len(names) - SHOWN_NAMES:,} more" if names[SHOWN_NAMES:] else ""
+    lines = [f"not heard: {', '.join(names[:SHOWN_NAMES])}{more}; choose with --values NAMES"]
+    if values.cut:
+        lines.append(f"there are {len(values.heard) + values.cut:,} values; heard are {RULE}")
+    return lines
+
+
 def _report(
     chosen: Choice, frames: int, table: Table, steps: Sequence[Step], *, timed: bool
 ) -> tuple[str, ...]:
     lines = [f"{count(len(chosen.layers), 'layer')}, {count(frames, 'step')}"]
     lines += [f"{layer}: {', '.join(columns)}" for layer, columns in chosen.layers.items()]
-    lines += [f"{name}: {column}" for name, column in chosen.beside.items()]
-    lines += table.notes
+    heard = chosen.values.heard
+    lines += [f"{name}: {column}" for name, column in heard.items() if name in RENAMED]
+    others = [name for name in heard if name not in RENAMED]
+    lines += [f"values: {', '.join(others)}"] if others else []
+    lines += left_out(chosen.values) + table.notes
     if not timed:
         lines.append(
             "the log has no time for every step: steps are put an eighth of a second apart"

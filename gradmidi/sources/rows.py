@@ -1,5 +1,6 @@
 """Rows read from logs of other tools, and the steps that they make together."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 from gradmidi.errors import RunLogError
 from gradmidi.text.words import count
 
-__all__ = ["Row", "Step", "Table", "gather"]
+__all__ = ["Cell", "Row", "Step", "Table", "gather", "joined"]
 
 Cell = float | str
 
@@ -114,7 +115,10 @@ def gather(
     ([(0, {'a': 0.5}), (1, {'a': 9.5})], ['steps begin again at line 3: numbered on'])
     """
     wanted = {*norms, *beside}
-    counter = _counter(table, norms)
+    noun = "norm" if norms else "value"
+    # In a log without norms, the values have the steps.
+    norms = norms or beside
+    counter = _counter(table, norms, noun)
     steps: dict[int, Step] = {}
     series: dict[str, _Series] = {}
     again: list[str] = []
@@ -156,12 +160,28 @@ def gather(
         )
     if without:
         table.notes.append(
-            f"{count(len(without), 'norm')} left out without a step, the first at {without[0]}"
+            f"{count(len(without), noun)} left out without a step, the first at {without[0]}"
         )
     return [steps[number] for number in sorted(steps)]
 
 
-def _counter(table: Table, norms: Collection[str]) -> int | None:
+def joined(older: Mapping[str, Cell], newer: Mapping[str, Cell]) -> dict[str, Cell]:
+    """Merge the values of successive steps: the newer one counts, but nan and inf stay.
+
+    Examples
+    --------
+    >>> joined({"loss": float("nan"), "lr": 0.2}, {"loss": 2.0, "lr": 0.1})
+    {'loss': nan, 'lr': 0.1}
+    """
+    odd = {
+        name: value
+        for name, value in older.items()
+        if isinstance(value, float) and not math.isfinite(value)
+    }
+    return {**older, **newer, **odd}
+
+
+def _counter(table: Table, norms: Collection[str], noun: str) -> int | None:
     """Return the counter that has a step in every row with norms; None to count the rows."""
     filled = [0] * len(table.counters)
     for row in table.rows:
@@ -171,14 +191,15 @@ def _counter(table: Table, norms: Collection[str]) -> int | None:
     if not any(filled):
         if table.counters:
             table.notes.append(
-                f"{_quoted(table.counters)} is empty where the norms are: rows are counted instead"
+                f"{_quoted(table.counters)} is empty where the {noun}s are: rows are counted "
+                "instead"
             )
         return None
     best = filled.index(max(filled))
     if best:
         table.notes.append(
             f"steps are counted by {table.counters[best]!r}: {table.counters[0]!r} is empty where "
-            "norms are"
+            f"{noun}s are"
         )
     return best
 

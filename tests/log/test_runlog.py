@@ -467,9 +467,20 @@ def test_a_segment_of_other_layers_is_refused(tmp_path: Path) -> None:
         list(RunLog(path).items())
 
 
-def test_a_header_without_layers_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunLogError, match="names no layer"):
-        RunLog(write(tmp_path / "run.jsonl", encode_header(Header(()))))
+def test_a_run_without_layers_has_its_values(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "run.jsonl",
+        encode_header(Header(())),
+        encode_frame(1, 0.1, [], {"loss": 2.5}),
+        encode_frame(2, 0.2, [], {"loss": math.nan}),
+        encode_values(1, {"acc": 0.5}),
+    )
+    log = RunLog(path)
+    assert (log.layers, log.steps, log.seconds) == ((), 2, 0.2)
+    frames = list(log.frames())
+    assert [(f.step, f.norms.shape) for f in frames] == [(1, (0,)), (2, (0,))]
+    assert [frame.extra for frame in frames] == [{"loss": 2.5, "acc": 0.5}, {"loss": "nan"}]
+    assert log.unreadable == 0
 
 
 @pytest.mark.slow

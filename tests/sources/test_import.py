@@ -198,18 +198,59 @@ def test_a_trainer_state_of_transformers(tmp_path: Path) -> None:
     assert [frame.extra["lr"] for frame in found] == [5e-05, 4e-05, 3e-05]
 
 
+# -- values ----------------------------------------------------------------------------------------
+
+
+def test_a_log_without_norms_is_a_run_of_its_values(tmp_path: Path) -> None:
+    run, lines = told(tmp_path, "epoch,step,acc,loss,time_ms\n0,10,0.1,2.5,80\n0,20,0.2,nan,81\n")
+    assert run.layers == ()
+    assert [(f.step, list(f.extra.items())) for f in run.frames()] == [
+        (10, [("loss", 2.5), ("acc", 0.1)]),
+        (20, [("loss", "nan"), ("acc", 0.2)]),
+    ]
+    assert lines[:3] == ("0 layers, 2 steps", "loss: loss", "values: acc")
+    assert lines[3] == "not heard: epoch, time_ms; choose with --values NAMES"
+    assert "loss: first 2.5" in str(run)
+
+
+def test_values_are_chosen_by_name_or_pattern(tmp_path: Path) -> None:
+    run, _ = told(tmp_path, "step,acc,val/a,val/b,loss\n1,2,3,4,5\n", values=["val/*", "acc"])
+    assert [frame.extra for frame in run.frames()] == [{"val/a": 3.0, "val/b": 4.0, "acc": 2.0}]
+
+
+def test_of_5000_values_the_first_fifteen_are_heard_losses_first(tmp_path: Path) -> None:
+    names = [f"m{index}" for index in range(4998)]
+    text = ",".join(["step", *names, "train/loss", "val_loss"])
+    run, lines = told(tmp_path, f"{text}\n" + ",".join(["1"] * 5001) + "\n")
+    (frame,) = run.frames()
+    assert list(frame.extra) == ["loss", "val_loss", *names[:13]]
+    assert "not heard: m13, m14" in lines[3]
+    assert "and 4,965 more; choose with --values NAMES" in lines[3]
+    assert lines[4] == (
+        "there are 5,000 values; heard are the first 15: losses first, then the others in their "
+        "order in the log"
+    )
+
+
+def test_values_between_two_steps_with_norms_join_the_later_and_nan_stays(tmp_path: Path) -> None:
+    run, _ = told(tmp_path, "step,grad,loss\n1,1,5\n2,,nan\n3,,3\n4,4,2\n")
+    assert [(f.step, f.extra) for f in run.frames()] == [(1, {"loss": 5.0}), (4, {"loss": "nan"})]
+
+
+def test_a_value_with_the_name_of_a_key_of_the_log_is_renamed(tmp_path: Path) -> None:
+    run, _ = told(tmp_path, "step,end,mark\n1,0.5,0.25\n")
+    assert [frame.extra for frame in run.frames()] == [{"end_": 0.5, "mark_": 0.25}]
+
+
 # -- refused ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("name", "text", "options", "says"),
     [
-        (
-            "a.csv",
-            "step,loss,acc\n1,2,3\n",
-            {},
-            "no column of gradient norms; the columns are: loss, acc",
-        ),
+        ("a.csv", "step,note\n1,calm\n", {}, "has no column of numbers; the columns are: note"),
+        ("a.csv", "step,a\n1,2\n", {"values": ["b*"]}, "no value matches 'b*'; the values are: a"),
+        ("a.csv", "step,a - acc,b - acc\n1,2,3\n", {}, "2 runs: a, b; choose one with --values"),
         ("a.csv", "", {}, "is empty"),
         ("a.csv", "step,grad\n", {}, "it has no column at all"),
         ("a.csv", "step,grad\n1,\n2,\n", {}, "not one number in grad"),

@@ -1,0 +1,116 @@
+"""Choose which values of another tool's log are heard: losses first, then metrics and rates."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from gradmidi.errors import RunLogError
+
+__all__ = ["MOST", "RULE", "ChosenValues", "choose_values", "is_progress"]
+
+MOST = 15
+"""How many values of one log are heard at most."""
+
+RULE = f"the first {MOST}: losses first, then the others in their order in the log"
+"""How `choose_values` chooses if there are more values than `MOST`."""
+
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+"""A word of a name, in snake_case or CamelCase."""
+
+_LOSS = re.compile(r"loss(es)?|nll|perplexity|ppl|bpb|logloss|error")
+
+_PROGRESS = re.compile(
+    r"batch(es)?|bsz|cpu|date|days?|disk|duration|elapsed|epochs?|eta|examples?|flops|flos|fps"
+    r"|[kmg]i?b|gpu|hours?|hrs?|index|its?|iter(ation)?s?|mem(ory)?|mfu|min(ute)?s?|ms|num|per"
+    r"|power|progress|remaining|runtime|samples?|sec(ond)?s?|seed|speed|steps?|temp(erature)?"
+    r"|tflops|throughput|time|timestamp|timesteps|tok(en)?s?|tps|usage|util|utili[sz]ation"
+    r"|ups|version|wall|wps"
+)
+"""A name with one of these words counts progress, or measures speed or hardware."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenValues:
+    """The values chosen from a log.
+
+    Parameters
+    ----------
+    heard : mapping of str to str
+        Name of each value and its column.
+    unheard : tuple of str
+        Columns of numbers that are not heard.
+    cut : int
+        How many of `unheard` are there only because `MOST` values are heard already.
+    """
+
+    heard: Mapping[str, str]
+    unheard: tuple[str, ...] = ()
+    cut: int = 0
+
+
+def choose_values(columns: Mapping[str, str], patterns: Sequence[str], source: str) -> ChosenValues:
+    """Choose the values that are heard.
+
+    Parameters
+    ----------
+    columns : mapping of str to str
+        Name of each value and its column, in their order in the log.
+    patterns : sequence of str
+        Names or patterns of values; if empty, all but those that count progress, or measure time,
+        speed or hardware. At most `MOST` are chosen, by `RULE`.
+    source : str
+        Name of the log in error messages.
+
+    Raises
+    ------
+    RunLogError
+        If a pattern matches no value.
+
+    Examples
+    --------
+    >>> names = ["epoch", "acc", "loss", "time_ms"]
+    >>> chosen = choose_values(dict(zip(names, names)), (), "log.csv")
+    >>> list(chosen.heard), chosen.unheard
+    (['loss', 'acc'], ('epoch', 'time_ms'))
+    """
+    if patterns:
+        wanted = _matching(columns, patterns, source)
+    else:
+        wanted = [name for name in columns if not is_progress(name)] or list(columns)
+        wanted.sort(key=lambda name: not _is_loss(name))
+    heard = {name: columns[name] for name in wanted[:MOST]}
+    unheard = tuple(column for name, column in columns.items() if name not in heard)
+    return ChosenValues(heard, unheard, len(wanted) - len(heard))
+
+
+def is_progress(name: str) -> bool:
+    """Return whether a value counts progress, or measures time, speed or hardware.
+
+    Examples
+    --------
+    >>> [is_progress(name) for name in ("tok/s", "train/epoch", "mfu", "loss", "val_acc")]
+    [True, True, True, False, False]
+    """
+    return any(map(_PROGRESS.fullmatch, _words(name)))
+
+
+def _is_loss(name: str) -> bool:
+    return any(map(_LOSS.fullmatch, _words(name)))
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+def _matching(columns: Mapping[str, str], patterns: Sequence[str], source: str) -> list[str]:
+    chosen: dict[str, None] = {}
+    for pattern in patterns:
+        found = [name for name, column in columns.items() if pattern in (name, column)] or [
+            name for name, column in columns.items() if fnmatchcase(name, pattern)
+        ]
+        if not found:
+            shown = ", ".join(list(columns)[:20]) or "none"
+            raise RunLogError(f"{source}: no value matches {pattern!r}; the values are: {shown}")
+        chosen.update(dict.fromkeys(found))
+    return list(chosen)

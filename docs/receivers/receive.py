@@ -33,6 +33,7 @@ def note(address, index, pitch, seconds, velocity, norm):
 dispatcher = Dispatcher()
 dispatcher.map("/gradmidi/voice", voice)
 dispatcher.map("/gradmidi/note", note)
+dispatcher.map("/gradmidi/alive", lambda *_: None)
 dispatcher.set_default_handler(show)
 
 port = int(sys.argv[1]) if len(sys.argv) > 1 else 9000

@@ -4,6 +4,7 @@ The status byte of a channel message is a constant such as `NOTE_ON` plus the ch
 """
 
 __all__ = [
+    "ACTIVE_SENSING",
     "ALL_NOTES_OFF",
     "ALL_SOUND_OFF",
     "BEND",
@@ -34,6 +35,10 @@ NOTE_OFF, NOTE_ON, CONTROL, PROGRAM, BEND = 0x80, 0x90, 0xB0, 0xC0, 0xE0
 
 SONG_POSITION, CLOCK, START, STOP = 0xF2, 0xF8, 0xFA, 0xFC
 """Status bytes of MIDI clock."""
+
+ACTIVE_SENSING = 0xFE
+"""Status byte of the message that tells a receiver that the cable and the sender still work. A
+receiver that knows it ends all notes if nothing more comes for 300 ms."""
 
 DATA_ENTRY, PAN, HOLD, ALL_SOUND_OFF, ALL_NOTES_OFF = 6, 10, 64, 120, 123
 """Controllers. Hold (the pedal) keeps notes sounding after All Notes Off: switch it off first."""

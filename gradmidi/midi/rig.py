@@ -60,6 +60,9 @@ class Rig:
         0, "most messages a second on each port; 0: no limit; DIN cable: 900", least=0, most=10000
     )
     clock: bool | str = key(False, "send MIDI clock: true (to the first port) or a port's name")
+    active_sensing: bool = key(
+        True, "send Active Sensing while notes sound, so that a synth ends them if gradmidi is gone"
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.faults, str) and self.faults != "off":

@@ -118,6 +118,10 @@ class Outputs:
                 self._clock = None
                 warn(f"MIDI clock: {error}; everything else continues")
 
+    def keep_alive(self) -> None:
+        """Tell every output that the player still runs; called often."""
+        self._each(lambda sink: sink.keep_alive())
+
     def silence(self) -> None:
         """End every note on every output."""
         self._each(lambda sink: sink.silence())

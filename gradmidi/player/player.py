@@ -151,6 +151,7 @@ class Player:
                 self._read()
                 self._compose(now)
                 self._play()
+                self._outputs.keep_alive()
                 self._look(now)
                 self._rest()
         finally:

@@ -86,6 +86,9 @@ class LiveRecording:
     def silence(self) -> None:
         """Do nothing; notes that still sound end at the end of the file."""
 
+    def keep_alive(self) -> None:
+        """Do nothing: a file needs no sign of life."""
+
     def close(self) -> None:
         """Write the file. May be called twice."""
         if self._closed:

@@ -17,6 +17,7 @@ from gradmidi.midi.channels import (
     program_of,
 )
 from gradmidi.midi.numbers import (
+    ACTIVE_SENSING,
     ALL_NOTES_OFF,
     BEND,
     BEND_RANGE,
@@ -43,6 +44,9 @@ __all__ = ["MidiPort", "Wire"]
 
 BURST_SECONDS = 0.05
 """Seconds of the limit that may be sent at once: 15 offs, controllers and ons at 900 a second."""
+
+ALIVE_SECONDS = 0.15
+"""The longest pause between messages while notes sound; a receiver waits for 0.3 s."""
 
 
 class Wire(Protocol):
@@ -158,6 +162,12 @@ class MidiPort:
         for port in self._ports:
             port.silence()
 
+    def keep_alive(self) -> None:
+        """Send Active Sensing to each port with sounding notes, if the rig has it and it is due."""
+        if self._rig.active_sensing:
+            for port in self._ports:
+                port.keep_alive()
+
     def close(self) -> None:
         """End every note, reset controllers and close the ports. May be called twice."""
         ports, self._ports = self._ports, []
@@ -234,7 +244,7 @@ class _Port:
         self._burst = max(1.0, limit * BURST_SECONDS) if limit else math.inf
         self._room = self._burst
         self._clock = clock
-        self._then = clock()
+        self._then = self._alive = clock()
         self._sounding: Sounding[tuple[int, int], int] = Sounding()
         self._skipped: Counter[tuple[int, int]] = Counter()
         self._waiting: dict[tuple[int, int], tuple[int, int, int]] = {}
@@ -253,6 +263,13 @@ class _Port:
             return False
         self._counters.sent += 1
         return True
+
+    def keep_alive(self) -> None:
+        """Send Active Sensing while notes sound, at most every `ALIVE_SECONDS`."""
+        now = self._clock()
+        if self._unended and now - self._alive >= ALIVE_SECONDS:
+            self._alive = now
+            self.send((ACTIVE_SENSING,))
 
     def refill(self) -> None:
         """Add room to the limit for the time passed, and send waiting controllers."""

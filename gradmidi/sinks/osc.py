@@ -14,6 +14,7 @@ from gradmidi.midi.rig import Rig
 from gradmidi.music.events import FAULT_VOICE, Alarm, End, Event, Mark, Off, On, Sounding, Step
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.oscmessage import (
+    alive_message,
     bundle,
     bundles,
     fault_message,
@@ -36,6 +37,9 @@ Address = tuple[int, tuple[Any, ...]]
 
 ANNOUNCE_SECONDS = 5.0
 """How often the voices are sent again, for receivers that started late."""
+
+ALIVE_SECONDS = 0.5
+"""How often ``/gradmidi/alive`` is sent, so that a receiver can end its notes without it."""
 
 
 class Osc:
@@ -110,7 +114,7 @@ class Osc:
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._post([start_message(run, len(voices), layers), *self._voices])
-        self._announced = clock()
+        self._announced = self._alive = clock()
 
     def send(self, events: Sequence[Event]) -> None:
         """Send events now; after `close` they are dropped.
@@ -135,6 +139,13 @@ class Osc:
     def silence(self) -> None:
         """End every note that sounds."""
         self._post([note_message(note, 0) for note in self._sounding.end_all()])
+
+    def keep_alive(self) -> None:
+        """Send ``/gradmidi/alive`` if it is due, until the end of the run."""
+        now = self._clock()
+        if now - self._alive >= ALIVE_SECONDS and not self._stopped:
+            self._alive = now
+            self._post([alive_message(len(self._sounding))])
 
     def close(self) -> None:
         """End every note, send the end of the run and close. May be called twice."""

@@ -20,6 +20,7 @@ from gradmidi.music.events import Alarm, End, On, Step
 from gradmidi.music.voices import Voice
 
 __all__ = [
+    "alive_message",
     "bundle",
     "bundles",
     "fault_message",
@@ -89,6 +90,11 @@ def fault_message(fault: Alarm) -> bytes:
 def mark_message(text: str) -> bytes:
     """Encode a mark of the user."""
     return _message("/gradmidi/mark", "s", ascii_text(text))
+
+
+def alive_message(notes: int) -> bytes:
+    """Encode that the player still runs, and how many notes sound."""
+    return _message("/gradmidi/alive", "i", notes)
 
 
 def stop_message(end: End) -> bytes:

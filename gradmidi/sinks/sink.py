@@ -40,6 +40,9 @@ class LiveSink(Sink, Protocol):
     def silence(self) -> None:
         """End every note that sounds."""
 
+    def keep_alive(self) -> None:
+        """Tell the receiver that the player still runs, if that is due; called often."""
+
 
 @dataclass(slots=True)
 class Counters:

@@ -201,6 +201,9 @@ class SoundCard:
         """Release every note."""
         self._synth.send([End(self._tick, 0, 0.0)])
 
+    def keep_alive(self) -> None:
+        """Do nothing: a sound card is silent when its program is gone."""
+
     def close(self) -> None:
         """Wait, for a limited time, until nothing sounds; close the card. May be called twice."""
         if not self._closing:

@@ -127,7 +127,8 @@ def test_the_manual_lists_every_key_with_its_default_and_meaning():
     for declared in dataclasses.fields(Rig):
         row = next(line for line in text.splitlines() if line.startswith(f"| `{declared.name}` |"))
         assert declared.metadata["doc"] in row
-        shown = {"()": "[]", "False": "false"}.get(str(declared.default), str(declared.default))
+        written = {"()": "[]", "False": "false", "True": "true"}
+        shown = written.get(str(declared.default), str(declared.default))
         assert f"`{shown}`" in row
 
 

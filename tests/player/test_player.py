@@ -44,6 +44,9 @@ class Outputs:
     def silence(self):
         self.calls.append("silence")
 
+    def keep_alive(self):
+        pass
+
     def close(self):
         self.calls.append("close")
 

@@ -1,5 +1,6 @@
 """OSC against programs of other authors: liblo's oscdump, SuperCollider, Pure Data, python-osc."""
 
+import contextlib
 import re
 import shutil
 import sys
@@ -40,6 +41,20 @@ def play(port, slots=1, held=0.0, **options):
     sink.send([fault, Mark(0, "époque 2"), End(0, 200, 7.25)])
     sink.close()
     return sink.counters
+
+
+@contextlib.contextmanager
+def vanished(port):
+    """Start a note, give a sign of life, and send nothing more within the block."""
+    now = [0.0]
+    sink = Osc(f"127.0.0.1:{port}", Rig(), "digits", VOICES, 4, clock=lambda: now[0])
+    sink.send([On(0, 1, 60, 80, 60.25, 2.0)])
+    now[0] = 1.0
+    sink.keep_alive()
+    try:
+        yield
+    finally:
+        sink.close()
 
 
 TYPES = {
@@ -106,6 +121,8 @@ def test_supercollider_prints_what_was_sent_and_plays_it(jack, tmp_path):
             play(port, slots=4, held=0.2)
         program.wait_for("^stop 200 7.25")
         lines = [line.rstrip() for line in program.lines]
+        with vanished(port):
+            program.wait_for("^no sign of life: every note ended")
     for line in (
         "start digits 2 4",
         "voice 1 fc1 2 3",
@@ -145,7 +162,10 @@ def test_pure_data_prints_what_was_sent(tmp_path):
         wait_for_listener(port)
         play(port, slots=3, held=0.01)
         program.wait_for("^stop: 200 7.25")
-    assert program.lines == [
+        lines = list(program.lines)
+        with vanished(port):
+            program.wait_for("^no sign of life: bang")
+    assert lines == [
         "start: digits 2 4",
         "voice: 0 conv1 1 1",
         "voice: 1 fc1 2 3",

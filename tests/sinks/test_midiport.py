@@ -335,3 +335,28 @@ def test_beyond_its_burst_a_limited_port_never_carries_more_notes_than_its_rate(
     burst = max(1.0, rate * 0.05)
     assert len(desk.tape.messages) <= burst + rate * (desk.clock.now - start) + 1e-6
     assert desk.sink.counters.sent + desk.sink.counters.dropped == len(notes)
+
+
+def test_active_sensing_is_sent_while_notes_sound_and_not_otherwise():
+    desk = Desk()
+    desk.sink.keep_alive()
+    assert desk.play(on(0, 60)) == [(0x90, 60, 80)]
+    sent = []
+    for _ in range(40):
+        desk.clock.now += 0.0625
+        desk.sink.keep_alive()
+        sent.append(desk.tape.take())
+    # A receiver that gets nothing for 0.3 s ends its notes.
+    assert sent[:6] == [[], [], [(0xFE,)], [], [], [(0xFE,)]]
+    desk.play(off(0, 60))
+    desk.clock.now += 1.0
+    desk.sink.keep_alive()
+    assert desk.tape.take() == []
+
+
+def test_a_rig_switches_active_sensing_off():
+    desk = Desk(active_sensing=False)
+    desk.play(on(0, 60))
+    desk.clock.now += 1.0
+    desk.sink.keep_alive()
+    assert desk.tape.take() == []

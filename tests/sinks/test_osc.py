@@ -299,8 +299,10 @@ def test_the_manual_has_a_row_for_every_address_with_an_example_that_is_really_s
         On(0, 1, 60, 80, 60.25, 2.0),
         Alarm(0, "spike", "fc1", 121, 8.5),
         Mark(0, "epoch 2"),
-        End(0, 200, 7.25),
     )
+    desk.clock.now += 0.5
+    desk.sink.keep_alive()
+    sent += desk.play(End(0, 200, 7.25))
     desk.sink.close()
     text = (Path(__file__).parents[2] / "docs" / "osc.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(/gradmidi/\w+)` \| `(\S+)` \| .* \| `(\S+ ?.*?)` \|$", text, re.M)
@@ -317,6 +319,20 @@ def test_the_manual_has_a_row_for_every_address_with_an_example_that_is_really_s
         if address == "/gradmidi/voice" and values[0] != 1:
             continue
         assert examples[address] == (tags, *map(str, values))
+
+
+def test_alive_is_sent_twice_a_second_until_the_end(desk):
+    desk.play(On(0, 0, 60, 80, 60.0, 1.0))
+    heard = []
+    for _ in range(16):
+        desk.clock.now += 0.125
+        desk.sink.keep_alive()
+        heard += desk.ear.messages()
+    assert heard == [("/gradmidi/alive", "i", 1)] * 4
+    desk.play(Off(0, 0, 60), End(0, 4, 2.0))
+    desk.clock.now += 1.0
+    desk.sink.keep_alive()
+    assert desk.ear.messages() == []
 
 
 # -- trouble ------------------------------------------------------------------------------------

@@ -103,6 +103,9 @@ class Notify:
     def silence(self) -> None:
         """Do nothing, since messages make no sound."""
 
+    def keep_alive(self) -> None:
+        """Do nothing, since no note can hang."""
+
     def close(self) -> None:
         """Let the process send what is left, without waiting for it. May be called twice."""
         self._closed = True

@@ -30,7 +30,7 @@ def write_log(
     names: Sequence[str] = NAMES,
     dt: float = 0.1,
     marks: Mapping[int, str] | None = None,
-    loss: bool = True,
+    loss: bool | Sequence[float] = True,
     closed: bool = True,
     voices: Mapping[str, str] | None = None,
 ) -> Path:
@@ -42,7 +42,9 @@ def write_log(
         for step, values in enumerate(rows, 1):
             if marks and step in marks:
                 file.write(encode_mark(Mark(marks[step], (step - 1) * dt)))
-            extra = {"loss": 2.0 / step} if loss else {}
+            extra = {"loss": 2.0 / step} if loss is True else {}
+            if not isinstance(loss, bool):
+                extra["loss"] = loss[step - 1]
             file.write(encode_frame(step, (step - 0.5) * dt, norms_row(values).tolist(), extra))
         if closed:
             file.write(encode_end(End("closed", step * dt, step)))

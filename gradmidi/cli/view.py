@@ -81,7 +81,7 @@ def numbers_line(
     if rate is not None:
         parts.append(f"{number(rate)} steps a second")
     if status.get("loss") is not None:
-        parts.append(f"loss {number(status['loss'])}")
+        parts.append(f"loss {words.number(float(status['loss']), 3)}")
     norms = status["norms"]
     earlier = before["norms"] if before and before.get("norms") else norms
     for name, norm, old, note in zip(voices, norms, earlier, status["notes"], strict=False):
@@ -232,7 +232,7 @@ def picture(
     if rate is not None:
         head.append(f"{number(rate)} steps/s")
     if status.get("loss") is not None:
-        head.append(f"loss {number(status['loss'])}")
+        head.append(f"loss {words.number(float(status['loss']), 3)}")
     head += [state] if state else []
     rows = Table.grid(padding=(0, 1))
     rows.add_column(justify="right", style="dim")

@@ -13,16 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradmidi.detection.kinds import KINDS, LASTING, RUN, Finding
-from gradmidi.detection.lasting import Absence, Lasting, Streak, members, named
+from gradmidi.detection.lasting import Absence, Lasting, Streak, named
 from gradmidi.detection.limits import Faults
+from gradmidi.detection.logged import Logged, Spell
 from gradmidi.detection.pace import Pace
 from gradmidi.detection.past import BLOCK, NONE, LossPast, Past, logarithms
+from gradmidi.detection.reports import Reports
 from gradmidi.log import ABSENT, End, Frame, Header, Item, Layer, Pause
 
 __all__ = ["Watch"]
-
-APART = 1.0
-"""Seconds in which the same fault is not reported twice, however many frames they hold."""
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -43,9 +42,9 @@ class Watch:
     A spike is a norm above all of the recent past; a layer explodes where its norm stays there.
     A layer vanishes where its norm falls and not every other layer's does: where all norms fall
     together, the loss has fallen. A logged loss that stays far above what it was is reported as
-    exploding, of the whole run. ZClip (A. Kumar et al., 2025, arXiv:2504.02507) compares a norm
-    with its own recent mean and variance; here these are order statistics of logarithms, since
-    norms of small batches are far from normal.
+    exploding; logged values that are nan or infinite are reported too. ZClip (A. Kumar et al.,
+    2025, arXiv:2504.02507) compares a norm with its own recent mean and variance; here these are
+    order statistics of logarithms, since norms of small batches are far from normal.
 
     Examples
     --------
@@ -62,18 +61,16 @@ class Watch:
         self._past = Past(count, limits)
         self._pace = Pace(limits)
         self._loss = LossPast(limits)
+        self.logged = Logged(limits)
         self._above, self._below, self._zeros = Streak(count), Streak(count), Streak(count)
         self.lasting = {kind.name: Lasting(kind, count, limits) for kind in LASTING}
         self._absence = Absence(count)
         self._beyond = np.zeros(count, np.int64)
-        # When each kind was last reported: of each layer and, at the end, of the run.
-        self._reported_frame = {kind: np.full(count + 1, -(1 << 60), np.int64) for kind in KINDS}
-        self._reported_at = {kind: np.full(count + 1, -np.inf) for kind in KINDS}
+        self._reports = Reports(count, limits)
         self._busy = False
         self._diverging_reported = -math.inf
         self._lossless = False
         self._present = np.ones(count, np.bool_)
-        self._frames = 0
         self._step = 0
         self._t = 0.0
         self._ended = True
@@ -81,17 +78,12 @@ class Watch:
     # -- of the run ---------------------------------------------------------------------------
 
     @property
-    def diverges(self) -> bool:
-        """Whether the loss stays far above what it was."""
-        return self._loss.diverges
-
-    @property
     def wrong_now(self) -> tuple[tuple[str, int], ...]:
         """What is wrong as of the last frame, gravest first: kind, and layer or `RUN`."""
         found: list[tuple[str, int]] = []
         for kind, state in self.lasting.items():
             found += [(kind, layer) for layer in named(state.active, self._present)]
-            if kind == "exploding" and self._loss.diverges and (kind, RUN) not in found:
+            if any(kind == each for each, _ in self.logged.active) and (kind, RUN) not in found:
                 found.append((kind, RUN))
         return tuple(found)
 
@@ -148,6 +140,7 @@ class Watch:
     def _forget(self) -> None:
         self._past.restart()
         self._loss.restart()
+        self.logged.restart()
         self._absence.restart()
         self._diverging_reported = -math.inf
         for streak in (self._above, self._below, self._zeros):
@@ -155,8 +148,8 @@ class Watch:
 
     @property
     def has_lasting(self) -> bool:
-        """Whether any lasting fault goes on, in a layer or in the loss."""
-        return self._loss.diverges or any(state.on for state in self.lasting.values())
+        """Whether any lasting fault goes on, in a layer or in a logged value."""
+        return bool(self.logged.active) or any(state.on for state in self.lasting.values())
 
     # -- one frame ----------------------------------------------------------------------------
 
@@ -165,15 +158,16 @@ class Watch:
             # The same step again, with values that were logged after its line was written.
             if self._lossless:
                 self._take_loss(frame)
-            return ()
+            return self.logged.add(frame)
         late = self.overdue(frame.t)
         if frame.step < self._step:
             self._forget()
         self._pace.step(frame.t)
         self._step, self._t, self._ended = frame.step, frame.t, False
-        self._frames += 1
+        self._reports.begin()
+        late += self.logged.add(frame)
         if frame.extra.get("skipped"):
-            return late + self._report("skipped", [RUN], frame)
+            return late + self._reports.add("skipped", [RUN], frame)
         self._take_loss(frame)
         logs = logarithms(frame.norms)
         past = self._past
@@ -253,13 +247,17 @@ class Watch:
         self._loss.add(frame.loss)
 
     def _find_diverging(self, frame: Frame) -> tuple[Finding, ...]:
+        key = ("exploding", "loss")
         if not self._loss.diverges:
             self._diverging_reported = -math.inf
+            self.logged.active.pop(key, None)
             return ()
+        loss = math.nan if frame.loss is None else frame.loss
+        self.logged.active.setdefault(key, Spell(frame.step, frame.step, loss)).until = frame.step
         if frame.t - self._diverging_reported < self._limits.remind:
             return ()
         self._diverging_reported = frame.t
-        return self._report("exploding", [RUN], frame)
+        return self._reports.add("exploding", [RUN], frame, logged="loss")
 
     def _find_dead(self, frame: Frame) -> tuple[Finding, ...]:
         limits = self._limits
@@ -300,7 +298,7 @@ class Watch:
         if not (calm & self._past.stands_out(logs, 1.0)).any():
             return ()
         together = calm & self._past.stands_out(logs, 0.5)
-        return self._report("spike", named(together, frame.norms != ABSENT), frame, together)
+        return self._reports.add("spike", named(together, frame.norms != ABSENT), frame, together)
 
     def _move(
         self,
@@ -314,7 +312,7 @@ class Watch:
         """Move a lasting kind on by a frame, as `Lasting.move` says."""
         state = self.lasting[kind]
         layers = state.move(frame, raised, joined, held, streak)
-        return self._report(kind, layers, frame, state.active)
+        return self._reports.add(kind, layers, frame, state.active)
 
     def _held(self) -> Bools:
         """Find the layers whose limits stay as they are: those that are beyond their limits.
@@ -331,49 +329,3 @@ class Watch:
             perhaps |= self._below.length > 0
         held: Bools = np.where(beyond, self._beyond <= self._limits.relearn, perhaps)
         return held & ~exploding if self._loss.learns else held
-
-    def _report(
-        self,
-        kind: str,
-        layers: list[int],
-        frame: Frame,
-        group: Bools | None = None,
-    ) -> tuple[Finding, ...]:
-        """Report a kind of layers, or `RUN`, unless it was reported a short while ago."""
-        if not layers:
-            return ()
-        frames = self._frames - self._reported_frame[kind]
-        seconds = self._t - self._reported_at[kind]
-        due = (frames >= self._limits.cooldown) & (seconds >= APART)
-        due |= seconds >= self._limits.remind
-        reported = [layer for layer in layers if due[layer]]
-        # Reporting the whole run reports each layer.
-        mark: list[int] | slice = slice(None) if RUN in reported else reported
-        self._reported_frame[kind][mark] = self._frames
-        self._reported_at[kind][mark] = self._t
-        present = frame.norms != ABSENT
-        known = present if group is None else present | group
-        return tuple(
-            Finding(
-                kind,
-                layer,
-                frame.step,
-                _value(layer, frame),
-                () if group is None else members(layer, layers, group, present),
-                int(known.sum()),
-            )
-            for layer in reported
-        )
-
-
-def _value(layer: int, frame: Frame) -> float:
-    return _total(frame.norms if layer == RUN else frame.norms[layer : layer + 1])
-
-
-def _total(norms: Floats) -> float:
-    """Return the norm over all layers, scaled so that no square leaves the range of a float."""
-    norms = norms[norms != ABSENT]
-    largest = float(norms.max(initial=0.0))
-    if not 0.0 < largest < math.inf:
-        return largest
-    return largest * float(np.sqrt(np.square(norms / largest).sum()))

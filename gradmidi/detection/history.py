@@ -30,21 +30,23 @@ class Fault:
     kind : str
         One of `gradmidi.detection.kinds.KINDS`.
     layers : tuple of str
-        The layers that have it, from input to output; none where it is the run's own, and for
-        ``exploding`` where it is the loss.
+        The layers that have it, from input to output; none where it is the run's own, or of a
+        logged value.
     steps : tuple of (int, int)
         The step at which it began, and the last one that had it.
     seconds : tuple of (float, float)
         When these steps were, in seconds since the start of the run.
     value : float
-        The norm over these layers when the fault was found, may be nan or inf; the loss; of a
-        stalled run the seconds without a step.
+        The norm over these layers when the fault was found, may be nan or inf; the logged value;
+        of a stalled run the seconds without a step.
     found : int
         The step at which it was found; a lasting fault is reported some steps after it began.
     to_the_end : bool
         Whether it lasted until the log ends.
     present : int
         How many layers had a gradient at step `found`, or no longer had one.
+    logged : str
+        The name of the logged value that has it, such as ``"loss"``; empty for all others.
 
     Examples
     --------
@@ -61,6 +63,7 @@ class Fault:
     found: int
     to_the_end: bool = False
     present: int = 0
+    logged: str = ""
 
 
 class _Open:
@@ -75,6 +78,7 @@ class _Open:
         self.found = found
         self.value = math.nan
         self.present = 0
+        self.logged = ""
         # The frames, counted from the first, in which it was found and in which a layer's ended.
         self.at = self.over = 0
 
@@ -96,7 +100,7 @@ class FaultLog:
         self._cooldown = limits.cooldown
         self._faults: list[_Open] = []
         self._active = {kind: np.zeros(len(layers), np.bool_) for kind in self.watch.lasting}
-        self._diverging: _Open | None = None
+        self._values: dict[tuple[str, str], _Open] = {}
         self._times: deque[tuple[int, float]] = deque(maxlen=REMEMBERED)
         self._following = False
         self._frames = self._judged = 0
@@ -140,7 +144,7 @@ class FaultLog:
         return {layer for layer in each.active if until[layer] >= self._judged}
 
     def _goes_on(self, each: _Open) -> bool:
-        return each is self._diverging or bool(self._still(each))
+        return bool(self._still(each)) or self._values.get((each.kind, each.logged)) is each
 
     def _note(self, finding: Finding, frame: Frame | None) -> None:
         """Note a fault of one moment, and one of the run itself."""
@@ -180,7 +184,7 @@ class FaultLog:
             if new.size:
                 self._begin(kind, new.tolist(), int(state.since[new].min()), frame)
             self._active[kind] = state.active.copy()
-        self._follow_loss(frame)
+        self._follow_values(frame.step)
 
     def _begin(self, kind: str, layers: list[int], since: int, frame: Frame) -> None:
         """Add layers to a fault that others have just got, or that they had; or begin one."""
@@ -214,14 +218,18 @@ class FaultLog:
                     each.last, each.ended = step, self._time(step)
                 return
 
-    def _follow_loss(self, frame: Frame) -> None:
-        if self._diverging is None and self.watch.diverges:
-            self._diverging = _Open("exploding", frame.step, frame.t, frame.step)
-            self._diverging.value = math.nan if frame.loss is None else frame.loss
-            self._faults.append(self._diverging)
-        elif self._diverging is not None and not self.watch.diverges:
-            self._diverging.last, self._diverging.ended = frame.step, frame.t
-            self._diverging = None
+    def _follow_values(self, step: int) -> None:
+        active = self.watch.logged.active
+        for key in [key for key in self._values if key not in active]:
+            del self._values[key]
+        for (kind, name), spell in active.items():
+            each = self._values.get((kind, name))
+            if each is None:
+                each = _Open(kind, spell.since, self._time(spell.since), step)
+                each.logged, each.value = name, spell.value
+                self._values[kind, name] = each
+                self._faults.append(each)
+            each.last, each.ended = spell.until, self._time(spell.until)
 
     def _measure(self, fault: _Open, frame: Frame) -> None:
         """Set the norm over a fault's layers, and how many layers had a gradient."""
@@ -258,4 +266,5 @@ class FaultLog:
             each.found,
             goes_on,
             each.present,
+            each.logged,
         )

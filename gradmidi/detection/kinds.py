@@ -45,8 +45,8 @@ class Kind:
 
 
 _TABLE = (
-    Kind("nan", 90, "norms that are nan", lasting=True, urgent=True),
-    Kind("inf", 80, "norms that are infinite", lasting=True, urgent=True),
+    Kind("nan", 90, "norms, or logged values, that are nan", lasting=True, urgent=True),
+    Kind("inf", 80, "norms, or logged values, that are infinite", lasting=True, urgent=True),
     Kind(
         "exploding", 70, "norms, or the loss, far above what they were", lasting=True, urgent=True
     ),
@@ -82,12 +82,16 @@ class Finding:
     step : int
         The step it was found at.
     value : float
-        The norm at that step, may be nan or inf; of the whole run the norm over all layers;
+        The norm at that step, may be nan or inf; of the whole run the norm over all layers; the
+        logged value;
         of a run that stalled the seconds without a step, of one that died its last second.
     layers : tuple of int
         The layers that `layer` stands for: a row of neighbours, or all that have the fault.
     present : int
         How many layers had a gradient at that step, or no longer had one.
+    logged : str
+        The name of the logged value that has the fault, such as ``"loss"``; empty for a fault of
+        layers, or of the run.
     """
 
     kind: str
@@ -96,3 +100,4 @@ class Finding:
     value: float
     layers: tuple[int, ...] = field(default=(), repr=False, compare=False)
     present: int = field(default=0, repr=False, compare=False)
+    logged: str = field(default="", repr=False)

@@ -1,6 +1,5 @@
 """The records of a run log: header, frame, late values, mark, pause and end."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,7 +119,7 @@ class Frame:
 
     @property
     def loss(self) -> float | None:
-        """The logged loss if it is finite, otherwise None."""
+        """The logged loss, may be nan or infinite; None if there is none."""
         return _loss(self.extra)
 
     def joined(self, late: "Values") -> "Frame":
@@ -155,13 +154,13 @@ class Values:
 
     @property
     def loss(self) -> float | None:
-        """The logged loss if it is finite, otherwise None."""
+        """The logged loss, may be nan or infinite; None if there is none."""
         return _loss(self.values)
 
 
 def _loss(values: Mapping[str, Scalar]) -> float | None:
     loss = values.get("loss")
-    return float(loss) if isinstance(loss, (int, float)) and math.isfinite(loss) else None
+    return float(loss) if isinstance(loss, (int, float)) else None
 
 
 @dataclass(frozen=True, slots=True)

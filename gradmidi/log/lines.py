@@ -225,6 +225,8 @@ def _value(value: Scalar) -> str:
 
 # -- decoding --------------------------------------------------------------------------------------
 
+_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
 UNREADABLE = (KeyError, TypeError, ValueError)
 """Exceptions for a line whose fields are missing or of the wrong type."""
 
@@ -345,7 +347,8 @@ def decode_frame(fields: dict[str, Any], width: int) -> Frame | None:
     norms = _decode_row(fields.pop("norms"), width)
     if norms is None:
         return None
-    return Frame(int(fields.pop("step")), decode_seconds(fields.pop("t")), norms, fields)
+    step, seconds = int(fields.pop("step")), decode_seconds(fields.pop("t"))
+    return Frame(step, seconds, norms, _decode_values(fields))
 
 
 def decode_late(fields: dict[str, Any], width: int) -> Values | None:
@@ -354,7 +357,13 @@ def decode_late(fields: dict[str, Any], width: int) -> Values | None:
     if norms is not None and row is None:
         return None
     fields.pop("t", None)
-    return Values(int(fields.pop("step")), fields, row)
+    return Values(int(fields.pop("step")), _decode_values(fields), row)
+
+
+def _decode_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace the texts that JSON has in place of nan and infinity by these numbers."""
+    texts = {k: v for k, v in values.items() if type(v) is str and v in _NOT_FINITE}
+    return values | {name: _NOT_FINITE[text] for name, text in texts.items()}
 
 
 def _decode_row(norms: Any, width: int) -> np.ndarray | None:

@@ -185,7 +185,14 @@ class Alarms:
             layers = tuple(self._names[layer] for layer in finding.layers)
             events.append(
                 Alarm(
-                    tick, finding.kind, name, finding.step, finding.value, layers, finding.present
+                    tick,
+                    finding.kind,
+                    name,
+                    finding.step,
+                    finding.value,
+                    layers,
+                    finding.present,
+                    finding.logged,
                 )
             )
             self._wait(tick, finding)

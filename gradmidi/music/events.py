@@ -173,7 +173,7 @@ class Step:
     levels : tuple of float
         The same norms on a log scale over the range of each voice, 0–1.
     loss : float, optional
-        The last finite loss in the slot.
+        The last loss in the slot; may be nan or infinite.
     """
 
     tick: int
@@ -195,15 +195,17 @@ class Alarm:
     kind : str
         The kind of fault, as ``"nan"`` or ``"exploding"``.
     layer : str
-        The layer's name; empty if the fault is of the whole run or of most layers.
+        The layer's name; empty if the fault is of most layers, of a logged value or the run.
     step : int
         The step at which it was found.
     value : float
         The norm at that step; may be nan or inf.
     layers : tuple of str
-        The names of all layers at fault; none if the fault is of the loss or the run.
+        The names of all layers at fault; none if the fault is of a logged value or the run.
     present : int
         Number of layers that had a gradient at that step.
+    logged : str
+        The name of the logged value at fault; empty for a fault of layers or of the run.
     """
 
     tick: int
@@ -213,6 +215,7 @@ class Alarm:
     value: float
     layers: tuple[str, ...] = field(default=(), repr=False, compare=False)
     present: int = field(default=0, repr=False, compare=False)
+    logged: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class Slot:
     norms : ndarray of float64, shape (layers,)
         The largest norm of each layer; see `gradmidi.log.ABSENT`.
     loss : float or None
-        The last finite loss in the slot.
+        The last loss in the slot; may be nan or infinite.
     frames : int
         Number of frames in the slot.
     findings : tuple of Finding

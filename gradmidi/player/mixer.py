@@ -200,7 +200,8 @@ class Status:
         return {
             "step": self._step.step,
             "seconds": self._step.seconds,
-            "loss": self._loss,
+            # JSON has no nan.
+            "loss": str(self._loss) if self._loss is not None else None,
             "norms": self._step.norms,
             "levels": self._step.levels,
             "notes": self._notes,

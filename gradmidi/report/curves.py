@@ -15,7 +15,7 @@ from gradmidi.music.events import Step
 from gradmidi.music.voices import Voice, VoiceNorms
 from gradmidi.text.words import listed, number, times
 
-__all__ = ["Curves", "heard", "is_logarithmic", "notable", "trace"]
+__all__ = ["NO_LOSS", "Curves", "heard", "is_logarithmic", "notable", "trace"]
 
 MOST_VALUES = 1_600_000
 """Most norms in all curves of a run; a longer run has bins of several steps."""
@@ -25,6 +25,9 @@ BATCH = 2048
 
 LOG_LOSS = 20.0
 """The loss has a log axis if its largest value is this many times its smallest."""
+
+NO_LOSS = -math.inf
+"""In place of a loss: none was logged."""
 
 MANY_TIMES = 100.0
 """A voice's largest norm is notable if it is this many times its first."""
@@ -46,7 +49,7 @@ class Curves:
     seconds : ndarray of float64, shape (bins,)
         The time of that step.
     loss : ndarray of float64, shape (bins,)
-        The largest finite loss in each bin; nan if there is none.
+        The largest loss in each bin, in the order nan, inf, number; `NO_LOSS` if there is none.
     high : ndarray of float64, shape (bins, voices)
         The largest norm in each bin, in the order nan, inf, number, zero, `ABSENT`.
     low : ndarray of float64, shape (bins, voices)
@@ -139,11 +142,11 @@ class _Bins:
 
     def add(self, frame: Frame) -> None:
         """Add a frame to the open bin, or to a new one."""
-        loss = math.nan if frame.loss is None else frame.loss
+        loss = NO_LOSS if frame.loss is None else frame.loss
         if self._open:
             self._step[-1], self._seconds[-1] = frame.step, frame.t
-            # Keep the larger value, and a number rather than nan.
-            self._loss[-1] = loss if not self._loss[-1] >= loss else self._loss[-1]
+            if math.isnan(loss) or loss > self._loss[-1]:
+                self._loss[-1] = loss
         else:
             self._begins.append(len(self._rows))
             self._step.append(frame.step)

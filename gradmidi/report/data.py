@@ -136,7 +136,9 @@ def _losses(values: NDArray[np.float64], scale: LossScale | None) -> str | None:
     if scale is None or not np.isfinite(values).any():
         return None
     low, high, logarithmic = scale
-    return text(levels(np.log(values) if logarithmic else values, low, high))
+    if logarithmic:
+        values = np.where(values > 0.0, np.log(np.abs(values)), values)
+    return text(levels(values, low, high))
 
 
 def text(values: "array[Any] | NDArray[Any]") -> str:
@@ -190,17 +192,19 @@ def codes(norms: NDArray[np.float64], scale: Scale) -> NDArray[np.uint16]:
 
 
 def levels(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.uint16]:
-    """Scale numbers to levels from 1 (`low`) to 65535 (`high`); nan becomes 0.
+    """Scale numbers to levels from `LEAST` (`low`) to `MOST` (`high`); -inf becomes `NONE`.
 
     Examples
     --------
-    >>> levels(np.array([np.nan, 0.0, 2.0, 4.0]), 0.0, 4.0).tolist()
-    [0, 1, 32768, 65535]
+    >>> levels(np.array([-np.inf, 0.0, 4.0, np.inf, np.nan]), 0.0, 4.0).tolist()
+    [0, 2, 65533, 65534, 65535]
     """
     place = (values - low) / ((high - low) or 1.0)
     number = np.isfinite(place)
-    level = np.zeros(values.shape, dtype=np.uint16)
-    level[number] = np.rint(1.0 + np.clip(place[number], 0.0, 1.0) * 65534.0)
+    level = np.full(values.shape, NONE, dtype=np.uint16)
+    level[number] = np.rint(LEAST + np.clip(place[number], 0.0, 1.0) * (MOST - LEAST))
+    level[values == np.inf] = INF
+    level[np.isnan(values)] = NAN
     return level
 
 

@@ -50,7 +50,7 @@ function placeText(time) {
     const loss = played.lossAt(bin);
     const name = several ? played.name + ": " : "";
     return `${name}step ${played.step[bin]}` +
-      (Number.isFinite(loss) ? `, loss ${digits(loss)}` : "");
+      (loss === -Infinity ? "" : `, loss ${digits(loss)}`);
   });
   return parts.join("; ");
 }
@@ -277,7 +277,7 @@ function showHover(view, event) {
     const words = [`${name}step ${played.step[bin]}`, `${digits(played.seconds[bin])} s of training`];
     if (voice >= 0) {
       words.push("norm " + digits(normOf(played.high[voice * played.bins + bin], voice)));
-    } else if (Number.isFinite(played.lossAt(bin))) {
+    } else if (played.lossAt(bin) !== -Infinity) {
       words.push("loss " + digits(played.lossAt(bin)));
     }
     lines.push(words.join(", "));

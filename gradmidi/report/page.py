@@ -27,7 +27,7 @@ from gradmidi.music.events import Alarm
 from gradmidi.music.pitch import note_name
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
-from gradmidi.report.curves import notable
+from gradmidi.report.curves import NO_LOSS, notable
 from gradmidi.report.data import Played, data_of
 from gradmidi.text.audibility import describe as audible
 from gradmidi.text.words import alarm, count, where
@@ -209,10 +209,10 @@ class Page:
     def _loss_label(self) -> str:
         lines = []
         for run, curves in self.played:
-            finite = curves.loss[np.isfinite(curves.loss)]
-            if finite.size:
+            logged = curves.loss[curves.loss != NO_LOSS]
+            if logged.size:
                 name = f"{run.name}: " if len(self.played) > 1 else ""
-                lines.append(f"{name}first {finite[0]:.3g}, last {finite[-1]:.3g}")
+                lines.append(f"{name}first {logged[0]:.3g}, last {logged[-1]:.3g}")
         return "Loss. " + "; ".join(lines) if lines else ""
 
     def _picture_text(self, runs: int) -> str:

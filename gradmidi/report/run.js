@@ -25,14 +25,17 @@ function after(values, x) {
   return low;
 }
 
-// The number that a level from 1 to 65535 stands for; 0 stands for none.
-const leveled = (level, low, high) =>
-  level === 0 ? NaN : low + ((level - 1) / 65534) * (high - low);
+// The number that a level stands for; -Infinity where there is none.
+function leveled(level, low, high) {
+  if (level === ABSENT) return -Infinity;
+  if (level === INF) return Infinity;
+  return level === NAN ? NaN : low + ((level - LEAST) / (MOST - LEAST)) * (high - low);
+}
 
 function losses(levels) {
   const [low, high, logarithmic] = run.lossScale;
   const loss = Float64Array.from(levels, (level) => leveled(level, low, high));
-  return logarithmic ? loss.map(Math.exp) : loss;
+  return logarithmic ? loss.map((log) => Number.isFinite(log) ? Math.exp(log) : log) : loss;
 }
 
 // One run as it is played: its slots, the bins of its curves, and its notes.
@@ -103,7 +106,7 @@ class PlayedRun {
   }
 
   lossAt(bin) {
-    return this.loss === null ? NaN : this.loss[bin];
+    return this.loss === null ? -Infinity : this.loss[bin];
   }
 }
 

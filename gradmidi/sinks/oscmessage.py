@@ -64,13 +64,19 @@ def voice_message(voice: Voice, channel: int) -> bytes:
 
 
 def step_messages(step: Step) -> Iterator[bytes]:
-    """Encode the numbers of a slot: step and seconds, loss if there is one, norms, levels."""
+    """Encode the numbers of a slot: step and seconds, loss if there is one, norms, levels.
+
+    Floats must be finite: a loss that is nan or infinite is sent as a text instead.
+    """
     yield _message("/gradmidi/step", "if", step.step, step.seconds)
-    if step.loss is not None and math.isfinite(step.loss):
-        yield _message("/gradmidi/loss", "f", step.loss)
+    loss = step.loss
+    if loss is not None and math.isfinite(loss):
+        yield _message("/gradmidi/loss", "f", loss)
     for address, values in (("/gradmidi/norms", step.norms), ("/gradmidi/level", step.levels)):
         sent = values[:MOST_FLOATS]
         yield _message(address, "f" * len(sent), *sent)
+    if loss is not None and not math.isfinite(loss):
+        yield _message("/gradmidi/notfinite", "ss", "loss", str(loss))
 
 
 def note_message(on: On, velocity: int) -> bytes:
@@ -82,9 +88,9 @@ def note_message(on: On, velocity: int) -> bytes:
 
 
 def fault_message(fault: Alarm) -> bytes:
-    """Encode a fault: kind, layer, step and value."""
-    layer = ascii_text(fault.layer)
-    return _message("/gradmidi/fault", "ssif", fault.kind, layer, fault.step, fault.value)
+    """Encode a fault: kind, name of the layer or of the logged value, step and value."""
+    name = ascii_text(fault.layer or fault.logged)
+    return _message("/gradmidi/fault", "ssif", fault.kind, name, fault.step, fault.value)
 
 
 def mark_message(text: str) -> bytes:

@@ -103,7 +103,11 @@ def fault_line(found: Fault) -> str:
     """
     first, last = found.steps
     ends = None if found.to_the_end else last
-    return f"{when(first, ends)}: {fault(found.kind, found.layers, found.value, found.present)}"
+    return f"{when(first, ends)}: {_fault(found)}"
+
+
+def _fault(found: Fault) -> str:
+    return fault(found.kind, found.layers, found.value, found.present, found.logged)
 
 
 def faults_line(found: Sequence[Fault]) -> str:
@@ -117,8 +121,7 @@ def faults_line(found: Sequence[Fault]) -> str:
     if not found:
         return ""
     first = found[0]
-    text = f"at step {first.steps[0]}: "
-    text += fault(first.kind, first.layers, first.value, first.present)
+    text = f"at step {first.steps[0]}: {_fault(first)}"
     if len(found) == 1:
         return f"1 fault, {text}"
     return f"{count(len(found), 'fault')}. First, {text}"
@@ -166,8 +169,7 @@ def describe_now(
     stalled = faults.watch.overdue(last.t + age) if end is None else ()
     wrong = faults.going_on()
     for each in wrong:
-        what = fault(each.kind, each.layers, each.value, each.present)
-        yield f"{what}, since step {each.steps[0]}"
+        yield f"{_fault(each)}, since step {each.steps[0]}"
     if stalled:
         yield f"the run stalled: no step for {age:.0f} s"
     if not wrong and not stalled:

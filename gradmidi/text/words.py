@@ -160,11 +160,12 @@ def alarm(event: Alarm) -> str:
     'step 312: spike in fc1 (norm 57.5)'
     """
     layers = event.layers or ((event.layer,) if event.layer else ())
-    return f"step {event.step}: {fault(event.kind, layers, event.value, event.present)}"
+    what = fault(event.kind, layers, event.value, event.present, event.logged)
+    return f"step {event.step}: {what}"
 
 
 def where(event: Alarm) -> str:
-    """Return the layers that a fault is reported of, or that it is the loss or the run.
+    """Return the layers that a fault is reported of, or that it is a logged value or the run.
 
     Examples
     --------
@@ -172,9 +173,15 @@ def where(event: Alarm) -> str:
     ('fc1', 'the run')
     """
     layers = event.layers or ((event.layer,) if event.layer else ())
+    if event.logged:
+        return _value(event.logged)
     if not layers:
-        return "the loss" if KINDS[event.kind].of_layers else "the run"
+        return "the run"
     return layers_of(layers, event.present or len(layers) + 1)[0]
+
+
+def _value(name: str) -> str:
+    return "the loss" if name == "loss" else f"the logged {name}"
 
 
 def _common(names: Iterable[str]) -> str:
@@ -201,7 +208,9 @@ def when(first: int, last: int | None) -> str:
     return f"step {first}" if last <= first else f"steps {first} to {last}"
 
 
-def fault(kind: str, layers: Sequence[str], value: float, present: int = 0) -> str:
+def fault(
+    kind: str, layers: Sequence[str], value: float, present: int = 0, logged: str = ""
+) -> str:
     """Return what is wrong, and where, without its step.
 
     Parameters
@@ -209,11 +218,13 @@ def fault(kind: str, layers: Sequence[str], value: float, present: int = 0) -> s
     kind : str
         One of `gradmidi.detection.kinds.KINDS`.
     layers : sequence of str
-        The layers that have it; none where it is the loss or the run itself.
+        The layers that have it; none where it is a logged value or the run itself.
     value : float
-        The norm over these layers; the loss; of a stalled run the seconds without a step.
+        The norm over these layers; the logged value; of a stalled run the seconds without a step.
     present : int, default 0
         How many layers had a gradient; 0 where that is not known.
+    logged : str, default ""
+        The name of the logged value that has it.
 
     Examples
     --------
@@ -225,14 +236,17 @@ def fault(kind: str, layers: Sequence[str], value: float, present: int = 0) -> s
     'fc1 missing (no gradient any more)'
     >>> fault("spike", ["fc1"], 57.5, 4), fault("died", [], 12.0)
     ('spike in fc1 (norm 57.5)', 'the run died')
+    >>> fault("nan", [], math.nan, 0, "loss"), fault("inf", [], -math.inf, 0, "val/acc")
+    ('the loss nan', 'the logged val/acc inf')
     """
+    if logged:
+        amount = f" ({number(value, 3)})" if math.isfinite(value) else ""
+        return f"{_value(logged)} {kind}{amount}"
     if not layers:
         if kind == "stalled":
             return f"the run stalled (no step for {number(value, 3)} s)"
         if kind == "skipped":
             return "update skipped by the gradient scaler"
-        if KINDS[kind].of_layers:
-            return f"the loss {kind} ({number(value, 3)})"
         return f"the run {kind}"
     who, beside = layers_of(layers, present or len(layers) + 1)
     total = "total norm" if len(layers) > 1 else "norm"

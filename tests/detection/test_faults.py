@@ -536,9 +536,54 @@ def test_a_loss_that_comes_back_ends_it():
     assert losing(losses) == [("exploding", RUN, 154), ("exploding", RUN, 304)]
 
 
-def test_losses_that_are_negative_or_no_number_bear_no_witness():
+def test_losses_that_are_negative_bear_no_witness():
     assert losing([-1.0] * 100 + [-100.0] * 50 + [90.0] * 50) == []
-    assert losing([1.0] * 100 + [NAN] * 50 + [INF] * 50) == []
+
+
+def test_a_loss_that_is_nan_or_infinite_is_told_at_once():
+    items = frames(noise(200, 3))
+    values = [1.0] * 100 + [NAN] * 50 + [-INF] * 50
+    items = [replace(f, extra={"loss": v}) for f, v in zip(items, values, strict=True)]
+    found = watch(items)
+    assert told(found) == [("nan", RUN, 101), ("inf", RUN, 151)]
+    assert [f.logged for f in found] == ["loss", "loss"]
+
+
+def test_a_loss_that_is_nan_for_long_is_told_again_every_thirty_seconds_and_is_one_fault():
+    values = [1.0] * 100 + [NAN] * 700 + [1.0] * 100
+    items = frames(noise(900, 2))
+    items = [replace(f, extra={"loss": v}) for f, v in zip(items, values, strict=True)]
+    assert told(watch(items)) == [("nan", RUN, step) for step in (101, 401, 701)]
+    log = FaultLog(layers(2), Faults())
+    for item in items:
+        log.add(item)
+    (fault,) = log.so_far()
+    assert (fault.kind, fault.logged, fault.layers) == ("nan", "loss", ())
+    assert (fault.steps, fault.found, fault.to_the_end) == ((101, 800), 101, False)
+    assert log.going_on() == ()
+
+
+def test_any_value_that_becomes_nan_is_told_but_a_mean_over_nothing_yet_is_not():
+    def logging(name, values):
+        items = frames(noise(len(values), 2))
+        items = [replace(f, extra={name: v}) for f, v in zip(items, values, strict=True)]
+        return [(f.kind, f.logged, f.step) for f in watch(items)]
+
+    assert logging("val/acc", [0.5] * 20 + [NAN] * 3 + [0.5] * 30) == [("nan", "val/acc", 21)]
+    # The mean reward before an episode has ended.
+    assert logging("reward", [NAN] * 30 + [1.0] * 30) == []
+    assert logging("val_loss", [NAN] * 30) == [("nan", "val_loss", 1)]
+    # Of a value that is logged every tenth step, one nan in fifty steps is told.
+    rare = [None if i % 10 else INF if i % 20 else 0.1 for i in range(100)]
+    assert logging("rate", rare) == [("inf", "rate", 11)]
+
+
+def test_a_value_that_is_infinite_when_the_scaler_skips_the_update_is_no_fault_of_its_own():
+    items = frames(noise(40, 2), grad=1.0)
+    items[20] = replace(items[20], extra={"grad": INF, "skipped": True, "total_norm": INF})
+    assert told(watch(items)) == [("skipped", RUN, 21)]
+    items[20] = replace(items[20], extra={"grad": INF, "skipped": True, "loss": NAN})
+    assert told(watch(items)) == [("nan", RUN, 21), ("skipped", RUN, 21)]
 
 
 def test_a_loss_that_is_logged_too_late_for_its_frame_counts_once():

@@ -120,10 +120,19 @@ def test_values_beside_the_norms_are_json_whatever_they_are(value: Any, written:
     assert strict(encode_frame(1, 0.0, [1.0], {"é": value}))["é"] == written
 
 
-def test_a_loss_that_is_not_finite_is_no_loss() -> None:
-    assert Frame(1, 0.0, row([1.0]), {"loss": "nan"}).loss is None
-    assert Frame(1, 0.0, row([1.0]), {"loss": math.inf}).loss is None
+def test_a_loss_is_a_number_that_may_be_infinite() -> None:
+    assert Frame(1, 0.0, row([1.0]), {"loss": "none yet"}).loss is None
+    assert Frame(1, 0.0, row([1.0]), {"loss": -math.inf}).loss == -math.inf
     assert Frame(1, 0.0, row([1.0]), {"loss": 2}).loss == 2.0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_is_read_as_it_was_logged(value: float) -> None:
+    decoder = Decoder("test")
+    decoder.decode(encode_header(HEADER))
+    frame = decoder.decode(encode_frame(1, 0.1, [0.5, 0.5], {"loss": value}))
+    assert isinstance(frame, Frame)
+    assert str(frame.loss) == str(frame.extra["loss"]) == str(value)
 
 
 def test_a_header_keeps_names_that_are_not_ascii_and_keys_it_does_not_know() -> None:
@@ -479,7 +488,10 @@ def test_a_run_without_layers_has_its_values(tmp_path: Path) -> None:
     assert (log.layers, log.steps, log.seconds) == ((), 2, 0.2)
     frames = list(log.frames())
     assert [(f.step, f.norms.shape) for f in frames] == [(1, (0,)), (2, (0,))]
-    assert [frame.extra for frame in frames] == [{"loss": 2.5, "acc": 0.5}, {"loss": "nan"}]
+    assert [str(frame.extra) for frame in frames] == [
+        "{'loss': 2.5, 'acc': 0.5}",
+        "{'loss': nan}",
+    ]
     assert log.unreadable == 0
 
 
@@ -514,7 +526,8 @@ def test_late_values_are_read_as_they_were_written() -> None:
     decoder.decode(encode_header(HEADER))
     late = decoder.decode(line)
     assert isinstance(late, Values)
-    assert (late.step, late.values) == (7, {"loss": "nan", "note": "ü"})
+    assert (late.step, set(late.values), late.values["note"]) == (7, {"loss", "note"}, "ü")
+    assert str(late.loss) == "nan"
     assert late.norms is not None
     assert late.norms.tolist() == [0.5, ABSENT]
     plain = decoder.decode(b'{"step": 7, "t": 0.8, "loss": 2.5}\n')

@@ -1,5 +1,11 @@
-from gradmidi.music.events import FAULT_VOICE, Alarm, Off, On
-from gradmidi.player.mixer import Mixer
+import math
+
+import orjson
+
+from gradmidi.cli.view import numbers_line
+from gradmidi.music.events import FAULT_VOICE, Alarm, Off, On, Step
+from gradmidi.music.voices import Voice
+from gradmidi.player.mixer import Mixer, Status
 
 
 def on(tick, voice, note=60, velocity=80):
@@ -80,3 +86,13 @@ def test_silence_ends_every_note_once():
     mixer.take([on(0, 0), on(1, 0), on(2, 3, 70)])
     assert mixer.silence() == [Off(2, 0, 60), Off(2, 0, 60), Off(2, 3, 70)]
     assert mixer.silence() == []
+
+
+def test_a_loss_that_is_nan_is_shown_as_nan():
+    status = Status([Voice(0, "fc1", (0,))])
+    status.take([Step(0, 1, 0.1, (1.0,), (0.5,), 2.5)])
+    assert numbers_line(["fc1"], status.table()).startswith("step 1, loss 2.5, ")
+    status.take([Step(60, 2, 0.2, (1.0,), (0.5,), math.nan)])
+    # As the player sends it.
+    table = orjson.loads(orjson.dumps(status.table()))
+    assert numbers_line(["fc1"], table).startswith("step 2, loss nan, ")

@@ -37,6 +37,7 @@ def play(port, slots=1, held=0.0, **options):
         sink.send([On(0, 1, 60, 80, 60.25, 2.0)])
         time.sleep(held)
         sink.send([Off(0, 1, 60)])
+    sink.send([Step(0, 500, 1.5, (0.5, 2.0), (0.25, 0.75), float("nan"))])
     fault = Alarm(0, "nan", "fc1", 31, float("nan"))
     sink.send([fault, Mark(0, "époque 2"), End(0, 200, 7.25)])
     sink.close()
@@ -64,6 +65,7 @@ TYPES = {
     "loss": "f",
     "norms": "ff",
     "level": "ff",
+    "notfinite": "ss",
     "note": "iffif",
     "fault": "ssif",
     "mark": "s",
@@ -82,7 +84,7 @@ def test_oscdump_sees_every_address_with_its_types_and_all_that_was_sent(tmp_pat
         lines = program.wait_for("/gradmidi/", counters.sent)
     heard = [re.search(r"/gradmidi/(\w+) (\w+) (.*)", line).groups() for line in lines]
     assert {word: tags for word, tags, _ in heard} == TYPES
-    assert len(heard) == counters.sent == 3 + 200 * 6 + 3
+    assert len(heard) == counters.sent == 3 + 200 * 6 + 4 + 3
     assert [m for m in heard if m[0] != "note"][:6] == [
         ("start", "sii", '"digits" 2 4'),
         ("voice", "isii", '0 "conv1" 1 1'),
@@ -130,6 +132,7 @@ def test_supercollider_prints_what_was_sent_and_plays_it(jack, tmp_path):
         "loss 2.25",
         "norms 0.5 2.0",
         "level 0.25 0.75",
+        "notfinite loss nan",
         "note 1 60.25 0.0 80 2.0",
         "note 1 60.25 0.0 0 2.0",
         "fault nan fc1 31 0.0",
@@ -181,6 +184,10 @@ def test_pure_data_prints_what_was_sent(tmp_path):
                 "note: 1 60.25 0 0 2",
             )
         ],
+        "step: 500 1.5",
+        "norms: 0.5 2",
+        "level: 0.25 0.75",
+        "notfinite: loss nan",
         "fault: nan fc1 31 0",
         "mark: epoque 2",
         "stop: 200 7.25",
@@ -205,6 +212,10 @@ def test_the_python_receiver_prints_what_was_sent(tmp_path):
         "/gradmidi/level 0.25 0.75",
         "on  fc1 pitch 60.25 norm 2",
         "off fc1 pitch 60.25 norm 2",
+        "/gradmidi/step 500 1.5",
+        "/gradmidi/norms 0.5 2.0",
+        "/gradmidi/level 0.25 0.75",
+        "/gradmidi/notfinite loss nan",
         "/gradmidi/fault nan fc1 31 0.0",
         "/gradmidi/mark epoque 2",
         "/gradmidi/stop 200 7.25",

@@ -56,7 +56,7 @@ def test_what_is_no_number_stays_apart():
     assert found.high[1, 1] == math.inf
     assert found.high[2].tolist() == [2.0, 3.0]
     assert found.low[:2].tolist() == [[ABSENT, ABSENT]] * 2
-    assert np.isnan(found.loss).all()
+    assert (found.loss == curves.NO_LOSS).all()
 
 
 def test_frames_that_were_not_played_are_left_out():

@@ -188,6 +188,16 @@ def test_no_step_makes_no_page(tmp_path):
     assert not (tmp_path / "run.html").exists()
 
 
+def test_a_loss_that_is_nan_or_infinite_is_in_the_page(tmp_path):
+    page = page_of(tmp_path, [[1.0] * 4] * 4, loss=[2.0, 1.0, math.inf, math.nan])
+    (run_data,) = page.data["played"]
+    codes = np.frombuffer(base64.b64decode(run_data["loss"]), "<u2").tolist()
+    assert codes == [65533, 2, 65534, 65535]
+    labels = [attributes.get("aria-label") or "" for _, attributes in page.elements]
+    assert any("Loss. first 2, last nan" in label for label in labels)
+    assert "the loss nan" in page.text
+
+
 def test_a_run_that_is_all_nan(tmp_path):
     page = page_of(tmp_path, [[math.nan] * 4] * 30, loss=False)
     (run_data,) = page.data["played"]

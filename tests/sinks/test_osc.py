@@ -140,10 +140,27 @@ def test_a_step_is_sent_with_loss_norms_and_levels(desk):
     ]
 
 
-@pytest.mark.parametrize("loss", [None, math.nan, math.inf])
-def test_a_loss_that_is_none_or_not_finite_is_not_sent(desk, loss):
-    addresses = [message[0] for message in desk.play(Step(0, 1, 0.0, (1.0, 1.0), (0, 0), loss))]
+def test_without_a_loss_none_is_sent(desk):
+    addresses = [message[0] for message in desk.play(Step(0, 1, 0.0, (1.0, 1.0), (0, 0)))]
     assert addresses == ["/gradmidi/step", "/gradmidi/norms", "/gradmidi/level"]
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_is_sent_as_a_text(desk, loss):
+    sent = desk.play(Step(0, 1, 0.0, (1.0, 1.0), (0, 0), loss))
+    assert [message[0] for message in sent] == [
+        "/gradmidi/step",
+        "/gradmidi/norms",
+        "/gradmidi/level",
+        "/gradmidi/notfinite",
+    ]
+    assert sent[3] == ("/gradmidi/notfinite", "ss", "loss", str(loss))
+
+
+def test_a_fault_of_a_logged_value_is_sent_with_its_name(desk):
+    assert desk.play(Alarm(0, "nan", "", 31, math.nan, logged="val/acc")) == [
+        ("/gradmidi/fault", "ssif", "nan", "val/acc", 31, 0.0)
+    ]
 
 
 def test_a_note_starts_with_its_velocity_and_ends_with_none(desk):
@@ -296,6 +313,7 @@ def test_the_manual_has_a_row_for_every_address_with_an_example_that_is_really_s
     sent = ear.messages()
     sent += desk.play(
         Step(0, 120, 4.5, (0.5, 2.0), (0.25, 0.75), 2.25),
+        Step(0, 120, 4.5, (0.5, 2.0), (0.25, 0.75), math.nan),
         On(0, 1, 60, 80, 60.25, 2.0),
         Alarm(0, "spike", "fc1", 121, 8.5),
         Mark(0, "epoch 2"),

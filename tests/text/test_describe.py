@@ -193,6 +193,24 @@ def test_a_loss_that_explodes_is_not_told_of_the_layers(tmp_path):
     assert gradmidi.faults(run)[0].layers == ()
 
 
+def test_a_loss_that_becomes_nan_is_a_fault_and_is_said(tmp_path):
+    rows = [[1.0, 2.0, 3.0, 4.0]] * 40
+    run = write_log(tmp_path / "a", rows, loss=[2.0] * 20 + [math.nan] * 20)
+    assert told(run)[1:5] == [
+        "1 fault",
+        "step 21 to the end: the loss nan",
+        "norms: gradients were not clipped",
+        "loss: first 2, last nan",
+    ]
+    lines = now(run)
+    assert lines[1:3] == ["the loss nan, since step 21", "loss nan, first 2"]
+    fault = json.loads(gradmidi.read(run).to_json())["faults"][0]
+    assert (fault["kind"], fault["logged"], fault["layers"]) == ("nan", "loss", [])
+    assert (fault["value"], fault["steps"]) == ("nan", [21, 40])
+    ended = write_log(tmp_path / "b", rows, loss=[2.0] * 20 + [math.inf] * 5 + [1.0] * 15)
+    assert told(ended)[2] == "steps 21 to 25: the loss inf"
+
+
 def test_equal_lines_of_layers_are_one(tmp_path):
     lines = told(write_log(tmp_path / "a", [[1.0] * 4] * 3 + [[math.nan] * 4] * 2))
     assert [line for line in lines if "nan at" in line] == [

@@ -8,7 +8,8 @@ from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
 from gradmidi.music.preset import Preset, load
 from gradmidi.music.score import Score, score_of
-from gradmidi.sinks.registry import check_endings, file_sink
+from gradmidi.report.look import Look
+from gradmidi.sinks.registry import DRAWN, check_endings, file_sink
 from gradmidi.sinks.sink import FileSink
 
 __all__ = ["render"]
@@ -23,6 +24,9 @@ def render(
     layers: Mapping[str, str] | None = None,
     legend: bool = False,
     stems: str | Path | None = None,
+    size: tuple[float, float] | str | None = None,
+    dpi: float = 120.0,
+    theme: str = "light",
 ) -> tuple[Path, ...]:
     """Write a run to files: music, sound, a picture, a film, a page or text, in one pass.
 
@@ -32,7 +36,7 @@ def render(
         A run as `gradmidi.read` gives it, its folder, or its `run.jsonl`.
     *paths : str or Path
         The files to write; the ending gives the format: ``.mid .wav .flac .ogg .mp3 .png .svg
-        .html .mp4 .txt``, or one of `gradmidi.sinks.registry`.
+        .pdf .html .mp4 .txt``, or one of `gradmidi.sinks.registry`.
     preset : str or Preset, default "pentatonic"
         A shipped preset's name, a ``.toml`` file or a preset.
     time : {"step", "wall"}, default "step"
@@ -45,6 +49,12 @@ def render(
         Start with a legend: each voice at home, then one, then three doublings up.
     stems : str or Path, optional
         A folder for a WAV of each voice and one of the fault sounds.
+    size : tuple of (float, float) or str, optional
+        Width and height of pictures and films in inches, as ``(3.5, 2.5)`` or ``"3.5x2.5"``.
+    dpi : float, default 120
+        Their dots per inch; a film has ``size * dpi`` pixels.
+    theme : {"light", "dark"}, default "light"
+        Their colours.
 
     Returns
     -------
@@ -56,7 +66,7 @@ def render(
     RunLogError, PresetError
         If the run or the preset cannot be read.
     GradmidiError
-        If an ending is unknown, or a file cannot be written.
+        If an ending is unknown, a value is not allowed, or a file cannot be written.
 
     Examples
     --------
@@ -69,13 +79,18 @@ def render(
     """
     targets = tuple(Path(path) for path in paths)
     check_endings(*targets)
+    look = Look(size=size, dpi=dpi, theme=theme)
+    if look != Look() and not any(path.suffix.lower() in DRAWN for path in targets):
+        raise GradmidiError(
+            f"size, dpi and theme are for files that end in {' '.join(DRAWN)}; none is written"
+        )
     log = run if isinstance(run, RunLog) else RunLog(run)
     score = score_of(log, load(preset), time=time, length=length, patterns=layers, legend=legend)
     sinks: list[FileSink] = []
     written = targets
     try:
         for path in targets:
-            sinks.append(file_sink(path, score, log))
+            sinks.append(file_sink(path, score, log, look))
         if stems is not None:
             from gradmidi.sound.mixdown import Stems
 

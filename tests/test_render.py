@@ -32,6 +32,7 @@ def test_every_ending_gives_a_file_of_its_kind(run, tmp_path):
         ".ogg": b"OggS",
         ".png": b"\x89PNG",
         ".svg": b"<?xml",
+        ".pdf": b"%PDF-",
         ".txt": b"run a: Net, 4 layers, 40 steps",
     }
     # What makes films is a program of its own.

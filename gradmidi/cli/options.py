@@ -16,10 +16,13 @@ from gradmidi.options import Options
 
 __all__ = [
     "RIG_FLAGS",
+    "Dpi",
     "Length",
     "Level",
     "Plain",
     "RunPath",
+    "Size",
+    "Theme",
     "Timing",
     "Values",
     "flags_given",
@@ -70,6 +73,19 @@ Values = Annotated[
 Level = Annotated[
     float,
     typer.Option(metavar="DB", min=-60.0, max=12.0, help="Louder or softer, as --level -12."),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="WxH", help="Size of pictures and films in inches, as 3.5x2.5."),
+]
+Dpi = Annotated[float, typer.Option(metavar="DPI", help="Dots per inch of pictures and films.")]
+Theme = Annotated[
+    str,
+    typer.Option(
+        callback=one_of("light", "dark"),
+        metavar="light|dark",
+        help="Colours of pictures and films.",
+    ),
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="Print complete lines only; no redraw.")]
 

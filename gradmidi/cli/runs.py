@@ -5,7 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
-from gradmidi.cli.options import Length, RunPath, Timing, Values, length_of, names_of, takes
+from gradmidi.cli.options import (
+    Dpi,
+    Length,
+    RunPath,
+    Size,
+    Theme,
+    Timing,
+    Values,
+    length_of,
+    names_of,
+    takes,
+)
 from gradmidi.sinks.registry import BUILT_IN
 
 __all__ = ["register"]
@@ -43,6 +54,9 @@ def render(
         Path | None,
         typer.Option(metavar="DIR", help="Write a WAV for each voice and one for the faults."),
     ] = None,
+    size: Size = None,
+    dpi: Dpi = 120.0,
+    theme: Theme = "light",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the run's summary instead of file names.")
     ] = False,
@@ -59,7 +73,16 @@ def render(
     preset, seconds = Options(**given).music, length_of(length)
     log = read(run)
     written = write(
-        log, *paths, preset=preset, time=time, length=seconds, legend=legend, stems=stems
+        log,
+        *paths,
+        preset=preset,
+        time=time,
+        length=seconds,
+        legend=legend,
+        stems=stems,
+        size=size,
+        dpi=dpi,
+        theme=theme,
     )
     typer.echo(log.to_json(preset) if as_json else "\n".join(map(str, written)))
 

@@ -18,7 +18,8 @@ from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
 from gradmidi.music.events import Mark
 from gradmidi.music.preset import Preset, load
-from gradmidi.report.picture import Labels, save_figure
+from gradmidi.report.fonts import Labels
+from gradmidi.report.picture import save_figure
 from gradmidi.report.report import PageSound, check_length
 from gradmidi.sound.recording import Encoder, Recording
 from gradmidi.text.describe import describe

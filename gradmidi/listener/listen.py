@@ -83,8 +83,8 @@ def record(
         Voices of your own: name to a pattern over the layers' names, as ``{"top": "fc*"}``. A
         layer that no pattern matches is logged but makes no sound.
     files : sequence of str, default ("mid", "wav", "txt")
-        Files to make at the end, by ending: ``mid wav flac ogg mp3 png svg html mp4 txt``;
-        () for none.
+        Files to make at the end, by ending: ``mid wav flac ogg mp3 png svg pdf html mp4
+        txt``; () for none.
     keep : {"layers", "voices"}, default "layers"
         Log every layer, or only the grouped voices.
     log_to : {"wandb", "mlflow"} or SummaryWriter, optional
@@ -215,8 +215,8 @@ def listen(
         An object whose ``step(optimizer)`` steps the optimizer or skips the step. Only needed for
         a class of your own; torch's GradScaler is found without it.
     files : sequence of str, default ("mid", "wav", "txt")
-        Files to make at the end, by ending: ``mid wav flac ogg mp3 png svg html mp4 txt``;
-        () for none.
+        Files to make at the end, by ending: ``mid wav flac ogg mp3 png svg pdf html mp4
+        txt``; () for none.
     keep : {"layers", "voices"}, default "layers"
         Log every layer, or only the grouped voices.
     log_to : {"wandb", "mlflow"} or SummaryWriter, optional

@@ -16,12 +16,13 @@ from gradmidi.errors import GradmidiError
 if TYPE_CHECKING:
     from gradmidi.log import RunLog
     from gradmidi.music.score import Score
+    from gradmidi.report.look import Look
     from gradmidi.sinks.sink import FileSink
 
-__all__ = ["BUILT_IN", "FILES", "check_endings", "file_sink", "register"]
+__all__ = ["BUILT_IN", "DRAWN", "FILES", "check_endings", "file_sink", "register"]
 
-FileMaker = Callable[[Path, "Score", "RunLog"], "FileSink"]
-"""Makes a file sink from a path, the score and the run's log."""
+FileMaker = Callable[..., "FileSink"]
+"""Makes a file sink from a path (`pathlib.Path`), the score and the run's log."""
 
 BUILT_IN: Mapping[str, str] = {
     ".mid": "gradmidi.sinks.midifile:MidiFile.of_run",
@@ -31,11 +32,15 @@ BUILT_IN: Mapping[str, str] = {
     ".mp3": "gradmidi.sound.mixdown:AudioFile.of_run",
     ".png": "gradmidi.report.picture:Picture",
     ".svg": "gradmidi.report.picture:Picture",
+    ".pdf": "gradmidi.report.picture:Picture",
     ".html": "gradmidi.report.report:Report",
-    ".mp4": "gradmidi.report.picture:Film",
+    ".mp4": "gradmidi.report.film:Film",
     ".txt": "gradmidi.sinks.sink:TextFile",
 }
 """Maps an ending to ``module:callable``, which is imported when a file is written."""
+
+DRAWN = (".png", ".svg", ".pdf", ".mp4")
+"""Endings whose makers also take a `gradmidi.report.look.Look`."""
 
 ENTRY_POINTS = "gradmidi.files"
 """The group of entry points for file sinks of installed packages."""
@@ -120,6 +125,10 @@ def check_endings(*paths: Path) -> None:
             )
 
 
-def file_sink(path: Path, score: "Score", log: "RunLog") -> "FileSink":
-    """Make the sink for a file, by the file's ending."""
-    return FILES[path.suffix.lower()](path, score, log)
+def file_sink(path: Path, score: "Score", log: "RunLog", look: "Look | None" = None) -> "FileSink":
+    """Make the sink for a file, by the file's ending; `look` is for those in `DRAWN`."""
+    ending = path.suffix.lower()
+    maker = FILES[ending]
+    if look is None or ending not in DRAWN:
+        return maker(path, score, log)
+    return maker(path, score, log, look)

@@ -1,74 +1,199 @@
-"""The picture of a run: the norm of every slot that has one, and no other."""
+"""Pictures of a run: the heat map as PNG, SVG and PDF, of any size."""
 
 import math
+import zlib
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from logs import write_log
+from typer.testing import CliRunner
 
 from gradmidi._render import render
+from gradmidi.cli import app
 from gradmidi.comparison.compare import compare
+from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
-from gradmidi.music.events import On
 from gradmidi.music.preset import load
-from gradmidi.music.score import compose, score_of
-from gradmidi.report import picture
+from gradmidi.music.score import score_of
+from gradmidi.report import fonts
+from gradmidi.report.colours import NOT_FINITE, ZERO, palette, rgb
+from gradmidi.report.look import Look
 from gradmidi.report.picture import Picture
 
 matplotlib = pytest.importorskip("matplotlib")
 
 
-def lines(run, preset="pentatonic"):
-    """What is drawn of each voice, slot by slot."""
+def pixels(drawing):
+    """Return the colour under each place of the map, by step and row."""
+    drawing.figure.canvas.draw()
+    image = np.asarray(drawing.figure.canvas.buffer_rgba())[..., :3] / 255.0
+
+    def at(step, row):
+        x, y = drawing.map.transData.transform((step, row + 0.5))
+        return image[len(image) - 1 - int(y), int(x)]
+
+    return at
+
+
+def drawn(run, **look):
     log = RunLog(run)
-    score = score_of(log, load(preset))
-    drawn = Picture(run / "never.png", score, log)
-    for item in log.items():
-        drawn.send(score.feed(item))
-    drawn.send(score.finish())
-    above, *_ = drawn.draw().axes
-    return np.array([line.get_ydata() for line in above.lines[: len(score.voices)]]).T
+    picture = Picture(run / "never.png", score_of(log, load("pentatonic")), log, Look(**look))
+    return picture.draw((12.0, 7.0))
 
 
-def names_itself(run, voice):
-    """The slots in which a voice says that it is the one at fault."""
-    preset = load("pentatonic")
-    told = [e for e in compose(run) if isinstance(e, On) and e.voice == voice and not e.norm]
-    return {event.tick // preset.time.slot_ticks(4) for event in told}
+def texts(drawing):
+    return [text.get_text() for text in drawing.figure.texts]
 
 
-@pytest.mark.parametrize("preset", ["pentatonic", "hold"])
-def test_a_norm_is_drawn_where_there_is_one_whatever_sounds(tmp_path, preset):
+def test_every_cell_has_its_colour(tmp_path):
+    rows = [[1.0, 1.0, 1.0, 1.0], [16.0, 0.0, math.nan, None], [1 / 16, 1.0, math.inf, 1.0]]
+    at = pixels(drawn(write_log(tmp_path / "run", rows)))
+    middle = palette(np.array(0.0))
+    for step, row, colour in (
+        (1, 0, middle),
+        (2, 0, palette(np.array(1.0))),
+        (3, 0, palette(np.array(-1.0))),
+        (2, 1, rgb(ZERO)),
+        (2, 2, rgb(NOT_FINITE)),
+        (3, 2, rgb(NOT_FINITE)),
+        (3, 3, middle),
+    ):
+        assert at(step, row) == pytest.approx(colour, abs=0.005), (step, row)
+    hatched = {at(step, 3).round(1).max() for step in np.linspace(1.6, 2.4, 80)}
+    assert max(hatched) == 1.0
+    assert min(hatched) < 0.7
+
+
+def test_a_spike_of_one_step_is_drawn_in_a_long_run(tmp_path):
+    rows = np.ones((20_000, 4))
+    rows[12_345, 2] = 1e5
+    at = pixels(drawn(write_log(tmp_path / "run", rows.tolist())))
+    near = [at(12_346 + away, 2) for away in range(-60, 61)]
+    assert any(np.allclose(colour, palette(np.array(1.0)), atol=0.01) for colour in near)
+    assert not any(
+        np.allclose(at(12_346, row), palette(np.array(1.0)), atol=0.01) for row in (0, 3)
+    )
+
+
+def test_the_picture_says_what_broke_when_and_where(tmp_path):
     rows = np.ones((60, 4))
-    rows[20, 1] = 1e4  # Back at home, it gives way to the notes by which it names itself.
-    rows[30:, 2] = math.nan  # It names itself in slots in which it has no norm.
-    rows[::3, 3] = 0.0
-    run = write_log(tmp_path / "run", rows.tolist())
-    assert max(names_itself(run, 1)) > 20
-    assert max(names_itself(run, 2)) > 30
-    rows[rows == 0.0] = math.nan
-    assert np.array_equal(lines(run, preset), rows, equal_nan=True)
+    rows[30:, 2] = math.nan
+    said = texts(drawn(write_log(tmp_path / "some run", rows.tolist())))
+    assert said[0] == "some run"
+    assert said[1] == "Broke at step 31: fc1 became nan"
+    assert said[2] == "Net, 4 layers, 60 steps in 5.95 s, preset pentatonic"
+    for text in ("fc1 nan", "conv1", "step", "time", "loss", "nan or inf", "4 s"):
+        assert text in said
+    assert "exactly zero" not in said
+    healthy = texts(drawn(write_log(tmp_path / "fine", [[1.0] * 4] * 60)))
+    assert "Healthy" in healthy
 
 
-def test_the_users_own_voices_are_the_lines(tmp_path):
-    run = write_log(tmp_path / "run", [[1.0, 2.0, 3.0, 4.0]] * 8, voices={"top": "fc*"})
-    assert lines(run).tolist() == [[5.0]] * 8
+def test_a_fault_is_marked_at_its_first_step_in_its_rows(tmp_path):
+    rows = np.ones((60, 4))
+    rows[30:, 2] = math.nan
+    at = pixels(drawn(write_log(tmp_path / "run", rows.tolist())))
+    middle = palette(np.array(0.0))
+    shades = {row: [at(step, row).mean() for step in np.linspace(30.2, 30.5, 30)] for row in (1, 2)}
+    assert min(shades[2]) < 0.2
+    assert max(shades[2]) > 0.99
+    assert np.ptp(shades[1]) < 0.01
+    assert np.allclose(at(30.4, 1), middle, atol=0.01)
 
 
-def test_slots_of_several_steps_show_their_largest(tmp_path):
-    rows = np.ones((4000, 4))
-    rows[1234, 1] = 50.0
-    rows[2000, 2] = math.nan
-    drawn = lines(write_log(tmp_path / "run", rows.tolist()))
-    assert len(drawn) < 1500
-    assert np.flatnonzero(drawn[:, 1] == 50.0).size == 1
-    assert np.flatnonzero(np.isnan(drawn[:, 2])).size == 1
+def test_layers_are_labelled_by_modules(tmp_path):
+    names = [f"blocks.{block}.{part}" for block in range(40) for part in ("attn.qkv", "attn.out")]
+    rows = np.ones((5, len(names)))
+    said = texts(drawn(write_log(tmp_path / "run", rows.tolist(), names=names)))
+    labels = [text for text in said if text.endswith(".attn")]
+    assert len(labels) == len(set(labels))
+    assert 15 <= len(labels) <= 40
+    assert "blocks.0-2" in said  # A voice.
+    assert not any("…" in label for label in labels)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", ["3.5x2.5", "12x7", "1x1", "9x9"])
+def test_texts_stay_inside_of_the_picture(tmp_path, theme, size):
+    names = [f"encoder.layers.{layer}.self_attention.output" for layer in range(20)] + ["head"]
+    rows = np.exp(np.random.default_rng(1).normal(0, 0.4, (300, 21)))
+    rows[200:, 4] = math.nan
+    drawing = drawn(write_log(tmp_path / "run", rows.tolist(), names=names), size=size, theme=theme)
+    drawing.figure.canvas.draw()
+    wide, tall = drawing.figure.bbox.size
+    if size == "1x1":
+        return  # Nothing can be read in it, but it can be drawn.
+    for text in drawing.figure.texts:
+        box = text.get_window_extent()
+        assert box.x0 >= -1, text.get_text()
+        assert box.x1 <= wide + 1, text.get_text()
+        assert box.y0 >= -1, text.get_text()
+        assert box.y1 <= tall + 1, text.get_text()
+    assert min(text.get_fontsize() for text in drawing.figure.texts) >= 5.5
+
+
+@pytest.mark.parametrize("ending", [".png", ".svg", ".pdf"])
+def test_the_same_run_gives_the_same_bytes(tmp_path, ending):
+    run = write_log(tmp_path / "run", [[1.0, 0.0, math.nan, None], [2.0, 3.0, 4.0, 5.0]] * 9)
+    one, two = (render(run, tmp_path / f"{name}{ending}")[0].read_bytes() for name in "ab")
+    assert one == two
+    assert one[:5] == {".png": b"\x89PNG\r", ".svg": b"<?xml", ".pdf": b"%PDF-"}[ending]
+
+
+def test_size_resolution_and_theme(tmp_path):
+    run = write_log(tmp_path / "run", [[1.0] * 4] * 9)
+    path = tmp_path / "small.png"
+    given = ["--size", "3.5x2.5", "--dpi", "200", "--theme", "dark"]
+    given = ["render", str(run), "-o", str(path), *given]
+    done = CliRunner().invoke(app.app, given)
+    data = path.read_bytes()
+    assert (int.from_bytes(data[16:20]), int.from_bytes(data[20:24])) == (700, 500)
+    assert done.output == f"{path}\n"
+    image = matplotlib.image.imread(path)
+    assert image[2, 2, :3].max() < 0.15
+    render(run, tmp_path / "small.pdf", size=(3.5, 2.5))
+    assert b"/MediaBox [ 0 0 252 180 ]" in (tmp_path / "small.pdf").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"size": "wide"}, "size='wide'; allowed is WIDTHxHEIGHT in inches, each 1 to 60"),
+        ({"size": "0x3"}, "allowed is WIDTHxHEIGHT"),
+        ({"size": (3.0, math.nan)}, "allowed is WIDTHxHEIGHT"),
+        ({"size": (3.0,)}, "allowed is WIDTHxHEIGHT"),
+        ({"dpi": 1}, "dpi=1; allowed is 30 to 1200 dots an inch"),
+        ({"dpi": "many"}, "dpi='many'; allowed is 30 to 1200"),
+        ({"size": "60x60", "dpi": 1200}, "more than 150 million pixels"),
+        ({"theme": "blue"}, "theme='blue'; allowed is light or dark"),
+    ],
+)
+def test_other_looks_are_refused(tmp_path, options, told):
+    run = write_log(tmp_path / "run", [[1.0] * 4] * 2)
+    with pytest.raises(GradmidiError, match=told):
+        render(run, tmp_path / "run.png", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_look_for_no_picture_is_refused(tmp_path):
+    run = write_log(tmp_path / "run", [[1.0] * 4] * 2)
+    with pytest.raises(GradmidiError, match=r"end in \.png \.svg \.pdf \.mp4; none is written"):
+        render(run, tmp_path / "run.mid", theme="dark")
+
+
+def test_a_pdf_has_its_texts_as_text(tmp_path):
+    run = write_log(tmp_path / "run", [[1.0] * 4] * 2)
+    (path,) = render(run, tmp_path / "run.pdf")
+    data = path.read_bytes()
+    assert b"/Subtype /CIDFontType2" in data or b"/FontFile2" in data
+    assert b"/CreationDate" not in data
+    assert zlib.crc32(data)
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("norm", [math.nan, None, 0.0])
-@pytest.mark.parametrize("ending", [".png", ".svg"])
+@pytest.mark.parametrize("ending", [".png", ".svg", ".pdf"])
 def test_a_run_without_a_norm_is_drawn_without_complaint(tmp_path, ending, norm):
     run = write_log(tmp_path / "run", [[norm] * 4] * 30)
     (path,) = render(run, tmp_path / f"run{ending}")
@@ -101,8 +226,8 @@ def test_a_character_that_another_font_has_is_kept(monkeypatch):
 
     default = font_manager.findfont("DejaVu Sans")
     known = {default: frozenset("ab…"), font_manager.findfont("DejaVu Serif"): frozenset("é")}
-    monkeypatch.setattr(picture, "_characters", lambda path: known.get(path, frozenset()))
-    labels = picture.Labels(["é\u0416b"])
+    monkeypatch.setattr(fonts, "_characters", lambda path: known.get(path, frozenset()))
+    labels = fonts.Labels(["é\u0416b"])
     assert labels("é\u0416b") == "é\ufffdb"
     with labels.fonts():
         assert matplotlib.rcParams["font.family"][-1] == "DejaVu Serif"

@@ -47,7 +47,7 @@ def registry(monkeypatch):
 
 
 def test_every_ending_built_in_names_something_that_makes_a_sink():
-    assert " ".join(BUILT_IN) == ".mid .wav .flac .ogg .mp3 .png .svg .html .mp4 .txt"
+    assert " ".join(BUILT_IN) == ".mid .wav .flac .ogg .mp3 .png .svg .pdf .html .mp4 .txt"
     for ending in BUILT_IN:
         assert callable(FILES[ending])
 

@@ -1,0 +1,110 @@
+"""A Matplotlib figure on which every place is in inches, from the lower left corner.
+
+Matplotlib's own layouts take longer than the drawing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from gradmidi.report.colours import THEMES
+from gradmidi.report.fonts import Labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["GAP", "Canvas"]
+
+GAP = 0.06
+"""Inches between parts."""
+
+
+class Canvas:
+    """An empty figure of a size in inches; the text has a size that fits the width."""
+
+    def __init__(self, size: tuple[float, float], dpi: float, theme: str, labels: Labels) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        self.theme = THEMES[theme]
+        self.figure = Figure(figsize=size, dpi=dpi, facecolor=self.theme.paper)
+        self._renderer: Any = FigureCanvasAgg(self.figure).get_renderer()  # type: ignore[no-untyped-call]
+        self.labels = labels
+        self.wide, self.tall = size
+        self.dpi = dpi
+        self.points = min(11.0, max(6.5, 6.5 + 0.5 * (self.wide - 3.5)))
+        self.small = 0.86 * self.points
+        self.line = self.points / 72.0 * 1.32
+
+    def axes(self, x: float, y: float, wide: float, tall: float) -> "Axes":
+        """Add axes without ticks, ground and frame."""
+        axes = self.figure.add_axes(
+            (x / self.wide, y / self.tall, wide / self.wide, tall / self.tall)
+        )
+        axes.set_facecolor("none")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        return axes
+
+    def text(self, x: float, y: float, text: str, **more: Any) -> None:
+        """Write a text whose middle is at the height `y`."""
+        more = {"color": self.theme.ink, "fontsize": self.points, "va": "center", **more}
+        self.figure.text(x / self.wide, y / self.tall, text, **more)
+
+    def line_through(self, *places: tuple[float, float], **more: Any) -> None:
+        """Draw a line through places."""
+        from matplotlib.lines import Line2D
+
+        x, y = zip(*places, strict=True)
+        across, up = ([v / size for v in vs] for vs, size in ((x, self.wide), (y, self.tall)))
+        self.figure.add_artist(Line2D(across, up, **{"linewidth": 0.8, **more}))
+
+    def box(self, x: float, y: float, wide: float, tall: float, **more: Any) -> None:
+        """Draw a rectangle."""
+        from matplotlib.patches import Rectangle
+
+        corner = (x / self.wide, y / self.tall)
+        more = {"linewidth": 0.5, "edgecolor": self.theme.dim, **more}
+        self.figure.add_artist(Rectangle(corner, wide / self.wide, tall / self.tall, **more))
+
+    def width(self, text: str, points: float | None = None, weight: str = "normal") -> float:
+        """Return the width of a text in inches."""
+        from matplotlib.font_manager import FontProperties
+
+        font = FontProperties(size=points or self.points, weight=weight)
+        plain = text.replace(r"\$", "$")
+        wide, _, _ = self._renderer.get_text_width_height_descent(plain, font, ismath=False)
+        return float(wide / self.dpi)
+
+    def fitting(
+        self, text: str, room: float, points: float | None = None, weight: str = "normal"
+    ) -> str:
+        """Return a text as it can be shown, cut at its end if it is wider than `room` inches."""
+        shown = self.labels(text, 200)
+        if self.width(shown, points, weight) <= room:
+            return shown
+        low, high = 0, min(200, len(text))
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.width(self.labels(text[:middle] + "…", 201), points, weight) <= room:
+                low = middle
+            else:
+                high = middle - 1
+        return self.labels(text[:low] + "…", 201) if low else ""
+
+    def wrapped(self, text: str, room: float, most: int) -> list[str]:
+        """Return a text as at most so many lines that are no wider than `room` inches."""
+        lines: list[str] = []
+        words = text.split(" ")
+        while words:
+            size = 1
+            while size < len(words) and self._fits(words[: size + 1], room):
+                size += 1
+            if len(lines) == most - 1:
+                size = len(words)
+            lines.append(self.fitting(" ".join(words[:size]), room))
+            words = words[size:]
+        return lines
+
+    def _fits(self, words: list[str], room: float) -> bool:
+        return self.width(self.labels(" ".join(words), 1000)) <= room

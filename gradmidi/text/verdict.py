@@ -1,0 +1,66 @@
+"""The verdict on a run in one sentence, from its faults."""
+
+from collections.abc import Sequence
+
+from gradmidi.detection.history import Fault
+from gradmidi.detection.kinds import KINDS
+from gradmidi.text.words import count, fault, layers_of
+
+__all__ = ["broke", "verdict"]
+
+HAPPENED = {
+    "nan": "became nan",
+    "inf": "became infinite",
+    "exploding": "exploded",
+    "dead": "became exactly zero",
+    "missing": "lost {} gradient",
+    "vanishing": "vanished",
+}
+"""What happened to layers, by the kind of fault that lasts."""
+
+
+def broke(faults: Sequence[Fault]) -> Fault | None:
+    """Return the first fault that broke the run: one that lasts to the end, or an urgent one."""
+    for each in faults:
+        kind = KINDS[each.kind]
+        if kind.lasting and (each.to_the_end or kind.urgent):
+            return each
+    return None
+
+
+def verdict(faults: Sequence[Fault]) -> str:
+    """Return the verdict on a run: healthy, or what broke, when and where.
+
+    Parameters
+    ----------
+    faults : sequence of Fault
+        All faults of the run, in the order in which they began.
+
+    Examples
+    --------
+    >>> verdict([Fault("exploding", ("fc1",), (8, 20), (0.8, 2.0), 1e5, 8, present=4)])
+    'Broke at step 8: fc1 exploded'
+    >>> verdict([Fault("spike", ("fc1",), (312, 312), (31.2, 31.2), 57.5, 312, present=4)])
+    'Did not break; 1 fault, spike in fc1 at step 312'
+    >>> verdict([])
+    'Healthy'
+    """
+    if not faults:
+        return "Healthy"
+    first = broke(faults)
+    if first is not None:
+        return f"Broke at step {first.steps[0]}: {_happened(first)}"
+    first = faults[0]
+    step = first.steps[0]
+    if first.kind == "died":
+        return f"Stopped at step {step}: the log has no end"
+    what = fault(first.kind, first.layers, 0.0, first.present).partition(" (")[0]
+    first_of = "the first: " if len(faults) > 1 else ""
+    return f"Did not break; {count(len(faults), 'fault')}, {first_of}{what} at step {step}"
+
+
+def _happened(found: Fault) -> str:
+    if not found.layers:
+        return f"the loss {HAPPENED[found.kind]}"
+    who = layers_of(found.layers, found.present or len(found.layers) + 1)[0]
+    return f"{who} {HAPPENED[found.kind].format('its' if len(found.layers) == 1 else 'their')}"

@@ -21,7 +21,7 @@ def render(
     preset: str | Preset = "pentatonic",
     time: str = "step",
     length: float | str | None = None,
-    layers: Mapping[str, str] | None = None,
+    voices: Mapping[str, str] | None = None,
     legend: bool = False,
     stems: str | Path | None = None,
     size: tuple[float, float] | str | None = None,
@@ -43,7 +43,7 @@ def render(
         One slot for each step, or the run's own timing.
     length : float or "full", optional
         The longest the piece may be, in seconds; 180 by default. ``"full"`` sets no limit.
-    layers : mapping of str to str, optional
+    voices : mapping of str to str, optional
         Voices of your own: for each a name and a pattern over layer names.
     legend : bool, default False
         Start with a legend: each voice at home, then one, then three doublings up.
@@ -85,7 +85,7 @@ def render(
             f"size, dpi and theme are for files that end in {' '.join(DRAWN)}; none is written"
         )
     log = run if isinstance(run, RunLog) else RunLog(run)
-    score = score_of(log, load(preset), time=time, length=length, patterns=layers, legend=legend)
+    score = score_of(log, load(preset), time=time, length=length, patterns=voices, legend=legend)
     sinks: list[FileSink] = []
     written = targets
     try:

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from gradmidi.base.checks import is_share, path_of, steps_made, texts
+from gradmidi.base.messages import say
 from gradmidi.base.table import setting
 from gradmidi.errors import CaptureError, GradmidiError, RunLogError
 from gradmidi.live.session import Session
@@ -22,7 +24,7 @@ from gradmidi.sinks.registry import FILES
 __all__ = ["TRACKERS", "LayerChoice", "Options", "SummaryWriter", "about"]
 
 LayerChoice = str | Sequence[str] | Mapping[str, str]
-"""Layer names or patterns; or a mapping of voice names to patterns."""
+"""Layer names or patterns. A mapping is the old form of ``voices=``."""
 
 TRACKERS = ("wandb", "mlflow")
 """The experiment trackers that ``log_to=`` knows by name."""
@@ -79,7 +81,7 @@ class Options:
 
     Examples
     --------
-    >>> options = Options(preset="hold", files="mid", layers={"top": "fc*"}, midi="IAC Bus 1")
+    >>> options = Options(preset="hold", files="mid", voices={"top": "fc*"}, midi="IAC Bus 1")
     >>> options.endings, options.voices, options.cables.ports
     (('.mid',), {'top': 'fc*'}, ('IAC Bus 1',))
     >>> Options(every=0)
@@ -90,6 +92,17 @@ class Options:
     out: str | os.PathLike[str] | None = field(
         default=None,
         metadata=about("Folder of the run; by default runs/<date-time>", Path, metavar="FOLDER"),
+    )
+    resume: bool | None = field(
+        default=None,
+        metadata=about("Continue the run that is in the folder", bool, flag="--resume"),
+    )
+    overwrite: bool = field(
+        default=False,
+        metadata=about("Replace the run that is in the folder", bool, flag="--force"),
+    )
+    step: int | None = field(
+        default=None, metadata=about("Number of steps made before, as the checkpoint has it")
     )
     preset: str | Path = field(
         default="pentatonic",
@@ -146,9 +159,19 @@ class Options:
     layers: LayerChoice | None = field(
         default=None,
         metadata=about(
-            "Listen to these layers only, as 'blocks.*'; or own voices, as 'low=blocks.0*'",
+            "Listen to these layers only, as 'blocks.*'",
             str,
             metavar="PATTERN",
+            repeat=True,
+            error=CaptureError,
+        ),
+    )
+    voices: Mapping[str, str] | None = field(
+        default=None,
+        metadata=about(
+            "A voice of your own: all layers that a pattern matches, as 'low=blocks.0*'",
+            str,
+            metavar="NAME=PATTERN",
             repeat=True,
             error=CaptureError,
         ),
@@ -208,10 +231,11 @@ class Options:
                 allowed = " or ".join(map(repr, choices))
                 raise declared.metadata["error"](f"{declared.name}={value!r}; allowed is {allowed}")
         if self.out is not None:
-            _path("out", self.out, "a folder")
+            path_of("out", self.out, "a folder")
+        self._check_resume()
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
             raise CaptureError(f"every={self.every!r}; allowed is a whole number of 1 or more")
-        if self.budget is not None and not _is_share(self.budget):
+        if self.budget is not None and not is_share(self.budget):
             raise CaptureError(
                 f"budget={self.budget!r}; allowed is a share above 0 and below 1, as 0.005"
             )
@@ -220,15 +244,15 @@ class Options:
                 f"scaler={type(self.scaler).__name__} has no step(optimizer); give a GradScaler "
                 "or its like"
             )
-        _check_layers(self.layers)
+        self._check_layers()
         _check_tracker(self.log_to)
         if self.config is not None and not isinstance(self.config, Mapping):
             raise RunLogError(f"config={self.config!r}; allowed is a mapping of names to values")
-        preset = _path("preset", self.preset, "a preset's name or a .toml file")
+        preset = path_of("preset", self.preset, "a preset's name or a .toml file")
         if preset.suffix == ".toml":
             object.__setattr__(self, "preset", str(preset.absolute()))
         if self.take is not None:
-            take = _path("take", self.take, "a file whose name ends in .mid")
+            take = path_of("take", self.take, "a file whose name ends in .mid")
             if take.suffix.lower() != ".mid":
                 raise GradmidiError(f"take={str(take)!r}; the file's name must end in .mid")
             object.__setattr__(self, "take", take.absolute())
@@ -271,20 +295,42 @@ class Options:
         parameters = inspect.signature(cls).parameters.values()
         return [each for each in parameters if each.name not in set(without)]
 
-    @cached_property
-    def voices(self) -> dict[str, str]:
-        """The user's own voices, name to pattern; empty if there are none."""
-        return dict(self.layers) if isinstance(self.layers, Mapping) else {}
+    def _check_resume(self) -> None:
+        for name, allowed in (("resume", (None, True, False)), ("overwrite", (True, False))):
+            value = getattr(self, name)
+            if not any(value is each for each in allowed):
+                raise RunLogError(f"{name}={value!r}; allowed is True or False")
+        if self.resume and self.overwrite:
+            raise RunLogError("resume=True and overwrite=True exclude each other; give one of them")
+        if self.resume and self.out is None:
+            raise RunLogError("resume=True needs out=, the folder of the run to continue")
+        if self.step is not None:
+            object.__setattr__(self, "step", steps_made(self.step))
 
-    @property
-    def patterns(self) -> LayerChoice | None:
-        """Names or patterns of the layers to capture; None: all layers."""
-        return None if self.voices else self.layers
+    def _check_layers(self) -> None:
+        if isinstance(self.layers, Mapping):
+            if self.voices is not None:
+                raise CaptureError("layers= is a mapping, and voices= is given too; give voices=")
+            say("layers={…} for voices of your own is called voices={…} now; it still works")
+            object.__setattr__(self, "voices", self.layers)
+            object.__setattr__(self, "layers", None)
+        layers = () if self.layers is None else self.layers
+        if not isinstance(layers, Iterable) or not all(isinstance(each, str) for each in layers):
+            raise CaptureError(
+                f"layers={self.layers!r}; allowed are names or patterns of layers, as ['blocks.*']"
+            )
+        given: Any = {} if self.voices is None else self.voices
+        parts = [*given, *given.values()] if isinstance(given, Mapping) else [None]
+        if not all(isinstance(each, str) for each in parts):
+            raise CaptureError(
+                f"voices={given!r}; allowed is a mapping of names to patterns, as {{'top': 'fc*'}}"
+            )
+        object.__setattr__(self, "voices", dict(given))
 
     @cached_property
     def endings(self) -> tuple[str, ...]:
         """Endings, with the dot, of the files to write at the end of the run."""
-        given = _texts("files", self.files, "endings, as ('mid', 'wav')")
+        given = texts("files", self.files, "endings, as ('mid', 'wav')")
         endings = tuple(dict.fromkeys(f".{each.lower().removeprefix('.')}" for each in given))
         for ending in endings:
             if ending not in FILES:
@@ -300,7 +346,7 @@ class Options:
     @cached_property
     def cables(self) -> Rig:
         """The rig, with the ports of ``midi=``."""
-        ports = [port for port in _texts("midi", self.midi, "MIDI outputs by name") if port]
+        ports = [port for port in texts("midi", self.midi, "MIDI outputs by name") if port]
         return load_rig(self.rig, {"ports": ports or None, **self._settings[1]})
 
     @cached_property
@@ -311,19 +357,19 @@ class Options:
     @cached_property
     def _settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The settings of the preset and of the rig, by key."""
-        read = dict(map(setting, _texts("settings", self.settings, "texts, as 'time.tempo=90'")))
+        read = dict(map(setting, texts("settings", self.settings, "texts, as 'time.tempo=90'")))
         of_preset = {key: value for key, value in read.items() if "." in key}
         return of_preset, {key: value for key, value in read.items() if "." not in key}
 
     @cached_property
     def addresses(self) -> tuple[str, ...]:
         """The addresses that OSC is sent to."""
-        return _texts("osc", self.osc, "addresses, as '127.0.0.1:57120'")
+        return texts("osc", self.osc, "addresses, as '127.0.0.1:57120'")
 
     @cached_property
     def recipients(self) -> tuple[str, ...]:
         """The addresses that faults are sent to."""
-        return _texts("notify", self.notify, "addresses of apprise, as 'slack://…'")
+        return texts("notify", self.notify, "addresses of apprise, as 'slack://…'")
 
     def session(self, **more: Any) -> Session:
         """Return the player's `Session`; `more` holds its other fields."""
@@ -341,35 +387,6 @@ class Options:
         """Return these options without live output."""
         return dataclasses.replace(
             self, rig=None, midi=None, osc=None, audio=None, take=None, notify=None
-        )
-
-
-def _path(name: str, value: Any, allowed: str) -> Path:
-    try:
-        return Path(value)
-    except TypeError:
-        raise GradmidiError(f"{name}={value!r}; allowed is {allowed}") from None
-
-
-def _texts(name: str, value: Any, allowed: str) -> tuple[str, ...]:
-    texts = () if value is None else (value,) if isinstance(value, str) else value
-    if not isinstance(texts, Iterable) or not all(isinstance(each, str) for each in texts):
-        raise GradmidiError(f"{name}={value!r}; allowed are {allowed}")
-    return tuple(texts)
-
-
-def _is_share(value: Any) -> bool:
-    return isinstance(value, (int, float)) and 0.0 < value < 1.0
-
-
-def _check_layers(value: Any) -> None:
-    parts: Any = [*value, *value.values()] if isinstance(value, Mapping) else value
-    if parts is None or isinstance(parts, str):
-        return
-    if not isinstance(parts, Iterable) or not all(isinstance(each, str) for each in parts):
-        raise CaptureError(
-            f"layers={value!r}; allowed are names or patterns of layers, as ['blocks.*'], or a "
-            "mapping of voices to patterns, as {'top': 'fc*'}"
         )
 
 

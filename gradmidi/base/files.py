@@ -11,7 +11,7 @@ from typing import Self
 
 from gradmidi.errors import GradmidiError
 
-__all__ = ["WholeFile", "check_path", "with_path"]
+__all__ = ["WholeFile", "beside", "check_path", "with_path"]
 
 LONGEST_PREFIX = 50
 """How many characters of a file's name its hidden file's name keeps; systems allow 255 bytes."""
@@ -110,6 +110,20 @@ class WholeFile:
             self.file.close()
         with contextlib.suppress(OSError):
             self.part.unlink()
+
+
+def beside(path: Path, number: int) -> Path:
+    """Return the path next to `path` with a number at the end of its name.
+
+    Examples
+    --------
+    >>> str(beside(Path("runs/a"), 2)), str(beside(Path("a.jsonl"), 3))
+    ('runs/a-2', 'a-3.jsonl')
+    """
+    # "." and ".." have no name of their own.
+    named = path if path.name not in ("", "..") else path.resolve()
+    suffix = named.suffix if named.suffix == ".jsonl" else ""
+    return named.with_name(f"{named.name.removesuffix(suffix) or 'run'}-{number}{suffix}")
 
 
 def check_path(path: Path) -> None:

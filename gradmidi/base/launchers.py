@@ -1,9 +1,16 @@
-"""The rank of this process, by the variables that launchers of several processes set."""
+"""What launchers and schedulers say in variables: the rank of this process, and its job."""
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-__all__ = ["is_first", "note_of_slurm", "rank_of"]
+__all__ = ["Job", "is_first", "note_of_slurm", "rank_of"]
+
+RESTARTS = {
+    "SLURM_RESTART_COUNT": "SLURM_JOB_ID",
+    "TORCHELASTIC_RESTART_COUNT": "TORCHELASTIC_RUN_ID",
+}
+"""Variables that count how often a job was started again, and those that name the job."""
 
 RANKS = {
     "RANK": "WORLD_SIZE",
@@ -59,3 +66,58 @@ def note_of_slurm(environment: Mapping[str, str] = os.environ) -> str:
         f"rank {rank} of SLURM is not recorded, because only rank 0 is; if each task is a "
         f"separate training, unset {name}"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The job that this process belongs to, and how often it was started again.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The job's name at each scheduler of `RESTARTS`; empty where it has none.
+    restarts : tuple of int
+        How often each of them has started the job again.
+
+    Examples
+    --------
+    >>> first = Job.of({"SLURM_JOB_ID": "7"})
+    >>> again = Job.of({"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"})
+    >>> again.note, again.continues(first), first.continues(first)
+    ('SLURM_RESTART_COUNT=1', True, False)
+    >>> again.continues(Job.of({"SLURM_JOB_ID": "6"})), again.continues(again)
+    (False, False)
+    """
+
+    names: tuple[str, ...] = ("",) * len(RESTARTS)
+    restarts: tuple[int, ...] = (0,) * len(RESTARTS)
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str] = os.environ) -> "Job":
+        """Return the job that the environment describes."""
+        counts = [environment.get(name, "") for name in RESTARTS]
+        return cls(
+            tuple(environment.get(name, "") for name in RESTARTS.values()),
+            tuple(int(each) if each.isdecimal() else 0 for each in counts),
+        )
+
+    @property
+    def note(self) -> str:
+        """The variables that say that the job was started again; empty if it was not."""
+        counted = zip(RESTARTS, self.restarts, strict=True)
+        return ", ".join(f"{name}={times}" for name, times in counted if times)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables, with their values, that describe the job; empty outside of a scheduler."""
+        counted = zip(RESTARTS, map(str, self.restarts), strict=True)
+        named = zip(RESTARTS.values(), self.names, strict=True)
+        return {name: value for name, value in (*named, *counted) if value not in ("", "0")}
+
+    def continues(self, earlier: "Job") -> bool:
+        """Return whether this is `earlier`, started again; jobs without names may be the same."""
+        same = all(
+            own == other or not (own and other)
+            for own, other in zip(self.names, earlier.names, strict=True)
+        )
+        return same and self.restarts > earlier.restarts

@@ -74,6 +74,8 @@ class Capture:
 
     Attributes
     ----------
+    given : list
+        The optimizers.
     layers : tuple of Layer
         The layers of a row. Without `layers`, those that can never have a gradient are left out.
     model_name : str
@@ -105,8 +107,6 @@ class Capture:
                 f"listen() takes a torch.nn.Module, not {type(model).__name__}; for plain "
                 "numbers there is record()"
             )
-        if parameters not in ("all", "weights"):
-            raise CaptureError(f"parameters={parameters!r}; allowed is 'all' or 'weights'")
         refuse(model)
         found = layers_of(model, parameters)
         trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
@@ -117,8 +117,8 @@ class Capture:
         self.parameters = parameters
         self.model_name = class_name(model)
         self._everything = {id(parameter) for parameter in model.parameters()}
-        self._given = given_optimizers(optimizers, self._everything, self.model_name)
-        held = {key for each in self._given for key in held_in(each)}
+        self.given = given_optimizers(optimizers, self._everything, self.model_name)
+        held = {key for each in self.given for key in held_in(each)}
         names = found.keys() if layers is None else chosen(found, layers)
         self._frozen: list[str] = []
         if layers is None:
@@ -150,7 +150,7 @@ class Capture:
         self._scaling: dict[int, int] = {}
         self._strides: list[Stride] = []
         self._hook: Callable[[Any], None] | None = None
-        self._leave: list[Callable[[], None]] = []
+        self.leaving: list[Callable[[], None]] = []
 
     def attach(
         self,
@@ -189,16 +189,16 @@ class Capture:
             self._count_taps()
 
         self._hook = hook
-        for each in self._given:
+        for each in self.given:
             hook(each)
         if self._taps and self._report_others:
             other = register_optimizer_step_pre_hook(self._meet_other)
-            self._leave.append(other.remove)
+            self.leaving.append(other.remove)
         if not self._taps:
             # Torch's functions may clip all the same where `look` is called by hand.
             self._taps[id(None)] = [everything]
             self._count_taps()
-        self._leave.append(watch(self, scaler))
+        self.leaving.append(watch(self, scaler))
 
     def _count_taps(self) -> None:
         self._distinct_taps = tuple(
@@ -283,7 +283,7 @@ class Capture:
 
     def replace_others(self) -> None:
         """Close the listeners that read the same optimizers."""
-        for hook in hooks_of(self._given):
+        for hook in hooks_of(self.given):
             hook.steps.consumer.replace()
 
     def clip_grad_norm_(
@@ -315,19 +315,19 @@ class Capture:
         Say if no step was made, unless `quiet`: an exception may have come before the first.
         """
         if self._hooks and not self._nesting.has_begun and not quiet:
-            names = ", ".join(dict.fromkeys(type(each).__name__ for each in self._given))
+            names = ", ".join(dict.fromkeys(type(each).__name__ for each in self.given))
             say(
                 f"step() of {names} was not called; where another method updates the parameters, "
                 "call ears.capture() before it"
             )
-        while self._leave:
-            self._leave.pop()()
+        while self.leaving:
+            self.leaving.pop()()
         while self._hooks:
             self._hooks.popitem()[1].remove()
         self._hook = None
         if self._shards is not None:
             self._shards.leave()
-        self._taps, self._given, self._own, self._model = {}, [], [], None
+        self._taps, self.given, self._own, self._model = {}, [], [], None
         self._count_taps()
         self._one_pass = OnePass(len(self.layers))
         self.look = _look_at_nothing

@@ -18,7 +18,7 @@ from gradmidi.cli.options import (
     rig_parameter,
     takes,
 )
-from gradmidi.errors import GradmidiError, RunLogError
+from gradmidi.errors import GradmidiError
 
 if TYPE_CHECKING:
     from gradmidi.live.feed import Live
@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
     app.command()(demo)
 
 
-@takes("out", "preset", "midi", "osc", "audio", "rig", "settings", "take")
+@takes("out", "overwrite", "preset", "midi", "osc", "audio", "rig", "settings", "take")
 def demo(
     context: typer.Context,
     optimizer: Annotated[str, typer.Option(metavar="sgd|adam", help="Optimizer.")] = "sgd",
@@ -54,9 +54,6 @@ def demo(
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="All five settings of the blog post, one after another.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the run that is already in the folder.")
     ] = False,
     *,
     given: dict[str, Any],
@@ -99,7 +96,6 @@ def demo(
             folder = out / experiment.name
         with ExitStack() as stack:
             stack.enter_context(closed_by_signals())
-            stack.enter_context(_set_aside(folder, force=force))
             step = None
             if view is None:
                 plainly = is_plain(asked=plain)
@@ -143,38 +139,6 @@ class _Live:
             with watched(live, show, level=self._level) as going:
                 yield going
                 self.left = not going()
-
-
-@contextmanager
-def _set_aside(folder: Path, *, force: bool) -> Iterator[None]:
-    """Rename the log in `folder` while the block runs; restore it if no new one was written."""
-    from gradmidi.log import FILE_NAME
-
-    log = folder / FILE_NAME
-    replaced = log.with_name(f"{FILE_NAME}.replaced")
-    try:
-        held = log.exists()
-        if held and force:
-            log.replace(replaced)
-    except OSError as error:
-        raise RunLogError(
-            f"{folder} cannot be used: {error.strerror}; give another --out, or change its "
-            "permissions"
-        ) from error
-    if not held:
-        yield
-        return
-    if not force:
-        raise RunLogError(
-            f"{folder} already holds a run; give another --out, or --force to replace it"
-        )
-    try:
-        yield
-    finally:
-        if log.exists():
-            replaced.unlink()
-        else:
-            replaced.replace(log)
 
 
 @contextmanager

@@ -154,7 +154,7 @@ def _flags(name: str, *, has_rig: bool) -> list[inspect.Parameter]:
         ]
     kind: Any = about["kind"]
     more: dict[str, Any] = {"metavar": about.get("metavar"), "help": f"{about['doc']}."}
-    names = ("--preset", "-p") if name == "preset" else ()
+    names = ("--preset", "-p") if name == "preset" else tuple(filter(None, [about.get("flag")]))
     if choices := about.get("choices"):
         more |= {"callback": one_of(*choices), "metavar": "|".join(choices)}
     if "least" in about:
@@ -208,21 +208,19 @@ def _given(used: Mapping[str, Any], *, has_rig: bool) -> dict[str, Any]:
     if "files" in values:
         text = values["files"]
         values["files"] = () if text == "none" else tuple(filter(None, re.split("[, ]+", text)))
-    if "layers" in values:
-        values["layers"] = _layers(values["layers"])
+    if "voices" in values:
+        values["voices"] = _voices(values["voices"])
     take = values.get("take")
     if take is not None and take.suffix.lower() != ".mid":
         raise typer.BadParameter(f"--take {take}; the file's name must end in .mid")
     return values
 
 
-def _layers(given: list[str]) -> tuple[str, ...] | dict[str, str]:
-    """Parse layer patterns, or voices as NAME=PATTERN."""
-    named = ["=" in each for each in given]
-    if any(named) and not all(named):
-        raise typer.BadParameter("--layers are all patterns, or all voices: NAME=PATTERN")
-    if not all(named):
-        return tuple(given)
+def _voices(given: list[str]) -> dict[str, str]:
+    """Parse voices, each NAME=PATTERN."""
+    for each in given:
+        if "=" not in each:
+            raise typer.BadParameter(f"--voices {each}; write NAME=PATTERN, as 'low=blocks.0*'")
     return {name: pattern for name, _, pattern in (each.partition("=") for each in given)}
 
 

@@ -52,6 +52,8 @@ def register(app: typer.Typer) -> None:
 
 @takes(
     "out",
+    "resume",
+    "overwrite",
     "preset",
     "midi",
     "osc",
@@ -61,6 +63,7 @@ def register(app: typer.Typer) -> None:
     "take",
     "notify",
     "layers",
+    "voices",
     "parameters",
     "every",
     "budget",

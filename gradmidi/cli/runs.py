@@ -242,7 +242,7 @@ def import_(
         typer.Option(metavar="COLUMN", help="Column of step numbers in a CSV file."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the run that is already in the folder.")
+        bool, typer.Option("--force", help="Replace the run that is in the folder.")
     ] = False,
 ) -> None:
     """Convert a log of another tool to a run."""

@@ -180,7 +180,7 @@ def run(
     experiment : Experiment
         The setting.
     out : str or Path
-        Folder of the run.
+        Folder of the run; if it holds a run, this one goes to ``out-2``.
     data : str or Path, optional
         Folder with the full MNIST in torchvision's layout; by default the 10,000 images in the
         package.
@@ -218,6 +218,7 @@ def run(
     options = replace(
         options or Options(),
         out=out,
+        resume=False,
         parameters="weights",
         files=FILES,
         config={**asdict(experiment), "digits": len(images)},

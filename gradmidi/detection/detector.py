@@ -122,7 +122,7 @@ class Watch:
         if isinstance(item, Frame):
             return self._frame(item)
         if isinstance(item, Header):
-            return self._resume() if item.resumed else ()
+            return self._resume(item) if item.resumed else ()
         if isinstance(item, Pause):
             self._pace.pause(item.t, item.begins)
         elif isinstance(item, End):
@@ -130,8 +130,9 @@ class Watch:
             self._pace.restart()
         return ()
 
-    def _resume(self) -> tuple[Finding, ...]:
-        died = self.finish()
+    def _resume(self, header: Header) -> tuple[Finding, ...]:
+        # A running process has gone back to an earlier step.
+        died = () if header.other.get("rewound") else self.finish()
         self._step = 0
         self._pace.restart()
         self._forget()

@@ -20,7 +20,9 @@ __all__ = ["listen"]
 def listen(accelerator: Any, model: "Module", optimizer: "Optimizer", **options: Any) -> Listener:
     """Listen to a prepared model: ``with listen(accelerator, model, optimizer) as ears:``.
 
-    With several processes, only rank 0 opens a run.
+    With several processes, only rank 0 opens a run. Accelerate has no count of updates of its own;
+    the steps have the numbers that the optimizer counts (Adam does), also after ``load_state``.
+    With another optimizer, give ``step=`` or set ``ears.step``.
 
     Parameters
     ----------
@@ -45,4 +47,4 @@ def listen(accelerator: Any, model: "Module", optimizer: "Optimizer", **options:
         As `gradmidi.listen`.
     """
     framework("accelerate", "accelerate", "0.20")
-    return listen_with(model, optimizer, Options.given(options))
+    return listen_with(model, optimizer, Options.given(options), numbered=True)

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from gradmidi.listener.listener import Listener
@@ -36,6 +37,12 @@ class Callback:
         self.ears: Listener | None = None
         self._options = Options.given(options, without=self.without)
         self._pause = contextlib.ExitStack()
+
+    def _from(self, step: int) -> Options:
+        """Return the options with the framework's count of steps, unless the user gave one."""
+        return (
+            self._options if self._options.step is not None else replace(self._options, step=step)
+        )
 
     def _mark(self, text: str) -> None:
         if self.ears is not None:

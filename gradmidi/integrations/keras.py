@@ -6,15 +6,15 @@ them until the batch has ended.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from gradmidi.base.versions import framework
-from gradmidi.errors import CaptureError
 from gradmidi.integrations.callback import Callback, on_first_use
-from gradmidi.listener.listen import open_run
 from gradmidi.listener.listener import Outputs
+from gradmidi.listener.opening import open_run
 from gradmidi.listener.recording import Recording
 from gradmidi.log import ABSENT, Header, Layer
 
@@ -29,13 +29,14 @@ class _Callback(Callback):
 
     Epochs become marks, validation becomes a pause, and the loss that Keras shows (the mean since
     the start of the epoch) is logged with each step's norms. With `steps_per_execution` above 1,
-    only the last step of each execution is recorded.
+    only the last step of each execution is recorded. Steps have the numbers of the optimizer's
+    ``iterations``.
 
     Parameters
     ----------
     **options
         Options of `gradmidi.record`, and ``every``: read the norms after every Nth batch, which
-        waits for the batch. ``layers`` defines voices of your own: ``{"top": "dense*"}``.
+        waits for the batch.
 
     Attributes
     ----------
@@ -50,15 +51,10 @@ class _Callback(Callback):
         If an option's value is not allowed.
     """
 
-    without = ("parameters", "budget", "scaler")
+    without = ("layers", "parameters", "budget", "scaler")
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        if self._options.patterns is not None:
-            raise CaptureError(
-                f"layers={self._options.layers!r}; with Keras all layers are measured: allowed "
-                "is a mapping of voices to patterns, as {'top': 'dense*'}"
-            )
         self._probe: _Probe | None = None
         self._recording: Recording | None = None
         self._batches = self._updates = 0
@@ -69,6 +65,8 @@ class _Callback(Callback):
         model: Any = self.model  # type: ignore[attr-defined]
         layers, members = _layers(model)
         options = self._options
+        if options.step is None:
+            options = replace(options, step=_steps_made(model))
         self.ears, self._recording = open_run(Header(layers), options, Outputs.of(options))
         self._probe = _Probe(model, members, len(layers), self._recording.fail)
         self._batches = self._updates = 0
@@ -232,6 +230,14 @@ class _Probe:
 
     def _kept(self) -> list[Any]:
         return [v for v in self._optimizer.variables if v is not self._norms]
+
+
+def _steps_made(model: Any) -> int | None:
+    """Return the optimizer's own count of its steps; None if it has none."""
+    try:
+        return int(model.optimizer.iterations)
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 def _layers(model: Any) -> tuple[tuple[Layer, ...], np.ndarray]:

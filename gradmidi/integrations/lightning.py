@@ -19,7 +19,8 @@ class _Callback(Callback):
     """Listen to Lightning training: ``Trainer(callbacks=[GradMidi(out="runs/a")])``.
 
     Epochs become marks, validation becomes a pause, and each step's loss and learning rate are
-    logged with its norms. With several processes, only rank 0 opens a run.
+    logged with its norms. Steps have the numbers of ``trainer.global_step``. With several
+    processes, only rank 0 opens a run.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ class _Callback(Callback):
         """Open the run."""
         self._close()
         self._step = trainer.global_step
-        self.ears = listen_with(pl_module, trainer.optimizers, self._options)
+        self.ears = listen_with(pl_module, trainer.optimizers, self._from(trainer.global_step))
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from gradmidi.base.messages import say
 from gradmidi.errors import GradmidiError
 from gradmidi.integrations.program import when_imported
-from gradmidi.listener.listen import dated, open_capture
 from gradmidi.listener.listener import Outputs
+from gradmidi.listener.opening import dated, open_capture
 from gradmidi.listener.recording import Recording
 from gradmidi.log.folder import check_out
 from gradmidi.options import Options
@@ -40,6 +40,7 @@ class _Training:
     def __init__(self, number: int, optimizers: Sequence["Optimizer"]) -> None:
         self.number = number
         self.folder: Path | None = None
+        self.recording: Recording | None = None
         self._optimizers = [weakref.ref(each) for each in optimizers]
 
     @property
@@ -245,7 +246,7 @@ class Script:
         capture = Capture(
             model,
             owned,
-            layers=options.patterns,
+            layers=options.layers,
             parameters=options.parameters,
             report_others=False,
         )
@@ -257,19 +258,26 @@ class Script:
         if self._recording is not None:
             self._recording.replace()
         self._recording = self._capture = None
-        again = training.folder
-        listener, recording = open_capture(
-            capture,
-            replace(options, out=self._place() if again is None else again),
-            self._opened(training),
-            resume=again is not None or (training.number == 1 and options.out is not None),
-        )
-        training.folder = listener.folder.absolute()
+        outputs = self._opened(training)
+        listener, recording = open_capture(capture, self._options_of(training), outputs)
+        training.folder, training.recording = listener.folder.absolute(), recording
         if self._missed:
             recording.miss_clipping(MISSED_IN_GRAPH)
         self._recording, self._capture, self._training = recording, capture, training
         self._parameters, self._by_hand = parameters, not optimizers
         self._unclaimed.clear()
+
+    def _options_of(self, training: _Training) -> Options:
+        """Return the options of a training: only the first may continue or replace a run."""
+        options = replace(self._options, out=self._place())
+        if training.recording is not None:
+            step = training.recording.step
+            return replace(options, out=training.folder, resume=True, overwrite=False, step=step)
+        if training.number > 1:
+            options = replace(
+                options, resume=None if options.resume is None else False, overwrite=False
+            )
+        return options
 
     def _opened(self, training: _Training) -> Outputs:
         """Return the outputs opened before the script started; for a later training, new ones."""

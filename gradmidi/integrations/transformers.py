@@ -20,8 +20,8 @@ class _Callback(Callback):
     """Listen to a Trainer: ``Trainer(…, callbacks=[GradMidi(out="runs/a")])``.
 
     Epochs become marks; evaluating and saving become pauses. The loss and the learning rate are
-    logged with a step's norms when the Trainer logs them, every `logging_steps`. With several
-    processes, only rank 0 opens a run.
+    logged with a step's norms when the Trainer logs them, every `logging_steps`. Steps have the
+    numbers of ``state.global_step``. With several processes, only rank 0 opens a run.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class _Callback(Callback):
                 if state.is_world_process_zero:
                     say(f"{name} shards gradients over processes: this run is not recorded")
                 return
-        self.ears = listen_with(model, optimizer, self._options)
+        self.ears = listen_with(model, optimizer, self._from(state.global_step))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Log the values that the Trainer logs."""

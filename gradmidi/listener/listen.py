@@ -6,53 +6,33 @@ model's gradients. Both return a `Listener`.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradmidi.base.messages import Warnings, say
+from gradmidi.base.messages import say
 from gradmidi.base.versions import TORCH, check_version
 from gradmidi.errors import CaptureError
 from gradmidi.listener.listener import Listener, Outputs
+from gradmidi.listener.opening import attach, open_capture, open_run
 from gradmidi.listener.other_rank import OtherRank, StepCounter
-from gradmidi.listener.recording import Recording, Row
-from gradmidi.log import FILE_NAME, Header, Layer
-from gradmidi.log.folder import open_folder
-from gradmidi.log.values import Clipping
-from gradmidi.log.writer import LogWriter
+from gradmidi.log import Header, Layer
 from gradmidi.midi.rig import Rig
-from gradmidi.music.voices import Voice, VoiceNorms, group
 from gradmidi.options import LayerChoice, Options, SummaryWriter
-from gradmidi.text.words import count
 
 if TYPE_CHECKING:
     from torch.nn import Module
     from torch.optim import Optimizer
 
-    from gradmidi.capture.capture import Capture
-    from gradmidi.capture.steps import Consumer
-
-__all__ = [
-    "Listener",
-    "dated",
-    "listen",
-    "listen_with",
-    "open_capture",
-    "open_run",
-    "record",
-    "record_with",
-]
-
-MANY_LAYERS = 64
-FRAME_BYTES, NORM_BYTES = 50, 12
-"""Approximate bytes of a frame in the log, without norms, and of each norm."""
+__all__ = ["Listener", "listen", "listen_with", "record", "record_with"]
 
 
 def record(
     out: str | os.PathLike[str] | None = None,
     *,
     layers: Sequence[str | Layer],
+    resume: bool | None = None,
+    overwrite: bool = False,
+    step: int | None = None,
     preset: str | Path = "pentatonic",
     rig: str | Path | Rig | None = None,
     midi: str | Sequence[str] | None = None,
@@ -71,8 +51,17 @@ def record(
     Parameters
     ----------
     out : path, optional
-        The run's folder; by default ``runs/<date-time>``. If it holds a run of the same layers,
-        that run is continued; if it holds another run, this one goes to ``out-2``.
+        The run's folder; by default ``runs/<date-time>``. If it holds a run, this one goes to
+        ``out-2``, and the first message says so.
+    resume : bool, optional
+        Continue the run in `out`, if it has the same layers; steps that are made again replace the
+        earlier ones. By default only in a job that was started again (``SLURM_RESTART_COUNT``,
+        ``TORCHELASTIC_RESTART_COUNT``).
+    overwrite : bool, default False
+        Replace the run in `out`.
+    step : int, optional
+        How many steps were made before, 0 or more, as the checkpoint has it: the next one is
+        ``step + 1``. By default 0, or after the last step of a continued run.
     layers : sequence of str or Layer
         The layers' names, first to last.
     preset : str or Path, default "pentatonic"
@@ -113,6 +102,9 @@ def record(
     """
     options = Options(
         out=out,
+        resume=resume,
+        overwrite=overwrite,
+        step=step,
         preset=preset,
         rig=rig,
         midi=midi,
@@ -120,7 +112,7 @@ def record(
         audio=audio,
         take=take,
         notify=notify,
-        layers=voices,
+        voices=voices,
         files=files,
         keep=keep,
         log_to=log_to,
@@ -149,6 +141,9 @@ def listen(
     optimizer: "Optimizer | Iterable[Optimizer] | None" = None,
     *,
     out: str | os.PathLike[str] | None = None,
+    resume: bool | None = None,
+    overwrite: bool = False,
+    step: int | None = None,
     preset: str | Path = "pentatonic",
     rig: str | Path | Rig | None = None,
     midi: str | Sequence[str] | None = None,
@@ -157,6 +152,7 @@ def listen(
     take: str | os.PathLike[str] | None = None,
     notify: str | Sequence[str] | None = None,
     layers: LayerChoice | None = None,
+    voices: Mapping[str, str] | None = None,
     parameters: str = "all",
     every: int = 1,
     budget: float | None = None,
@@ -182,8 +178,18 @@ def listen(
         frame, in which the layers of the others are absent. Without an optimizer, call
         `Listener.capture` between `backward` and the update.
     out : path, optional
-        The run's folder; by default ``runs/<date-time>``. If it holds a run of the same layers,
-        that run is continued; if it holds another run, this one goes to ``out-2``.
+        The run's folder; by default ``runs/<date-time>``. If it holds a run, this one goes to
+        ``out-2``, and the first message says so.
+    resume : bool, optional
+        Continue the run in `out`, if it has the same layers; steps that are made again replace the
+        earlier ones. By default only in a job that was started again (``SLURM_RESTART_COUNT``,
+        ``TORCHELASTIC_RESTART_COUNT``).
+    overwrite : bool, default False
+        Replace the run in `out`.
+    step : int, optional
+        How many steps were made before, 0 or more, as the checkpoint has it: the next one is
+        ``step + 1``. By default 0, or in a continued run
+        what the optimizer counts (Adam does), else its last step.
     preset : str or Path, default "pentatonic"
         How the run sounds: a shipped preset's name or a ``.toml`` file.
     rig : str or Path or Rig, optional
@@ -200,9 +206,11 @@ def listen(
     notify : str or sequence of str, optional
         Addresses of apprise, as ``slack://…``, to which each fault is sent as a text, one message
         a minute at most; needs the extra ``notify``.
-    layers : str or sequence of str, or mapping of str to str, optional
-        Listen to these layers only: names, or patterns as ``"blocks.*"``. A mapping defines voices
-        of your own instead, name to pattern, as ``{"top": "fc*"}``; all layers are still logged.
+    layers : str or sequence of str, optional
+        Listen to these layers only: names, or patterns as ``"blocks.*"``.
+    voices : mapping of str to str, optional
+        Voices of your own: name to a pattern over the layers' names, as ``{"top": "fc*"}``. A
+        layer that no pattern matches is logged but makes no sound.
     parameters : {"all", "weights"}, default "all"
         Measure all of a layer's parameters, or its weights only.
     every : int, default 1
@@ -260,6 +268,9 @@ def listen(
     """
     options = Options(
         out=out,
+        resume=resume,
+        overwrite=overwrite,
+        step=step,
         preset=preset,
         rig=rig,
         midi=midi,
@@ -268,6 +279,7 @@ def listen(
         take=take,
         notify=notify,
         layers=layers,
+        voices=voices,
         parameters=parameters,
         every=every,
         budget=budget,
@@ -281,9 +293,13 @@ def listen(
 
 
 def listen_with(
-    model: "Module", optimizer: "Optimizer | Iterable[Optimizer] | None", options: Options
+    model: "Module",
+    optimizer: "Optimizer | Iterable[Optimizer] | None",
+    options: Options,
+    *,
+    numbered: bool = False,
 ) -> Listener:
-    """Listen to a model while it trains, see `listen`."""
+    """Listen to a model while it trains, see `listen`; for `numbered` see `open_capture`."""
     check_version("torch", TORCH)
     try:
         from gradmidi.capture.capture import Capture
@@ -294,15 +310,15 @@ def listen_with(
             "listen() needs PyTorch: pip install 'gradmidi[train]'; record() takes plain numbers "
             "without it"
         ) from error
-    capture = Capture(model, optimizer, layers=options.patterns, parameters=options.parameters)
+    capture = Capture(model, optimizer, layers=options.layers, parameters=options.parameters)
     spread = capture.meet()
     try:
         if capture.heard_here:
-            return open_capture(capture, options, Outputs.of(options))[0]
+            return open_capture(capture, options, Outputs.of(options), numbered=numbered)[0]
         if note := capture.note_of_silence:
             say(note)
         capture.replace_others()
-        counter = StepCounter()
+        counter = StepCounter(options.step or 0)
         listener = OtherRank(capture, counter, options.out)
         if spread:
             attach(capture, counter, options)
@@ -311,90 +327,3 @@ def listen_with(
         # The other ranks must not wait for this rank.
         capture.detach(quiet=True)
         raise
-
-
-def open_capture(
-    capture: "Capture", options: Options, outputs: Outputs, *, resume: bool = True
-) -> tuple[Listener, Recording]:
-    """Open the run of a model and attach its capture; see `open_run`."""
-    header = Header(capture.layers, capture.model_name, capture.parameters)
-    capture.replace_others()
-    listener, recording = open_run(header, options, outputs, capture=capture, resume=resume)
-    attach(capture, recording, options)
-    return listener, recording
-
-
-def attach(capture: "Capture", consumer: "Consumer", options: Options) -> None:
-    """Make capture pass each step's norms to `consumer`."""
-    capture.attach(consumer, every=options.every, budget=options.budget, scaler=options.scaler)
-
-
-def open_run(
-    header: Header,
-    options: Options,
-    outputs: Outputs,
-    *,
-    capture: "Capture | None" = None,
-    resume: bool = True,
-) -> tuple[Listener, Recording]:
-    """Open a run's folder, start its log, and log a line about it.
-
-    `capture` is not attached here. `resume`: whether to continue a run of the same layers in
-    ``options.out``. `outputs` is closed if the run cannot be opened.
-    """
-    warnings = Warnings()
-    layers = header.layers
-    out = options.out
-    try:
-        voices = group(layers, options.music.voices.most, options.voices)
-        header = replace(header, started=_utc(), config=dict(options.config or {}))
-        fold: Row | None = None
-        if options.keep == "voices":
-            fold = VoiceNorms(voices).combined
-            header = replace(header, layers=_kept(layers, voices))
-        else:
-            header = replace(header, voices=options.voices)
-        target = open_folder(out or dated(), header, resume=resume and out is not None)
-        for feed in outputs.feeds:
-            feed.name(target.path.name)
-        clipping = None if capture is None else Clipping(whole=capture.whole)
-        writer = LogWriter(
-            target, header, feeds=outputs.feeds, warnings=warnings, clipping=clipping
-        )
-    except BaseException:
-        outputs.close()
-        raise
-    if target.taken is not None and resume:
-        say(f"{target.taken} holds another run or a run in progress, so a new folder is used")
-    goes_on = f", continuing after step {target.last_step}" if target.resumed else ""
-    of = f"listening to {count(len(layers), 'layer')} of {header.model}"
-    what = of if capture is not None else f"recording {count(len(layers), 'layer')}"
-    say(f"{what}, run log {target.path / FILE_NAME}{goes_on}")
-    if len(header.layers) > MANY_LAYERS:
-        megabytes = 10_000 * (FRAME_BYTES + NORM_BYTES * len(header.layers)) / 1e6
-        say(
-            f"the run log grows by about {megabytes:.0f} MB in 10,000 steps; keep='voices' "
-            f"logs {count(len(voices), 'voice')} instead"
-        )
-    recording = Recording(
-        writer, layers, warnings, step=target.last_step, fold=fold, clipping=clipping
-    )
-    listener = Listener(
-        recording, writer, layers, target.path, options, outputs, warnings, capture=capture
-    )
-    return listener, recording
-
-
-def _kept(layers: Sequence[Layer], voices: Sequence[Voice]) -> tuple[Layer, ...]:
-    return tuple(
-        Layer(voice.name, sum(layers[index].size for index in voice.layers)) for voice in voices
-    )
-
-
-def dated() -> Path:
-    """Return the default folder of a run: ``runs/<date-time>``."""
-    return Path("runs") / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
-
-
-def _utc() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -123,12 +123,12 @@ class Listener:
 
     @property
     def step(self) -> int:
-        """The last step."""
+        """The last step. Set it after loading a checkpoint: ``ears.step = 400``."""
         return self._recording.step
 
     @step.setter
     def step(self, step: int) -> None:
-        self._recording.step = int(step)
+        self._recording.go_to(step)
 
     @property
     def live(self) -> Live | None:
@@ -358,7 +358,7 @@ class Listener:
             # Only now: after an interrupt before this line, the end of the program closes the run.
             self._closed = True
             atexit.unregister(self._exit)
-            seconds = self._writer.now()
+            seconds = self._writer.seconds
             cost = 0.0
             if self._capture is not None:
                 cost = self._capture.cost

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradmidi.base.checks import steps_made
 from gradmidi.base.messages import warn
+from gradmidi.errors import GradmidiError
 from gradmidi.listener.listener import Listener
 from gradmidi.listener.recording import Row
 
@@ -22,6 +24,11 @@ __all__ = ["OtherRank", "StepCounter"]
 class StepCounter:
     """Counts steps and records nothing; a `gradmidi.capture.steps.Consumer`.
 
+    Parameters
+    ----------
+    step : int, default 0
+        Steps made before.
+
     Attributes
     ----------
     step : int
@@ -30,8 +37,8 @@ class StepCounter:
         Called when another listener is attached to the same optimizer.
     """
 
-    def __init__(self) -> None:
-        self.step = 0
+    def __init__(self, step: int = 0) -> None:
+        self.step = step
         self.on_replace: Callable[[], None] = lambda: None
         self._warned = False
 
@@ -98,7 +105,8 @@ class OtherRank(Listener):
 
     @step.setter
     def step(self, step: int) -> None:
-        self._counter.step = int(step)
+        with contextlib.suppress(GradmidiError):
+            self._counter.step = steps_made(step)
 
     @property
     def live(self) -> None:

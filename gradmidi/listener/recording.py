@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from gradmidi.base.checks import steps_made
 from gradmidi.base.messages import Warnings, say
-from gradmidi.errors import CaptureError
+from gradmidi.errors import CaptureError, GradmidiError
 from gradmidi.log import ABSENT, Layer
 from gradmidi.log.values import Clipping
 from gradmidi.log.writer import LogWriter
@@ -32,7 +33,9 @@ class Recording:
     warnings : Warnings
         Counts the run-time errors.
     step : int
-        The last step in the log before this recording.
+        The last step before this recording.
+    resumed : bool
+        Whether the log holds an earlier segment of the run.
     fold : callable, optional
         Combines a row of layers to a row of voices.
     clipping : Clipping, optional
@@ -42,6 +45,8 @@ class Recording:
     ----------
     step : int
         The last step.
+    resumed : bool
+        Whether the log holds an earlier segment of the run.
     measured : bool
         Whether the last step has a frame.
     on_replace : callable
@@ -55,10 +60,12 @@ class Recording:
         warnings: Warnings,
         *,
         step: int = 0,
+        resumed: bool = False,
         fold: Row | None = None,
         clipping: Clipping | None = None,
     ) -> None:
         self.step = step
+        self.resumed = resumed
         self.measured = False
         self.on_replace: Callable[[], None] = lambda: None
         self._writer = writer
@@ -67,6 +74,7 @@ class Recording:
         self._fold = fold
         self._clipping = clipping
         self._frames_given = 0
+        self._newest = 0  # The last step with a frame in this segment; 0 if none.
 
     def frame(self, norms: Norms, step: int | None = None) -> bool:
         """Write a frame of the user's norms; return whether they are valid.
@@ -86,16 +94,33 @@ class Recording:
             self.skip()
             self._warnings.note("frame()", error, "this step is left out")
             return False
-        self.step = following
+        self.step = self._newest = following
         self.measured = True
         self._writer.frame(self.step, row, self._fold)
         return True
+
+    def go_to(self, step: Any) -> None:
+        """Set the last step, as after loading a checkpoint; never raise.
+
+        Steps that are made again replace the earlier ones, in a new segment of the log.
+        """
+        try:
+            made = steps_made(step)
+        except GradmidiError as error:
+            self._warnings.note("ears.step", error, "the steps are numbered as before")
+            return
+        if made < self._newest:
+            self._newest = 0
+            self.resumed = True
+            self._writer.begin_segment()
+        self.step = made
 
     # -- what capture calls --------------------------------------------------------------------
 
     def take(self, norms: Any, row: Row, skipped: Any = None) -> None:
         """Write a frame of norms measured by capture; `row` converts them to a row later."""
         self.step += 1
+        self._newest = self.step
         self.measured = True
         fold = self._fold
         read = row if fold is None else lambda n: fold(row(n))

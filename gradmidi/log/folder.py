@@ -1,25 +1,33 @@
-"""The folder of a run, opened and locked, and the file of its log."""
+"""The folder of a run, opened and locked."""
 
-import contextlib
 import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
-from gradmidi.base.messages import Warnings
+from gradmidi.base.files import beside
+from gradmidi.base.launchers import Job
 from gradmidi.errors import RunLogError
-from gradmidi.log import FILE_NAME, Decoder, Frame, Header, Record, Values
+from gradmidi.log import FILE_NAME, Decoder, Header
 
 try:
     import fcntl
 except ImportError:  # Windows has no advisory locks of this kind.
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LogFile", "RunFolder", "check_out", "open_folder"]
+__all__ = ["A_RUN", "IN_PROGRESS", "OTHER_LAYERS", "RunFolder", "check_out", "open_folder"]
 
 TAIL_BYTES = 65536
+
+A_RUN, OTHER_LAYERS = "a run", "a run of other layers"
+IN_PROGRESS = "a run that is still being written"
+"""What a folder may hold."""
+
+HEADER = b'{"gradmidi"'
+"""The start of a header's line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +44,31 @@ class RunFolder:
         The last step in the log; 0 in a new log.
     resumed : bool
         Whether the run continues an earlier one of the same layers.
+    replaced : bool
+        Whether the run takes the place of an earlier one, whose log is empty now.
     cut_short : bool
         Whether the last line of the log is incomplete.
-    taken : Path or None
-        The requested folder, if it holds another run.
+    taken : str
+        If the requested folder could not be used: what it holds, as "a run of other layers".
     """
 
     path: Path
     fd: int
     last_step: int = 0
     resumed: bool = False
+    replaced: bool = False
     cut_short: bool = False
-    taken: Path | None = None
+    taken: str = ""
 
 
-def open_folder(out: str | os.PathLike[str], header: Header, *, resume: bool = True) -> RunFolder:
+def open_folder(
+    out: str | os.PathLike[str],
+    header: Header,
+    *,
+    resume: bool | None = None,
+    overwrite: bool = False,
+    job: Job | None = None,
+) -> RunFolder:
     """Open the folder of a run: `out`, or ``out-2``, ``out-3`` and so on if it holds another run.
 
     Parameters
@@ -58,9 +76,14 @@ def open_folder(out: str | os.PathLike[str], header: Header, *, resume: bool = T
     out : path
         A folder, which may hold an earlier run.
     header : Header
-        The header to write; an earlier run of the same layers and parameters is continued.
-    resume : bool, default True
-        Whether an earlier run may be continued.
+        The header to write. Only a run of the same layers and parameters is continued.
+    resume : bool, optional
+        Whether to continue an earlier run; by default if `job` is the one that wrote it, and was
+        started again since.
+    overwrite : bool, default False
+        Whether to replace the run in `out`.
+    job : Job, optional
+        The job of this process.
 
     Raises
     ------
@@ -68,99 +91,28 @@ def open_folder(out: str | os.PathLike[str], header: Header, *, resume: bool = T
         If `out` is a file or cannot be created.
     """
     wanted = Path(out)
-    folder, number = wanted, 1
+    folder, number, taken = wanted, 1, ""
     while True:
         fd = _open(folder, wanted)
-        taken = wanted if number > 1 else None
+        path, there = folder / FILE_NAME, IN_PROGRESS
         if _lock(fd):
             size = os.fstat(fd).st_size
             if size == 0:
                 return RunFolder(folder, fd, taken=taken)
-            if resume and _same_layers(folder / FILE_NAME, header):
-                last_step, cut_short = _tail(folder / FILE_NAME, size)
-                return RunFolder(folder, fd, last_step, True, cut_short, taken)
+            if overwrite and number == 1:
+                _check_writable(folder, wanted, fd)
+                os.ftruncate(fd, 0)
+                return RunFolder(folder, fd, replaced=True)
+            there = OTHER_LAYERS
+            if _same_layers(path, header):
+                there = A_RUN
+                if resume or (resume is None and job and _is_of(path, size, job)):
+                    last_step, cut_short = _tail(path, size)
+                    return RunFolder(folder, fd, last_step, True, False, cut_short, taken)
         os.close(fd)
+        taken = taken or there
         number += 1
-        folder = wanted.with_name(f"{wanted.name}-{number}")
-
-
-class LogFile:
-    """The file of a run log, written one whole line at a time.
-
-    Parameters
-    ----------
-    folder : RunFolder
-        The open folder; `close` closes its file.
-    warnings : Warnings
-        Counts the errors of writing.
-
-    Attributes
-    ----------
-    steps, size, lost : int
-        Frames written, bytes written, and lines that could not be written.
-    frame_bytes : int
-        Bytes of frames and of their late values.
-    """
-
-    def __init__(self, folder: RunFolder, warnings: Warnings) -> None:
-        self.steps = self.size = self.lost = self.frame_bytes = 0
-        self._fd = folder.fd
-        self._cut_short = folder.cut_short
-        self._last_step: int | None = None
-        self._warnings = warnings
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the file is still open."""
-        return self._fd >= 0
-
-    def begin(self, line: bytes) -> None:
-        """Write the header, or raise OSError."""
-        whole = self._whole(line)
-        self.size += os.write(self._fd, whole)
-        if self.size < len(whole):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._cut_short = False
-
-    def put(self, record: Record, line: bytes) -> None:
-        """Write the line of a record; skip late values whose frame was not written."""
-        if isinstance(record, Values) and record.step != self._last_step:
-            return
-        if not self.write(line):
-            return
-        if isinstance(record, Frame):
-            self.steps += 1
-            self._last_step = record.step
-        if isinstance(record, (Frame, Values)):
-            self.frame_bytes += len(line)
-
-    def write(self, line: bytes) -> bool:
-        """Write a line; if that fails, count it and return False."""
-        whole = self._whole(line)
-        try:
-            written = os.write(self._fd, whole)
-        except OSError as error:
-            self._warnings.note("run log", error.strerror, "lines are lost until it can be written")
-            written = 0
-        else:
-            if written < len(whole):
-                self._warnings.note("run log", "a line was cut short", "gradmidi will try again")
-                self._cut_short = True
-        self.size += written
-        if written < len(whole):
-            self.lost += 1
-            return False
-        self._cut_short = False
-        return True
-
-    def close(self) -> None:
-        """Close the file. May be called twice."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def _whole(self, line: bytes) -> bytes:
-        return b"\n" + line if self._cut_short else line
+        folder = beside(wanted, number)
 
 
 def check_out(out: str | os.PathLike[str]) -> None:
@@ -180,6 +132,13 @@ def check_out(out: str | os.PathLike[str]) -> None:
         raise _refusal(Path(out), f"{there} is a file")
     if not os.access(there, os.W_OK | os.X_OK):
         raise _refusal(Path(out), f"{there} may not be written to")
+
+
+def _check_writable(folder: Path, wanted: Path, fd: int) -> None:
+    """Raise unless files can be added to the folder of a run that is about to be replaced."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        os.close(fd)
+        raise _refusal(wanted, f"{folder} may not be written to")
 
 
 def _refusal(wanted: Path, reason: str) -> RunLogError:
@@ -226,6 +185,35 @@ def _same_layers(path: Path, header: Header) -> bool:
     )
 
 
+def _is_of(path: Path, size: int, job: Job) -> bool:
+    """Return whether a job was started again since it wrote the last segment of a log."""
+    if not job.note:
+        return False
+    with path.open("rb") as file:
+        end = size
+        while end > 0:
+            start = max(0, end - TAIL_BYTES)
+            file.seek(start)
+            # A header may begin in one block and end in the next one.
+            at = file.read(min(size, end + len(HEADER)) - start).rfind(b"\n" + HEADER)
+            if at >= 0 or start == 0:
+                file.seek(start + at + 1)
+                break
+            end = start
+        fields = _fields(file.readline())
+    earlier = fields.get("job")
+    variables = earlier if isinstance(earlier, dict) else {}
+    return job.continues(Job.of({name: str(value) for name, value in variables.items()}))
+
+
+def _fields(line: bytes) -> dict[str, Any]:
+    try:
+        fields = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
 def _tail(path: Path, size: int) -> tuple[int, bool]:
     """Return the last step in a log, and whether its last line was cut short."""
     length = TAIL_BYTES
@@ -237,8 +225,9 @@ def _tail(path: Path, size: int) -> tuple[int, bool]:
             # The first piece may be the end of a longer line.
             for line in reversed(lines if length >= size else lines[1:]):
                 if b'"norms"' in line:
-                    with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
-                        return int(orjson.loads(line)["step"]), not tail.endswith(b"\n")
+                    step = _fields(line).get("step")
+                    if isinstance(step, int):
+                        return step, not tail.endswith(b"\n")
             if length >= size:
                 return 0, not tail.endswith(b"\n")
             length *= 4

@@ -1,9 +1,8 @@
 """Write a run log on a separate thread, so that training never waits for it.
 
-The training thread only puts plain tuples on a queue. The writer polls the queue a hundred times
-a second while steps come, so that no put has to wake it, and blocks when they have stopped. Each
-line is one unbuffered write to a file opened for appending: if the process is killed, only the
-last line may be incomplete.
+The training thread only puts plain tuples on a queue. The writer polls it a hundred times a second
+while steps come, so that no put has to wake it, and blocks when they have stopped. Each line is one
+unbuffered write to a file opened for appending.
 
 A frame is written once. Values that are ready when the writer handles their frame are on its
 line; values that come later, or that a device still computes, get their own line. Without live
@@ -38,15 +37,11 @@ from gradmidi.log import (
     encode,
     encode_header,
 )
-from gradmidi.log.folder import LogFile, RunFolder
+from gradmidi.log.disk import BEHIND, BEHIND_SECONDS, Awake, Disk, LogFile
+from gradmidi.log.folder import RunFolder
 from gradmidi.log.values import TOTAL, Assignment, Clipping, is_at_hand, read_scalar
 
-__all__ = ["BEHIND_SECONDS", "FLUSH_SECONDS", "Feed", "LogWriter"]
-
-BEHIND_SECONDS = 10.0
-"""Frames are dropped only once the writer is this far behind."""
-
-BEHIND = ("run log behind", "ten seconds", "steps are left out")
+__all__ = ["FLUSH_SECONDS", "Feed", "LogWriter"]
 
 FLUSH_SECONDS = 2.0
 """How long `LogWriter.close` waits for the rest to be written."""
@@ -105,35 +100,29 @@ class LogWriter:
     ) -> None:
         self.path = folder.path / FILE_NAME  # The log.
         self._skipped = 0
-        self._left_out = 0
+        self._given = 0
         self._seen = 0
         self._feeds = tuple(feeds)
         self._clock = clock
-        self._start = clock()
+        self._start = self._opened = clock()
         self._warnings = warnings or Warnings()
         self._clipping = clipping
         self._file = LogFile(folder, self._warnings)
         self._open = True
         self._ended = False
+        self._awake = Awake()
         self._behind_since: float | None = None
         self._tick = LIVE_TICK_SECONDS if self._feeds else TICK_SECONDS
-        # Lines for the thread that writes to the disk; None: there is no such thread.
-        self._lines: queue.SimpleQueue[tuple[Any, ...]] | None = None
-        self._disk_since: float | None = None
         self._assignment = Assignment()
         self._held: Frame | None = None  # Read but not written yet.
         self._last: Frame | None = None  # Written; with all values logged for it since.
         self._dropping = False
         self._queue: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
-        self._begin(replace(header, resumed=folder.resumed))
-        self._threads = [threading.Thread(target=self._run, name="gradmidi run log", daemon=True)]
-        if self._feeds:
-            self._lines = queue.SimpleQueue()
-            self._threads.append(
-                threading.Thread(target=self._keep, name="gradmidi disk", daemon=True)
-            )
-        for thread in self._threads:
-            thread.start()
+        self._header = replace(header, resumed=folder.resumed)
+        self._begin(self._header)
+        self._disk = Disk(self._file, self._warnings, clock, threaded=bool(self._feeds))
+        self._thread = threading.Thread(target=self._run, name="gradmidi run log", daemon=True)
+        self._thread.start()
         if hasattr(os, "register_at_fork"):
             forked = weakref.WeakMethod(self._forked)
             os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
@@ -157,7 +146,17 @@ class LogWriter:
     def dropped(self) -> int:
         """Number of lines not written, because of the ten-second limit or a full disk."""
         # Three counts, one for each thread that counts.
-        return self._skipped + self._left_out + self._file.lost
+        return self._skipped + self._disk.left_out + self._file.lost
+
+    @property
+    def unwritten(self) -> int:
+        """Number of frames that still wait to be written."""
+        return self._given - self._file.frames - self._disk.left_out
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the log was still at its path when it was closed."""
+        return self._file.is_there
 
     @property
     def bytes_per_step(self) -> float:
@@ -165,8 +164,13 @@ class LogWriter:
         return self._file.frame_bytes / self.steps if self.steps else 0.0
 
     def now(self) -> float:
-        """Seconds since the writer started: the `t` of a record made now."""
+        """Seconds since the segment started: the `t` of a record made now."""
         return self._clock() - self._start
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the writer started."""
+        return self._clock() - self._opened
 
     def frame(
         self,
@@ -183,14 +187,16 @@ class LogWriter:
         """
         if not self._open:
             return
-        t = self._clock() - self._start
+        now = self._clock()
+        t, since = now - self._start, self._awake.at(now)
         behind = self._behind_since
-        self._dropping = behind is not None and t - behind > BEHIND_SECONDS
+        self._dropping = behind is not None and since - behind > BEHIND_SECONDS
         if self._dropping:
             self._skipped += 1
             self._warnings.note(*BEHIND)
             return
-        self._queue.put((self._on_frame, t, step, norms, read, extra, skipped))
+        self._given += 1
+        self._queue.put((since, self._on_frame, t, step, norms, read, extra, skipped))
 
     def values(self, values: Mapping[str, Any], *, looked_at: bool = True) -> None:
         """Queue values for their frame, see `Assignment`.
@@ -204,17 +210,23 @@ class LogWriter:
         """
         if self._open:
             captured = looked_at and not self._dropping
-            self._queue.put((self._on_values, self.now(), values, captured))
+            self._queue.put((self._awake.seconds, self._on_values, self.now(), values, captured))
 
     def mark(self, text: str) -> None:
         """Queue a mark."""
         if self._open:
-            self._queue.put((self._on_mark, self.now(), text))
+            self._queue.put((self._awake.seconds, self._on_mark, self.now(), text))
 
     def pause(self, text: str, *, begins: bool) -> None:
         """Queue the begin or the end of a pause."""
         if self._open:
-            self._queue.put((self._on_pause, self.now(), text, begins))
+            self._queue.put((self._awake.seconds, self._on_pause, self.now(), text, begins))
+
+    def begin_segment(self) -> None:
+        """Queue a header: the next frames have earlier steps, and replace those before."""
+        if self._open:
+            self._start = self._clock()
+            self._queue.put((self._awake.seconds, self._on_segment, 0.0))
 
     def close(self, reason: str = "closed", timeout: float = FLUSH_SECONDS) -> bool:
         """Write the remaining lines and the end line, within `timeout` seconds.
@@ -228,11 +240,10 @@ class LogWriter:
         """
         if self._open:
             self._open = False
-            self._queue.put((self._on_end, self.now(), reason))
+            self._queue.put((self._awake.seconds, self._on_end, self.now(), reason))
         end = time.monotonic() + timeout
-        for thread in self._threads:
-            thread.join(max(0.0, end - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        self._thread.join(timeout)
+        return not self._thread.is_alive() and self._disk.join(end - time.monotonic())
 
     # -- the writer's thread ---------------------------------------------------------------------
 
@@ -254,9 +265,8 @@ class LogWriter:
                 item = self._queue.get()
                 time.sleep(self._tick)
             idle = 0.0
-            action, t, *rest = item
-            self._behind_since = t
-            self._guarded(action, t, *rest)
+            self._behind_since, action, *rest = item
+            self._guarded(action, *rest)
 
     def _guarded(self, action: Callable[..., None], *args: Any) -> None:
         try:
@@ -313,6 +323,13 @@ class LogWriter:
         self._release()
         self._emit(Pause(text, t, begins))
 
+    def _on_segment(self, t: float) -> None:
+        self._release()
+        self._settle()
+        self._last = None
+        header = replace(self._header, resumed=True)
+        self._emit(replace(header, other={**header.other, "rewound": True}))
+
     def _on_end(self, t: float, reason: str) -> None:
         self._ended = True
         self._guarded(self._release)
@@ -320,10 +337,13 @@ class LogWriter:
         # Send it at once: the log's own end is written after all other lines.
         end = End(reason, t, self._seen)
         self._feed(end, encode(end))
-        if self._lines is None:
-            self._finish(t, reason)
-        else:
-            self._lines.put((t, self._finish, t, reason))
+
+        def last() -> bytes:
+            steps = self._file.steps
+            word = "" if self._clipping is None or not steps else self._clipping.word
+            return encode(End(reason, t, steps, self.dropped, word))
+
+        self._disk.finish(last)
 
     def _release(self) -> None:
         """Write the frame that is held."""
@@ -343,7 +363,7 @@ class LogWriter:
     def _emit(self, record: Record) -> None:
         line = encode(record)
         self._feed(record, line)
-        self._put(record, line)
+        self._disk.put(record, line)
 
     def _feed(self, record: Record, line: bytes) -> None:
         for feed in self._feeds:
@@ -351,35 +371,6 @@ class LogWriter:
                 feed.send(record, line)
             except Exception as error:
                 self._warnings.note("live output", error, "training and the log continue")
-
-    def _put(self, record: Record, line: bytes) -> None:
-        if self._lines is None:
-            self._file.put(record, line)
-            return
-        since = self._disk_since
-        now = self.now()
-        if since is not None and now - since > BEHIND_SECONDS and isinstance(record, Frame):
-            self._left_out += 1
-            self._warnings.note(*BEHIND)
-        else:
-            self._lines.put((now, self._file.put, record, line))
-
-    # -- writing: the same thread, or with live output the thread for the disk --------------------
-
-    def _keep(self) -> None:
-        assert self._lines is not None
-        while self._file.is_open:
-            since, action, *rest = self._lines.get()
-            self._disk_since = since
-            self._guarded(action, *rest)
-            self._disk_since = None
-
-    def _finish(self, t: float, reason: str) -> None:
-        try:
-            word = "" if self._clipping is None or not self.steps else self._clipping.word
-            self._file.write(encode(End(reason, t, self.steps, self.dropped, word)))
-        finally:
-            self._file.close()
 
     def _begin(self, header: Header) -> None:
         line = b""

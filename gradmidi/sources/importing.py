@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gradmidi.base.files import WholeFile
+from gradmidi.base.files import WholeFile, beside
 from gradmidi.errors import RunLogError
 from gradmidi.log import (
     ABSENT,
@@ -93,7 +93,7 @@ def import_log(
         The column of a CSV file with the step numbers. By default a column named ``step``,
         ``global_step`` or similar; without one, the rows are counted from 1.
     force : bool, default False
-        Replace a run that is already in `out`.
+        Replace a run that is already in `out`. By default this one goes to ``out-2``.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def import_log(
     Raises
     ------
     RunLogError
-        If the log cannot be read, has no column of numbers, or `out` holds a run.
+        If the log cannot be read or has no column of numbers, or the run cannot be written.
 
     Examples
     --------
@@ -129,7 +129,14 @@ def import_log(
         config={"imported": path.name, **({} if timed else {"seconds": "nominal"})},
     )
     _write(target, [header, *frames, End("imported", frames[-1].t, len(frames))])
-    return Imported(target, _report(chosen, len(frames), table, steps, timed=timed))
+    report = _report(chosen, len(frames), table, steps, timed=timed)
+    first = _target(out, force=True)
+    if target != first:
+        report = (
+            f"{first} is a run already, so this one is {target}; --force replaces it",
+            *report,
+        )
+    return Imported(target, report)
 
 
 def _find(path: Path) -> Path:
@@ -253,14 +260,16 @@ def _target(out: str | Path, *, force: bool) -> Path:
     if str(out) == "-":
         raise RunLogError("a run is a folder, not a stream: in place of -o -, give -o FOLDER")
     path = Path(out)
-    target = path if path.suffix == ".jsonl" else path / FILE_NAME
-    try:
-        there = target.exists()
-    except OSError as error:
-        raise _unwritten(out, error) from error
-    if there and not force:
-        raise RunLogError(f"{target} is there already; replace it with --force, or give another -o")
-    return target
+    number = 1
+    while True:
+        place = path if number == 1 else beside(path, number)
+        target = place if place.suffix == ".jsonl" else place / FILE_NAME
+        try:
+            if force or not target.exists():
+                return target
+        except OSError as error:
+            raise _unwritten(out, error) from error
+        number += 1
 
 
 def _write(target: Path, items: Sequence[Header | Frame | End]) -> None:

@@ -128,7 +128,7 @@ def main(folder: Path) -> None:
         train("idle", sgd(LR), odd=Idle(name="idle"))
 
     train("every", sgd(LR), every=4)
-    train("voices", sgd(LR), layers={"both": "fc*"})
+    train("voices", sgd(LR), voices={"both": "fc*"})
 
     class Odd(sgd):
         """Keeps to itself whose gradients are whose."""

@@ -73,7 +73,7 @@ BAD_LISTEN: list[tuple[str, Any, dict[str, Any], str]] = [
     ("net", "its", {"layers": "fc*"}, "layers='fc*' matches no layer; there are: 0, 2. A name or"),
     ("net", "its", {"layers": ["0", "1"]}, "layers='1' matches no layer; there are: 0, 2"),
     ("net", "its", {"layers": []}, "layers= names no layer; leave it out to listen to all"),
-    ("net", "its", {"layers": {"low": "0", "high": "9"}}, "voices: '9' (high) matches no layer"),
+    ("net", "its", {"voices": {"low": "0", "high": "9"}}, "voices: '9' (high) matches no layer"),
     ("net", "its", {"every": 0}, "every=0; allowed is a whole number of 1 or more"),
     ("net", "its", {"budget": 1.5}, "budget=1.5; allowed is a share above 0 and below 1"),
     ("net", "its", {"keep": "all"}, "keep='all'; allowed is 'layers' or 'voices'"),
@@ -350,7 +350,7 @@ def test_a_second_run_in_a_folder_goes_on_where_the_first_was_cut(out: Path, sai
     torn = whole[: whole.index(b'{"step": 5') + 20]
     path.write_bytes(torn)
     said()
-    with gradmidi.record(out, layers=["fc1", "fc2"], files=()) as ears:
+    with gradmidi.record(out, layers=["fc1", "fc2"], resume=True, files=()) as ears:
         assert ears.step == 4
         for step in range(5, 8):
             ears.frame([10.0 * step, 2.0], loss=0.5)
@@ -371,7 +371,7 @@ def test_a_second_run_in_a_folder_goes_on_where_the_first_was_cut(out: Path, sai
 
 def test_a_run_that_was_closed_goes_on_without_an_empty_line(out: Path) -> None:
     for _ in range(3):
-        with gradmidi.record(out, layers=["fc"], files=()) as ears:
+        with gradmidi.record(out, layers=["fc"], resume=True, files=()) as ears:
             ears.frame([1.0])
     kinds = [next(iter(line)) for line in lines_of(out)]
     assert kinds == ["gradmidi", "step", "end"] * 3
@@ -426,7 +426,7 @@ def test_of_many_layers_voices_may_be_kept(out: Path, said: Said) -> None:
             by_hand.append(float(np.sqrt(np.square(there).sum())) if there.size else ABSENT)
         assert frame.norms.tolist() == pytest.approx(by_hand, rel=1e-6, nan_ok=True)
     # The same layers make the same voices: the run goes on.
-    with gradmidi.record(out, layers=layers, keep="voices", files=()) as ears:
+    with gradmidi.record(out, layers=layers, keep="voices", resume=True, files=()) as ears:
         assert ears.step == 6
     gradmidi.render(log, out / "a.mid")
 

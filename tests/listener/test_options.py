@@ -25,7 +25,18 @@ WRONG: list[tuple[dict[str, Any], type[GradmidiError], str]] = [
     ({"take": "a.wav"}, GradmidiError, "take='a.wav'; the file's name must end in .mid"),
     ({"notify": 5}, GradmidiError, "notify=5; allowed are addresses of apprise, as 'slack://…'"),
     ({"layers": 3}, CaptureError, "layers=3; allowed are names or patterns of layers, as"),
-    ({"layers": {"top": 1}}, CaptureError, "layers={'top': 1}; allowed are names or patterns"),
+    ({"voices": {"top": 1}}, CaptureError, "voices={'top': 1}; allowed is a mapping of names to"),
+    ({"voices": "fc*"}, CaptureError, "voices='fc*'; allowed is a mapping of names to patterns"),
+    ({"resume": "yes"}, RunLogError, "resume='yes'; allowed is True or False"),
+    ({"resume": True}, RunLogError, "resume=True needs out=, the folder of the run to continue"),
+    (
+        {"out": "a", "resume": True, "overwrite": True},
+        RunLogError,
+        "resume=True and overwrite=True",
+    ),
+    ({"step": -1}, RunLogError, "step=-1; allowed is a whole number of 0 or more, the steps made"),
+    ({"step": 2.0}, RunLogError, "step=2.0; allowed is a whole number of 0 or more"),
+    ({"step": True}, RunLogError, "step=True; allowed is a whole number of 0 or more"),
     ({"parameters": "biases"}, CaptureError, "parameters='biases'; allowed is 'all' or 'weights'"),
     ({"every": 0}, CaptureError, "every=0; allowed is a whole number of 1 or more"),
     ({"every": True}, CaptureError, "every=True; allowed is a whole number of 1 or more"),
@@ -60,7 +71,7 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(
 def test_the_signatures_of_listen_and_record_are_the_options() -> None:
     declared = {each.name: each.default for each in fields(Options)}
     assert MISSING not in declared.values()
-    own = {"listen": {"model", "optimizer"}, "record": {"layers", "voices"}}
+    own = {"listen": {"model", "optimizer"}, "record": {"layers"}}
     of_capture = {"layers", "parameters", "every", "budget", "scaler"}
     for name, left_out in (("listen", {"settings"}), ("record", {"settings", *of_capture})):
         taken = {
@@ -71,13 +82,22 @@ def test_the_signatures_of_listen_and_record_are_the_options() -> None:
         assert taken == {each: declared[each] for each in declared if each not in left_out}
 
 
+def test_voices_given_as_layers_are_told_their_name(said: list[str]) -> None:
+    options = Options(layers={"top": "fc*"})
+    assert (options.layers, options.voices) == (None, {"top": "fc*"})
+    assert said == ["layers={…} for voices of your own is called voices={…} now; it still works"]
+    with pytest.raises(CaptureError, match="layers= is a mapping, and voices= is given too"):
+        Options(layers={"top": "fc*"}, voices={"low": "conv*"})
+
+
 def test_each_option_has_a_description_for_the_command_line() -> None:
     without_flag = {each.name for each in fields(Options) if each.metadata["kind"] is None}
-    assert without_flag == {"scaler", "config"}
+    assert without_flag == {"scaler", "config", "step"}
     for each in fields(Options):
         assert each.metadata["doc"]
         if each.metadata["kind"] is not None:
-            assert "metavar" in each.metadata or "choices" in each.metadata
+            named = {"metavar", "choices", "flag"} & each.metadata.keys()
+            assert named, each.name
 
 
 def test_paths_hold_when_the_script_changes_its_folder(

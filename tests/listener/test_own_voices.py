@@ -40,7 +40,7 @@ def by_listen(folder: Path, **options: Any) -> None:
     names = [layer.name for layer in LAYERS]
     net = torch.nn.Sequential(OrderedDict((name, torch.nn.Linear(2, 2)) for name in names))
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
-    with gradmidi.listen(net, optimizer, out=folder, layers=VOICES, **options):
+    with gradmidi.listen(net, optimizer, out=folder, voices=VOICES, **options):
         for _ in range(4):
             net(torch.ones(1, 2)).sum().backward()
             optimizer.step()
@@ -69,7 +69,7 @@ def test_every_file_has_exactly_these_tracks(
 
 def test_other_voices_may_be_asked_for_when_a_file_is_made(tmp_path: Path) -> None:
     by_record(tmp_path / "a", files=())
-    (path,) = gradmidi.render(tmp_path / "a", tmp_path / "b.mid", layers={"all": "*"})
+    (path,) = gradmidi.render(tmp_path / "a", tmp_path / "b.mid", voices={"all": "*"})
     assert tracks(path) == ["all"]
 
 

@@ -34,14 +34,16 @@ def recorded(out, layers, steps=2):
 def test_a_folder_is_made_with_those_above_it(tmp_path):
     found = opened(tmp_path / "runs" / "a")
     assert found.path == tmp_path / "runs" / "a"
-    assert (found.last_step, found.resumed, found.cut_short, found.taken) == (0, False, False, None)
+    assert (found.last_step, found.resumed, found.cut_short, found.taken) == (0, False, False, "")
     assert (found.path / FILE_NAME).exists()
 
 
-def test_a_run_of_the_same_layers_goes_on(tmp_path):
+def test_a_run_of_the_same_layers_goes_on_only_if_asked(tmp_path):
     write_log(tmp_path / "a", [NORMS] * 7)
-    found = opened(tmp_path / "a")
+    found = opened(tmp_path / "a", resume=True)
     assert (found.path, found.last_step, found.resumed) == (tmp_path / "a", 7, True)
+    found = opened(tmp_path / "a")
+    assert (found.path, found.resumed, found.taken) == (tmp_path / "a-2", False, "a run")
 
 
 def test_a_run_of_other_layers_is_left_alone_and_this_one_said_to_be_elsewhere(tmp_path, capsys):
@@ -49,15 +51,10 @@ def test_a_run_of_other_layers_is_left_alone_and_this_one_said_to_be_elsewhere(t
     ears = recorded(tmp_path / "a", ["conv", "fc"])
     assert ears.folder == tmp_path / "a-2"
     said = capsys.readouterr().err.splitlines()
-    assert f"gradmidi: {tmp_path / 'a'} holds another run or a run in progress" in ("\n".join(said))
+    told = f"{tmp_path / 'a'} holds a run of other layers: overwrite=True (--force) replaces it"
+    assert said[2].endswith(f"run.jsonl; {told}")
     assert [layer.name for layer in gradmidi.read(tmp_path / "a").layers] == ["conv"]
     assert gradmidi.read(tmp_path / "a-2").steps == 2
-
-
-def test_a_dated_folder_never_goes_on(tmp_path):
-    write_log(tmp_path / "a", [NORMS])
-    found = opened(tmp_path / "a", resume=False)
-    assert (found.path, found.resumed) == (tmp_path / "a-2", False)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
@@ -78,7 +75,7 @@ def test_a_line_that_was_cut_short_does_not_spoil_the_next(tmp_path):
     recorded(tmp_path / "a", ["conv1", "conv2", "fc1", "fc2"])
     # Other sizes are other layers: the run that was cut is left as it is.
     assert path.read_bytes() == whole[: at + 20]
-    found = opened(tmp_path / "a")
+    found = opened(tmp_path / "a", resume=True)
     assert (found.last_step, found.resumed, found.cut_short) == (2, True, True)
 
 

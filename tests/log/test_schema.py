@@ -38,7 +38,7 @@ def test_logs_of_0_1_follow_the_schema(schema: Any, name: str) -> None:
 
 def test_a_log_with_every_kind_of_line_follows_the_schema(schema: Any, tmp_path: Path) -> None:
     for _ in range(2):
-        with gradmidi.record(tmp_path / "a", layers=["fc1", "fc2"], files=()) as ears:
+        with gradmidi.record(tmp_path / "a", layers=["fc1", "fc2"], resume=True, files=()) as ears:
             ears.frame([0.5, None], loss=float("nan"), lr=-1)
             ears.frame([float("inf"), float("nan")])
             ears.mark("epoch 1")

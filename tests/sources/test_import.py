@@ -290,9 +290,14 @@ def test_what_cannot_be_read_is_reported(
 
 def test_a_run_that_is_there_is_left_alone(tmp_path: Path) -> None:
     before = taken(tmp_path, "grad\n1\n").path.read_bytes()
-    with pytest.raises(RunLogError, match="is there already"):
-        taken(tmp_path, "grad\n2\n")
-    assert (tmp_path / "run" / "run.jsonl").read_bytes() == before
+    (tmp_path / "log.csv").write_text("grad\n2\n")
+    beside = import_log(tmp_path / "log.csv", tmp_path / "run")
+    assert beside.path == tmp_path / "run-2" / "run.jsonl"
+    here = tmp_path / "run" / "run.jsonl"
+    assert beside.lines[0] == (
+        f"{here} is a run already, so this one is {beside.path}; --force replaces it"
+    )
+    assert here.read_bytes() == before
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.jsonl"]
 
 
@@ -524,8 +529,9 @@ def test_times_that_cannot_be_read_and_a_column_that_stands_twice_are_said(tmp_p
 
 def test_a_run_is_replaced_only_by_force(tmp_path: Path) -> None:
     told(tmp_path, "grad\n1\n")
-    with pytest.raises(RunLogError, match="is there already; replace it with --force, or give"):
-        told(tmp_path, "grad\n2\n")
+    run, _ = told(tmp_path, "grad\n3\n")
+    assert rows(run) == [(1, [3.0])]
+    assert rows(gradmidi.read(tmp_path / "run")) == [(1, [1.0])]
     run, _ = told(tmp_path, "grad\n2\n", force=True)
     assert rows(run) == [(1, [2.0])]
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.jsonl"]

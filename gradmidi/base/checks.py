@@ -1,0 +1,51 @@
+"""Checks of the values of options; each error says what is allowed."""
+
+import operator
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gradmidi.errors import GradmidiError, RunLogError
+
+__all__ = ["is_share", "path_of", "steps_made", "texts"]
+
+
+def path_of(name: str, value: Any, allowed: str) -> Path:
+    """Return the path that an option holds."""
+    try:
+        return Path(value)
+    except TypeError:
+        raise GradmidiError(f"{name}={value!r}; allowed is {allowed}") from None
+
+
+def texts(name: str, value: Any, allowed: str) -> tuple[str, ...]:
+    """Return the texts that an option holds: none, one or several."""
+    found = () if value is None else (value,) if isinstance(value, str) else value
+    if not isinstance(found, Iterable) or not all(isinstance(each, str) for each in found):
+        raise GradmidiError(f"{name}={value!r}; allowed are {allowed}")
+    return tuple(found)
+
+
+def is_share(value: Any) -> bool:
+    """Return whether a value is a number above 0 and below 1."""
+    return isinstance(value, (int, float)) and 0.0 < value < 1.0
+
+
+def steps_made(value: Any) -> int:
+    """Return a number of steps as an int; a tensor of one whole number is allowed.
+
+    Examples
+    --------
+    >>> steps_made(400)
+    400
+    >>> steps_made(-1)
+    Traceback (most recent call last):
+    gradmidi.errors.RunLogError: step=-1; allowed is a whole number of 0 or more, the steps made
+    """
+    try:
+        steps = -1 if isinstance(value, bool) else operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        steps = -1
+    if steps < 0:
+        raise RunLogError(f"step={value!r}; allowed is a whole number of 0 or more, the steps made")
+    return steps

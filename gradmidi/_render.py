@@ -11,6 +11,7 @@ from gradmidi.music.score import Score, score_of
 from gradmidi.report.look import Look
 from gradmidi.sinks.registry import DRAWN, check_endings, file_sink
 from gradmidi.sinks.sink import FileSink
+from gradmidi.sources.opened import open_log
 
 __all__ = ["render"]
 
@@ -33,7 +34,8 @@ def render(
     Parameters
     ----------
     run : RunLog or str or Path
-        A run as `gradmidi.read` gives it, its folder, or its `run.jsonl`.
+        A run as `gradmidi.read` gives it, or what that opens: a run's folder, or the log of
+        another tool.
     *paths : str or Path
         The files to write; the ending gives the format: ``.mid .wav .flac .ogg .mp3 .png .svg
         .pdf .html .mp4 .txt``, or one of `gradmidi.sinks.registry`.
@@ -84,7 +86,7 @@ def render(
         raise GradmidiError(
             f"size, dpi and theme are for files that end in {' '.join(DRAWN)}; none is written"
         )
-    log = run if isinstance(run, RunLog) else RunLog(run)
+    log = run if isinstance(run, RunLog) else open_log(run)
     score = score_of(log, load(preset), time=time, length=length, patterns=voices, legend=legend)
     sinks: list[FileSink] = []
     written = targets

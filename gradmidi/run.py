@@ -4,7 +4,7 @@ import base64
 import html
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import numpy as np
 from gradmidi.detection.history import Fault
 from gradmidi.log import ABSENT, RunLog
 from gradmidi.music.preset import Preset, load
+from gradmidi.sources.opened import open_log
+from gradmidi.sources.selection import Selection
 from gradmidi.text.describe import lines_of
 from gradmidi.text.summary import Summary, summarize
 
@@ -213,13 +215,23 @@ class Run(RunLog):
         return f"{player}<pre>{text}</pre>"
 
 
-def read(run: str | Path) -> Run:
-    """Open a run.
+def read(
+    run: str | Path,
+    *,
+    kind: str | None = None,
+    columns: Sequence[str] = (),
+    values: Sequence[str] = (),
+    step: str | None = None,
+) -> Run:
+    r"""Open a run, or the log of another tool.
 
     Parameters
     ----------
     run : str or Path
-        A folder that holds `run.jsonl`, or the file.
+        A folder that holds `run.jsonl`, or the file; ``HOST:RUN``; or the log of another tool, as
+        `import_log` takes it, which is converted in a temporary folder.
+    kind, columns, values, step
+        What to take from the log of another tool, see `import_log`.
 
     Returns
     -------
@@ -228,7 +240,7 @@ def read(run: str | Path) -> Run:
     Raises
     ------
     RunLogError
-        If there is no such run, it is empty, of another version or no run log.
+        If there is no such run, it is empty, of another version, or nothing reads it.
 
     Examples
     --------
@@ -238,8 +250,12 @@ def read(run: str | Path) -> Run:
     ...     listener.frame({"fc1": 0.5})
     >>> gradmidi.read(folder + "/a").layers
     (Layer(name='fc1', size=0),)
+    >>> _ = Path(folder, "log.csv").write_text("step,loss\n1,2.5\n2,nan\n")
+    >>> [frame.extra for frame in gradmidi.read(folder + "/log.csv").frames()]
+    [{'loss': 2.5}, {'loss': 'nan'}]
     """
-    return Run(run)
+    selection = Selection(kind, tuple(columns), tuple(values), step)
+    return open_log(run, selection, Run)
 
 
 def describe(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> Iterator[str]:
@@ -248,7 +264,8 @@ def describe(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> I
     Parameters
     ----------
     run : Run or str or Path
-        A run as `gradmidi.read` gives it, its folder, or its `run.jsonl`; it may still go on.
+        A run as `gradmidi.read` gives it, or what that opens: a run's folder, or the log of
+        another tool; it may still go on.
     preset : str or Preset, default "pentatonic"
         Its ``[faults]`` holds the limits of faults.
 
@@ -276,7 +293,7 @@ def describe(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> I
     fc1: first 0.5, median 0.5, last 0.5, largest 0.5 at step 1
     fc1: nan at 1 step, first at step 2
     """
-    log = run if isinstance(run, RunLog) else Run(run)
+    log = run if isinstance(run, RunLog) else read(run)
     yield from lines_of(summarize(log, load(preset).faults))
 
 
@@ -286,7 +303,8 @@ def faults(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> tup
     Parameters
     ----------
     run : Run or str or Path
-        A run as `gradmidi.read` gives it, its folder, or its `run.jsonl`; it may still go on.
+        A run as `gradmidi.read` gives it, or what that opens: a run's folder, or the log of
+        another tool; it may still go on.
     preset : str or Preset, default "pentatonic"
         Its ``[faults]`` holds the limits.
 
@@ -311,5 +329,5 @@ def faults(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> tup
     ...     print(fault.kind, fault.layers, fault.steps, fault.to_the_end)
     dead ('fc2',) (11, 30) True
     """
-    log = run if isinstance(run, RunLog) else Run(run)
+    log = run if isinstance(run, RunLog) else read(run)
     return summarize(log, load(preset).faults).faults

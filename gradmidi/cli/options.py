@@ -7,7 +7,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,17 +19,16 @@ __all__ = [
     "Length",
     "Level",
     "Plain",
-    "RunPath",
     "Size",
+    "SourceArgument",
     "Theme",
     "Timing",
-    "Values",
     "flags_given",
     "is_plain",
     "length_of",
-    "names_of",
     "one_of",
     "rig_parameter",
+    "selects",
     "takes",
 ]
 
@@ -46,7 +44,14 @@ def one_of(*allowed: str) -> Callable[[str | None], str | None]:
     return check
 
 
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its run.jsonl.")]
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A run's folder; HOST:RUN, by ssh; - for stdin; or the log of another tool: "
+        "TensorBoard, W&B, MLflow, a Trainer, CSV or JSON lines.",
+    ),
+]
 Timing = Annotated[
     str,
     typer.Option(
@@ -60,14 +65,6 @@ Length = Annotated[
     typer.Option(
         metavar="SECONDS|full",
         help="Longest length of the piece, as 30s or 2m, or full; by default 3m.",
-    ),
-]
-Values = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAMES",
-        help="Values to take from the log of another tool, as loss,val/*; by default all but "
-        "times and speeds, at most 15.",
     ),
 ]
 Level = Annotated[
@@ -137,6 +134,28 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return decorate
 
 
+def selects(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say what to take from a log of another tool, as `selection`."""
+    signature = inspect.signature(command, eval_str=True)
+
+    def called(**given: Any) -> None:
+        from gradmidi.sources.selection import Selection
+
+        kind, columns, values, step = (given.pop(flag.name) for flag in _SELECTION)
+        names = tuple(filter(None, re.split("[, ]+", values or "")))
+        command(**given, selection=Selection(kind, tuple(columns or ()), names, step))
+
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        own = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        parameters += _SELECTION if parameter.name == "selection" else [own]
+    called.__name__ = command.__name__
+    called.__doc__ = command.__doc__
+    called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {each.name: each.annotation for each in parameters}
+    return called
+
+
 def _flags(name: str, *, has_rig: bool) -> list[inspect.Parameter]:
     """Return the flags of an option, from its declaration."""
     declared = {field.name: field for field in dataclasses.fields(Options)}[name]
@@ -173,6 +192,42 @@ def _flag(name: str, kind: Any, default: Any, *flags: str, **more: Any) -> inspe
         default=default,
         annotation=Annotated[kind, typer.Option(*flags, **more)],
     )
+
+
+_SELECTION = [
+    _flag(
+        "kind",
+        str | None,
+        None,
+        "--as",
+        metavar="KIND",
+        help="What the log of another tool is, if it is not found: tensorboard, wandb, mlflow, "
+        "trainer, csv or jsonl.",
+    ),
+    _flag(
+        "columns",
+        list[str] | None,
+        None,
+        metavar="PATTERN",
+        help="Its columns of gradient norms, as 'grad/*'; by default those with a word for "
+        "gradients in their names. May be repeated.",
+    ),
+    _flag(
+        "values",
+        str | None,
+        None,
+        metavar="NAMES",
+        help="Its values to hear, as loss,val/*; by default all but times and speeds, at most 15.",
+    ),
+    _flag(
+        "step",
+        str | None,
+        None,
+        metavar="COLUMN",
+        help="Its column of step numbers, in a CSV file or JSON lines.",
+    ),
+]
+"""Options that say what to take from a log of another tool."""
 
 
 def rig_parameter(flag: str) -> str:
@@ -234,17 +289,6 @@ def flags_given(context: typer.Context, names: Iterable[str]) -> str:
         and (source := context.get_parameter_source(option.name)) is not None
         and source.name == "COMMANDLINE"
     )
-
-
-def names_of(text: str | None) -> tuple[str, ...]:
-    """Split names at commas.
-
-    Examples
-    --------
-    >>> names_of("loss, val/*"), names_of(None)
-    (('loss', 'val/*'), ())
-    """
-    return tuple(filter(None, re.split("[, ]+", text or "")))
 
 
 def length_of(text: str | None) -> float | str | None:

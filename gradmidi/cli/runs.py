@@ -8,16 +8,16 @@ import typer
 from gradmidi.cli.options import (
     Dpi,
     Length,
-    RunPath,
     Size,
+    SourceArgument,
     Theme,
     Timing,
-    Values,
     length_of,
-    names_of,
+    selects,
     takes,
 )
 from gradmidi.sinks.registry import BUILT_IN
+from gradmidi.sources.selection import Selection
 
 __all__ = ["register"]
 
@@ -30,8 +30,9 @@ def register(app: typer.Typer) -> None:
 
 
 @takes("preset", "settings")
+@selects
 def render(
-    run: RunPath,
+    run: SourceArgument,
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -44,6 +45,7 @@ def render(
     ] = None,
     *,
     given: dict[str, Any],
+    selection: Selection,
     time: Timing = "step",
     length: Length = None,
     legend: Annotated[
@@ -64,14 +66,15 @@ def render(
     """Write a run as MIDI, audio, page, picture, film or text."""
     from gradmidi._render import render as write
     from gradmidi.options import Options
-    from gradmidi.run import read
+    from gradmidi.run import Run
+    from gradmidi.sources.opened import open_log
 
     paths = output or []
     if not paths and stems is None:
         raise typer.BadParameter("nothing to write; give -o FILE or --stems DIR")
 
     preset, seconds = Options(**given).music, length_of(length)
-    log = read(run)
+    log = open_log(run, selection, Run)
     written = write(
         log,
         *paths,
@@ -88,8 +91,9 @@ def render(
 
 
 @takes("preset", "settings")
+@selects
 def describe(
-    run: RunPath,
+    run: SourceArgument,
     now: Annotated[
         bool, typer.Option("--now", help="Print only the last step and the faults that last.")
     ] = False,
@@ -106,11 +110,13 @@ def describe(
     ] = None,
     *,
     given: dict[str, Any],
+    selection: Selection,
 ) -> None:
     """Print a run's faults and norms as lines of text."""
     from gradmidi.detection.kinds import KINDS
     from gradmidi.options import Options
-    from gradmidi.run import read
+    from gradmidi.run import Run
+    from gradmidi.sources.opened import open_log
     from gradmidi.text.describe import describe as lines
     from gradmidi.text.describe import describe_now, kinds_now
 
@@ -119,7 +125,7 @@ def describe(
         raise typer.BadParameter(f"--fail-on {wrong[0]!r}; allowed is: {', '.join(KINDS)}")
     if now and as_json:
         raise typer.BadParameter("--now and --json cannot be given together")
-    log, preset = read(run), Options(**given).music
+    log, preset = open_log(run, selection, Run), Options(**given).music
     if as_json:
         typer.echo(log.to_json(preset))
     else:
@@ -165,9 +171,13 @@ def presets(
 
 
 @takes("preset", "settings")
+@selects
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of runs, two or more.")
+        list[str],
+        typer.Argument(
+            metavar="SOURCE SOURCE...", help="Two or more runs, or logs of other tools."
+        ),
     ],
     output: Annotated[
         list[Path],
@@ -184,10 +194,13 @@ def compare(
     ] = "step",
     *,
     given: dict[str, Any],
+    selection: Selection,
     length: Length = None,
     reference: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Run whose first norms are home; by default the first."),
+        str | None,
+        typer.Option(
+            metavar="SOURCE", help="Run whose first norms are home; by default the first."
+        ),
     ] = None,
 ) -> None:
     """Compare runs by sound, picture and text.
@@ -197,18 +210,19 @@ def compare(
     from gradmidi.comparison.compare import compare as write
     from gradmidi.comparison.runs import CLOCKS
     from gradmidi.options import Options
+    from gradmidi.sources.opened import open_log
 
     if len(runs) < 2:
         raise typer.BadParameter("give two runs or more")
     if by not in CLOCKS:
         raise typer.BadParameter(f"{by!r} is not a clock; it is {', '.join(CLOCKS)}")
     done = write(
-        runs,
+        [open_log(run, selection) for run in runs],
         *output,
         by=by,
         preset=Options(**given).music,
         length=length_of(length),
-        reference=reference,
+        reference=None if reference is None else open_log(reference, selection),
     )
     for path in done.paths:
         typer.echo(str(path))
@@ -216,31 +230,21 @@ def compare(
         typer.echo(line)
 
 
+@selects
 def import_(
     log: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="LOG",
-            help="TensorBoard event files, a CSV file (W&B, MLflow, Lightning or any), a "
-            "trainer_state.json, or a folder that holds one of them.",
+            metavar="SOURCE",
+            help="A TensorBoard folder, an offline run of W&B, a run of MLflow, a Trainer's output "
+            "folder, a CSV file, JSON lines, or a folder that holds one of them.",
         ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="RUN", help="The run's folder.")
     ],
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PATTERN",
-            help="Columns of gradient norms, as 'grad/*'; by default columns with a word for "
-            "gradients in their names. May be repeated.",
-        ),
-    ] = None,
-    values: Values = None,
-    step: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="Column of step numbers in a CSV file."),
-    ] = None,
+    selection: Selection,
+    *,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run that is in the folder.")
     ] = False,
@@ -249,7 +253,13 @@ def import_(
     from gradmidi.sources.importing import import_log
 
     done = import_log(
-        log, output, columns=columns or (), values=names_of(values), step=step, force=force
+        log,
+        output,
+        columns=selection.columns,
+        values=selection.values,
+        step=selection.step,
+        kind=selection.kind,
+        force=force,
     )
     for line in done.lines:
         typer.echo(line, err=True)

@@ -13,6 +13,7 @@ from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.log import Frame, Header, Item, RunLog
 from gradmidi.music.slots import Slot, WallSlots
 from gradmidi.music.voices import Voice, VoiceNorms
+from gradmidi.sources.opened import open_log
 
 __all__ = ["CLOCKS", "ClockSlots", "ComparedRun", "Place", "PlayedSlot", "open_runs"]
 
@@ -135,7 +136,7 @@ def open_runs(runs: Sequence[str | Path | RunLog], by: str) -> tuple[ComparedRun
     Raises GradmidiError if no layer has the same name in all runs, and RunLogError if a run cannot
     be read, has no steps, or has no values for the clock.
     """
-    logs = [run if isinstance(run, RunLog) else RunLog(run) for run in runs]
+    logs = [run if isinstance(run, RunLog) else open_log(run) for run in runs]
     shared = _shared(logs)
     first = logs[0].header
     header = replace(first, layers=tuple(lay for lay in first.layers if lay.name in shared))

@@ -17,15 +17,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from gradmidi.base.messages import say, warn
 from gradmidi.errors import RunLogError
+from gradmidi.sources.growing import CHUNK_BYTES, GrowingFile
 
-__all__ = ["Line", "follow_file", "follow_host", "follow_pipe", "remote", "ssh_line"]
+__all__ = ["Line", "copy_line", "follow_file", "follow_host", "follow_pipe", "remote", "ssh_line"]
 
 POLL_SECONDS = 0.01
-CHUNK_BYTES = 1 << 16
 
 CALM_SECONDS = 0.25
 """A pipe has caught up if its lines come no faster than they were written for this long."""
@@ -84,26 +83,21 @@ def follow_file(
         If the file cannot be read.
     """
     stop = stop or threading.Event()
-    path = Path(path)
-    file = _open(path)
+    file = GrowingFile(Path(path))
     try:
-        rest, position = b"", 0
-        there = os.fstat(file.fileno()).st_size
+        rest, restarts = b"", 0
+        there = file.size
         while not stop.is_set():
             # Do not mix past and later lines in one chunk.
-            past = position < there
-            chunk = file.read(min(CHUNK_BYTES, there - position) if past else CHUNK_BYTES)
+            past = file.position < there
+            chunk = file.read(min(CHUNK_BYTES, there - file.position) if past else CHUNK_BYTES)
             if chunk:
-                position += len(chunk)
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from (Line(line + b"\n", past) for line in lines)
-                continue
-            if _replaced(path, file.fileno(), position):
-                file.close()
-                file = _open(path)
-                rest, position, there = b"", 0, 0
-                continue
-            stop.wait(poll)
+            elif file.restarts > restarts:
+                rest, restarts, there = b"", file.restarts, 0
+            else:
+                stop.wait(poll)
     finally:
         file.close()
 
@@ -207,6 +201,13 @@ def ssh_line(host: str, run: str, first: int) -> list[str]:
     return ["ssh", host, shlex.join(["sh", "-c", script, "gradmidi", path, str(first)])]
 
 
+def copy_line(host: str, run: str) -> list[str]:
+    """Return the command that prints the log of a run on another machine."""
+    script = 'test -d "$1" && set -- "$1/run.jsonl"; exec cat "$1"'
+    path = run.removeprefix("~/")
+    return ["ssh", host, shlex.join(["sh", "-c", script, "gradmidi", path])]
+
+
 def follow_host(
     host: str,
     run: str,
@@ -290,20 +291,3 @@ class _Connection:
         said = self._errors.read().decode(errors="replace").strip().splitlines()
         self._errors.close()
         self.reason = "; ".join(said[-2:]) or f"exit code {process.returncode}"
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb", buffering=0)
-    except OSError as error:
-        raise RunLogError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _replaced(path: Path, descriptor: int, position: int) -> bool:
-    """Return whether the path is another file now, or the file was truncated."""
-    try:
-        there = path.stat()
-    except OSError:
-        return False
-    own = os.fstat(descriptor)
-    return there.st_size < position or (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino)

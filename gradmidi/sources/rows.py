@@ -29,7 +29,10 @@ class Row(NamedTuple):
     series : str
         Name of the series; each series has its own step numbers.
     resumed : bool
-        Whether the row comes after a repeated header.
+        Whether the row comes after a repeated header, or is of a process that went on.
+    purges : bool
+        Whether a process starts here, so that earlier rows of this step and later ones are void;
+        such a row has no values.
     """
 
     where: str
@@ -38,6 +41,7 @@ class Row(NamedTuple):
     values: Mapping[str, Cell]
     series: str = ""
     resumed: bool = False
+    purges: bool = False
 
 
 @dataclass(slots=True)

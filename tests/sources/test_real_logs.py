@@ -86,22 +86,8 @@ def test_event_files_of_tensorflow(tmp_path: Path) -> None:
 
 
 def test_a_file_with_no_events_in_it_is_reported(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     (tmp_path / "events.out.tfevents.1.a").write_bytes(b"")
     with pytest.raises(RunLogError, match="it has no column at all"):
-        import_log(tmp_path, tmp_path / "run")
-
-
-def test_without_tensorboard_it_is_said_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "path", [])
-    (tmp_path / "events.out.tfevents.1.a").write_bytes(b"")
-    with pytest.raises(
-        RunLogError,
-        match=r"tensorboard 2\.10 or newer is needed; it is not installed: "
-        r"pip install 'tensorboard>=2\.10'",
-    ):
         import_log(tmp_path, tmp_path / "run")
 
 

@@ -1,0 +1,243 @@
+"""Convert a finished log of another tool to the items of a run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from gradmidi.errors import RunLogError
+from gradmidi.log import ABSENT, End, Frame, Header, Item, Layer, combine
+from gradmidi.sources.columns import Choice, choose
+from gradmidi.sources.kinds import FoundLog
+from gradmidi.sources.metrics import RULE, ChosenValues
+from gradmidi.sources.reader import table_of
+from gradmidi.sources.rows import Cell, Row, Step, Table, gather, joined
+from gradmidi.sources.selection import Selection
+from gradmidi.text.words import count
+
+__all__ = [
+    "NOMINAL_SECONDS",
+    "Converted",
+    "RunClock",
+    "convert",
+    "header_of",
+    "left_out",
+    "texts_of",
+]
+
+SINCE_1970 = 1e9
+"""A larger time counts from 1970, not from the start of the run."""
+
+NOMINAL_SECONDS = 0.125
+"""Time between two steps of a log without times: a sixteenth note at a tempo of 120."""
+
+RENAMED = ("loss", "lr")
+"""Values that are renamed, so their columns are shown."""
+
+SHOWN_NAMES = 20
+"""How many names of values that are not heard a message shows."""
+
+MOST_LAYERS = 3
+"""More layers are counted, not named, when a line says what is heard."""
+
+SHOWN = 40
+"""How many characters of a text a message shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A log of another tool as a run.
+
+    Parameters
+    ----------
+    items : tuple of Item
+        Header, frames and end.
+    lines : tuple of str
+        What was taken, and what was left out or changed, in detail.
+    hearing : tuple of str
+        The same in a line or two.
+    """
+
+    items: tuple[Item, ...]
+    lines: tuple[str, ...]
+    hearing: tuple[str, ...]
+
+
+def convert(found: FoundLog, selection: Selection) -> Converted:
+    """Convert a log.
+
+    Raises
+    ------
+    RunLogError
+        If the log cannot be read, or has no column of numbers.
+    """
+    path = found.path
+    table = table_of(found.open(selection.step))
+    texts = texts_of(table.rows)
+    chosen = choose(table.columns, selection.columns, str(path), texts, selection.values)
+    table.notes += [f"left out, since it holds no number: {texts[c]}" for c in chosen.left_out]
+    steps = gather(table, chosen.norms, list(chosen.values.heard.values()), str(path))
+    frames, first = _frames(steps, chosen, path)
+    header = header_of(path, chosen, table.clipping, first)
+    lines = _report(chosen, len(frames), table, timed=first is not None)
+    end = End("imported", frames[-1].t, len(frames))
+    hearing = hearing_lines(found, chosen)
+    return Converted((header, *frames, end), (*found.notes, *lines), hearing)
+
+
+def hearing_lines(found: FoundLog, chosen: Choice) -> tuple[str, ...]:
+    """Return what a log was taken for, and what of it is heard."""
+    values = chosen.values
+    names = list(values.heard)
+    if len(chosen.layers) > MOST_LAYERS:
+        names.insert(0, count(len(chosen.layers), "layer"))
+    else:
+        names[:0] = [columns[0] for columns in chosen.layers.values()]
+    line = f"{found.path} is {found.kind.about}: hearing {', '.join(names)}"
+    if values.unheard:
+        line += f"; seen too: {some(values.unheard)}"
+    rule = [f"there are {len(values.heard) + values.cut:,} values; heard are {RULE}"]
+    return (line, *(rule if values.cut else []), *found.notes)
+
+
+def some(names: Sequence[str]) -> str:
+    """Join names; of many, only the first."""
+    more = f" and {len(names) - SHOWN_NAMES:,} more" if names[SHOWN_NAMES:] else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more
+
+
+def header_of(path: Path, chosen: Choice, clipping: str, first: float | None) -> Header:
+    """Make the header of a run whose first step was at `first`; None: its times are nominal."""
+    return Header(
+        tuple(Layer(name, 0) for name in chosen.layers),
+        clipping=clipping,
+        started=_utc(first) if first is not None and first > SINCE_1970 else "",
+        config={"imported": path.name, **({} if first is not None else {"seconds": "nominal"})},
+    )
+
+
+class RunClock:
+    """Turns the times in a log into seconds since its first step, which never go back.
+
+    If the clock of the log goes back, because the run was resumed or the clock was set, the time
+    stands still there and then goes on.
+
+    Examples
+    --------
+    >>> clock = RunClock()
+    >>> [clock.seconds(t) for t in (100.0, 102.0, 50.0, 51.0)]
+    [0.0, 2.0, 2.0, 3.0]
+    """
+
+    def __init__(self) -> None:
+        self.last = 0.0
+        self._offset: float | None = None
+
+    def seconds(self, t: float) -> float:
+        """Return the time since the first step, for the next step."""
+        if self._offset is None or t + self._offset < self.last:
+            self._offset = self.last - t
+        self.last = t + self._offset
+        return self.last
+
+
+def texts_of(rows: Sequence[Row]) -> dict[str, str]:
+    """Return the columns that hold texts and no number, each with a description."""
+    numbers: set[str] = set()
+    texts: dict[str, list[str]] = {}
+    for row in rows:
+        for column, value in row.values.items():
+            if isinstance(value, str):
+                texts.setdefault(column, []).append(_shown(row.where, column, value))
+            else:
+                numbers.add(column)
+    return {
+        column: found[0] + (f" (and {len(found) - 1:,} more)" if found[1:] else "")
+        for column, found in texts.items()
+        if column not in numbers
+    }
+
+
+def _shown(where: str, column: str, value: float | str) -> str:
+    text = str(value)
+    text = text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    return f"{where}: {column!r} is {text}"
+
+
+def _frames(steps: Sequence[Step], chosen: Choice, path: Path) -> tuple[list[Frame], float | None]:
+    """Make a frame of each step; also return the time of the first, if known.
+
+    If the log has norms, a step without one makes no frame: its values join the next frame.
+    """
+    columns = chosen.norms
+    counts = [len(group) for group in chosen.layers.values()]
+    members, starts = np.arange(len(columns)), np.cumsum([0, *counts])[:-1]
+    framed = [s for s in steps if not columns or any(column in s.values for column in columns)]
+    if not framed:
+        raise RunLogError(
+            f"{path}: not one number in {', '.join(columns or chosen.values.heard)}; choose others "
+            "with --columns PATTERN or --values NAMES"
+        )
+    times, first = _seconds(framed)
+    seconds = iter(times)
+    frames = []
+    waiting: dict[str, Cell] = {}
+    for step in steps:
+        held = {n: step.values[c] for n, c in chosen.values.heard.items() if c in step.values}
+        waiting = joined(waiting, held)
+        if not columns or any(column in step.values for column in columns):
+            row = np.array([_norm(step, column, path) for column in columns])
+            norms = combine(row, members, starts)
+            frames.append(Frame(step.step, next(seconds), norms, waiting))
+            waiting = {}
+    return frames, first
+
+
+def _seconds(steps: Sequence[Step]) -> tuple[list[float], float | None]:
+    """Return each step's time since the first, and the time of the first; None without times."""
+    known = [step.t for step in steps if step.t is not None]
+    if len(known) < len(steps):
+        return [index * NOMINAL_SECONDS for index in range(len(steps))], None
+    return list(map(RunClock().seconds, known)), known[0]
+
+
+def _norm(step: Step, column: str, path: Path) -> float:
+    value = step.values.get(column, ABSENT)
+    if column in step.values and (isinstance(value, str) or value < 0.0):
+        raise RunLogError(
+            f"{path}: {_shown(step.where[column], column, value)}, which is not a norm; choose the "
+            "columns of norms with --columns PATTERN"
+        )
+    return float(value)
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def left_out(values: ChosenValues) -> list[str]:
+    """Return the lines that say which values are not heard, and by which rule."""
+    names = values.unheard
+    if not names:
+        return []
+    lines = [f"not heard: {some(names)}; choose with --values NAMES"]
+    if values.cut:
+        lines.append(f"there are {len(values.heard) + values.cut:,} values; heard are {RULE}")
+    return lines
+
+
+def _report(chosen: Choice, frames: int, table: Table, *, timed: bool) -> tuple[str, ...]:
+    lines = [f"{count(len(chosen.layers), 'layer')}, {count(frames, 'step')}"]
+    lines += [f"{layer}: {', '.join(columns)}" for layer, columns in chosen.layers.items()]
+    heard = chosen.values.heard
+    lines += [f"{name}: {column}" for name, column in heard.items() if name in RENAMED]
+    others = [name for name in heard if name not in RENAMED]
+    lines += [f"values: {', '.join(others)}"] if others else []
+    lines += left_out(chosen.values) + table.notes
+    if not timed:
+        lines.append(
+            "the log has no time for every step: steps are put an eighth of a second apart"
+        )
+    return tuple(lines)

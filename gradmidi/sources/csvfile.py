@@ -1,0 +1,382 @@
+"""Read CSV files of other tools, also while they grow."""
+
+import csv
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from gradmidi.errors import RunLogError
+from gradmidi.sources.rows import Row
+from gradmidi.sources.textfile import TextFile
+from gradmidi.text.words import count
+
+__all__ = ["STEPS", "TIMES", "CsvReader", "time_of"]
+
+STEPS = (
+    "trainer/global_step",
+    "train/global_step",
+    "global_step",
+    "step",
+    "_step",
+    "iteration",
+    "iter",
+    "time/total_timesteps",
+    "total_timesteps",
+    "timesteps",
+)
+"""Names of columns of step numbers, in lower case, best first."""
+
+TIMES = (
+    "_runtime",
+    "relative time (process)",
+    "relative time (wall)",
+    "_timestamp",
+    "timestamp",
+    "wall time",
+    "wall_time",
+    "time",
+    "seconds",
+    "t",
+)
+"""Names of columns of times."""
+
+RUNS = ("run_id", "run id")
+KEYS = ("key", "metric")
+VALUE = "value"
+"""Columns of MLflow's files, in which a row holds a metric's name and one number."""
+
+EMPTY = frozenset({"", "none", "null", "na", "n/a"})
+MILLISECONDS = 1e11
+"""A larger time is in milliseconds since 1970."""
+
+_DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+([eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+_THOUSANDS_DOT = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
+_DURATION = re.compile(r"(?:(\d+) days?,? )?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where things stand in the rows of a file.
+
+    `first` is how many lines there are up to the header. The others are the separator, the cells
+    of the header, and the places of cells: of step numbers, times, names and values of metrics,
+    runs, and of the columns of values.
+    """
+
+    first: int
+    delimiter: str
+    header: list[str]
+    counters: list[int]
+    times: list[int]
+    keys: list[int]
+    values: list[int]
+    runs: list[int]
+    columns: list[tuple[str, int]]
+
+
+class CsvReader:
+    """Reads a CSV file with any common separator and either decimal mark.
+
+    Cells may be separated by commas, semicolons or tabs, and numbers may have decimal commas.
+    Comments before the header, a line ``sep=;``, a repeated header and an empty last column are
+    accepted. If a tool writes the file again with more columns, only new rows are returned.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    step : str, optional
+        The column of step numbers; by default one of `STEPS`, or else the rows are counted.
+
+    Raises
+    ------
+    RunLogError
+        Also by `poll`: if the file is not text, a number is ambiguous, a row has too many cells,
+        or there is no column `step`.
+    """
+
+    clipping = "unknown"
+    repeats = False
+    ending = ""
+
+    def __init__(self, path: Path, step: str | None = None) -> None:
+        self._path = path
+        self._step = step
+        self._file = TextFile(path, "CSV file")
+        self._restarts = 0
+        self._names: dict[str, None] = {}
+        self._rows = 0
+        self._first: Row | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lines: list[str] = []  # Until the header is found.
+        self._number = 0
+        self._layout: _Layout | None = None
+        self._headers: list[int] = []
+        self._unread_times: list[str] = []
+        self._seen = 0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns of values; empty as long as there are no rows."""
+        if not self._rows:
+            return ()
+        layout = self._layout
+        held = layout.columns if layout is not None and not self._is_long(layout) else []
+        return tuple(dict.fromkeys([*self._names, *(name for name, _ in held)]))
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """Columns of step numbers, best first."""
+        layout = self._layout
+        return tuple(layout.header[at] for at in layout.counters) if layout is not None else ()
+
+    @property
+    def notes(self) -> list[str]:
+        """Messages to the user."""
+        notes = list(self._file.notes)
+        layout = self._layout
+        if layout is None:
+            return notes
+        names = [name for name, _ in layout.columns]
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice and self._rows and not self._is_long(layout):
+            more = _more(len(twice) - 1)
+            notes.append(f"the column {twice[0]!r} stands twice{more}: the last one is read")
+        if self._headers:
+            more = _more(len(self._headers) - 1)
+            notes.append(f"the header stands again at line {self._headers[0]}{more}")
+        if self._unread_times:
+            notes.append(
+                f"{count(len(self._unread_times), 'time')} could not be read: "
+                f"{self._unread_times[0]} in {layout.header[layout.times[0]]!r}"
+            )
+        return notes
+
+    @property
+    def missing(self) -> bool:
+        """Whether the file is gone."""
+        return self._file.missing
+
+    def poll(self, *, whole: bool = False) -> list[Row]:
+        """Return the next rows, see `Reader`."""
+        lines = self._file.poll(whole=whole)
+        if self._file.restarts > self._restarts:
+            self._restarts = self._file.restarts
+            self._begin()
+        if self._layout is None:
+            lines = self._lines = self._lines + lines
+            if not self._find_layout(whole=whole) or self._layout is None:
+                return []
+            lines = lines[self._layout.first :]
+            self._number = self._layout.first
+        new = self._new(self._read(lines, self._layout))
+        self._numbers.check()
+        return new or (self.poll(whole=whole) if lines else [])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _new(self, rows: list[Row]) -> list[Row]:
+        """Leave out the rows that were returned before the file was written again."""
+        if self._first is None and rows:
+            self._first = rows[0]
+        elif rows and not self._seen and not _agree(rows[0], self._first):
+            # It is another run.
+            self._first, self._rows = rows[0], 0
+        new = rows[max(0, self._rows - self._seen) :]
+        self._seen += len(rows)
+        self._rows = max(self._rows, self._seen)
+        return new
+
+    def _find_layout(self, *, whole: bool) -> bool:
+        first, delimiter, header = _head(self._lines)
+        if not any(header):
+            if whole:
+                raise RunLogError(f"{self._path} is empty")
+            return False
+        step, small = self._step, [name.lower() for name in header]
+        if step is not None and step not in header:
+            names = ", ".join(header)
+            raise RunLogError(f"{self._path} has no column {step!r}; the columns are: {names}")
+        counters = [header.index(step)] if step is not None else _places(small, STEPS)
+        times = _places(small, TIMES)
+        # Other columns of step numbers or times are not values.
+        excluded = {*counters, *times, *_places(small, STEPS)}
+        columns = [(name, at) for at, name in enumerate(header) if name and at not in excluded]
+        keys, values, runs = (_places(small, names) for names in (KEYS, (VALUE,), RUNS))
+        self._layout = _Layout(
+            first, delimiter, header, counters, times, keys, values, runs, columns
+        )
+        self._numbers = _Numbers(self._path, delimiter)
+        self._lines = []
+        return True
+
+    def _read(self, lines: list[str], layout: _Layout) -> list[Row]:
+        reader = csv.reader(lines, delimiter=layout.delimiter)
+        begin = self._number
+        rows = []
+        try:
+            for cells in reader:
+                row = self._row([cell.strip() for cell in cells], begin + reader.line_num, layout)
+                if row is not None:
+                    rows.append(row)
+        except csv.Error as error:
+            raise RunLogError(
+                f"{self._path} is not a CSV file: line {begin + reader.line_num}: {error}"
+            ) from error
+        self._number += len(lines)
+        return rows
+
+    def _row(self, cells: list[str], line: int, layout: _Layout) -> Row | None:
+        header, where = layout.header, f"line {line}"
+        if not any(cells) or (cells[0].startswith("#") and cells != header):
+            return None
+        if cells[: len(header)] == header:
+            self._headers.append(line)
+            return None
+        if any(cells[len(header) :]):
+            raise RunLogError(
+                f"{self._path}: {where} has {len(cells)} cells, the header has {len(header)}; a "
+                f"cell that holds {layout.delimiter!r} must stand in quotes"
+            )
+        cells += [""] * (len(header) - len(cells))
+        t = None
+        if layout.times:
+            cell = cells[layout.times[0]]
+            t = time_of(cell)
+            if t is None and cell.lower() not in EMPTY:
+                self._unread_times.append(f"{where} has {cell!r}")
+        held, series = layout.columns, ""
+        if self._is_long(layout):
+            series = cells[layout.keys[0]]
+            if layout.runs:
+                series = f"{cells[layout.runs[0]]} - {series}"
+            held = [(series, layout.values[0])]
+            self._names[series] = None
+        read = self._numbers.read
+        found = {
+            name: value
+            for name, at in held
+            if (value := read(cells[at], where, header[at])) is not None
+        }
+        counts = tuple(read(cells[at], where, header[at]) for at in layout.counters)
+        return Row(where, counts, t, found, series, bool(self._headers))
+
+    @staticmethod
+    def _is_long(layout: _Layout) -> bool:
+        """Return whether a row holds the name of a metric and one number."""
+        return bool(layout.keys and layout.values)
+
+
+def _agree(row: Row, other: Row | None) -> bool:
+    """Return whether two rows have the same step and the same values in the columns of both."""
+    if other is None or row.counts != other.counts:
+        return False
+    shared = row.values.keys() & other.values.keys()
+    # A nan is not equal to itself.
+    return all(repr(row.values[name]) == repr(other.values[name]) for name in shared)
+
+
+def _head(lines: Sequence[str]) -> tuple[int, str, list[str]]:
+    """Find the header; return the number of lines up to it, the separator and the cells."""
+    delimiter, comment = "", ""
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if number == 1 and text.lower().startswith("sep=") and len(text) == 5:
+            delimiter = text[4]
+        elif text.startswith("#"):
+            comment = text.lstrip("# ")
+        elif text:
+            separator = delimiter or max(",;\t", key=line.count)
+            cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+            if comment and all(map(_is_number, cells)):
+                # numpy.savetxt writes the header as a comment.
+                named = [cell.strip() for cell in comment.split(separator)]
+                if len(named) == len(cells):
+                    return number - 1, separator, named
+            while cells and not cells[-1]:
+                cells.pop()
+            return number, separator, cells
+    return len(lines), ",", []
+
+
+def _more(number: int) -> str:
+    return f" (and {number} more)" if number else ""
+
+
+def _places(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    return [names.index(name) for name in wanted if name in names]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class _Numbers:
+    """Reads the cells of one file as numbers, with a decimal point or a decimal comma."""
+
+    def __init__(self, path: Path, delimiter: str) -> None:
+        self._path = path
+        self._delimiter = delimiter
+        self._comma = self._dot = ""
+
+    def read(self, text: str, where: str, column: str) -> float | str | None:
+        """Read a cell; return None if it is empty, and the text if it is not a number."""
+        if text.lower() in EMPTY:
+            return None
+        try:
+            found = float(text)
+        except ValueError:
+            pass
+        else:
+            if not self._dot and _THOUSANDS_DOT.fullmatch(text):
+                self._dot = f"{where} has {text!r} in {column!r}"
+            return found
+        if self._delimiter == "," and _THOUSANDS.fullmatch(text):
+            raise RunLogError(
+                f"{self._path}: {where} has {text!r} in {column!r}, which may be a decimal comma "
+                "or thousands; write it with a decimal point and without a comma"
+            )
+        if _DECIMAL_COMMA.fullmatch(text):
+            self._comma = self._comma or f"{where} has {text!r} in {column!r}"
+            return float(text.replace(".", "").replace(",", "."))
+        return text
+
+    def check(self) -> None:
+        """Raise if a point may separate thousands, because other cells have decimal commas."""
+        if self._comma and self._dot:
+            raise RunLogError(
+                f"{self._path}: {self._dot}, which may be thousands, since {self._comma}; write "
+                "all numbers with a decimal point"
+            )
+
+
+def time_of(text: str) -> float | None:
+    """Read a time: seconds, milliseconds since 1970, a duration or a date; None if it is none."""
+    if text.lower() in EMPTY:
+        return None
+    try:
+        found = float(text.replace(",", "."))
+    except ValueError:
+        match = _DURATION.fullmatch(text)
+        if match is not None:
+            days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+            return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+        try:
+            return datetime.fromisoformat(text).timestamp()
+        except ValueError:
+            return None
+    if not math.isfinite(found):
+        return None
+    return found / 1000.0 if found > MILLISECONDS else found

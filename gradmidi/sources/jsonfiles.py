@@ -1,0 +1,224 @@
+"""Read JSON logs: JSON lines, and the ``trainer_state.json`` of Transformers."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gradmidi.errors import RunLogError
+from gradmidi.sources.csvfile import STEPS, TIMES, time_of
+from gradmidi.sources.rows import Cell, Row
+from gradmidi.sources.textfile import TextFile
+from gradmidi.text.words import count
+
+__all__ = ["JsonLinesReader", "TrainerReader", "numbers_of"]
+
+WORDS = {
+    "nan": math.nan,
+    "inf": math.inf,
+    "infinity": math.inf,
+    "-inf": -math.inf,
+    "-infinity": -math.inf,
+}
+"""Texts that stand for numbers that JSON does not have."""
+
+
+def numbers_of(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the numbers in an object, by name; those of an object in it with its name in front.
+
+    Examples
+    --------
+    >>> dict(numbers_of({"loss": "nan", "eval": {"acc": 0.5}, "note": "calm", "best": True}))
+    {'loss': nan, 'eval/acc': 0.5}
+    """
+    for key, value in entry.items():
+        if isinstance(value, Mapping):
+            yield from numbers_of(value, f"{prefix}{key}/")
+        elif isinstance(value, str):
+            found = WORDS.get(value.strip().lower())
+            if found is not None:
+                yield f"{prefix}{key}", found
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield f"{prefix}{key}", float(value)
+
+
+class JsonLinesReader:
+    """Reads a file with one JSON object per line; other lines are left out and counted.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    step : str, optional
+        The name of the step number; by default one of `STEPS`, or else the rows are counted.
+
+    Raises
+    ------
+    RunLogError
+        Also by `poll`: if the file is not text.
+    """
+
+    clipping = "unknown"
+    repeats = False
+    ending = ""
+
+    def __init__(self, path: Path, step: str | None = None) -> None:
+        self._path = path
+        self._file = TextFile(path, "file of JSON lines")
+        self.counters: tuple[str, ...] = () if step is None else (step,)
+        self._names: dict[str, None] = {}
+        self._number = self._unread = 0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All values so far."""
+        return tuple(self._names)
+
+    @property
+    def notes(self) -> list[str]:
+        """Messages to the user."""
+        unread = f"{count(self._unread, 'line')} left out, since they hold no JSON object"
+        return [*self._file.notes, *([unread] if self._unread else [])]
+
+    @property
+    def missing(self) -> bool:
+        """Whether the file is gone."""
+        return self._file.missing
+
+    def poll(self, *, whole: bool = False) -> list[Row]:
+        """Return the next rows, see `Reader`."""
+        lines = self._file.poll(whole=whole)
+        rows = [row for line in lines if (row := self._row(line)) is not None]
+        return rows or (self.poll(whole=whole) if lines else [])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _row(self, line: str) -> Row | None:
+        self._number += 1
+        if not line.strip():
+            return None
+        try:
+            # The json module reads NaN and Infinity, which many programs write.
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if not isinstance(entry, dict):
+            self._unread += 1
+            return None
+        found: dict[str, Cell] = dict(numbers_of(entry))
+        names = {name.lower(): name for name in found}
+        if not self.counters:
+            self.counters = tuple(names[name] for name in STEPS if name in names)[:1]
+        counts = tuple(found.pop(name, None) for name in self.counters)
+        t = self._time(entry)
+        for name in TIMES:
+            found.pop(names.get(name, ""), None)
+        self._names.update(dict.fromkeys(found))
+        return Row(f"line {self._number}", counts, t, found)
+
+    @staticmethod
+    def _time(entry: Mapping[str, Any]) -> float | None:
+        small = {str(name).lower(): value for name, value in entry.items()}
+        for name in TIMES:
+            if isinstance(small.get(name), (int, float, str)):
+                return time_of(str(small[name]))
+        return None
+
+
+class TrainerReader:
+    """Reads the ``trainer_state.json`` that a Trainer of Transformers stores with a checkpoint.
+
+    It has step numbers but no times.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or the output folder with its checkpoints, of which the newest is read.
+
+    Raises
+    ------
+    RunLogError
+        By `poll`: if the file is not such a file.
+    """
+
+    # A Trainer logs the norm that its clipping returns, from before clipping.
+    clipping = "before"
+    repeats = False
+    ending = ""
+    counters = ("step",)
+
+    NAME = "trainer_state.json"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read: tuple[Path, int, int] | None = None
+        self._names: dict[str, None] = {}
+        self._last: list[dict[str, Any]] = []
+        self.notes: list[str] = []
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All values so far."""
+        return tuple(self._names)
+
+    @property
+    def missing(self) -> bool:
+        """Whether the file or folder is gone."""
+        return not self._path.exists()
+
+    def poll(self, *, whole: bool = False) -> list[Row]:
+        """Return the next rows, see `Reader`."""
+        try:
+            path = self._newest()
+            if path is None:
+                return []
+            stat = path.stat()
+            now = (path, stat.st_mtime_ns, stat.st_size)
+            if now == self._read:
+                return []
+            # The json module reads NaN and Infinity, which the Trainer writes.
+            state = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            if whole:
+                raise RunLogError(f"cannot read {self._path}: {error}") from error
+            # The file is being written.
+            return []
+        self._read = now
+        history = state.get("log_history") if isinstance(state, dict) else None
+        if not isinstance(history, list):
+            raise RunLogError(f"{path} has no 'log_history': it is not a trainer_state.json")
+        before, self._last = self._last, history
+        # A checkpoint holds the history of the ones before it, unless the run began anew.
+        goes_on = repr(history[: len(before)]) == repr(before)
+        begin = len(before) if goes_on else 0
+        return [
+            self._row(path, number, entry, resumed=not goes_on)
+            for number, entry in enumerate(history[begin:], begin + 1)
+        ]
+
+    def close(self) -> None:
+        """Do nothing, since no file stays open."""
+
+    def _newest(self) -> Path | None:
+        if not self._path.is_dir():
+            return self._path
+        found = [*self._path.glob(self.NAME), *self._path.glob(f"checkpoint-*/{self.NAME}")]
+        return max(found, key=lambda path: (path.stat().st_mtime_ns, str(path)), default=None)
+
+    def _row(self, path: Path, number: int, entry: Any, *, resumed: bool) -> Row:
+        step = entry.get("step") if isinstance(entry, dict) else None
+        if type(step) is not int:
+            raise RunLogError(
+                f"{path}: entry {number} of 'log_history' has no whole number as its 'step': "
+                "it is not as a Trainer writes it"
+            )
+        values: dict[str, Cell] = {
+            name: value if isinstance(value, str) else float(value)
+            for name, value in entry.items()
+            if name != "step" and isinstance(value, (float, int, str))
+        }
+        self._names.update(dict.fromkeys(values))
+        return Row(f"entry {number} of 'log_history'", (float(step),), None, values, "", resumed)

@@ -1,0 +1,117 @@
+"""Read the lines of a text file in its encoding, also while it grows."""
+
+import codecs
+import io
+from pathlib import Path
+
+from gradmidi.errors import RunLogError
+from gradmidi.sources.growing import GrowingFile
+
+__all__ = ["TextFile"]
+
+READ_BYTES = 1 << 22
+"""How many bytes are decoded at once."""
+
+_BYTE_ORDERS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+
+
+class TextFile:
+    """A text file in UTF-8, in UTF-16 with a byte order mark, or in a code page.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    kind : str
+        What the file should be, for error messages.
+
+    Attributes
+    ----------
+    notes : list of str
+        Messages to the user.
+
+    Raises
+    ------
+    RunLogError
+        If the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path = path
+        self.notes: list[str] = []
+        self._kind = kind
+        self._file = GrowingFile(path)
+        self._restarts = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._encoding = ""
+        self._rest = ""
+        self._lines = 0
+
+    @property
+    def restarts(self) -> int:
+        """How often the file was replaced; after that, its lines come from the start again."""
+        return self._restarts
+
+    @property
+    def missing(self) -> bool:
+        """Whether the file is gone."""
+        return self._file.missing
+
+    def poll(self, *, whole: bool = False) -> list[str]:
+        """Return the next lines, with their line breaks; `whole`: the last one is complete.
+
+        Raises
+        ------
+        RunLogError
+            If the file is not text.
+        """
+        chunk = self._file.read(READ_BYTES)
+        if self._file.restarts > self._restarts:
+            self._restarts = self._file.restarts
+            self._begin()
+        if not chunk and not (whole and self._rest):
+            return []
+        text = self._rest + self._decoded(chunk)
+        end = len(text) if not chunk else text.rfind("\n") + 1
+        self._rest = text[end:]
+        lines = list(io.StringIO(text[:end], newline=""))
+        self._lines += len(lines)
+        return lines or self.poll(whole=whole)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _decoded(self, chunk: bytes) -> str:
+        if self._decoder is None:
+            marks = (e for mark, e in _BYTE_ORDERS.items() if chunk.startswith(mark))
+            self._encoding = next(marks, "utf-8")
+            self._decoder = codecs.getincrementaldecoder(self._encoding)()
+        if self._encoding != "utf-16" and b"\0" in chunk:
+            raise RunLogError(
+                f"{self.path} is not a {self._kind}: it is not text; export it as {self._kind}"
+            )
+        waiting = self._decoder.getstate()[0]
+        try:
+            return self._decoder.decode(chunk)
+        except UnicodeDecodeError as error:
+            if self._encoding not in ("utf-8", "utf-8-sig"):
+                raise RunLogError(f"{self.path} cannot be read: {error}") from error
+            return self._in_code_page(waiting + chunk, error.start)
+
+    def _in_code_page(self, data: bytes, place: int) -> str:
+        """Decode bytes that are not UTF-8; the rest of the file is read in the same way."""
+        line = self._lines + self._rest.count("\n") + data.count(b"\n", 0, place) + 1
+        for encoding in ("cp1252", "latin-1"):
+            decoder = codecs.getincrementaldecoder(encoding)()
+            try:
+                text = decoder.decode(data)
+            except UnicodeDecodeError:
+                continue
+            self._encoding, self._decoder = encoding, decoder
+            self.notes.append(f"line {line} is not UTF-8: the file is read as {encoding}")
+            return text
+        raise AssertionError("latin-1 decodes all bytes")

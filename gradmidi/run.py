@@ -252,7 +252,7 @@ def read(
     (Layer(name='fc1', size=0),)
     >>> _ = Path(folder, "log.csv").write_text("step,loss\n1,2.5\n2,nan\n")
     >>> [frame.extra for frame in gradmidi.read(folder + "/log.csv").frames()]
-    [{'loss': 2.5}, {'loss': 'nan'}]
+    [{'loss': 2.5}, {'loss': nan}]
     """
     selection = Selection(kind, tuple(columns), tuple(values), step)
     return open_log(run, selection, Run)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import gradmidi
 from gradmidi.music.alarms import END, PATTERNS, TICK
 from gradmidi.music.preset import names
 
@@ -25,6 +26,17 @@ def anchor(title: str) -> str:
 def test_the_page_of_presets_is_what_the_code_says():
     written = runpy.run_path(str(HOME / "docs" / "presets.py"))["page"]()
     assert read("presets.md") == written, "run: python docs/presets.py > docs/presets.md"
+
+
+def test_the_page_of_commands_is_what_the_code_says():
+    written = runpy.run_path(str(HOME / "docs" / "commands.py"))["page"]()
+    assert read("commands.md") == written, "run: python docs/commands.py > docs/commands.md"
+
+
+def test_the_page_of_names_has_every_public_name():
+    text = read("api.md")
+    shown = re.findall(r"^::: gradmidi\.(\w+)$", text, re.MULTILINE)
+    assert sorted(shown) == sorted(gradmidi.__all__)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

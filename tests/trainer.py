@@ -34,7 +34,7 @@ def opened(options):
         osc=options["osc"].split(",") if "osc" in options else None,
         midi=options.get("midi"),
         rig=options.get("rig"),
-        files=(),
+        files=tuple(options["files"].split(",")) if "files" in options else (),
     )
 
 

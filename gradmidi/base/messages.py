@@ -7,9 +7,22 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-__all__ = ["LOGGER", "Warnings", "messages_to", "say", "warn"]
+__all__ = ["LOGGER", "Warnings", "messages_to", "printable", "say", "warn"]
 
 LOGGER = logging.getLogger("gradmidi")
+
+
+def printable(text: str) -> str:
+    r"""Write characters that control a terminal as escapes, so that a line is printed as it is.
+
+    Examples
+    --------
+    >>> printable("fc1 größer"), printable("a\x1b[2Jb\nc\u202e")
+    ('fc1 größer', 'a\\x1b[2Jb\\nc\\u202e')
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\u00a0" else ascii(c)[1:-1] for c in text)
 
 
 def say(text: str, level: int = logging.INFO) -> None:
@@ -21,6 +34,7 @@ def say(text: str, level: int = logging.INFO) -> None:
     is printed.
     """
     with contextlib.suppress(Exception):
+        text = printable(text)
         if LOGGER.hasHandlers() and LOGGER.isEnabledFor(level):
             LOGGER.log(level, "%s", text)
         elif not (

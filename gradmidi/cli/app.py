@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from gradmidi.base.messages import printable
 from gradmidi.cli import demo, play, ports, run, runs
 from gradmidi.errors import GradmidiError
 
@@ -59,7 +60,7 @@ def main() -> None:
     except run.Ready as ready:
         program = ready.program
     except GradmidiError as error:
-        typer.echo(f"gradmidi: {error}", err=True)
+        typer.echo(f"gradmidi: {printable(str(error))}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("gradmidi: interrupted", err=True)

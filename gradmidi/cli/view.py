@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gradmidi.base.messages import printable
 from gradmidi.text import words
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class Picture:
 
     def say(self, text: str) -> None:
         """Write a line above the picture."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(printable(text), markup=False, highlight=False)
 
     def show(self, live: "Live", state: str) -> None:
         """Draw the picture."""
@@ -247,7 +248,7 @@ def picture(
         bar = Text("━" * round(level * room), style="red" if name in struck else "cyan")
         rows.add_row(
             str(index + 1),
-            Text(name, overflow="ellipsis"),
+            Text(printable(name), overflow="ellipsis"),
             number(status["norms"][index]),
             status["notes"][index] or "–",
             bar,
@@ -256,7 +257,9 @@ def picture(
     whole.add_row(Text(" · ".join(head), style="bold", overflow="ellipsis", no_wrap=True))
     whole.add_row(rows)
     for fault in status["faults"][-3:]:
-        whole.add_row(Text(fault["text"], style="red", overflow="ellipsis", no_wrap=True))
+        whole.add_row(
+            Text(printable(fault["text"]), style="red", overflow="ellipsis", no_wrap=True)
+        )
     counts = counts_line(status)
     if counts:
         whole.add_row(Text(counts, style="yellow"))

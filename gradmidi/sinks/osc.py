@@ -114,7 +114,9 @@ class Osc:
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._post([start_message(run, len(voices), layers), *self._voices])
-        self._announced = self._alive = clock()
+        self._announced = clock()
+        # The first sign of life comes at once.
+        self._alive = self._announced - ALIVE_SECONDS
 
     def send(self, events: Sequence[Event]) -> None:
         """Send events now; after `close` they are dropped.

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from gradmidi.base.messages import printable
 from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.limits import Faults
 from gradmidi.log import End, Frame, RunLog
@@ -29,6 +30,10 @@ def describe(log: RunLog, limits: Faults | None = None) -> Iterator[str]:
 
 def lines_of(summary: Summary) -> Iterator[str]:
     """Write a summary in lines, as `describe` gives them."""
+    return map(printable, _lines(summary))
+
+
+def _lines(summary: Summary) -> Iterator[str]:
     model = f"{summary.model}, " if summary.model else ""
     ending = summary.ending or "not closed: still running, or killed"
     dropped = f", {count(summary.dropped, 'line')} dropped" if summary.dropped else ""
@@ -146,8 +151,12 @@ def describe_now(
     str
         One line each, with no markup, that makes sense on its own.
     """
+    return map(printable, _now_lines(log, now, limits or Faults()))
+
+
+def _now_lines(log: RunLog, now: float | None, limits: Faults) -> Iterator[str]:
     age = max(0.0, (time.time() if now is None else now) - log.path.stat().st_mtime)
-    faults = FaultLog(log.layers, limits or Faults())
+    faults = FaultLog(log.layers, limits)
     last: Frame | None = None
     recent: deque[np.ndarray] = deque(maxlen=RECENT)
     losses: list[float] = []

@@ -93,6 +93,8 @@ def test_a_file_has_no_rig(run: Path) -> None:
 def test_flags_of_0_1_go_on_setting_keys_of_the_rig(
     run: Path, words: list[str], error: str
 ) -> None:
+    if "MIDI" in error:
+        pytest.importorskip("rtmidi")
     done = subprocess.run(
         [sys.executable, "-m", "gradmidi", "play", run, "--osc", "9", *words],
         capture_output=True,

@@ -96,7 +96,7 @@ def render(
         if stems is not None:
             from gradmidi.sound.mixdown import Stems
 
-            parts = Stems(stems, score.preset, score.voices)
+            parts = Stems(stems, score.preset, score.all_voices)
             sinks.append(parts)
             written = (*targets, *parts.paths)
         _play(log, score, sinks)

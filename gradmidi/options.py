@@ -2,17 +2,19 @@
 
 import dataclasses
 import inspect
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from gradmidi.base.checks import is_share, path_of, steps_made, texts
 from gradmidi.base.messages import say
 from gradmidi.base.table import setting
+from gradmidi.base.trackers import SummaryWriter, check_tracker
 from gradmidi.errors import CaptureError, GradmidiError, RunLogError
 from gradmidi.live.session import Session
 from gradmidi.midi.rig import Rig
@@ -21,32 +23,10 @@ from gradmidi.music.preset import Preset
 from gradmidi.music.preset import load as load_preset
 from gradmidi.sinks.registry import FILES
 
-__all__ = ["TRACKERS", "LayerChoice", "Options", "SummaryWriter", "about"]
+__all__ = ["LayerChoice", "Options", "about"]
 
 LayerChoice = str | Sequence[str] | Mapping[str, str]
 """Layer names or patterns. A mapping is the old form of ``voices=``."""
-
-TRACKERS = ("wandb", "mlflow")
-"""The experiment trackers that ``log_to=`` knows by name."""
-
-
-class SummaryWriter(Protocol):
-    """TensorBoard's `SummaryWriter`, from torch or any other package."""
-
-    def add_audio(self, *args: Any, **kwargs: Any) -> Any:
-        """Write a sound."""
-
-    def add_image(self, *args: Any, **kwargs: Any) -> Any:
-        """Write a picture."""
-
-    def add_text(self, *args: Any, **kwargs: Any) -> Any:
-        """Write a text."""
-
-    def flush(self) -> Any:
-        """Write everything to disk."""
-
-
-WRITER_METHODS = ("add_audio", "add_image", "add_text", "flush")
 
 
 def about(doc: str, kind: type | None = None, **more: Any) -> Mapping[str, Any]:
@@ -176,6 +156,20 @@ class Options:
             error=CaptureError,
         ),
     )
+    values: str | Sequence[str] | None = field(
+        default=None,
+        metadata=about(
+            "Logged values that have a voice, by name or pattern, as loss,val/*",
+            str,
+            metavar="NAMES",
+        ),
+    )
+    reference_tone: bool = field(
+        default=False,
+        metadata=about(
+            "Play the home of each value softly once a bar", bool, flag="--reference-tone"
+        ),
+    )
     parameters: str = field(
         default="all",
         metadata=about(
@@ -245,7 +239,7 @@ class Options:
                 "or its like"
             )
         self._check_layers()
-        _check_tracker(self.log_to)
+        check_tracker(self.log_to)
         if self.config is not None and not isinstance(self.config, Mapping):
             raise RunLogError(f"config={self.config!r}; allowed is a mapping of names to values")
         preset = path_of("preset", self.preset, "a preset's name or a .toml file")
@@ -341,7 +335,7 @@ class Options:
     @cached_property
     def music(self) -> Preset:
         """The preset."""
-        return load_preset(self.preset, self._settings[0])
+        return load_preset(self.preset, self._settings[0] | self._of_values)
 
     @cached_property
     def cables(self) -> Rig:
@@ -352,7 +346,16 @@ class Options:
     @cached_property
     def preset_settings(self) -> tuple[str, ...]:
         """The settings that are for the preset, not for the rig."""
-        return tuple(each for each in self.settings if "." in each.partition("=")[0])
+        given = (each for each in self.settings if "." in each.partition("=")[0])
+        # A list of texts and a truth value are written in JSON as in TOML.
+        return (*given, *(f"{key}={json.dumps(value)}" for key, value in self._of_values.items()))
+
+    @cached_property
+    def _of_values(self) -> dict[str, Any]:
+        """The keys of the preset that `values` and `reference_tone` set."""
+        names = list(texts("values", self.values, "names or patterns, as ('loss', 'val/*')"))
+        found: dict[str, Any] = {"values.which": names} if names else {}
+        return found | ({"values.reference_tone": True} if self.reference_tone else {})
 
     @cached_property
     def _settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -387,14 +390,4 @@ class Options:
         """Return these options without live output."""
         return dataclasses.replace(
             self, rig=None, midi=None, osc=None, audio=None, take=None, notify=None
-        )
-
-
-def _check_tracker(value: Any) -> None:
-    if value is None or (isinstance(value, str) and value in TRACKERS):
-        return
-    if isinstance(value, str) or not all(callable(getattr(value, n, None)) for n in WRITER_METHODS):
-        given = repr(value) if isinstance(value, str) else type(value).__name__
-        raise GradmidiError(
-            f"log_to={given}; allowed is: {', '.join(TRACKERS)}, or a SummaryWriter"
         )

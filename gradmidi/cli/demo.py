@@ -40,7 +40,19 @@ def register(app: typer.Typer) -> None:
     app.command()(demo)
 
 
-@takes("out", "overwrite", "preset", "midi", "osc", "audio", "rig", "settings", "take")
+@takes(
+    "out",
+    "overwrite",
+    "preset",
+    "midi",
+    "osc",
+    "audio",
+    "rig",
+    "settings",
+    "take",
+    "values",
+    "reference_tone",
+)
 def demo(
     context: typer.Context,
     optimizer: Annotated[str, typer.Option(metavar="sgd|adam", help="Optimizer.")] = "sgd",

@@ -172,7 +172,7 @@ def _press(key: str, live: "Live", show: "PlainLines | Picture", settings: _Sett
         settings.solo = None if settings.solo == voice else voice
         live.do("solo", voice=voice)
         show.say("all voices" if settings.solo is None else f"{live.voices[voice]} alone")
-    elif key in "nN" and status.get("norms"):
+    elif key in "nN" and "step" in status:
         show.say(numbers_line(live.voices, status, rate=show.rate.steps))
     elif key in "fF":
         faults = status.get("faults")

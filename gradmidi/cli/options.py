@@ -142,8 +142,7 @@ def selects(command: Callable[..., None]) -> Callable[..., None]:
         from gradmidi.sources.selection import Selection
 
         kind, columns, values, step = (given.pop(flag.name) for flag in _SELECTION)
-        names = tuple(filter(None, re.split("[, ]+", values or "")))
-        command(**given, selection=Selection(kind, tuple(columns or ()), names, step))
+        command(**given, selection=Selection(kind, tuple(columns or ()), names_of(values), step))
 
     parameters: list[inspect.Parameter] = []
     for parameter in signature.parameters.values():
@@ -265,6 +264,8 @@ def _given(used: Mapping[str, Any], *, has_rig: bool) -> dict[str, Any]:
         values["files"] = () if text == "none" else tuple(filter(None, re.split("[, ]+", text)))
     if "voices" in values:
         values["voices"] = _voices(values["voices"])
+    if "values" in values:
+        values["values"] = names_of(values["values"])
     take = values.get("take")
     if take is not None and take.suffix.lower() != ".mid":
         raise typer.BadParameter(f"--take {take}; the file's name must end in .mid")
@@ -289,6 +290,17 @@ def flags_given(context: typer.Context, names: Iterable[str]) -> str:
         and (source := context.get_parameter_source(option.name)) is not None
         and source.name == "COMMANDLINE"
     )
+
+
+def names_of(text: str | None) -> tuple[str, ...]:
+    """Split names at commas.
+
+    Examples
+    --------
+    >>> names_of("loss, val/*"), names_of(None)
+    (('loss', 'val/*'), ())
+    """
+    return tuple(filter(None, re.split("[, ]+", text or "")))
 
 
 def length_of(text: str | None) -> float | str | None:

@@ -15,7 +15,7 @@ from gradmidi.errors import GradmidiError
 from gradmidi.text.words import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gradmidi.cli.view import Picture, PlainLines
     from gradmidi.live.session import Session
@@ -29,7 +29,18 @@ def register(app: typer.Typer) -> None:
     app.command()(play)
 
 
-@takes("midi", "osc", "audio", "rig", "settings", "preset", "take", "notify")
+@takes(
+    "midi",
+    "osc",
+    "audio",
+    "rig",
+    "settings",
+    "preset",
+    "take",
+    "notify",
+    "values",
+    "reference_tone",
+)
 def play(
     run: Annotated[
         str,
@@ -73,7 +84,7 @@ def play(
 
     options = Options(**given)
     with closed_by_signals(), show_on(plain=is_plain(asked=plain)) as show:
-        source = _source(run, begin)
+        source = _source(run, begin, given.get("values", ()))
         if time == "step" and not source.paced:
             raise typer.BadParameter("--time step needs the whole run: add --from start")
         session = options.session(
@@ -101,9 +112,10 @@ class _Source:
     stop: threading.Event
 
 
-def _source(run: str, begin: str | None) -> _Source:
+def _source(run: str, begin: str | None, values: "Sequence[str]") -> _Source:
     """Find a run: on stdin, on another machine, or in a folder, finished or still growing."""
     from gradmidi.log import RunLog
+    from gradmidi.music.score import check_values
     from gradmidi.sources import follow
     from gradmidi.sources.relay import finished_lines, is_over
 
@@ -121,6 +133,7 @@ def _source(run: str, begin: str | None) -> _Source:
     log = RunLog(run)
     over = is_over(log.path, now())
     if over and begin != "now":
+        check_values(log, values)
         return _Source(log.name, finished_lines(log), True, stop)
     return _Source(log.name, follow.follow_file(log.path, stop=stop), whole, stop)
 

@@ -64,6 +64,8 @@ def register(app: typer.Typer) -> None:
     "notify",
     "layers",
     "voices",
+    "values",
+    "reference_tone",
     "parameters",
     "every",
     "budget",

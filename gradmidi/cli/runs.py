@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command("import")(import_)
 
 
-@takes("preset", "settings")
+@takes("preset", "settings", "reference_tone")
 @selects
 def render(
     run: SourceArgument,
@@ -65,16 +65,19 @@ def render(
 ) -> None:
     """Write a run as MIDI, audio, page, picture, film or text."""
     from gradmidi._render import render as write
+    from gradmidi.music.score import check_values
     from gradmidi.options import Options
     from gradmidi.run import Run
-    from gradmidi.sources.opened import open_log
+    from gradmidi.sources.opened import open_log, value_names
 
     paths = output or []
     if not paths and stems is None:
         raise typer.BadParameter("nothing to write; give -o FILE or --stems DIR")
 
-    preset, seconds = Options(**given).music, length_of(length)
+    values = value_names(run, selection)
+    preset, seconds = Options(**given, values=values).music, length_of(length)
     log = open_log(run, selection, Run)
+    check_values(log, values)
     written = write(
         log,
         *paths,

@@ -72,6 +72,8 @@ def numbers_line(
 ) -> str:
     """Return the numbers in one line, with each norm's change since `before` and its note.
 
+    The voices of logged values come first, with their numbers.
+
     Examples
     --------
     >>> now = {"step": 9, "loss": 2.0, "norms": [0.5, 1.0], "notes": ["A3", ""]}
@@ -81,9 +83,16 @@ def numbers_line(
     parts = [f"step {status['step']}"]
     if rate is not None:
         parts.append(f"{number(rate)} steps a second")
-    if status.get("loss") is not None:
-        parts.append(f"loss {words.number(float(status['loss']), 3)}")
     norms = status["norms"]
+    named = voices[len(norms) :]
+    if status.get("loss") is not None and "loss" not in named:
+        parts.append(f"loss {words.number(float(status['loss']), 3)}")
+    known = (before or {}).get("values", {})
+    for name, note in zip(named, status["notes"][len(norms) :], strict=False):
+        value = status["values"].get(name)
+        if value is not None:
+            way = _changed(known.get(name, value), value)
+            parts.append(f"{name} {number(value)}{way}{f' {note}' if note else ''}")
     earlier = before["norms"] if before and before.get("norms") else norms
     for name, norm, old, note in zip(voices, norms, earlier, status["notes"], strict=False):
         heard = f"{_way(old, norm)} {note}" if note else " silent"
@@ -95,6 +104,10 @@ def _way(old: float, new: float) -> str:
     if new > old * CHANGE:
         return " up"
     return " down" if new * CHANGE < old else ""
+
+
+def _changed(old: float, new: float) -> str:
+    return "" if new == old else " up" if new > old else " down"
 
 
 @dataclass(slots=True)
@@ -161,7 +174,7 @@ class PlainLines:
     def show(self, live: "Live", _state: str) -> None:
         """Write the lines that are due."""
         status = live.status
-        if not status.get("norms"):
+        if "step" not in status:
             return
         self.rate.add(status["step"], status["seconds"])
         new = min(status["fault_count"] - self._faults, len(status["faults"]))
@@ -210,7 +223,7 @@ class Picture:
 
     def show(self, live: "Live", state: str) -> None:
         """Draw the picture."""
-        if live.status.get("norms"):
+        if "step" in live.status:
             self.rate.add(live.status["step"], live.status["seconds"])
             self._drawing.update(
                 picture(live.voices, live.status, state, self.rate.steps, self._console.width),
@@ -232,7 +245,8 @@ def picture(
     head = [f"step {status['step']}"]
     if rate is not None:
         head.append(f"{number(rate)} steps/s")
-    if status.get("loss") is not None:
+    named = voices[len(status["norms"]) :]
+    if status.get("loss") is not None and "loss" not in named:
         head.append(f"loss {words.number(float(status['loss']), 3)}")
     head += [state] if state else []
     rows = Table.grid(padding=(0, 1))
@@ -243,7 +257,7 @@ def picture(
     rows.add_column()
     struck = {fault["layer"] for fault in status["faults"] if fault["layer"]}
     room = max(4, width - width // 3 - 22)
-    for index, name in enumerate(voices):
+    for index, name in enumerate(voices[: len(status["norms"])]):
         level = status["levels"][index]
         bar = Text("━" * round(level * room), style="red" if name in struck else "cyan")
         rows.add_row(
@@ -252,6 +266,15 @@ def picture(
             number(status["norms"][index]),
             status["notes"][index] or "–",
             bar,
+        )
+    for index, name in enumerate(named, len(status["norms"])):
+        note = status["notes"][index] if index < len(status["notes"]) else ""
+        rows.add_row(
+            str(index + 1),
+            Text(name, overflow="ellipsis"),
+            number(status["values"].get(name)),
+            note or "–",
+            Text(""),
         )
     whole = Table.grid()
     whole.add_row(Text(" · ".join(head), style="bold", overflow="ellipsis", no_wrap=True))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradmidi.base.messages import say
+from gradmidi.base.trackers import SummaryWriter
 from gradmidi.base.versions import TORCH, check_version
 from gradmidi.errors import CaptureError
 from gradmidi.listener.listener import Listener, Outputs
@@ -17,7 +18,7 @@ from gradmidi.listener.opening import attach, open_capture, open_run
 from gradmidi.listener.other_rank import OtherRank, StepCounter
 from gradmidi.log import Header, Layer
 from gradmidi.midi.rig import Rig
-from gradmidi.options import LayerChoice, Options, SummaryWriter
+from gradmidi.options import LayerChoice, Options
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -41,6 +42,8 @@ def record(
     take: str | os.PathLike[str] | None = None,
     notify: str | Sequence[str] | None = None,
     voices: Mapping[str, str] | None = None,
+    values: str | Sequence[str] | None = None,
+    reference_tone: bool = False,
     files: str | Sequence[str] = ("mid", "wav", "txt"),
     keep: str = "layers",
     log_to: str | SummaryWriter | None = None,
@@ -71,6 +74,8 @@ def record(
     voices : mapping of str to str, optional
         Voices of your own: name to a pattern over the layers' names, as ``{"top": "fc*"}``. A
         layer that no pattern matches is logged but makes no sound.
+    values, reference_tone
+        Logged values that have a voice, see `listen`.
     files : sequence of str, default ("mid", "wav", "txt")
         Files to make at the end, by ending: ``mid wav flac ogg mp3 png svg pdf html mp4
         txt``; () for none.
@@ -113,6 +118,8 @@ def record(
         take=take,
         notify=notify,
         voices=voices,
+        values=values,
+        reference_tone=reference_tone,
         files=files,
         keep=keep,
         log_to=log_to,
@@ -153,6 +160,8 @@ def listen(
     notify: str | Sequence[str] | None = None,
     layers: LayerChoice | None = None,
     voices: Mapping[str, str] | None = None,
+    values: str | Sequence[str] | None = None,
+    reference_tone: bool = False,
     parameters: str = "all",
     every: int = 1,
     budget: float | None = None,
@@ -211,6 +220,11 @@ def listen(
     voices : mapping of str to str, optional
         Voices of your own: name to a pattern over the layers' names, as ``{"top": "fc*"}``. A
         layer that no pattern matches is logged but makes no sound.
+    values : str or sequence of str, optional
+        Values of `Listener.log` that have a voice beside the layers': names, or patterns as
+        ``"val/*"``. By default none.
+    reference_tone : bool, default False
+        Play the home of each value softly once a bar.
     parameters : {"all", "weights"}, default "all"
         Measure all of a layer's parameters, or its weights only.
     every : int, default 1
@@ -280,6 +294,8 @@ def listen(
         notify=notify,
         layers=layers,
         voices=voices,
+        values=values,
+        reference_tone=reference_tone,
         parameters=parameters,
         every=every,
         budget=budget,

@@ -12,10 +12,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gradmidi.base.messages import Warnings, say
+from gradmidi.base.trackers import SummaryWriter
 from gradmidi.base.versions import framework
 from gradmidi.errors import CaptureError, GradmidiError
 from gradmidi.listener.ending import DeferredInterrupt, Rendering, command
-from gradmidi.options import Options, SummaryWriter
+from gradmidi.options import Options
 
 __all__ = ["Artifacts", "Tracker", "Upload", "tracker"]
 

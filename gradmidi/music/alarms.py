@@ -6,7 +6,8 @@ another for comparison, also on a drum kit. At most two sound at once: of three,
 quarter (Causse et al., 2022).
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
@@ -138,6 +139,8 @@ class Alarms:
         Which layers sound as one.
     homes : sequence of int
         The home of each voice, a MIDI note.
+    value_voice : callable, optional
+        Returns index and home of the voice of a logged value; None if it has no voice.
 
     Examples
     --------
@@ -158,7 +161,9 @@ class Alarms:
         layers: Sequence[Layer],
         voices: Sequence[Voice],
         homes: Sequence[int],
+        value_voice: Callable[[str], tuple[int, int] | None] = lambda _: None,
     ) -> None:
+        self._value_voice = value_voice
         self._sound = preset.faults.sound
         self._velocity = preset.faults.velocity
         self._voice_velocity = preset.loudness.velocity
@@ -167,10 +172,11 @@ class Alarms:
         self._homes = tuple(homes)
         self._keys = preset.style.keys(homes, preset.voices.keys)
         self._voice_of = {layer: voice.index for voice in voices for layer in voice.layers}
-        self._waiting: list[tuple[Kind, int, int]] = []  # kind, tick, layer: the gravest first
+        # Kind, tick, and layer or name of a value: the gravest first.
+        self._waiting: list[tuple[Kind, int, int | str]] = []
         self._sounding: list[tuple[Kind, int]] = []  # kind, and the tick it is over at
         # The tick at which the last identification note of each voice ends.
-        self._identified = [0] * len(self._homes)
+        self._identified: Counter[int] = Counter()
         self._bar = -1
 
     def add(self, tick: int, findings: Sequence[Finding] = ()) -> list[Event]:
@@ -224,10 +230,11 @@ class Alarms:
 
     def _wait(self, tick: int, finding: Finding) -> None:
         new = KINDS[finding.kind]
+        whose = finding.logged if self._value_voice(finding.logged) else finding.layer
         if self._sound and not any(
-            kind is new and layer == finding.layer for kind, _, layer in self._waiting
+            kind is new and each == whose for kind, _, each in self._waiting
         ):
-            self._waiting.append((new, tick, finding.layer))
+            self._waiting.append((new, tick, whose))
             # Sorting is stable: of one kind, the older and the one named first stays first.
             self._waiting.sort(key=lambda entry: (-entry[0].gravity, entry[1]))
             del self._waiting[WAITING:]
@@ -252,12 +259,13 @@ class Alarms:
             if layer == RUN:
                 for voice in everyone:
                     length = min(ALL_MS, MOST_MS // len(everyone))
-                    at = self._identify(voice, at, length, events)
+                    note = voice, self._keys[voice], self._homes[voice]
+                    at = self._identify(note, at, length, events)
                 at += gap
-            elif (voice := self._voice_of.get(layer, RUN)) not in (RUN, *identified):
-                identified.add(voice)
+            elif (named := self._named(layer)) is not None and named[0] not in identified:
+                identified.add(named[0])
                 for _ in range(IDENTIFY_TIMES):
-                    at = self._identify(voice, at, IDENTIFY_MS, events) + gap
+                    at = self._identify(named, at, IDENTIFY_MS, events) + gap
         self._sounding.append((kind, at))
         return events
 
@@ -272,15 +280,25 @@ class Alarms:
             events.append(Off(max(over, start + 1), FAULT_VOICE, pulse.key))
         return events
 
-    def _identify(self, voice: int, tick: int, length: int, events: list[Event]) -> int:
+    def _identify(
+        self, named: tuple[int, int, int], tick: int, length: int, events: list[Event]
+    ) -> int:
         """Add a voice's home note at `tick`, or after its previous one; return where it ends."""
+        voice, key, home = named
         start = max(tick, self._identified[voice])
         over = start + max(1, self._ticks(length))
-        key = self._keys[voice]
-        events.append(On(start, voice, key, self._voice_velocity, float(self._homes[voice])))
+        events.append(On(start, voice, key, self._voice_velocity, float(home)))
         events.append(Off(over, voice, key))
         self._identified[voice] = over
         return over
+
+    def _named(self, whose: int | str) -> tuple[int, int, int] | None:
+        """Return voice, MIDI note and home of a layer, or of a value by its name."""
+        if isinstance(whose, str):
+            found = self._value_voice(whose)
+            return None if found is None else (*found, found[1])
+        voice = self._voice_of.get(whose)
+        return None if voice is None else (voice, self._keys[voice], self._homes[voice])
 
     def _ticks(self, milliseconds: int) -> int:
         return round(milliseconds / 1000.0 / self._tick_seconds)
@@ -326,6 +344,10 @@ class Precedence:
         self._faults = [span for span in self._faults if span[1] > tick]
         self._faults.append((notes[0].tick, notes[-1].tick))
         for voice in {note.voice for note in notes} - {FAULT_VOICE}:
+            if voice >= len(self._parts):
+                # A logged value: its own notes may sound with those that identify it.
+                played += [note for note in notes if note.voice == voice]
+                continue
             own = [note for note in notes if note.voice == voice]
             first, last = own[0].tick, own[-1].tick
             spans = [span for span in self._identified[voice] if span[1] > tick]

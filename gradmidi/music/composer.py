@@ -6,12 +6,13 @@ brightness or to the pitch bend. Zero, no gradient, nan and inf are rests.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from gradmidi.detection.kinds import Finding
-from gradmidi.log import Layer
+from gradmidi.log import Layer, Scalar
 from gradmidi.midi import metadata
 from gradmidi.music.alarms import Alarms, Precedence
 from gradmidi.music.events import (
@@ -30,6 +31,7 @@ from gradmidi.music.events import (
 from gradmidi.music.pitch import Tone, level, sound_of, tone
 from gradmidi.music.preset import Preset
 from gradmidi.music.slots import Slot
+from gradmidi.music.valuevoices import ValueVoices
 from gradmidi.music.voices import Voice, VoiceNorms
 
 __all__ = ["Composer"]
@@ -62,6 +64,13 @@ class Composer:
         first norm.
     legend : bool, default False
         Start the piece with a legend: each voice at home, then one, then three doublings up.
+    values : sequence of str, default ()
+        Logged values that have a voice from the start.
+
+    Attributes
+    ----------
+    values : ValueVoices
+        The voices of logged values.
     """
 
     def __init__(
@@ -73,12 +82,15 @@ class Composer:
         frames_per_slot: int = 1,
         references: Sequence[float] | None = None,
         legend: bool = False,
+        values: Sequence[str] = (),
     ) -> None:
         self.preset = preset
         self.voices = tuple(voices)
         self._style = preset.style
         self._parts = preset.parts(len(voices))
         self.slot_ticks = preset.time.slot_ticks(max(1, len(voices)))
+        self.values = ValueVoices(preset, values, first=len(voices), slot_ticks=self.slot_ticks)
+        self._joined: list[Voice] = []
         self._layers = tuple(layers)
         self._frames_per_slot = frames_per_slot
         given = preset.pitch.reference
@@ -86,7 +98,8 @@ class Composer:
             references = [given] * len(voices)
         self._norms = VoiceNorms(voices, references)
         self._agenda = Agenda()
-        self._alarms = Alarms(preset, layers, voices, preset.home_notes(len(voices)))
+        homes = preset.home_notes(len(voices))
+        self._alarms = Alarms(preset, layers, voices, homes, self.values.voice_of)
         beat = self.slot_ticks if self._style.strokes_at_home else PPQ
         bar = beat * (len(LEGEND_DOUBLINGS) if self._style.strokes_at_home else 4)
         self._origin = self._next = len(voices) * bar if legend else 0
@@ -113,9 +126,10 @@ class Composer:
         """Return the tick at which a slot begins."""
         return self._origin + slot * self.slot_ticks
 
-    def observe(self, norms: np.ndarray) -> None:
-        """Use a frame's norms as references of the voices that have none yet."""
+    def observe(self, norms: np.ndarray, values: Mapping[str, Scalar] | None = None) -> None:
+        """Use a frame's norms and values as references of the voices that have none yet."""
         self._norms.observe(norms)
+        self._joined += self.values.observe(values or {})
 
     def slot(self, slot: Slot) -> list[Event]:
         """Compose the next slot; return the events due by its end."""
@@ -124,20 +138,33 @@ class Composer:
         self._end_after_silence(start)
         self._step, self._seconds = slot.step, slot.seconds
         metadata.follow(self._steps, slot.index, slot.step)
+        self._agenda.add(*self.values.join(start, self._joined))
+        self._joined = []
         for text in slot.marks:
             self._agenda.add(Mark(start, text))
         self._add_faults(start, slot.findings)
-        if not any(0.0 < norm < math.inf for norm in norms):
+        numbers = tuple(each for each in slot.values.items() if math.isfinite(each[1]))
+        heard = any(0.0 < norm < math.inf for norm in norms)
+        if not heard and not (self.values.voices and numbers):
             self._agenda.add(*self._alarms.idle(start))
         for voice, norm in enumerate(norms):
             self._describe(start, voice)
             if math.isfinite(norm) and norm >= 0.0:
                 self._last[voice] = norm
         self._agenda.add(
-            Step(start, slot.step, slot.seconds, tuple(self._last), self._levels(), slot.loss)
+            Step(
+                start,
+                slot.step,
+                slot.seconds,
+                tuple(self._last),
+                self._levels(),
+                slot.loss,
+                numbers,
+            )
         )
         for voice, norm in enumerate(norms):
             self._play(slot.index, start, voice, norm)
+        self._add_values(self.values.slot(slot.index, start, slot.values))
         self._next = start + self.slot_ticks
         return self._agenda.until(self._next)
 
@@ -160,7 +187,9 @@ class Composer:
             slots = {"slots": (now - self._origin) // self.slot_ticks}
             self._agenda.add(Mark(now, metadata.write(slots), voice))
             self._release(now, voice)
-        self._agenda.add(Mark(now, metadata.write({"steps": self._steps}), 0))
+        self._agenda.add(*self.values.finish(now))
+        if self.voices or self.values.voices:
+            self._agenda.add(Mark(now, metadata.write({"steps": self._steps}), 0))
         if closed:
             self._agenda.add(*self._alarms.end(now))
         events = self._agenda.rest()
@@ -174,6 +203,14 @@ class Composer:
 
     def _add_faults(self, tick: int, findings: Sequence[Finding]) -> None:
         self._agenda.add(*self._precedence.admit(tick, self._alarms.add(tick, findings)))
+
+    def _add_values(self, events: Sequence[Event]) -> None:
+        """Add the notes of values, softer while a fault sounds."""
+        for event in events:
+            if isinstance(event, On):
+                velocity = self._precedence.velocity(event.tick, event.velocity)
+                event = replace(event, velocity=velocity)
+            self._agenda.add(event)
 
     # -- one voice in one slot ----------------------------------------------------------------
 

@@ -21,6 +21,7 @@ __all__ = [
     "Control",
     "End",
     "Event",
+    "Joined",
     "Mark",
     "Off",
     "On",
@@ -157,6 +158,28 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Joined:
+    """A logged value gets a voice while the piece is played, because it is new.
+
+    Parameters
+    ----------
+    tick : int
+        Ticks since the start of the piece.
+    voice : int
+        Index of the voice, from 0.
+    name : str
+        The value's name.
+    value : int
+        Index among the values, from 0.
+    """
+
+    tick: int
+    voice: int
+    name: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """The numbers of one slot.
 
@@ -174,6 +197,8 @@ class Step:
         The same norms on a log scale over the range of each voice, 0–1.
     loss : float, optional
         The last loss in the slot; may be nan or infinite.
+    values : tuple of (str, float)
+        Name and last finite number of each value that was logged in the slot.
     """
 
     tick: int
@@ -182,6 +207,7 @@ class Step:
     norms: tuple[float, ...]
     levels: tuple[float, ...]
     loss: float | None = None
+    values: tuple[tuple[str, float], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +263,10 @@ class End:
     seconds: float
 
 
-Event = On | Off | Control | Bend | Mark | Step | Alarm | End
+Event = On | Off | Control | Bend | Mark | Joined | Step | Alarm | End
 
 _RANK: dict[type, int] = {
+    Joined: -1,
     Step: 0,
     Off: 1,
     Mark: 2,

@@ -17,8 +17,9 @@ from typing import Any
 from gradmidi.base.table import key, section, shown
 from gradmidi.detection.limits import Faults
 from gradmidi.errors import PresetError
-from gradmidi.music.pitch import Pitch, note_number
+from gradmidi.music.pitch import Pitch, note_number, scale_notes
 from gradmidi.music.styles import STYLES, Part, Style, Time
+from gradmidi.music.values import Values
 
 __all__ = [
     "Loudness",
@@ -119,7 +120,7 @@ class Preset:
         A description in one line.
     use : str, default ""
         When to use it, in one line.
-    time, pitch, voices, loudness, sound, faults : Time, Pitch, Voices, Loudness, Sound, Faults
+    time, pitch, voices, values, loudness, sound, faults
         The file's tables. docs/presets.md lists every key with its unit, range and default.
 
     Raises
@@ -141,6 +142,7 @@ class Preset:
     time: Time = field(default_factory=Time)
     pitch: Pitch = field(default_factory=Pitch)
     voices: Voices = field(default_factory=Voices)
+    values: Values = field(default_factory=Values)
     loudness: Loudness = field(default_factory=Loudness)
     sound: Sound = field(default_factory=Sound)
     faults: Faults = field(default_factory=Faults)
@@ -169,8 +171,21 @@ class Preset:
         if self.style.strokes_at_home and not self.voices.keys:
             allowed = f"one key at least, with the style {self.time.style}"
             self._refuse("voices.keys", self.voices.keys, allowed)
+        self._check_values(low, high)
         if self.pitch.law == "log":
             self._check_room(low, high, first, last)
+
+    def _check_values(self, low: int, high: int) -> None:
+        values = self.values
+        first, last = (note_number(name) for name in values.home)
+        if not low <= first <= last <= high or not scale_notes(self.pitch.scale, first, last):
+            allowed = "a low note, then a higher one, within pitch.range"
+            self._refuse("values.home", values.home, f"{allowed}, with a note of the scale")
+        if 0.0 < values.factor < 1.01:
+            self._refuse("values.factor", values.factor, "1.01 to 10, or 0")
+        if not values.partials or len(values.decay) != len(values.partials):
+            allowed = f"one number a partial ({len(values.partials)}), at least one"
+            self._refuse("values.decay", values.decay, allowed)
 
     def _check_room(self, low: int, high: int, first: int, last: int) -> None:
         notes = self.notes

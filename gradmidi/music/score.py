@@ -15,9 +15,14 @@ from gradmidi.music.composer import Composer
 from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset, load
 from gradmidi.music.slots import Slot, Slots, StepSlots, WallSlots
+from gradmidi.music.values import MOST_VALUES, chosen, numbers_of
+from gradmidi.music.valuevoices import alone, named
 from gradmidi.music.voices import Voice, group
 
-__all__ = ["LONGEST_SECONDS", "Score", "compose", "fit", "score_of"]
+__all__ = ["LONGEST_SECONDS", "Score", "check_values", "compose", "fit", "score_of"]
+
+MOST_SHOWN = 15
+"""Most names in an error message."""
 
 LONGEST_SECONDS = 180.0
 """By default a longer piece is fitted to this length."""
@@ -45,6 +50,9 @@ class Score:
         Start with a legend: each voice at home, then one, then three doublings up.
     slots : Slots, optional
         Collects frames into slots, instead of `time`.
+    values : sequence of str, default ()
+        Names of logged values that have a voice, besides those that the preset names without a
+        wildcard. Others that it allows get a voice when they appear.
 
     Attributes
     ----------
@@ -69,12 +77,13 @@ class Score:
         references: Sequence[float] | None = None,
         legend: bool = False,
         slots: Slots | None = None,
+        values: Sequence[str] = (),
     ) -> None:
         self.header = header
-        self.preset = preset
-        self.voices: tuple[Voice, ...] = group(
-            header.layers, preset.voices.most, patterns or header.voices
-        )
+        self.preset = preset = preset if header.layers else alone(preset)
+        # Values get channels of their own: leave room for them.
+        most = max(1, preset.voices.most - len(preset.values.which))
+        self.voices: tuple[Voice, ...] = group(header.layers, most, patterns or header.voices)
         self.composer = Composer(
             preset,
             header.layers,
@@ -82,6 +91,7 @@ class Score:
             frames_per_slot=per_slot,
             references=references,
             legend=legend,
+            values=list(dict.fromkeys([*named(preset), *values])),
         )
         self._closed = False
         self._watch = Watch(header.layers, preset.faults)
@@ -95,6 +105,16 @@ class Score:
         )
         self._slots: Slots = slots or self.wall or StepSlots(per_slot)
 
+    @property
+    def all_voices(self) -> tuple[Voice, ...]:
+        """The voices of layers, then those of logged values so far."""
+        return (*self.voices, *self.composer.values.voices)
+
+    @property
+    def value_seats(self) -> int:
+        """How many voices of logged values there may be in all."""
+        return MOST_VALUES if self.composer.values.grows else 0
+
     def feed(self, item: Item) -> list[Event]:
         """Process the log's next item; return the events that are due."""
         # The slot that an item completes is composed before the item's norms can become
@@ -104,7 +124,7 @@ class Score:
             events = self.advance(self.wall.index_of(item.t))
         findings = self._watch.add(item)
         if isinstance(item, Frame):
-            self.composer.observe(item.norms)
+            self.composer.observe(item.norms, item.extra)
             return events + self._composed(self._slots.add(item, findings))
         if isinstance(item, Mark):
             self._slots.mark(item.text)
@@ -115,7 +135,7 @@ class Score:
         """Process an item from before playing started: it sets references but makes no events."""
         self._watch.add(item)
         if isinstance(item, Frame):
-            self.composer.observe(item.norms)
+            self.composer.observe(item.norms, item.extra)
 
     def advance(self, index: int) -> list[Event]:
         """Close the slots before slot `index`, for ``time="wall"``; return the events that are due.
@@ -175,9 +195,12 @@ def score_of(
     """Make the score of a run on disk, fitted to `length` seconds; raise if it has no steps."""
     if not log.steps:
         raise RunLogError(f"{log.path} holds no steps yet: there is nothing to play")
-    score = Score(log.header, preset, time=time, patterns=patterns, legend=legend)
-    if not score.voices:
-        raise RunLogError(f"{log.path} has no layers: there is nothing to play")
+    values = _value_names(log, preset)
+    score = Score(log.header, preset, time=time, patterns=patterns, legend=legend, values=values)
+    if not score.all_voices:
+        raise RunLogError(
+            f"{log.path} has no layers, and no logged value is a number: there is nothing to play"
+        )
     slots = log.steps if time == "step" else math.ceil(log.seconds / score.slot_seconds)
     if length != "full":
         # The piece includes the sound of the run's end.
@@ -186,7 +209,41 @@ def score_of(
     per_slot = fit(slots, score.slot_seconds, length)
     if per_slot == 1:
         return score
-    return Score(log.header, preset, time=time, per_slot=per_slot, patterns=patterns, legend=legend)
+    return Score(
+        log.header,
+        preset,
+        time=time,
+        per_slot=per_slot,
+        patterns=patterns,
+        legend=legend,
+        values=values,
+    )
+
+
+def check_values(log: RunLog, which: Sequence[str]) -> None:
+    """Raise RunLogError if a name or a pattern matches no logged value of a run."""
+    known = _logged(log) if which else []
+    for pattern in which:
+        if not any(chosen(name, (pattern,)) for name in known):
+            shown = ", ".join(known[:MOST_SHOWN]) or "none"
+            raise RunLogError(
+                f"{log.path}: no logged value is called {pattern!r}; there are: {shown}"
+            )
+
+
+def _value_names(log: RunLog, preset: Preset) -> list[str]:
+    """Return the values of a run that have a voice, in the order in which they appear."""
+    which = preset.values.which
+    if log.layers and not which:
+        return []
+    return [name for name in _logged(log) if chosen(name, which)][:MOST_VALUES]
+
+
+def _logged(log: RunLog) -> list[str]:
+    known: dict[str, None] = {}
+    for frame in log.frames():
+        known.update(dict.fromkeys(numbers_of(frame.extra)))
+    return list(known)
 
 
 def compose(

@@ -5,13 +5,14 @@ kept. The order is nan, inf, numbers, zero, no gradient: that of `numpy.maximum`
 below zero. A slot is returned as soon as it is complete.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from gradmidi.detection.kinds import Finding
 from gradmidi.log import Frame
+from gradmidi.music.values import numbers_of
 
 __all__ = ["Slot", "Slots", "StepSlots", "WallSlots"]
 
@@ -38,6 +39,8 @@ class Slot:
         Every fault found in the slot.
     marks : tuple of str
         Every mark in the slot.
+    values : mapping of str to float
+        The last number of each value that was logged in the slot; may be nan or infinite.
     """
 
     index: int
@@ -48,6 +51,7 @@ class Slot:
     frames: int = 1
     findings: tuple[Finding, ...] = ()
     marks: tuple[str, ...] = ()
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 class Slots:
@@ -73,15 +77,18 @@ class Slots:
     def _fill(self, index: int, frame: Frame, findings: Sequence[Finding]) -> Slot:
         """Add a frame to the slot that is not complete yet, or start one at `index`."""
         slot, norms, loss = self._slot, frame.norms, frame.loss
-        frames, marks = 1, self._marks
+        frames, marks, values = 1, self._marks, numbers_of(frame.extra)
         if slot is not None:
             norms = np.maximum(slot.norms, norms)
             loss = slot.loss if loss is None else loss
             frames = slot.frames + 1
             findings = (*slot.findings, *findings)
             marks = slot.marks + marks
+            values = {**slot.values, **values}
         self._marks = ()
-        self._slot = Slot(index, frame.step, frame.t, norms, loss, frames, tuple(findings), marks)
+        self._slot = Slot(
+            index, frame.step, frame.t, norms, loss, frames, tuple(findings), marks, values
+        )
         return self._slot
 
 

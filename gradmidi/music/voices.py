@@ -28,7 +28,7 @@ class Voice:
     name : str
         The layer's name, a short name for several layers, or the name that the user gave.
     layers : tuple of int
-        Indices into the run's layers, ascending.
+        Indices into the run's layers, ascending; none if it is the voice of a logged value.
 
     Examples
     --------

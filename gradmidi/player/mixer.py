@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gradmidi.music.events import FAULT_VOICE, Alarm, Event, Mark, Off, On, Sounding, Step
+from gradmidi.music.events import FAULT_VOICE, Alarm, Event, Joined, Mark, Off, On, Sounding, Step
 from gradmidi.music.pitch import note_name
 from gradmidi.music.voices import Voice
 from gradmidi.text.words import alarm
@@ -153,6 +153,7 @@ class Status:
         self._step: Step | None = None
         self._loss: float | None = None
         self._notes = [""] * len(voices)
+        self._values: dict[str, float] = {}
         self._sounding: Sounding[tuple[int, int], On] = Sounding()
         # Voices with a note since the last slot started; the others rest.
         self._struck: set[int] = set()
@@ -170,10 +171,14 @@ class Status:
                     self._struck.add(voice)
                 case Off(voice=voice, note=note) if voice != FAULT_VOICE:
                     self._sounding.end((voice, note))
+                case Joined():
+                    self._notes.append("")
                 case Step():
                     self._step = event
+                    self._values |= event.values
                     playing = self._struck | {voice for voice, _ in self._sounding.keys}
-                    for voice in range(len(self._notes)):
+                    # The voices of values are struck now and then; they keep their last note.
+                    for voice in range(len(event.norms)):
                         if voice not in playing:
                             self._notes[voice] = ""
                     self._struck.clear()
@@ -205,6 +210,7 @@ class Status:
             "norms": self._step.norms,
             "levels": self._step.levels,
             "notes": self._notes,
+            "values": self._values,
             "faults": list(self._faults),
             "fault_count": self._count,
             "mark": self._mark,

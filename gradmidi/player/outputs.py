@@ -14,6 +14,7 @@ from gradmidi.base.messages import Warnings, warn
 from gradmidi.errors import GradmidiError, PortError
 from gradmidi.live.session import Session
 from gradmidi.music.events import Event
+from gradmidi.music.values import MOST_VALUES
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.sink import LiveSink
 
@@ -176,10 +177,11 @@ class Outputs:
         )
 
     def _sound(self, voices: Sequence[Voice]) -> LiveSink:
+        from gradmidi.sinks.setup import layered
         from gradmidi.sinks.soundcard import SoundCard
 
         assert self._card is not None
-        return SoundCard(self._card, self._session.preset, len(voices))
+        return SoundCard(self._card, self._session.preset, layered(voices), MOST_VALUES)
 
     def _take(self, run: str, voices: Sequence[Voice]) -> LiveSink:
         from gradmidi.sinks.live_recording import LiveRecording

@@ -16,7 +16,7 @@ from typing import Any
 from gradmidi.live.session import Session
 from gradmidi.log import Decoder, Header, Record
 from gradmidi.log import End as LogEnd
-from gradmidi.music.events import Event, Off, On
+from gradmidi.music.events import Event, Joined, Off, On
 from gradmidi.player.guard import Guard, Note
 from gradmidi.player.midiclock import BEATS_A_BAR, MidiClock
 from gradmidi.player.mixer import Mixer, Status
@@ -129,6 +129,7 @@ class Player:
         self._sounding: list[Note] = []
         self._schedule: Schedule | None = None
         self._status: Status | None = None
+        self._names: list[str] = []
         self._agenda: deque[Timed] = deque()
         self._waiting: deque[Record] = deque()
         self._run = "run"
@@ -263,6 +264,9 @@ class Player:
             return
         if self._status is not None:
             self._status.take(events)
+        for event in events:
+            if isinstance(event, Joined):
+                self._join(event)
         started = [_note(event) for event in events if isinstance(event, On)]
         if started and self._guard is not None:
             self._guard.sounding([*self._sounding, *started])
@@ -270,6 +274,12 @@ class Player:
         self._sounding = [_note(on) for on in self._mixer.heard]
         if self._guard is not None and any(isinstance(event, Off) for event in events):
             self._guard.sounding(self._sounding)
+
+    def _join(self, joined: Joined) -> None:
+        self._names.append(joined.name)
+        if self._guard is not None:
+            self._guard.begin(len(self._names))
+        self._answer({"voices": self._names})
 
     @contextlib.contextmanager
     def _sending(self) -> Iterator[None]:
@@ -325,15 +335,15 @@ class Player:
             delay=session.delay,
             grid=None if clock is None else Grid(bar, clock.interval),
         )
-        voices = self._schedule.score.voices
+        voices = self._schedule.score.all_voices
         if clock is not None and self._schedule.base == 0:
             clock.start(bar)
         if self._guard is not None:
             self._guard.begin(len(voices))
         self._outputs.begin(self._run, voices, len(header.layers))
         self._status = Status(voices)
-        names = [voice.name for voice in voices]
-        self._answer({"run": self._run, "voices": names, "layers": len(header.layers)})
+        self._names = [voice.name for voice in voices]
+        self._answer({"run": self._run, "voices": self._names, "layers": len(header.layers)})
 
     def _do(self, command: dict[str, Any], arrived: float) -> None:
         match command:

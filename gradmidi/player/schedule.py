@@ -10,7 +10,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, replace
 
-from gradmidi.log import End, Frame, Header, Item, Mark, Pause, Record, Values
+from gradmidi.log import End, Frame, Header, Item, Mark, Pause, Record, Scalar, Values
 from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset
 from gradmidi.music.score import Score
@@ -173,7 +173,7 @@ class Schedule:
         self._newest = 0.0
         self._offset = 0.0
         self._resumed = False
-        self._loss: float | None = None
+        self._late: dict[str, Scalar] = {}
         self._ended = self._over = False
         self._end = End("", 0.0, 0)
         self._window = _Window()
@@ -289,13 +289,13 @@ class Schedule:
             self._recall_past()
             self._past = frame
             return
-        if self._loss is not None and frame.loss is None:
-            frame = replace(frame, extra={**frame.extra, "loss": self._loss})
-        self._loss = None
+        if self._late:
+            frame = replace(frame, extra={**self._late, **frame.extra})
+            self._late = {}
         self._items.append(frame)
 
     def _join(self, late: Values) -> None:
-        """Add late values to their frame if it still waits; else keep a loss for the next frame."""
+        """Add late values to their frame if it still waits; else keep them for the next frame."""
         if self._past is not None:
             if self._past.step == late.step:
                 self._past = self._past.joined(late)
@@ -305,9 +305,8 @@ class Schedule:
             if isinstance(held, Frame) and held.step == late.step:
                 self._items[index] = held.joined(late)
                 return
-        loss = late.loss
-        if loss is not None and not self._history and late.step == self._newest_step:
-            self._loss = loss
+        if late.values and not self._history and late.step == self._newest_step:
+            self._late |= late.values
             self.counts.late += 1
 
     def _place(self, t: float, arrived: float) -> None:

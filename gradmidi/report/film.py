@@ -49,7 +49,7 @@ class Film:
             self._picture = Picture(self._still, score, log, look)
             self._played = PlayedRun(log.name, score.preset.time.tick_seconds)
             self._wav = self._folder / "sound.wav"
-            self._sound = AudioFile(self._wav, score.preset, len(score.voices))
+            self._sound = AudioFile.of_run(self._wav, score, log)
         except BaseException:
             self._clean()
             raise

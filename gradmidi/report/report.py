@@ -44,7 +44,7 @@ class Report:
         self._score = score
         self._log = log
         self._played = PlayedRun(log.name, score.preset.time.tick_seconds)
-        self._mixdown = Mixdown(Synth(score.preset, len(score.voices)))
+        self._mixdown = Mixdown(Synth(score.preset, len(score.voices), values=score.value_seats))
         slots = log.seconds / score.slot_seconds if score.wall else log.steps
         seconds = slots / score.per_slot * score.slot_seconds
         self._sound = PageSound(score.preset.sound.channels, seconds)

@@ -17,9 +17,7 @@ from gradmidi.midi.channels import (
     FAULT_CHANNEL,
     ascii_text,
     bend_word,
-    pan_value,
     place,
-    program_of,
 )
 from gradmidi.midi.numbers import (
     BEND,
@@ -39,6 +37,7 @@ from gradmidi.music.events import (
     Control,
     End,
     Event,
+    Joined,
     Mark,
     Off,
     On,
@@ -46,6 +45,7 @@ from gradmidi.music.events import (
 )
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
+from gradmidi.sinks.setup import layered, setup
 
 if TYPE_CHECKING:
     from gradmidi.log import RunLog
@@ -108,13 +108,16 @@ class MidiFile:
         self._end = 0
         self._closed = False
         self._conductor = _conductor(preset, title)
-        self._tracks = {voice.index: _voice_track(voice, voices, preset) for voice in voices}
+        self._preset = preset
+        self._layers = layered(voices)
         self._voices = len(voices)
+        self._tracks = {voice.index: self._voice_track(voice.index, voice.name) for voice in voices}
         self._takes: dict[type, Callable[[Any], None]] = {
             On: self._on,
             Off: self._off,
             Control: self._control,
             Bend: self._bend,
+            Joined: self._join,
             Mark: self._mark,
             Alarm: self._fault,
             End: self._over,
@@ -123,7 +126,7 @@ class MidiFile:
     @classmethod
     def of_run(cls, path: Path, score: "Score", log: "RunLog") -> Self:
         """Make the sink for a run's score."""
-        return cls(path, score.preset, score.voices, title=log.name)
+        return cls(path, score.preset, score.all_voices, title=log.name)
 
     def send(self, events: Sequence[Event]) -> None:
         """Encode the next events.
@@ -158,7 +161,8 @@ class MidiFile:
         if self._closed:
             return
         self._closed = True
-        tracks = [self._conductor, *self._tracks.values()]
+        faults = self._tracks.pop(FAULT_VOICE, None)
+        tracks = [self._conductor, *self._tracks.values(), *([faults] if faults else [])]
         end = max(self._end, *(track.tick for track in tracks))
         chunks = [struct.pack(">4sLHHH", b"MThd", 6, 1, len(tracks), PPQ)]
         chunks += [track.finish(end) for track in tracks]
@@ -183,6 +187,10 @@ class MidiFile:
         track, word = self._track(bend.voice), bend_word(bend.semitones)
         track.put(bend.tick, SHAPES, track.message(BEND, word & 127, word >> 7))
 
+    def _join(self, joined: Joined) -> None:
+        self._voices = max(self._voices, joined.voice + 1)
+        self._tracks[joined.voice] = self._voice_track(joined.voice, joined.name)
+
     def _mark(self, mark: Mark) -> None:
         if mark.voice is None:
             self._conductor.put(mark.tick, SHAPES, _meta("marker", text=ascii_text(mark.text)))
@@ -203,10 +211,25 @@ class MidiFile:
         if track is None:
             if voice != FAULT_VOICE:
                 raise ValueError(f"voice {voice}; {self.path} has {self._voices}, from 0")
-            # The track of fault sounds comes last, and only if it has notes.
+            # There is a track of fault sounds only if it has notes.
             head = [_meta("track_name", name="faults"), *_port(0, self._voices)]
             track = _Track(FAULT_CHANNEL, head)
             self._tracks[FAULT_VOICE] = track
+        return track
+
+    def _voice_track(self, voice: int, name: str) -> "_Track":
+        preset, count = self._preset, max(self._voices, voice + 1)
+        port, channel = place(voice)
+        name = ascii_text(name, f"voice {voice + 1}")
+        track = _Track(channel, [_meta("track_name", name=name), *_port(port, count)])
+        program, pan = setup(preset, voice, self._layers)
+        if program:
+            track.put(0, HEAD, bytes((PROGRAM | channel - 1, program - 1)))
+        controls = [(PAN, pan)]
+        if preset.pitch.residue == "bend":
+            controls += BEND_RANGE_CONTROLS
+        for controller, value in controls:
+            track.put(0, HEAD, track.message(CONTROL, controller, value))
         return track
 
 
@@ -217,22 +240,6 @@ def _conductor(preset: Preset, title: str) -> "_Track":
         _meta("time_signature", numerator=4, denominator=4),
     ]
     return _Track(1, head)
-
-
-def _voice_track(voice: Voice, voices: Sequence[Voice], preset: Preset) -> "_Track":
-    count = len(voices)
-    port, channel = place(voice.index)
-    name = ascii_text(voice.name, f"voice {voice.index + 1}")
-    track = _Track(channel, [_meta("track_name", name=name), *_port(port, count)])
-    if preset.voices.programs:
-        program = program_of(voice.index, count, preset.voices.programs)
-        track.put(0, HEAD, bytes((PROGRAM | channel - 1, program - 1)))
-    controls = [(PAN, pan_value(voice.index, count, preset.sound.pan))]
-    if preset.pitch.residue == "bend":
-        controls += BEND_RANGE_CONTROLS
-    for controller, value in controls:
-        track.put(0, HEAD, track.message(CONTROL, controller, value))
-    return track
 
 
 def _port(port: int, voices: int) -> list[bytes]:

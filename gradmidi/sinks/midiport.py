@@ -13,8 +13,6 @@ from gradmidi.base.messages import Warnings
 from gradmidi.errors import PortError
 from gradmidi.midi.channels import (
     bend_word,
-    pan_value,
-    program_of,
 )
 from gradmidi.midi.numbers import (
     ACTIVE_SENSING,
@@ -34,9 +32,20 @@ from gradmidi.midi.numbers import (
 )
 from gradmidi.midi.ports import open_output
 from gradmidi.midi.rig import Rig
-from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Bend, Control, Event, Off, On, Sounding
+from gradmidi.music.events import (
+    BRIGHTNESS,
+    FAULT_VOICE,
+    Bend,
+    Control,
+    Event,
+    Joined,
+    Off,
+    On,
+    Sounding,
+)
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
+from gradmidi.sinks.setup import layered, setup
 from gradmidi.sinks.sink import Counters
 from gradmidi.text.words import count
 
@@ -129,8 +138,13 @@ class MidiPort:
             Off: self._off,
             Control: self._control,
             Bend: self._bend,
+            Joined: self._join,
         }
-        self._set_up(preset, voices)
+        self._preset = preset
+        self._layers = layered(voices)
+        self._greeted: set[tuple[_Port, int]] = set()
+        for voice in voices:
+            self._set_up(voice.index)
 
     @property
     def outputs(self) -> tuple[Wire, ...]:
@@ -200,25 +214,27 @@ class MidiPort:
             word = bend_word(bend.semitones * BEND_RANGE / self._rig.bend_range)
             port.control((BEND | channel, word & 127, word >> 7))
 
-    def _set_up(self, preset: Preset, voices: Sequence[Voice]) -> None:
-        """Send the setup of each channel once, for the first voice on it."""
-        greeted = set()
-        for voice in voices:
-            place = self._places[voice.index]
-            if place in greeted:
-                continue
-            greeted.add(place)
-            port, channel = place
-            if self._rig.programs and preset.voices.programs:
-                program = program_of(voice.index, len(voices), preset.voices.programs)
-                port.send((PROGRAM | channel, program - 1))
-            if self._rig.pan:
-                pan = pan_value(voice.index, len(voices), preset.sound.pan)
-                port.send((CONTROL | channel, PAN, pan))
-            if preset.pitch.residue == "bend":
-                for controller, value in BEND_RANGE_CONTROLS:
-                    number = self._rig.bend_range if controller == DATA_ENTRY else value
-                    port.send((CONTROL | channel, controller, number))
+    def _join(self, joined: Joined) -> None:
+        index, channel = self._rig.place(joined.voice)
+        self._places[joined.voice] = self._ports[index], channel - 1
+        self._set_up(joined.voice)
+
+    def _set_up(self, voice: int) -> None:
+        """Send the setup of a voice's channel, once for all voices on it."""
+        place = self._places[voice]
+        if place in self._greeted:
+            return
+        self._greeted.add(place)
+        port, channel = place
+        program, pan = setup(self._preset, voice, self._layers)
+        if self._rig.programs and program:
+            port.send((PROGRAM | channel, program - 1))
+        if self._rig.pan:
+            port.send((CONTROL | channel, PAN, pan))
+        if self._preset.pitch.residue == "bend":
+            for controller, value in BEND_RANGE_CONTROLS:
+                number = self._rig.bend_range if controller == DATA_ENTRY else value
+                port.send((CONTROL | channel, controller, number))
 
 
 class _Port:

@@ -11,7 +11,18 @@ from typing import Any
 from gradmidi.base.messages import Warnings
 from gradmidi.errors import PortError
 from gradmidi.midi.rig import Rig
-from gradmidi.music.events import FAULT_VOICE, Alarm, End, Event, Mark, Off, On, Sounding, Step
+from gradmidi.music.events import (
+    FAULT_VOICE,
+    Alarm,
+    End,
+    Event,
+    Joined,
+    Mark,
+    Off,
+    On,
+    Sounding,
+    Step,
+)
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.oscmessage import (
     alive_message,
@@ -103,6 +114,7 @@ class Osc:
         self._stopped = self._closed = self._connected = False
         self._sounding: Sounding[tuple[int, int], On] = Sounding()
         self._takes: dict[type, Callable[[Any], Iterable[bytes]]] = {
+            Joined: self._join,
             Step: self._numbers,
             On: self._on,
             Off: self._off,
@@ -110,7 +122,8 @@ class Osc:
             Mark: self._mark,
             End: self._stop,
         }
-        self._voices = tuple(voice_message(v, rig.place(v.index)[1]) for v in voices)
+        self._rig = rig
+        self._voices = [self._voice(v.index, v.name, len(v.layers)) for v in voices]
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._post([start_message(run, len(voices), layers), *self._voices])
@@ -164,6 +177,13 @@ class Osc:
     def _numbers(self, step: Step) -> Iterable[bytes]:
         self._step, self._seconds = step.step, step.seconds
         return step_messages(step)
+
+    def _voice(self, voice: int, name: str, layers: int) -> bytes:
+        return voice_message(voice, name, self._rig.place(voice)[1], layers)
+
+    def _join(self, joined: Joined) -> Iterable[bytes]:
+        self._voices.append(self._voice(joined.voice, joined.name, 0))
+        return self._voices[-1:]
 
     def _on(self, on: On) -> Iterable[bytes]:
         if on.voice == FAULT_VOICE:

@@ -17,7 +17,6 @@ from typing import Any
 
 from gradmidi.midi.channels import ascii_text
 from gradmidi.music.events import Alarm, End, On, Step
-from gradmidi.music.voices import Voice
 
 __all__ = [
     "alive_message",
@@ -57,14 +56,14 @@ def start_message(run: str, voices: int, layers: int) -> bytes:
     return _message("/gradmidi/start", "sii", ascii_text(run, "run"), voices, layers)
 
 
-def voice_message(voice: Voice, channel: int) -> bytes:
-    """Encode a voice: index, name, MIDI channel (1–16), number of layers."""
-    name = ascii_text(voice.name, f"voice {voice.index + 1}")
-    return _message("/gradmidi/voice", "isii", voice.index, name, channel, len(voice.layers))
+def voice_message(voice: int, name: str, channel: int, layers: int) -> bytes:
+    """Encode a voice: index, name, MIDI channel (1–16), number of layers (0: a logged value)."""
+    text = ascii_text(name, f"voice {voice + 1}")
+    return _message("/gradmidi/voice", "isii", voice, text, channel, layers)
 
 
 def step_messages(step: Step) -> Iterator[bytes]:
-    """Encode the numbers of a slot: step and seconds, loss if there is one, norms, levels.
+    """Encode the numbers of a slot: step and seconds, loss, values, norms and levels.
 
     Floats must be finite: a loss that is nan or infinite is sent as a text instead.
     """
@@ -72,6 +71,8 @@ def step_messages(step: Step) -> Iterator[bytes]:
     loss = step.loss
     if loss is not None and math.isfinite(loss):
         yield _message("/gradmidi/loss", "f", loss)
+    for name, number in step.values:
+        yield _message("/gradmidi/value", "sif", ascii_text(name, "value"), step.step, number)
     for address, values in (("/gradmidi/norms", step.norms), ("/gradmidi/level", step.levels)):
         sent = values[:MOST_FLOATS]
         yield _message(address, "f" * len(sent), *sent)

@@ -162,7 +162,9 @@ class SoundCard:
     preset : Preset
         How the run sounds.
     voices : int
-        Number of voices.
+        Number of voices of layers.
+    values : int, default 0
+        Number of voices of logged values.
 
     Attributes
     ----------
@@ -170,10 +172,10 @@ class SoundCard:
         `sent` counts events, and `errors` counts blocks that could not be rendered.
     """
 
-    def __init__(self, card: Card, preset: Preset, voices: int) -> None:
+    def __init__(self, card: Card, preset: Preset, voices: int, values: int = 0) -> None:
         self.counters = Counters()
         self._card = card
-        self._synth = Synth(preset, voices, rate=RATE)
+        self._synth = Synth(preset, voices, rate=RATE, values=values)
         self._tick_seconds = preset.time.tick_seconds
         self._rendered = 0
         self._shift: int | None = None

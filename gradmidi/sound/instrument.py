@@ -8,9 +8,10 @@ import numpy as np
 
 from gradmidi.music.events import FAULT_VOICE, On
 from gradmidi.music.preset import Preset
+from gradmidi.music.valuevoices import place_of
 from gradmidi.sound.timbre import Gains, Samples, Spectrum, Timbre, balance, hollow, ramp
 
-__all__ = ["CEILING", "KNEE", "VELOCITY", "Instrument", "instrument"]
+__all__ = ["CEILING", "KNEE", "PULSE", "VALUE", "VELOCITY", "Instrument", "instrument"]
 
 AMPLITUDE = 0.1
 """Peak of a note's fundamental at velocity 80: the amplitude of the 2019 blog post."""
@@ -22,6 +23,9 @@ ALIKE = 4
 
 TURN_MS = 10.0
 """How long a held note takes to reach a new brightness."""
+
+PULSE, VALUE = 2, 3
+"""Indices of timbres; those of layers are 0 and 1."""
 
 PULSE_PARTIALS = (1.0, 0.5, 0.33, 0.25)
 PULSE_MS = 25.0
@@ -39,22 +43,27 @@ class Instrument:
 
     Parameters
     ----------
-    timbres : tuple of three Timbre
-        For voices with an even index, for voices with an odd index, and for fault pulses.
+    timbres : tuple of four Timbre
+        For voices of layers with an even index, for those with an odd index, for fault pulses, and
+        for logged values.
     places : mapping of int to ndarray of float32, shape (channels, 1)
         Gain of each channel at velocity 80, for every voice and for `FAULT_VOICE`.
     turn : ndarray of float32
         Ramp from 0 to 1 by which a held note moves to a new brightness.
+    voices : int
+        Number of voices of layers; later voices are of values.
     """
 
-    timbres: tuple[Timbre, Timbre, Timbre]
+    timbres: tuple[Timbre, Timbre, Timbre, Timbre]
     places: Mapping[int, Samples]
     turn: Samples
+    voices: int
 
-    @staticmethod
-    def kind_of(on: On) -> int:
+    def kind_of(self, on: On) -> int:
         """Return the index in `timbres` of a note's timbre."""
-        return 2 if on.sound or on.voice == FAULT_VOICE else on.voice % 2
+        if on.sound or on.voice == FAULT_VOICE:
+            return PULSE
+        return VALUE if on.voice >= self.voices else on.voice % 2
 
     @staticmethod
     def gains(timbre: Timbre, spectrum: Spectrum, brightness: int) -> Gains:
@@ -62,8 +71,11 @@ class Instrument:
         return balance(spectrum, timbre.brightness * (brightness - 64) / 64.0)
 
 
-def instrument(preset: Preset, voices: int, rate: int) -> Instrument:
-    """Build the instrument of a preset for a number of voices, at a rate in samples a second."""
+def instrument(preset: Preset, voices: int, rate: int, values: int = 0) -> Instrument:
+    """Build the instrument of a preset for so many voices of layers and of logged values.
+
+    `rate` is in samples a second.
+    """
     sound = preset.sound
     plain = Timbre(
         sound.partials,
@@ -77,19 +89,31 @@ def instrument(preset: Preset, voices: int, rate: int) -> Instrument:
     still = (0.0,) * len(PULSE_PARTIALS)
     pulse = Timbre(PULSE_PARTIALS, still, 0.0, rise, np.float32(1.0) - rise)
     gain = AMPLITUDE * 10.0 ** (sound.gain / 20.0)
-    together = math.sqrt(ALIKE / voices) if preset.style.together else 1.0
+    together = math.sqrt(ALIKE / max(1, voices)) if preset.style.together else 1.0
     places = {
-        voice: _place(voice, voices, sound.pan, sound.channels, gain * together)
+        voice: _place(
+            sound.pan * (2.0 * voice / (voices - 1) - 1.0) if voices > 1 else 0.0,
+            sound.channels,
+            gain * together,
+        )
         for voice in range(voices)
     }
-    places[FAULT_VOICE] = _place(0, 1, 0.0, sound.channels, gain)
-    return Instrument((plain, hollowed, pulse), places, ramp(TURN_MS, rate))
+    for value in range(values):
+        places[voices + value] = _place(place_of(preset, value), sound.channels, gain)
+    places[FAULT_VOICE] = _place(0.0, sound.channels, gain)
+    low = Timbre(
+        preset.values.partials,
+        tuple(1.0 / (seconds * rate) if seconds else 0.0 for seconds in preset.values.decay),
+        sound.brightness,
+        plain.attack,
+        plain.release,
+    )
+    return Instrument((plain, hollowed, pulse, low), places, ramp(TURN_MS, rate), voices)
 
 
-def _place(voice: int, voices: int, width: float, channels: int, gain: float) -> Samples:
-    """Return the gain of each channel in a column: equal power, first voice left, last right."""
+def _place(place: float, channels: int, gain: float) -> Samples:
+    """Return the gain of each channel in a column: equal power, from left (-1) to right (1)."""
     if channels == 1:
         return np.array([[gain]], np.float32)
-    place = width * (2.0 * voice / (voices - 1) - 1.0) if voices > 1 else 0.0
     angle = (place + 1.0) * math.pi / 4.0
     return np.array([[gain * math.cos(angle)], [gain * math.sin(angle)]], np.float32)

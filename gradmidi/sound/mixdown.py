@@ -174,9 +174,11 @@ class AudioFile(_SoundFiles):
     preset : Preset
         How the piece sounds; ``[sound] format`` applies to WAV.
     voices : int
-        Number of voices.
+        Number of voices of layers.
     rate : int, default 44100
         Samples per second.
+    values : int, default 0
+        Number of voices of logged values.
 
     Raises
     ------
@@ -204,15 +206,16 @@ class AudioFile(_SoundFiles):
         voices: int,
         *,
         rate: int = 44100,
+        values: int = 0,
     ) -> None:
-        synth = Synth(preset, voices, rate=rate)
+        synth = Synth(preset, voices, rate=rate, values=values)
         channels, samples = preset.sound.channels, preset.sound.format
         super().__init__((synth,), (Recording(path, channels, rate=rate, samples=samples),))
 
     @classmethod
     def of_run(cls, path: Path, score: "Score", _log: "RunLog") -> Self:
         """Make the sink for a run's score."""
-        return cls(path, score.preset, len(score.voices))
+        return cls(path, score.preset, len(score.voices), values=score.value_seats)
 
 
 class Stems(_SoundFiles):
@@ -265,7 +268,9 @@ class Stems(_SoundFiles):
         self._voices = (*(voice.index for voice in voices), FAULT_VOICE)
         self.paths = tuple(folder / f"{name}.wav" for name in (*names, "faults"))
         recordings: list[Recording] = []
-        super().__init__([Synth(dry, len(voices)) for _ in self._voices], recordings)
+        layers = sum(bool(voice.layers) for voice in voices)
+        values = len(voices) - layers
+        super().__init__([Synth(dry, layers, values=values) for _ in self._voices], recordings)
         with self._or_nothing():
             for path in self.paths:
                 recordings.append(Recording(path, preset.sound.channels, samples="float"))

@@ -111,9 +111,11 @@ class Synth:
     preset : Preset
         Its ``[time]`` gives the tempo and the style, its ``[sound]`` everything else.
     voices : int
-        Number of voices, 1 or more, spread from left to right by index.
+        Number of voices of layers, spread from left to right by index.
     rate : int
         Samples per second, 8000 to 192000.
+    values : int, default 0
+        Number of voices of logged values, after those of layers; together 1 or more.
 
     Raises
     ------
@@ -133,8 +135,8 @@ class Synth:
     ((22050, 2), 1)
     """
 
-    def __init__(self, preset: Preset, voices: int, *, rate: int = 44100) -> None:
-        if voices < 1:
+    def __init__(self, preset: Preset, voices: int, *, rate: int = 44100, values: int = 0) -> None:
+        if voices + values < 1:
             raise GradmidiError(f"voices = {voices}; allowed is 1 or more")
         if not 8000 <= rate <= 192000:
             raise GradmidiError(f"rate = {rate}; allowed is 8000 to 192000 samples a second")
@@ -143,8 +145,7 @@ class Synth:
         self._tick = preset.time.tick_seconds * rate
         self._channels = sound.channels
         self._limiter = sound.limiter
-        parts = instrument(preset, voices, rate)
-        self._timbres = parts.timbres
+        self._parts = parts = instrument(preset, voices, rate, values)
         self._places = parts.places
         self._way = parts.turn
 
@@ -259,7 +260,7 @@ class Synth:
         return Instrument.gains(timbre, spectrum, self._bright[voice])
 
     def _strike(self, sample: int, on: On) -> None:
-        timbre = self._timbres[Instrument.kind_of(on)]
+        timbre = self._parts.timbres[self._parts.kind_of(on)]
         partials = self._spectra(timbre, on.pitch, self._rate)
         loudness = (on.velocity / VELOCITY) ** 2
         places = self._places[on.voice] * np.float32(loudness)

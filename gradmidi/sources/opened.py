@@ -18,7 +18,7 @@ from gradmidi.sources.follow import copy_line, remote
 from gradmidi.sources.kinds import FoundLog, find_log, logs_at
 from gradmidi.sources.selection import Selection
 
-__all__ = ["HEADER", "is_run", "open_log"]
+__all__ = ["HEADER", "is_run", "open_log", "value_names"]
 
 HEADER = b'{"gradmidi"'
 """The start of a run log."""
@@ -73,6 +73,15 @@ def is_run(path: Path, selection: Selection) -> bool:
             return file.read(len(HEADER)) == HEADER
     except OSError:
         return True
+
+
+def value_names(source: str, selection: Selection) -> tuple[str, ...]:
+    """Return the values of a source that get a voice, by name or pattern; none if none were chosen.
+
+    A log of another tool is converted with the chosen values alone, perhaps under other names.
+    """
+    converted = source != "-" and remote(source) is None and not is_run(Path(source), selection)
+    return ("*",) if converted and selection.values else selection.values
 
 
 def _converted(found: FoundLog, selection: Selection, make: type[Log]) -> Log:

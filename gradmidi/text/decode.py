@@ -124,7 +124,13 @@ def decode(path: str | Path) -> Decoded:
         raise GradmidiError(f"{path} cannot be read as a MIDI file: {reason}") from error
     except (EOFError, ValueError) as error:
         raise GradmidiError(f"{path} cannot be read as a MIDI file: {error}") from error
-    tracks = [track for track in map(_read, file.tracks) if track.mapping]
+    written = [track for track in map(_read, file.tracks) if track.mapping]
+    # The tracks of logged values have no norms.
+    tracks = [track for track in written if "voice" in track.mapping]
+    if written and not tracks:
+        raise GradmidiError(
+            f"{path} plays logged values alone, and no norms; read the numbers in the run's log"
+        )
     if not tracks:
         raise GradmidiError(
             f"{path} holds no text events of gradmidi; only a file that gradmidi wrote "

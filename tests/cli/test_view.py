@@ -47,6 +47,21 @@ def test_lines_tell_the_rate_and_each_note():
     ]
 
 
+def test_values_are_named_with_their_numbers_and_notes():
+    lines, now = [], 0.0
+    plain, live = PlainLines(lines.append, lambda: now), Live()
+    live.voices = ["loss", "val_acc"]
+    for step, loss, values in ((1, 2.5, {"loss": 2.5}), (9, 1.0, {"loss": 1.0, "val_acc": 0.5})):
+        now = step
+        live.at(step, float(step), ())
+        live.status |= {"loss": loss, "values": values, "notes": ["C3", "G3"]}
+        plain.show(live, "")
+    assert lines == [
+        "step 1, loss 2.5 C3",
+        "step 9, 1 steps a second, loss 1 down C3, val_acc 0.5 G3",
+    ]
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_the_keys_are_reported_once_where_there_are_any(there):
     lines, left = [], iter([True, True, False])

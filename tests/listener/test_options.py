@@ -24,6 +24,7 @@ WRONG: list[tuple[dict[str, Any], type[GradmidiError], str]] = [
     ({"osc": [57120]}, GradmidiError, "osc=[57120]; allowed are addresses, as '127.0.0.1:57120'"),
     ({"take": "a.wav"}, GradmidiError, "take='a.wav'; the file's name must end in .mid"),
     ({"notify": 5}, GradmidiError, "notify=5; allowed are addresses of apprise, as 'slack://…'"),
+    ({"values": 5}, GradmidiError, "values=5; allowed are names or patterns, as ('loss', 'val/*')"),
     ({"layers": 3}, CaptureError, "layers=3; allowed are names or patterns of layers, as"),
     ({"voices": {"top": 1}}, CaptureError, "voices={'top': 1}; allowed is a mapping of names to"),
     ({"voices": "fc*"}, CaptureError, "voices='fc*'; allowed is a mapping of names to patterns"),

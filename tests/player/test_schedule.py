@@ -103,6 +103,47 @@ def test_a_take_is_the_file_where_no_line_comes_late(gaps, ways, preset):
     assert [event for _, event in heard] == as_a_file(items, preset)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.floats(0.0005, 1.5), min_size=1, max_size=40),
+    st.sets(st.integers(0, 39)),
+    st.sampled_from([PRESET, load("classic"), load(PRESET, {"values.which": ["loss", "v*"]})]),
+    st.booleans(),
+)
+def test_a_take_of_values_is_the_file_too(gaps, seen, preset, layers):
+    header = HEADER if layers else Header(())
+    items = []
+    for n, item in enumerate(run_of(np.cumsum(gaps).tolist())):
+        if isinstance(item, Frame):
+            late = {"val_loss": 2.0 + n} if n in seen else {}
+            norms = item.norms if layers else row([])
+            item = replace(item, norms=norms, extra={**item.extra, **late})
+        else:
+            # An end that comes at once makes the last slot of half a second start early.
+            item = replace(item, t=item.t + 2.0)
+        items.append(item)
+    schedule = Schedule(preset, header)
+    heard = listen(schedule, [(item, 0.0) for item in items], sum(gaps) + 30.0)
+    score = Score(header, preset, time="wall")
+    events = [event for item in items for event in score.feed(item)]
+    assert [event for _, event in heard] == events + score.finish()
+
+
+def test_values_that_come_late_join_the_next_frame():
+    items = [frame(1, 0.01, loss=1.0), frame(2, 0.5), frame(3, 1.0)]
+    schedule = Schedule(load(PRESET, {"values.which": ["acc"]}), HEADER)
+    schedule.take(items[0], 100.01)
+    heard = schedule.advance(100.3)
+    before = schedule.counts.late
+    schedule.take(Values(1, {"acc": 0.5, "loss": 3.0}), 100.31)
+    assert schedule.counts.late == before + 1
+    schedule.take(items[1], 100.5)
+    heard += schedule.advance(100.8)
+    steps = [event for _, event in heard if isinstance(event, Step)]
+    assert [step.values for step in steps] == [(("loss", 1.0),), (("acc", 0.5), ("loss", 3.0))]
+    assert [event.norm for _, event in heard if isinstance(event, On) and event.voice == 2] == [0.5]
+
+
 def test_the_first_note_sounds_one_slot_and_the_margin_after_the_hook_at_the_latest():
     rng = np.random.default_rng(1)
     times = np.cumsum(rng.uniform(0.01, 0.5, 300)).tolist()

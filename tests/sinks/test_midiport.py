@@ -4,7 +4,18 @@ from hypothesis import strategies as st
 
 from gradmidi.errors import PortError
 from gradmidi.midi.rig import Rig
-from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Bend, Control, End, Mark, Off, On, Step
+from gradmidi.music.events import (
+    BRIGHTNESS,
+    FAULT_VOICE,
+    Bend,
+    Control,
+    End,
+    Joined,
+    Mark,
+    Off,
+    On,
+    Step,
+)
 from gradmidi.music.preset import load, parse
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.midiport import MidiPort
@@ -75,6 +86,18 @@ def off(voice, note, tick=0):
 
 
 ENDINGS = {(0xB0, 64, 0), (0xB0, 123, 0)}
+
+
+def test_a_value_that_joins_gets_the_setup_of_its_channel_once():
+    preset = parse({"title": "t", "values": {"program": 36}}, "low", "low.toml")
+    desk = Desk(voices=2, preset=preset, pan=True, programs=True)
+    desk.tape.take()
+    assert desk.play(Joined(0, 2, "loss", 0), on(2, 48)) == [
+        (0xC2, 35),
+        (0xB2, 10, 64),
+        (0x92, 48, 80),
+    ]
+    assert desk.play(Joined(0, 3, "lr", 1))[1] == (0xB3, 10, 34)
 
 
 def test_events_become_the_bytes_of_their_channel_at_once():

@@ -22,6 +22,7 @@ from gradmidi.music.events import (
     Bend,
     Control,
     End,
+    Joined,
     Mark,
     Off,
     On,
@@ -129,6 +130,25 @@ def test_the_voices_are_sent_again_every_few_seconds(desk):
         ("/gradmidi/voice", "isii", 1),
     ]
     assert desk.play() == []
+
+
+def test_values_are_sent_with_their_names_and_new_ones_get_a_voice(desk):
+    step = Step(0, 7, 1.5, (), (), 2.25, (("loss", 2.25), ("entrée", -0.5)))
+    assert desk.play(Joined(0, 2, "val_loss", 0), step) == [
+        ("/gradmidi/voice", "isii", 2, "val_loss", 3, 0),
+        ("/gradmidi/step", "if", 7, 1.5),
+        ("/gradmidi/loss", "f", 2.25),
+        ("/gradmidi/value", "sif", "loss", 7, 2.25),
+        ("/gradmidi/value", "sif", "entree", 7, -0.5),
+        ("/gradmidi/norms", ""),
+        ("/gradmidi/level", ""),
+    ]
+    desk.clock.now += 5.1
+    assert [message[2:4] for message in desk.play() if "voice" in message[0]] == [
+        (0, "layer0"),
+        (1, "layer1"),
+        (2, "val_loss"),
+    ]
 
 
 def test_a_step_is_sent_with_loss_norms_and_levels(desk):
@@ -312,7 +332,7 @@ def test_the_manual_has_a_row_for_every_address_with_an_example_that_is_really_s
     desk = Desk(ear, run="digits", voices=voices, layers=5)
     sent = ear.messages()
     sent += desk.play(
-        Step(0, 120, 4.5, (0.5, 2.0), (0.25, 0.75), 2.25),
+        Step(0, 120, 4.5, (0.5, 2.0), (0.25, 0.75), 2.25, (("val_acc", 0.75),)),
         Step(0, 120, 4.5, (0.5, 2.0), (0.25, 0.75), math.nan),
         On(0, 1, 60, 80, 60.25, 2.0),
         Alarm(0, "spike", "fc1", 121, 8.5),

@@ -1,0 +1,41 @@
+"""The program and the pan of a voice: of a voice of layers, and of a logged value."""
+
+from collections.abc import Sequence
+
+from gradmidi.midi.channels import pan_value, program_of
+from gradmidi.midi.numbers import MIDDLE
+from gradmidi.music.preset import Preset
+from gradmidi.music.valuevoices import place_of
+from gradmidi.music.voices import Voice
+
+__all__ = ["layered", "setup"]
+
+
+def layered(voices: Sequence[Voice]) -> int:
+    """Return how many of the voices are of layers; the others are of logged values."""
+    return sum(bool(voice.layers) for voice in voices)
+
+
+def setup(preset: Preset, voice: int, layers: int) -> tuple[int, int]:
+    """Return the program of a voice, 1 to 128 or 0 for none, and its value of controller 10.
+
+    Parameters
+    ----------
+    preset : Preset
+        Programs and pan.
+    voice : int
+        Index of the voice, from 0.
+    layers : int
+        Number of voices of layers; later voices are of values.
+
+    Examples
+    --------
+    >>> from gradmidi.music.preset import load
+    >>> setup(load("orchestra"), 0, 4), setup(load("pentatonic"), 4, 4)
+    ((44, 14), (0, 64))
+    """
+    if voice >= layers:
+        return preset.values.program, MIDDLE + round(63 * place_of(preset, voice - layers))
+    programs = preset.voices.programs
+    program = program_of(voice, layers, programs) if programs else 0
+    return program, pan_value(voice, layers, preset.sound.pan)

@@ -141,6 +141,11 @@ class Status:
     voices : sequence of Voice
         The voices that play.
 
+    Attributes
+    ----------
+    names : list of str
+        Names of the voices; a logged value that appears later is added.
+
     Examples
     --------
     >>> status = Status([Voice(0, "fc1", (0,))])
@@ -152,6 +157,7 @@ class Status:
     def __init__(self, voices: Sequence[Voice]) -> None:
         self._step: Step | None = None
         self._loss: float | None = None
+        self.names = [voice.name for voice in voices]
         self._notes = [""] * len(voices)
         self._values: dict[str, float] = {}
         self._sounding: Sounding[tuple[int, int], On] = Sounding()
@@ -171,7 +177,8 @@ class Status:
                     self._struck.add(voice)
                 case Off(voice=voice, note=note) if voice != FAULT_VOICE:
                     self._sounding.end((voice, note))
-                case Joined():
+                case Joined(name=name):
+                    self.names.append(name)
                     self._notes.append("")
                 case Step():
                     self._step = event

@@ -129,7 +129,6 @@ class Player:
         self._sounding: list[Note] = []
         self._schedule: Schedule | None = None
         self._status: Status | None = None
-        self._names: list[str] = []
         self._agenda: deque[Timed] = deque()
         self._waiting: deque[Record] = deque()
         self._run = "run"
@@ -264,9 +263,8 @@ class Player:
             return
         if self._status is not None:
             self._status.take(events)
-        for event in events:
-            if isinstance(event, Joined):
-                self._join(event)
+            if any(isinstance(event, Joined) for event in events):
+                self._tell_voices(self._status.names)
         started = [_note(event) for event in events if isinstance(event, On)]
         if started and self._guard is not None:
             self._guard.sounding([*self._sounding, *started])
@@ -275,11 +273,10 @@ class Player:
         if self._guard is not None and any(isinstance(event, Off) for event in events):
             self._guard.sounding(self._sounding)
 
-    def _join(self, joined: Joined) -> None:
-        self._names.append(joined.name)
+    def _tell_voices(self, names: Sequence[str]) -> None:
         if self._guard is not None:
-            self._guard.begin(len(self._names))
-        self._answer({"voices": self._names})
+            self._guard.begin(len(names))
+        self._answer({"voices": names})
 
     @contextlib.contextmanager
     def _sending(self) -> Iterator[None]:
@@ -338,12 +335,9 @@ class Player:
         voices = self._schedule.score.all_voices
         if clock is not None and self._schedule.base == 0:
             clock.start(bar)
-        if self._guard is not None:
-            self._guard.begin(len(voices))
         self._outputs.begin(self._run, voices, len(header.layers))
         self._status = Status(voices)
-        self._names = [voice.name for voice in voices]
-        self._answer({"run": self._run, "voices": self._names, "layers": len(header.layers)})
+        self._tell_voices(self._status.names)
 
     def _do(self, command: dict[str, Any], arrived: float) -> None:
         match command:

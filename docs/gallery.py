@@ -225,7 +225,8 @@ def main() -> None:
         parts += [
             f"## {piece.title}",
             "",
-            f'<audio controls preload="none" src="gallery/{sound.name}"></audio> '
+            '<audio controls preload="none" aria-label="Sound of this run" '
+            f'src="gallery/{sound.name}"></audio> '
             f"[sound](gallery/{sound.name})",
             "",
             piece.hear,

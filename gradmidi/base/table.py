@@ -5,12 +5,16 @@ import math
 import tomllib
 import typing
 from dataclasses import field
+from pathlib import Path
 from types import UnionType
 from typing import Any
 
 from gradmidi.errors import PresetError
 
-__all__ = ["key", "section", "setting", "shown"]
+__all__ = ["key", "read_toml", "section", "setting", "shown"]
+
+MOST_BYTES = 1_000_000
+"""The largest preset or rig."""
 
 T = typing.TypeVar("T")
 
@@ -18,6 +22,29 @@ T = typing.TypeVar("T")
 def key(default: Any, doc: str, **limits: Any) -> Any:
     """Declare a key of a table: its default, its meaning and its limits."""
     return field(default=default, metadata={"doc": doc, **limits})
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises
+    ------
+    PresetError
+        If it cannot be read, is larger than `MOST_BYTES` or is no TOML; it says `what` it is.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise PresetError(f"{what} {path} is larger than {MOST_BYTES:,} bytes")
+        return tomllib.loads(data.decode("utf-8"))
+    except OSError as error:
+        raise PresetError(f"{what} {path} cannot be read: {error.strerror}") from error
+    except RecursionError:
+        raise PresetError(f"{what} {path} is not valid TOML: it is nested too deeply") from None
+    except ValueError as error:
+        text = str(error).splitlines()[0]
+        raise PresetError(f"{what} {path} is not valid TOML: {text}") from error
 
 
 def section(kind: type[T], table: dict[str, Any], source: str) -> T:

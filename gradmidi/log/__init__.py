@@ -6,6 +6,16 @@ with ``"resumed": true`` starts a segment, whose steps may go back: they replace
 segment before. A line that cannot be read is left out and counted. See docs/run-log.md.
 """
 
+from gradmidi.log.decoding import Decoder
+from gradmidi.log.encoding import (
+    encode,
+    encode_end,
+    encode_frame,
+    encode_header,
+    encode_mark,
+    encode_pause,
+    encode_values,
+)
 from gradmidi.log.items import (
     ABSENT,
     FILE_NAME,
@@ -23,16 +33,6 @@ from gradmidi.log.items import (
     Values,
     combine,
     row,
-)
-from gradmidi.log.lines import (
-    Decoder,
-    encode,
-    encode_end,
-    encode_frame,
-    encode_header,
-    encode_mark,
-    encode_pause,
-    encode_values,
 )
 from gradmidi.log.reader import RunLog, locate
 

@@ -10,8 +10,7 @@ from typing import BinaryIO
 import orjson
 
 from gradmidi.errors import RunLogError
-from gradmidi.log.items import FILE_NAME, Frame, Header, Item, Layer, Values
-from gradmidi.log.lines import (
+from gradmidi.log.decoding import (
     OTHERS,
     UNREADABLE,
     Decoder,
@@ -19,6 +18,7 @@ from gradmidi.log.lines import (
     decode_late,
     decode_seconds,
 )
+from gradmidi.log.items import FILE_NAME, Frame, Header, Item, Layer, Values
 
 __all__ = ["RunLog", "locate"]
 

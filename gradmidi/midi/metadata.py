@@ -1,12 +1,80 @@
 """Text events in a `.mid` that `compose` writes and `decode` needs to turn notes into norms."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["follow", "read", "unroll", "write"]
+__all__ = ["follow", "problem", "read", "unroll", "write"]
 
 PREFIX = "gradmidi "
+
+MOST_SLOTS = 2_000_000
+"""The most slots that are decoded: a million steps, and as many again."""
+
+Check = Callable[[Any], bool]
+"""Returns whether a value is allowed."""
+
+
+def _whole(least: int, most: int) -> Check:
+    return lambda value: type(value) is int and least <= value <= most
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and -1e300 < value < 1e300
+
+
+def _list(check: Check, length: int | None = None) -> Check:
+    return lambda value: (
+        isinstance(value, list) and all(map(check, value)) and length in (None, len(value))
+    )
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+REQUIRED: Mapping[str, Check] = {
+    "voice": _whole(0, 10_000),
+    "layers": _list(_text),
+    "law": _text,
+    "home": _whole(0, 127),
+    "reference": lambda value: value is None or (_number(value) and value > 0),
+    "step": lambda value: _number(value) and value > 0,
+    "scale": _text,
+    "range": _list(_text, 2),
+    "residue": _text,
+    "hz": lambda value: _list(_number, 2)(value) and value[1] != 0,
+    "style": _text,
+    "origin": _whole(0, 2**31),
+    "offset": _whole(0, 2**31),
+    "slot_ticks": _whole(1, 2**31),
+    "frames_per_slot": _whole(1, 2**53),
+}
+"""The fields of a voice's text event."""
+
+OPTIONAL: Mapping[str, Check] = {
+    "slots": _whole(0, MOST_SLOTS),
+    "steps": _list(_list(_whole(0, 2**53), 4)),
+}
+
+
+def problem(mapping: Mapping[str, Any]) -> str:
+    """Return what is wrong with the fields of a voice's text events, or an empty text.
+
+    Examples
+    --------
+    >>> problem({"voice": -1})
+    "'voice' is -1"
+    >>> problem({"voice": 1, "slots": []})
+    "'layers' is missing"
+    """
+    for name, check in {**REQUIRED, **OPTIONAL}.items():
+        if name not in mapping:
+            if name in REQUIRED:
+                return f"{name!r} is missing"
+        elif not check(mapping[name]):
+            return f"{name!r} is {str(mapping[name])[:40]}"
+    return ""
 
 
 def write(content: Mapping[str, Any]) -> str:
@@ -32,7 +100,7 @@ def read(text: str) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(text.removeprefix(PREFIX))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -6,14 +6,13 @@ norms become music is in the preset, not here.
 
 import dataclasses
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gradmidi.base.table import key, section
+from gradmidi.base.table import key, read_toml, section
 from gradmidi.errors import PresetError
 from gradmidi.midi.channels import FAULT_CHANNEL
 from gradmidi.midi.numbers import BEND_RANGE
@@ -176,13 +175,7 @@ def load(rig: "str | Path | Rig | None" = None, options: Mapping[str, Any] | Non
 
 
 def _read(path: Path) -> Rig:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PresetError(f"rig {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PresetError(f"rig {path} is not valid TOML: {error}") from error
-    return _parse(table, f"{path}:")
+    return _parse(read_toml(path, "rig"), f"{path}:")
 
 
 def _parse(table: dict[str, Any], source: str) -> Rig:

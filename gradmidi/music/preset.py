@@ -7,14 +7,13 @@ these fields. The keys of ``[time]``, ``[pitch]`` and ``[faults]`` are in `style
 
 import dataclasses
 import math
-import tomllib
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gradmidi.base.table import key, section, shown
+from gradmidi.base.table import key, read_toml, section, shown
 from gradmidi.detection.limits import Faults
 from gradmidi.errors import PresetError
 from gradmidi.music.pitch import Pitch, note_number, scale_notes
@@ -303,13 +302,7 @@ def load(preset: "str | Path | Preset", settings: Mapping[str, Any] | None = Non
                 "or give the path of a .toml file"
             )
         path = _folder() / f"{preset}.toml"
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PresetError(f"preset {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PresetError(f"preset {path} is not valid TOML: {error}") from error
-    loaded = parse(table, path.stem, str(path))
+    loaded = parse(read_toml(path, "preset"), path.stem, str(path))
     return loaded if not settings else load(loaded, settings)
 
 

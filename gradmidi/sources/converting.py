@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gradmidi.base.messages import printable
 from gradmidi.errors import RunLogError
 from gradmidi.log import ABSENT, End, Frame, Header, Item, Layer, combine
 from gradmidi.sources.columns import Choice, choose
@@ -162,7 +163,7 @@ def texts_of(rows: Sequence[Row]) -> dict[str, str]:
 
 def _shown(where: str, column: str, value: float | str) -> str:
     text = str(value)
-    text = text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    text = printable(text if len(text) <= SHOWN else text[:SHOWN] + "…")
     return f"{where}: {column!r} is {text}"
 
 

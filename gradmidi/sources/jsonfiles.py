@@ -40,7 +40,15 @@ def numbers_of(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             if found is not None:
                 yield f"{prefix}{key}", found
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield f"{prefix}{key}", float(value)
+            yield f"{prefix}{key}", _float(value)
+
+
+def _float(value: float) -> float:
+    """Return a number as a float; a whole number that no float holds is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 class JsonLinesReader:
@@ -103,7 +111,7 @@ class JsonLinesReader:
         try:
             # The json module reads NaN and Infinity, which many programs write.
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             entry = None
         if not isinstance(entry, dict):
             self._unread += 1
@@ -181,7 +189,7 @@ class TrainerReader:
                 return []
             # The json module reads NaN and Infinity, which the Trainer writes.
             state = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RecursionError) as error:
             if whole:
                 raise RunLogError(f"cannot read {self._path}: {error}") from error
             # The file is being written.
@@ -216,7 +224,7 @@ class TrainerReader:
                 "it is not as a Trainer writes it"
             )
         values: dict[str, Cell] = {
-            name: value if isinstance(value, str) else float(value)
+            name: value if isinstance(value, str) else _float(value)
             for name, value in entry.items()
             if name != "step" and isinstance(value, (float, int, str))
         }

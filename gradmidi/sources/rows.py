@@ -209,7 +209,8 @@ def _counter(table: Table, norms: Collection[str], noun: str) -> int | None:
 
 
 def _whole(row: Row, counter: int, counters: Sequence[str], source: str) -> int | None:
-    found = row.counts[counter]
+    # A column of step numbers that appears late is missing in the first rows.
+    found = row.counts[counter] if counter < len(row.counts) else None
     if found is None:
         return None
     if isinstance(found, str) or not found.is_integer() or found < 0.0:

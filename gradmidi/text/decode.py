@@ -138,6 +138,9 @@ def decode(path: str | Path) -> Decoded:
         )
     tempo = next((m.tempo for m in file.tracks[0] if m.type == "set_tempo"), 500_000)
     for track in tracks:
+        wrong = texts.problem(track.mapping)
+        if wrong:
+            raise GradmidiError(f"{path} is damaged: in a text event of gradmidi, {wrong}")
         if track.mapping["style"] not in STYLES:
             raise GradmidiError(
                 f"{path} was written with the style {track.mapping['style']!r}, which is not "
@@ -169,7 +172,9 @@ def _read(track: mido.MidiTrack) -> _Track:
         elif message.type == "text":
             text = texts.read(message.text)
             if "norm" in text:
-                withheld[int(text["slot"])] = float(text["norm"])
+                slot, norm = text.get("slot"), text["norm"]
+                if type(slot) is int and slot >= 0 and type(norm) in (int, float):
+                    withheld[slot] = norm
             else:
                 mapping |= text
         messages.append((tick, message))
@@ -195,7 +200,7 @@ def _slots(tracks: Sequence[_Track], ticks: int) -> int:
     if "slots" in tracks[0].mapping:
         return int(tracks[0].mapping["slots"])
     notes = (t for track in tracks for t, message in track.messages if message.type == "note_on")
-    return max(notes, default=-1) // ticks + 1
+    return min(max(notes, default=-1) // ticks + 1, texts.MOST_SLOTS)
 
 
 def _heard(track: _Track, style: Style, slots: int) -> Iterator[Heard]:
@@ -240,6 +245,8 @@ def _reach(mapping: Mapping[str, Any]) -> tuple[Sequence[int], int]:
     """Tell the notes that a voice moves over, and the index of its home in them."""
     low, high = (note_number(name) for name in mapping["range"])
     notes = scale_notes(mapping["scale"], low, high)
+    if mapping["home"] not in notes:
+        raise GradmidiError(f"home note {mapping['home']} is not in {mapping['scale']!r}")
     return STYLES[mapping["style"]].reach(notes, notes.index(mapping["home"]))
 
 

@@ -44,7 +44,9 @@ def _lines(summary: Summary) -> Iterator[str]:
     yield count(len(summary.faults), "fault") if summary.faults else "no faults"
     for each in summary.faults:
         yield fault_line(each)
-    covers = "; ".join(filter(None, (_COVER[summary.parameters], _CLIPPING[summary.clipping])))
+    covers = "; ".join(
+        filter(None, (_COVER.get(summary.parameters), _CLIPPING.get(summary.clipping)))
+    )
     if covers:
         yield f"norms: {covers}"
     if summary.losses:

@@ -1,0 +1,20 @@
+"""A few hundred mutated inputs of each format; `fuzzing.py` makes any number of them."""
+
+import pytest
+
+pytest.importorskip("resource")  # not on Windows
+
+from fuzzing import TARGETS, fuzz
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_mutated_inputs_end_in_a_result_or_one_line(target):
+    failures = list(map(str, fuzz([target], range(20))))
+    assert not failures, "\n".join(failures)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_many_mutated_inputs_end_in_a_result_or_one_line(target):
+    failures = list(map(str, fuzz([target], range(20, 520))))
+    assert not failures, "\n".join(failures)

@@ -56,7 +56,12 @@ ports.register(app)
 def main() -> None:
     """Run the command line; see the top of the module for exit codes."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            # Here, and not as the interpreter ends, so that a full disk is an error of ours.
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except run.Ready as ready:
         program = ready.program
     except GradmidiError as error:
@@ -67,13 +72,24 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         # The reader of stdout has closed the pipe, as `head` does, so print no more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else "standard output: "
+        typer.echo(f"gradmidi: {printable(f'{where}{error.strerror or error}')}", err=True)
+        _discard_stdout()
+        sys.exit(1)
     else:
         return
     # Outside of the handlers above, so that the script's exceptions are not caught.
     sys.excepthook = sys.__excepthook__
     program.run()
+
+
+def _discard_stdout() -> None:
+    """Let the interpreter flush what is left of stdout to nowhere, so that it does not complain."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

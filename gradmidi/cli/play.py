@@ -122,6 +122,8 @@ def _source(run: str, begin: str | None, values: "Sequence[str]") -> _Source:
     whole = begin == "start"
     stop = threading.Event()
     if run == "-":
+        if sys.stdin is None:
+            raise GradmidiError("- reads stdin, which is closed; pipe a run log or text into it")
         if sys.stdin.isatty():
             raise typer.BadParameter("- reads a run log from a pipe, and stdin is a terminal")
         return _Source("stdin", follow.follow_pipe(sys.stdin.fileno(), stop=stop), whole, stop)

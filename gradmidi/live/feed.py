@@ -27,6 +27,7 @@ from gradmidi.base.messages import say, warn
 from gradmidi.errors import GradmidiError, PortError
 from gradmidi.live.session import Session
 from gradmidi.log import Frame, Record, Values, encode
+from gradmidi.text.words import count
 
 __all__ = ["CLOSE_SECONDS", "READY_SECONDS", "Live", "merge"]
 
@@ -308,7 +309,7 @@ class Live:
 
     def _say_counts(self) -> None:
         counts = self.counts
-        found = [f"{counts[name]} {words}" for name, words in _COUNTS.items() if counts.get(name)]
+        found = [_counted(counts[name], *_COUNTS[name]) for name in _COUNTS if counts.get(name)]
         if found:
             say("live: " + ", ".join(found))
 
@@ -319,14 +320,19 @@ class Live:
 
 
 _COUNTS = {
-    "late": "frames came late and sounded in the next slot",
-    "merged": "frames were merged into the next",
-    "unreadable": "lines could not be read",
-    "stale": "notes were too late and were left out",
-    "dropped": "messages were left out",
-    "errors": "messages were refused",
-    "underruns": "gaps in the sound",
+    "late": ("frame", "came late and sounded in the next slot"),
+    "merged": ("frame", "were merged into the next"),
+    "unreadable": ("line", "could not be read"),
+    "stale": ("note", "were too late and were left out"),
+    "dropped": ("message", "were left out"),
+    "errors": ("message", "were refused"),
+    "underruns": ("gap", "in the sound"),
 }
+"""What is counted, and what happened to it."""
+
+
+def _counted(number: int, noun: str, what: str) -> str:
+    return f"{count(number, noun)} {what.replace('were', 'was') if number == 1 else what}"
 
 
 def _command(command: str, **values: Any) -> bytes:

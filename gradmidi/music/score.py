@@ -179,6 +179,8 @@ def fit(steps: int, slot_seconds: float, length: float | str | None) -> int:
     if length == "full":
         return 1
     seconds = LONGEST_SECONDS if length is None else float(length)
+    if math.isinf(seconds):
+        return 1
     room = max(1, math.floor(seconds / slot_seconds + 1e-9))
     return max(1, math.ceil(steps / room))
 

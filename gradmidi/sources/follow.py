@@ -182,7 +182,8 @@ def remote(run: str) -> tuple[str, str] | None:
     (('box', 'runs/a'), ('me@box', '~/runs/a'), None, None)
     """
     match = re.fullmatch(r"([A-Za-z0-9_][\w.@-]+):(.+)", run)
-    if match is None or Path(run).exists():
+    # os.path.exists is False for a name that the system does not allow.
+    if match is None or os.path.exists(run):
         return None
     return match[1], match[2]
 

@@ -75,7 +75,7 @@ def test_while_the_player_does_not_read_frames_are_merged_and_no_spike_is_lost(
     live.close()
     assert not receiver.sounding
     assert live.counts["merged"] == live.merged
-    assert f"{live.merged} frames were merged into the next" in said[-1]
+    assert f"{live.merged:,} frames were merged into the next" in said[-1]
 
 
 @stops

@@ -201,7 +201,7 @@ class Run(RunLog):
             return Player(path.read_bytes(), f"run {self.name}")
 
     def _summary(self, preset: str | Preset = "pentatonic") -> Summary:
-        return summarize(self, load(preset).faults)
+        return _summarize(self, preset)
 
     def __str__(self) -> str:
         return "\n".join(lines_of(self._summary()))
@@ -294,7 +294,7 @@ def describe(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> I
     fc1: nan at 1 step, first at step 2
     """
     log = run if isinstance(run, RunLog) else read(run)
-    yield from lines_of(summarize(log, load(preset).faults))
+    yield from lines_of(_summarize(log, preset))
 
 
 def faults(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> tuple[Fault, ...]:
@@ -330,4 +330,9 @@ def faults(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> tup
     dead ('fc2',) (11, 30) True
     """
     log = run if isinstance(run, RunLog) else read(run)
-    return summarize(log, load(preset).faults).faults
+    return _summarize(log, preset).faults
+
+
+def _summarize(log: RunLog, preset: str | Preset) -> Summary:
+    chosen = load(preset)
+    return summarize(log, chosen.faults, chosen.values.which)

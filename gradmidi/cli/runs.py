@@ -117,9 +117,10 @@ def describe(
 ) -> None:
     """Print a run's faults and norms as lines of text."""
     from gradmidi.detection.kinds import KINDS
+    from gradmidi.music.score import check_values
     from gradmidi.options import Options
     from gradmidi.run import Run
-    from gradmidi.sources.opened import open_log
+    from gradmidi.sources.opened import open_log, value_names
     from gradmidi.text.describe import describe as lines
     from gradmidi.text.describe import describe_now, kinds_now
 
@@ -128,18 +129,21 @@ def describe(
         raise typer.BadParameter(f"--fail-on {wrong[0]!r}; allowed is: {', '.join(KINDS)}")
     if now and as_json:
         raise typer.BadParameter("--now and --json cannot be given together")
-    log, preset = open_log(run, selection, Run), Options(**given).music
+    values = value_names(run, selection)
+    log, preset = open_log(run, selection, Run), Options(**given, values=values).music
+    check_values(log, values)
+    limits, heard = preset.faults, preset.values.which
     if as_json:
         typer.echo(log.to_json(preset))
     else:
-        for line in describe_now(log, limits=preset.faults) if now else lines(log, preset.faults):
+        told = describe_now(log, None, limits, heard) if now else lines(log, limits, heard)
+        for line in told:
             typer.echo(line)
     if kinds:
-        found = (
-            kinds_now(log, limits=preset.faults)
-            if now
-            else {each.kind for each in log.faults(preset)}
-        )
+        if now:
+            found = kinds_now(log, None, limits, heard)
+        else:
+            found = {each.kind for each in log.faults(preset)}
         if kinds & found:
             raise typer.Exit(3)
 

@@ -36,6 +36,8 @@ class Watch:
         The run's layers, input to output.
     limits : Faults
         A preset's ``[faults]``.
+    heard : sequence of str, default ()
+        Names or patterns of the logged values that are heard; in a run without layers all are.
 
     Notes
     -----
@@ -55,13 +57,13 @@ class Watch:
     (Finding(kind='nan', layer=1, step=100, value=nan),)
     """
 
-    def __init__(self, layers: Sequence[Layer], limits: Faults) -> None:
+    def __init__(self, layers: Sequence[Layer], limits: Faults, heard: Sequence[str] = ()) -> None:
         self._limits = limits
         count = len(layers)
         self._past = Past(count, limits)
         self._pace = Pace(limits)
         self._loss = LossPast(limits)
-        self.logged = Logged(limits)
+        self.logged = Logged(limits, heard if layers or heard else ("*",))
         self._above, self._below, self._zeros = Streak(count), Streak(count), Streak(count)
         self.lasting = {kind.name: Lasting(kind, count, limits) for kind in LASTING}
         self._absence = Absence(count)

@@ -92,10 +92,12 @@ class FaultLog:
         The run's layers.
     limits : Faults
         A preset's ``[faults]``.
+    heard : sequence of str, default ()
+        Names or patterns of the logged values that are heard, as for `Watch`.
     """
 
-    def __init__(self, layers: Sequence[Layer], limits: Faults) -> None:
-        self.watch = Watch(layers, limits)
+    def __init__(self, layers: Sequence[Layer], limits: Faults, heard: Sequence[str] = ()) -> None:
+        self.watch = Watch(layers, limits, heard)
         self._names = [layer.name for layer in layers]
         self._cooldown = limits.cooldown
         self._faults: list[_Open] = []
@@ -157,13 +159,13 @@ class FaultLog:
                 before.value = finding.value
                 return
         new = _Open(kind.name, finding.step, self._time(finding.step), finding.step)
-        new.value = finding.value
-        if kind.of_layers:
+        new.value, new.logged = finding.value, finding.logged
+        if kind.of_layers and not finding.logged:
             assert frame is not None
             new.layers = set(finding.layers)
             # Reported once for each row of neighbours, or of the run and a layer besides.
             for each in self._recent():
-                if (each.kind, each.found) == (kind.name, finding.step):
+                if (each.kind, each.found, each.logged) == (kind.name, finding.step, ""):
                     each.layers |= new.layers
                     self._measure(each, frame)
                     return

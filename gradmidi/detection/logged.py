@@ -1,12 +1,14 @@
-"""Logged values that are nan or infinite."""
+"""Faults of logged values: nan, infinite, and losses and norms far above their past."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gradmidi.detection.kinds import RUN, Finding
 from gradmidi.detection.limits import Faults
+from gradmidi.detection.past import LossPast
 from gradmidi.log import Frame, Scalar
+from gradmidi.log.values import chosen, numbers_of
 
 __all__ = ["Logged", "Spell"]
 
@@ -33,15 +35,22 @@ class Spell:
 
 
 class Logged:
-    """Finds the logged values that are nan or infinite.
+    """Finds the logged values that are nan or infinite, and spikes of those that are judged.
 
     A loss is judged from its first value on, every other value once it was finite: a mean over
     the episodes that have ended is nan until one has.
+
+    Of the values that are heard, losses and gradient norms may also be a spike, and exploding if
+    they stay high: above twice, of norms six times the largest of their last 64 values. The value
+    ``loss`` is judged for exploding by `Watch`, heard or not. A value that does not change is no
+    fault.
 
     Parameters
     ----------
     limits : Faults
         After how many values without a fault it is over, and when it is reported again.
+    heard : sequence of str, default ()
+        Names or patterns of the values that are heard.
 
     Attributes
     ----------
@@ -58,8 +67,10 @@ class Logged:
     (Finding(kind='nan', layer=-1, step=2, value=nan),)
     """
 
-    def __init__(self, limits: Faults) -> None:
+    def __init__(self, limits: Faults, heard: Sequence[str] = ()) -> None:
         self._limits = limits
+        self._heard = tuple(heard)
+        self._pasts: dict[str, LossPast | None] = {}
         self._known: set[str] = set()
         self._reported: dict[tuple[str, str], tuple[int, float]] = {}
         self._frames = 0
@@ -68,6 +79,9 @@ class Logged:
     def restart(self) -> None:
         """Begin a new segment of the run: nothing goes on."""
         self.active.clear()
+        for past in self._pasts.values():
+            if past is not None:
+                past.restart()
 
     def add(self, frame: Frame) -> tuple[Finding, ...]:
         """Take a frame's values; return those that have become nan or infinite."""
@@ -82,7 +96,44 @@ class Logged:
                     found += self._add(name, value, frame)
         if self.active:
             self._end(frame.extra)
+        if self._heard and not frame.extra.get("skipped"):
+            for name, number in numbers_of(frame.extra).items():
+                found += self._judge(name, number, frame)
         return tuple(found)
+
+    def _judge(self, name: str, number: float, frame: Frame) -> tuple[Finding, ...]:
+        """Find a spike, or exploding, of a value that is a loss or a norm."""
+        if name not in self._pasts:
+            times = self._times(name) if chosen(name, self._heard) else None
+            self._pasts[name] = None if times is None else LossPast(self._limits, times)
+        past = self._pasts[name]
+        if past is None or not math.isfinite(number):
+            return ()
+        was_high = past.high
+        past.add(number)
+        key = ("exploding", name)
+        if past.diverges and name != "loss":
+            self.active.setdefault(key, Spell(frame.step, frame.step, number)).until = frame.step
+            return self._report(key, number, frame)
+        if not past.diverges and name != "loss":
+            self.active.pop(key, None)
+        if past.high and not was_high and not past.diverges:
+            return self._report(("spike", name), number, frame)
+        return ()
+
+    def _times(self, name: str) -> float | None:
+        if is_loss(name):
+            return self._limits.diverging
+        return self._limits.exploding if is_norm(name) else None
+
+    def _report(self, key: tuple[str, str], number: float, frame: Frame) -> tuple[Finding, ...]:
+        """Report a fault, unless it was reported a short while ago."""
+        frames, t = self._reported.get(key, (-self._limits.cooldown, -math.inf))
+        due = self._frames - frames >= self._limits.cooldown if key[0] == "spike" else False
+        if not due and frame.t - t < self._limits.remind:
+            return ()
+        self._reported[key] = (self._frames, frame.t)
+        return (Finding(key[0], RUN, frame.step, number, logged=key[1]),)
 
     def _add(self, name: str, value: float, frame: Frame) -> tuple[Finding, ...]:
         key = ("nan" if math.isnan(value) else "inf", name)
@@ -101,6 +152,8 @@ class Logged:
     def _end(self, values: Mapping[str, Scalar]) -> None:
         """End what the last values, of those that are logged, were without."""
         for key, spell in list(self.active.items()):
+            if key[0] == "exploding":
+                continue
             value = values.get(key[1])
             if isinstance(value, (int, float)) and math.isfinite(value):
                 spell.without += 1
@@ -117,3 +170,14 @@ def is_loss(name: str) -> bool:
     (True, False)
     """
     return "loss" in name.lower()
+
+
+def is_norm(name: str) -> bool:
+    """Return whether a value is the norm of gradients, by its name.
+
+    Examples
+    --------
+    >>> is_norm("train/grad_norm"), is_norm("gnorm"), is_norm("weight_norm")
+    (True, True, False)
+    """
+    return "norm" in name.lower() and ("grad" in name.lower() or "gnorm" in name.lower())

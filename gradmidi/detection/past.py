@@ -218,7 +218,7 @@ class Past:
 
 
 class LossPast:
-    """The recent losses, and whether the loss stays far above them.
+    """The recent losses, and whether the loss stays far above them; the same for other values.
 
     Only losses that are all positive are judged: the limits are multiples.
 
@@ -226,9 +226,13 @@ class LossPast:
     ----------
     limits : Faults
         How far above is a fault, and for how many frames.
+    times : float, optional
+        How many times the largest recent one is far above; by default ``limits.diverging``.
 
     Attributes
     ----------
+    high : bool
+        Whether the newest loss is above its limit.
     diverges : bool
         Whether the loss is, and stays, above its limit.
 
@@ -241,8 +245,10 @@ class LossPast:
     True
     """
 
-    def __init__(self, limits: Faults) -> None:
+    def __init__(self, limits: Faults, times: float | None = None) -> None:
         self._limits = limits
+        self._times = times or limits.diverging
+        self.high = False
         self._recent: deque[float] = deque(maxlen=WINDOW + BLOCK)
         self._limit = math.inf
         self._seen = self._above = self._calm = self._lasted = 0
@@ -259,7 +265,7 @@ class LossPast:
         if loss is None or not math.isfinite(loss):
             return
         limits = self._limits
-        high = loss > self._limit
+        high = self.high = loss > self._limit
         self._above = min(max(self._above + (1 if high else -1), 0), 2 * limits.sustain)
         self._calm = 0 if high else self._calm + 1
         if self._above >= limits.sustain:
@@ -302,5 +308,5 @@ class LossPast:
             self._limit = math.inf
             return
         # A single loss says little about the next ones: allow more.
-        factor = limits.diverging * (limits.young if self._seen == 1 else 1.0)
+        factor = self._times * (limits.young if self._seen == 1 else 1.0)
         self._limit = factor * max(recent[:-BLOCK] or recent)

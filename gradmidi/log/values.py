@@ -1,8 +1,9 @@
-"""Assign logged values to frames, and undo clipping with a logged total norm."""
+"""Logged values: assign them to frames, choose them, undo clipping with a logged total norm."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,15 @@ import numpy as np
 from gradmidi.base.messages import warn
 from gradmidi.log import ABSENT, FRAME_KEYS, Frame, Scalar
 
-__all__ = ["TOTAL", "Assignment", "Clipping", "is_at_hand", "read_scalar"]
+__all__ = [
+    "TOTAL",
+    "Assignment",
+    "Clipping",
+    "chosen",
+    "is_at_hand",
+    "numbers_of",
+    "read_scalar",
+]
 
 TOTAL = "total_norm"
 """Name of the value that is the norm of all gradients together, before clipping."""
@@ -153,6 +162,32 @@ class Assignment:
                 self._given.add(name)
                 found[name] = value
         return found
+
+
+def numbers_of(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the logged values that are numbers; they may be nan or infinite.
+
+    Examples
+    --------
+    >>> numbers_of({"loss": 2.3, "skipped": True, "note": "a", "epoch": 3})
+    {'loss': 2.3, 'epoch': 3.0}
+    """
+    return {
+        name: float(value)
+        for name, value in values.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+
+
+def chosen(name: str, which: Sequence[str]) -> bool:
+    """Return whether a value's name is among names and patterns; without any, every name is.
+
+    Examples
+    --------
+    >>> chosen("val/loss", ["val/*"]), chosen("lr", ["loss"]), chosen("lr", [])
+    (True, False, True)
+    """
+    return not which or any(name == each or fnmatchcase(name, each) for each in which)
 
 
 def is_at_hand(value: Any) -> bool:

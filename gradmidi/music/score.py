@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from gradmidi.detection.detector import Watch
 from gradmidi.errors import RunLogError
 from gradmidi.log import End, Frame, Header, Item, Mark, RunLog
+from gradmidi.log.values import chosen, numbers_of
 from gradmidi.music.alarms import END, seconds_of
 from gradmidi.music.composer import Composer
 from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset, load
 from gradmidi.music.slots import Slot, Slots, StepSlots, WallSlots
-from gradmidi.music.values import MOST_VALUES, chosen, numbers_of
+from gradmidi.music.values import MOST_VALUES
 from gradmidi.music.valuevoices import alone, named
 from gradmidi.music.voices import Voice, group
 
@@ -94,7 +95,7 @@ class Score:
             values=list(dict.fromkeys([*named(preset), *values])),
         )
         self._closed = False
-        self._watch = Watch(header.layers, preset.faults)
+        self._watch = Watch(header.layers, preset.faults, preset.values.which)
         self.slot_seconds = self.composer.slot_ticks * preset.time.tick_seconds
         self.per_slot = per_slot
         seconds = self.slot_seconds * per_slot

@@ -12,7 +12,7 @@ import numpy as np
 
 from gradmidi.detection.kinds import Finding
 from gradmidi.log import Frame
-from gradmidi.music.values import numbers_of
+from gradmidi.log.values import numbers_of
 
 __all__ = ["Slot", "Slots", "StepSlots", "WallSlots"]
 

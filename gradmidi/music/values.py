@@ -7,16 +7,14 @@ the scale is found from the value's first numbers, and then fixed.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from itertools import pairwise
 from statistics import median
-from typing import Any
 
 from gradmidi.base.table import key
 
-__all__ = ["FIRST", "MOST_VALUES", "Law", "Values", "chosen", "law_of", "numbers_of"]
+__all__ = ["FIRST", "MOST_VALUES", "Law", "Values", "law_of"]
 
 MOST_VALUES = 15
 """Most values of a run that have a voice."""
@@ -128,32 +126,6 @@ class Law:
         if number <= 0.0:
             return -math.inf
         return round((math.log(number) - math.log(self.home)) / math.log(self.unit), 9)
-
-
-def numbers_of(values: Mapping[str, Any]) -> dict[str, float]:
-    """Return the logged values that are numbers; they may be nan or infinite.
-
-    Examples
-    --------
-    >>> numbers_of({"loss": 2.3, "skipped": True, "note": "a", "epoch": 3})
-    {'loss': 2.3, 'epoch': 3.0}
-    """
-    return {
-        name: float(value)
-        for name, value in values.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
-
-
-def chosen(name: str, which: Sequence[str]) -> bool:
-    """Return whether a value's name is among names and patterns; without any, every name is.
-
-    Examples
-    --------
-    >>> chosen("val/loss", ["val/*"]), chosen("lr", ["loss"]), chosen("lr", [])
-    (True, False, True)
-    """
-    return not which or any(name == each or fnmatchcase(name, each) for each in which)
 
 
 def law_of(name: str, first: Sequence[float], settings: Values) -> Law:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from gradmidi.log.values import chosen, numbers_of
 from gradmidi.midi import metadata
 from gradmidi.music.events import (
     BRIGHTNESS,
@@ -18,7 +19,7 @@ from gradmidi.music.events import (
 )
 from gradmidi.music.pitch import Tone, note_number, scale_notes, tone
 from gradmidi.music.preset import Preset
-from gradmidi.music.values import FIRST, MOST_VALUES, Law, chosen, law_of, numbers_of
+from gradmidi.music.values import FIRST, MOST_VALUES, Law, law_of
 from gradmidi.music.voices import Voice
 
 __all__ = ["ValueVoices", "alone", "home_of", "named", "place_of"]

@@ -148,11 +148,13 @@ def heat_map(
     voices: Sequence[Voice],
     limits: Faults | None = None,
     reference: float | str = "first",
+    heard: Sequence[str] = (),
 ) -> HeatMap:
     """Read a run's log once, and return its heat map with its faults.
 
     `limits` are a preset's ``[faults]``, by default the shipped presets' own. `reference` is a
-    preset's ``pitch.reference``: each layer's first norm, or a number.
+    preset's ``pitch.reference``: each layer's first norm, or a number. `heard` are the names or
+    patterns of the logged values that are heard beside layers.
 
     Examples
     --------
@@ -165,7 +167,7 @@ def heat_map(
     [[0.0, 1.0, -2.0], [nan, nan, nan]]
     """
     gatherer = Gatherer([layer.name for layer in log.layers], reference)
-    faults = FaultLog(log.layers, limits or Faults())
+    faults = FaultLog(log.layers, limits or Faults(), heard)
     for item in log.items():
         faults.add(item)
         if isinstance(item, Frame):

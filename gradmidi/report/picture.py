@@ -52,7 +52,13 @@ class Picture:
     def heat(self) -> HeatMap:
         """Read the run's heat map."""
         preset = self._score.preset
-        return heat_map(self._log, self._score.voices, preset.faults, preset.pitch.reference)
+        return heat_map(
+            self._log,
+            self._score.voices,
+            preset.faults,
+            preset.pitch.reference,
+            preset.values.which,
+        )
 
     def draw(self, usual: tuple[float, float]) -> Drawing:
         """Draw the heat map; `usual` is the width and height in inches if no size was given."""

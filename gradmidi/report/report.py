@@ -63,15 +63,15 @@ class Report:
         """Write the page."""
         self._write(self._mixdown.finish())
         self._sound.close()
-        voices, log = self._score.voices, self._log
+        voices, log, preset = self._score.voices, self._log, self._score.preset
         curves = trace(log.frames(), self._played.slots, voices, log.steps)
         Page(
             log.name,
-            self._score.preset,
+            preset,
             log.layers,
             voices,
             [(self._played, curves)],
-            tuple(describe(log, self._score.preset.faults)),
+            tuple(describe(log, preset.faults, preset.values.which)),
             self._sound.data,
             self._played.end,
         ).write(self.path)

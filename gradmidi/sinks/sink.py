@@ -94,7 +94,7 @@ class TextFile:
 
     def __init__(self, path: Path, score: "Score", log: "RunLog") -> None:
         self.path = path
-        self._limits = score.preset.faults
+        self._preset = score.preset
         self._log = log
 
     def send(self, events: Sequence[Event]) -> None:
@@ -104,7 +104,7 @@ class TextFile:
         """Write the text."""
         from gradmidi.text.describe import describe
 
-        lines = describe(self._log, self._limits)
+        lines = describe(self._log, self._preset.faults, self._preset.values.which)
         with WholeFile(self.path) as new:
             new.file.write("".join(f"{line}\n" for line in lines).encode())
 

@@ -76,12 +76,13 @@ def is_run(path: Path, selection: Selection) -> bool:
 
 
 def value_names(source: str, selection: Selection) -> tuple[str, ...]:
-    """Return the values of a source that get a voice, by name or pattern; none if none were chosen.
+    """Return the values of a source that get a voice, by name or pattern.
 
-    A log of another tool is converted with the chosen values alone, perhaps under other names.
+    Of a run these are the chosen ones. A log of another tool is converted with the values alone
+    that are to be heard, perhaps under other names.
     """
     converted = source != "-" and remote(source) is None and not is_run(Path(source), selection)
-    return ("*",) if converted and selection.values else selection.values
+    return ("*",) if converted else selection.values
 
 
 def _converted(found: FoundLog, selection: Selection, make: type[Log]) -> Log:

@@ -11,7 +11,9 @@ from gradmidi.base.messages import printable
 from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.limits import Faults
 from gradmidi.log import End, Frame, RunLog
+from gradmidi.log.values import chosen, numbers_of
 from gradmidi.text.summary import LayerNumbers, Summary, medians, summarize
+from gradmidi.text.values import lines as value_lines
 from gradmidi.text.words import count, fault, layers_of, number, when
 
 __all__ = ["describe", "describe_now", "fault_line", "faults_line", "kinds_now", "lines_of"]
@@ -23,9 +25,9 @@ MOVED = 2.0**0.25
 """A norm that grew or fell by this is called up or down: a quarter of a doubling."""
 
 
-def describe(log: RunLog, limits: Faults | None = None) -> Iterator[str]:
-    """Describe a run in lines, by a preset's ``[faults]`` or the shipped presets' own."""
-    yield from lines_of(summarize(log, limits))
+def describe(log: RunLog, limits: Faults | None = None, heard: Sequence[str] = ()) -> Iterator[str]:
+    """Describe a run in lines; the arguments are those of `summarize`."""
+    yield from lines_of(summarize(log, limits, heard))
 
 
 def lines_of(summary: Summary) -> Iterator[str]:
@@ -49,7 +51,8 @@ def _lines(summary: Summary) -> Iterator[str]:
     )
     if covers:
         yield f"norms: {covers}"
-    if summary.losses:
+    yield from value_lines(summary.values)
+    if summary.losses and not any(value.name == "loss" for value in summary.values):
         yield f"loss: first {number(summary.losses[0])}, last {number(summary.losses[-1])}"
     if summary.unreadable:
         yield (
@@ -135,7 +138,10 @@ def faults_line(found: Sequence[Fault]) -> str:
 
 
 def describe_now(
-    log: RunLog, now: float | None = None, limits: Faults | None = None
+    log: RunLog,
+    now: float | None = None,
+    limits: Faults | None = None,
+    heard: Sequence[str] = (),
 ) -> Iterator[str]:
     """Say where a run stands: its last step, each layer's norm, and what is wrong with it.
 
@@ -145,7 +151,7 @@ def describe_now(
         A run that goes on, or one that is over.
     now : float, optional
         Seconds since the epoch, from which the log's age is counted; by default the clock.
-    limits : Faults, optional
+    limits, heard
         As of `describe`.
 
     Yields
@@ -153,12 +159,15 @@ def describe_now(
     str
         One line each, with no markup, that makes sense on its own.
     """
-    return map(printable, _now_lines(log, now, limits or Faults()))
+    return map(printable, _now_lines(log, now, limits or Faults(), heard))
 
 
-def _now_lines(log: RunLog, now: float | None, limits: Faults) -> Iterator[str]:
+def _now_lines(
+    log: RunLog, now: float | None, limits: Faults, heard: Sequence[str]
+) -> Iterator[str]:
     age = max(0.0, (time.time() if now is None else now) - log.path.stat().st_mtime)
-    faults = FaultLog(log.layers, limits)
+    faults = FaultLog(log.layers, limits, heard)
+    values: dict[str, tuple[float, float]] = {}
     last: Frame | None = None
     recent: deque[np.ndarray] = deque(maxlen=RECENT)
     losses: list[float] = []
@@ -170,6 +179,8 @@ def _now_lines(log: RunLog, now: float | None, limits: Faults) -> Iterator[str]:
             if last is not None:
                 recent.append(last.norms)
             last = item
+            for name, value in numbers_of(item.extra).items():
+                values[name] = values.get(name, (value,))[0], value
             if item.loss is not None:
                 losses = [losses[0] if losses else item.loss, item.loss]
     if last is None:
@@ -187,6 +198,9 @@ def _now_lines(log: RunLog, now: float | None, limits: Faults) -> Iterator[str]:
         yield "nothing is wrong now"
     if losses:
         yield f"loss {number(losses[1])}, first {number(losses[0])}"
+    for name, (first, value) in values.items():
+        if name != "loss" and (not log.layers or (heard and chosen(name, heard))):
+            yield f"{name} {number(value)}, first {number(first)}"
     usual = medians(list(recent), len(log.layers))
     for info, norm, before in zip(log.layers, last.norms.tolist(), usual, strict=True):
         yield f"{info.name} {_now(norm, before)}"
@@ -195,10 +209,15 @@ def _now_lines(log: RunLog, now: float | None, limits: Faults) -> Iterator[str]:
         yield f"last fault, {fault_line(past[-1])}"
 
 
-def kinds_now(log: RunLog, now: float | None = None, limits: Faults | None = None) -> set[str]:
+def kinds_now(
+    log: RunLog,
+    now: float | None = None,
+    limits: Faults | None = None,
+    heard: Sequence[str] = (),
+) -> set[str]:
     """Return the kinds of the faults that go on; the arguments are those of `describe_now`."""
     age = max(0.0, (time.time() if now is None else now) - log.path.stat().st_mtime)
-    faults = FaultLog(log.layers, limits or Faults())
+    faults = FaultLog(log.layers, limits or Faults(), heard)
     seconds, ended = 0.0, False
     for item in log.items():
         faults.add(item)

@@ -14,6 +14,8 @@ import numpy as np
 from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.limits import Faults
 from gradmidi.log import End, Frame, RunLog
+from gradmidi.log.values import chosen, numbers_of
+from gradmidi.text.values import Gathered, ValueNumbers
 
 __all__ = ["LayerNumbers", "Summary", "medians", "summarize"]
 
@@ -87,6 +89,8 @@ class Summary:
         Whether norms are from before or after clipping, or there was none.
     losses : tuple of float
         The first and the last logged loss; empty where none was logged.
+    values : tuple of ValueNumbers
+        The logged values that are heard: in a run without layers all.
     every : int
         The medians are of every n-th step.
     layers : tuple of LayerNumbers
@@ -107,6 +111,7 @@ class Summary:
     parameters: str
     clipping: str
     losses: tuple[float, ...]
+    values: tuple[ValueNumbers, ...]
     every: int
     layers: tuple[LayerNumbers, ...]
     faults: tuple[Fault, ...]
@@ -127,7 +132,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def summarize(log: RunLog, limits: Faults | None = None) -> Summary:
+def summarize(log: RunLog, limits: Faults | None = None, heard: Sequence[str] = ()) -> Summary:
     """Read a run once and sum it up.
 
     Parameters
@@ -136,6 +141,9 @@ def summarize(log: RunLog, limits: Faults | None = None) -> Summary:
         A run that is over, or one that still goes on.
     limits : Faults, optional
         A preset's ``[faults]``; by default the shipped presets' own.
+    heard : sequence of str, default ()
+        Names or patterns of the logged values that are heard beside layers: a preset's
+        ``values.which``.
 
     Returns
     -------
@@ -146,9 +154,12 @@ def summarize(log: RunLog, limits: Faults | None = None) -> Summary:
     every = max(1, math.ceil(log.steps / SAMPLES))
     rows: list[np.ndarray] = []
     losses: list[float] = []
+    values: dict[str, Gathered] = {}
+    if not log.layers and not heard:
+        heard = ("*",)
     steps, seconds, ending, dropped = 0, 0.0, "", 0
     clipping = header.clipping
-    found = FaultLog(log.layers, limits or Faults())
+    found = FaultLog(log.layers, limits or Faults(), heard)
     for item in log.items():
         found.add(item)
         if isinstance(item, Frame):
@@ -158,6 +169,11 @@ def summarize(log: RunLog, limits: Faults | None = None) -> Summary:
             seconds, ending = item.t, ""
             for layer, norm in zip(layers, item.norms.tolist(), strict=True):
                 layer.add(item.step, norm)
+            for name, value in numbers_of(item.extra).items() if heard else ():
+                if name not in values and chosen(name, heard):
+                    values[name] = Gathered(name)
+                if name in values:
+                    values[name].add(item.step, value)
             if item.loss is not None:
                 losses = [losses[0] if losses else item.loss, item.loss]
         elif isinstance(item, End):
@@ -180,6 +196,7 @@ def summarize(log: RunLog, limits: Faults | None = None) -> Summary:
         parameters=header.parameters,
         clipping=clipping,
         losses=tuple(losses),
+        values=tuple(each.numbers() for each in values.values()),
         every=every,
         layers=numbers,
         faults=found.finish(),

@@ -130,12 +130,12 @@ def lines(values: Sequence[ValueNumbers]) -> Iterator[str]:
         if math.isnan(each.first):
             yield f"{each.name}: no finite number"
             continue
+        ends = f"{each.name}: first {number(each.first)}, last {number(each.last)}"
         if each.lowest == each.highest:
-            yield f"{each.name}: always {number(each.first)}"
+            yield ends
             continue
         level = f"; level since step {each.level_since}" if each.level_since else ""
         yield (
-            f"{each.name}: first {number(each.first)}, last {number(each.last)}, "
-            f"lowest {number(each.lowest)} at step {each.lowest_step}, "
+            f"{ends}, lowest {number(each.lowest)} at step {each.lowest_step}, "
             f"highest {number(each.highest)} at step {each.highest_step}{level}"
         )

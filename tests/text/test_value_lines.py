@@ -37,7 +37,7 @@ def test_every_value_of_a_run_without_layers_has_a_line_and_a_plateau_is_describ
         "run a: 0 layers, 100 steps in 10 s, closed",
         "no faults",
         "loss: first 2.9, last 1, lowest 1 at step 20, highest 2.9 at step 1; level since step 21",
-        "lr: always 0.1",
+        "lr: first 0.1, last 0.1",
         "bad: no finite number",
     ]
     assert told(run, "--now") == [

@@ -41,11 +41,15 @@ from gradmidi.listener.listen import Listener
 FLOOR, BARE = "`_foreach_norm`", "bare step"
 LOOK, BY_HAND = "**gradmidi**", "`ears.capture()`, by hand"
 CLIP, EARS_CLIP = "`clip_grad_norm_`", "**`ears.clip_grad_norm_`**, norms too"
+CLIPPED, EARS_CLIPPED = f"{CLIP}, all clipped", f"{EARS_CLIP}, all clipped"
 HISTOGRAMS = ("`wandb.watch`-style histograms", "TensorBoard `add_histogram`")
 HISTOGRAM_EVERY = 5
 BINS = 64
 LARGE_NORM = 1e9
 """A limit so large that nothing is clipped, and each method gets the same gradients."""
+
+SMALL_NORM = 1e-3
+"""A limit so small that everything is clipped."""
 
 BUDGETS, BUDGET_STEPS, QUICK_BUDGET_STEPS = (None, 0.01, 0.005), 2000, 100
 LAYERS, LAYERS_ROUNDS, QUICK_ROUNDS = 2000, 40, 3
@@ -156,8 +160,8 @@ def ways(
         hook(silent, (silent,), {})
         after(silent, (silent,), {})
 
-    def clip_and_hand_over() -> None:
-        ears.clip_grad_norm_(LARGE_NORM)
+    def clip_and_hand_over(limit: float) -> None:
+        ears.clip_grad_norm_(limit)
         step_hook()
 
     def histograms() -> None:
@@ -173,7 +177,9 @@ def ways(
         BY_HAND: ears.capture,
         "post's `.norm().item()` loop": lambda: [p.grad.norm().item() for p in parameters],
         CLIP: lambda: clip_grad_norm_(twins, LARGE_NORM),
-        EARS_CLIP: clip_and_hand_over,
+        EARS_CLIP: lambda: clip_and_hand_over(LARGE_NORM),
+        CLIPPED: lambda: clip_grad_norm_(twins, SMALL_NORM),
+        EARS_CLIPPED: lambda: clip_and_hand_over(SMALL_NORM),
         HISTOGRAMS[0]: histograms,
     }
     try:
@@ -256,9 +262,9 @@ def tell(columns: dict[str, dict[str, float]]) -> None:
     bares = [f"{column[BARE] * 1e3:.1f} ms" for column in columns.values()]
     print("| `_foreach_norm` itself |", " | ".join(floors), "|")
     print("| bare step |", " | ".join(bares), "|")
-    if all({CLIP, EARS_CLIP} <= column.keys() for column in columns.values()):
-        ratios = [f"{column[EARS_CLIP] / column[CLIP]:.2f}" for column in columns.values()]
-        print(f"| {EARS_CLIP}, times {CLIP} |", " | ".join(ratios), "|")
+    for own, theirs in ((EARS_CLIP, CLIP), (EARS_CLIPPED, CLIPPED)):
+        ratios = [f"{column[own] / column[theirs]:.2f}" for column in columns.values()]
+        print(f"| {own}, times {theirs} |", " | ".join(ratios), "|")
 
 
 def share(budget: float | None, steps: int) -> tuple[float, int]:

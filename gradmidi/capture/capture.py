@@ -336,15 +336,11 @@ class Capture:
 
     def clipping(self, parameters: Sequence[Tensor]) -> None:
         """Read these gradients before they are clipped."""
-        if self._one_pass.is_scaling:
-            return
         for tap in self._touched(parameters):
             tap.clipping()
 
     def clipped(self, parameters: Sequence[Tensor]) -> None:
         """Note that they were clipped."""
-        if self._one_pass.is_scaling:
-            return
         for tap in self._touched(parameters):
             tap.clipped()
 

@@ -200,8 +200,14 @@ def _announced_step(original: Callable[..., Any], watchers: list[Watcher]) -> An
 FOREACH = ("cpu", "cuda")
 """Where torch takes all norms in one call, as a plan does."""
 
-# Private to torch, for want of a public way to clip by a norm that is known.
-_scale: Any = getattr(utils, "clip_grads_with_norm_", None)
+# Private to torch, and one call where the public function is one for each tensor.
+_scale: Any = getattr(torch, "_foreach_mul_", None)
+
+SMALLEST = 1e-6
+"""What torch adds to the total norm before it divides by it."""
+
+CERTAINLY = 1.0001
+"""A limit so many times the total norm is above it, however both are rounded."""
 
 
 class OnePass:
@@ -211,15 +217,9 @@ class OnePass:
     ----------
     layers : int
         How many layers a row has.
-
-    Attributes
-    ----------
-    is_scaling : bool
-        Whether torch is scaling gradients that were read: its clipping is not to be reported.
     """
 
     def __init__(self, layers: int) -> None:
-        self.is_scaling = False
         self._layers = layers
         self._parameters: list[Any] = []
         self._plan: Plan | None = None
@@ -248,11 +248,12 @@ class OnePass:
         for tap in taps:
             row = self._row_of(tap)
             tap.clipping(None if row is None else functools.partial(self._read, norms, row))
-        self.is_scaling = True
-        try:
-            _scale(parameters, max_norm, total)
-        finally:
-            self.is_scaling = False
+        assert self._plan is not None
+        # To multiply by one changes nothing; a device would have to be waited for to know it.
+        if not (self._plan.on_host and max_norm > total.item() * CERTAINLY + SMALLEST):
+            with torch.no_grad():
+                scale = torch.clamp(max_norm / (total + SMALLEST), max=1.0)
+                _scale(self._plan.gradients(), scale)
         for tap in taps:
             tap.clipped()
         return total

@@ -1,8 +1,8 @@
 """Gradients to one row of norms for each update, by a plan made once.
 
 A step costs the training thread one `torch._foreach_norm` for each kind of gradient and one
-`torch.stack`. What follows (the copy to NumPy, squares, sums and roots) is done on the log's
-thread, by `Plan.row`.
+`torch.stack`; few norms on the host are read one by one instead, which takes less time. What
+follows (the copy to NumPy, squares, sums and roots) is done on the log's thread, by `Plan.row`.
 
 Squares of float32 leave its range where a gradient's entries are below 1e-19 or above 1e19. On
 the CPU such norms are taken again, from entries divided by the largest of them. On a CUDA device,
@@ -26,7 +26,9 @@ from gradmidi.log import ABSENT
 
 __all__ = ["UNFIT", "Gathering", "Norms", "Plan", "Row", "in_backward", "layer_norms"]
 
-Norms = tuple[Tensor, ...]
+Norms = tuple[Tensor | list[float], ...]
+"""The norms of one update, not combined yet: a list where they are few and on the host."""
+
 Row = Callable[[Norms], np.ndarray]
 
 FULL = frozenset({torch.float32, torch.float64})
@@ -45,11 +47,11 @@ INFINITE = float("inf")
 FEW = 64
 
 
-def _each_norm(
-    gradients: list[Tensor], order: float = 2.0, dtype: torch.dtype | None = None
-) -> list[Tensor]:
+def _each_norm(gradients: list[Tensor], order: float = 2.0, dtype: Any = None) -> list[Tensor]:
     return [torch.linalg.vector_norm(gradient, order, dtype=dtype) for gradient in gradients]
 
+
+_read: Callable[[Tensor], float] = Tensor.item
 
 # Private to torch, and one call where the public function is one for each tensor.
 _norms: Callable[..., list[Tensor]] = getattr(torch, "_foreach_norm", _each_norm)
@@ -93,8 +95,7 @@ class _Kind:
 
     def norms(self, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
         """Take the norms; half types are summed in float32, where they do not overflow."""
-        gradients = self._parts(parameters)
-        sums = self._sums
+        gradients, sums = self._parts(parameters), self._sums
         return _norms(gradients) if sums is None else _norms(gradients, 2.0, sums)
 
     def _parts(self, parameters: Sequence[nn.Parameter]) -> list[Any]:
@@ -223,16 +224,22 @@ class Plan:
         return frozenset(self._absent.tolist())
 
     def norms(self) -> Norms:
-        """Read the gradients: one tensor for each device, nothing copied to the host yet.
+        """Read the gradients; nothing is copied from a device yet.
 
         Raises
         ------
         One of `UNFIT`
             If the gradients are no longer what the plan was made for.
         """
+        if self._resting:
+            self._check_resting()
         if self._parameters:
-            return self.rescued(self.raw_norms())
-        self._check_resting()
+            each = _norms([parameter.grad for parameter in self._parameters])
+            if (lowest := self._lowest) is not None and each[0].dtype is self._dtype:
+                values = list(map(_read, each))
+                if lowest <= min(values) and max(values) < INFINITE:
+                    return (values,)
+            return self.rescued(self._stacked(each))
         devices: dict[torch.device, list[Tensor]] = {}
         for kind, parameters in self._kinds:
             norms = torch.stack(kind.norms(parameters)).detach()
@@ -244,7 +251,14 @@ class Plan:
         """Read the gradients of a `single` plan as torch does, to the last bit."""
         if self._resting:
             self._check_resting()
-        norms = torch.stack(_norms([parameter.grad for parameter in self._parameters]))
+        return self._stacked(_norms([parameter.grad for parameter in self._parameters]))
+
+    def gradients(self) -> list[Any]:
+        """Return the gradients of a `single` plan."""
+        return [parameter.grad for parameter in self._parameters]
+
+    def _stacked(self, each: list[Tensor]) -> Tensor:
+        norms = torch.stack(each)
         if norms.dtype is not self._dtype:
             raise TypeError("the gradients have another dtype")
         return norms.detach() if norms.requires_grad else norms
@@ -252,9 +266,9 @@ class Plan:
     def rescued(self, norms: Tensor) -> Norms:
         """Take those of `raw_norms` again that have left the range of their type."""
         if (lowest := self._lowest) is not None:
-            values = norms.tolist()
+            values: list[float] = norms.tolist()
             if lowest <= min(values) and max(values) < INFINITE:
-                return (norms,)
+                return (values,)
         kind, parameters = self._kinds[0]
         return (kind.rescued(norms, parameters),)
 
@@ -277,7 +291,10 @@ class Plan:
 
     def values(self, norms: Norms) -> np.ndarray:
         """Copy the norms to the host, one for each parameter that has a gradient."""
-        host = [each.cpu().numpy().astype(np.float64) for each in norms]
+        host = [
+            np.array(each) if isinstance(each, list) else each.cpu().numpy().astype(np.float64)
+            for each in norms
+        ]
         return host[0] if len(host) == 1 else np.concatenate([*host, np.empty(0)])
 
     @property

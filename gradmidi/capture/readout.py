@@ -185,7 +185,7 @@ class Readout:
 
         Parameters
         ----------
-        values : Tensor, or anything else
+        values : Tensor, list of float, or anything else
             On a device or not.
 
         Returns
@@ -201,6 +201,11 @@ class Readout:
         if self.host_alone and getattr(values, "is_cpu", False):
             # The usual case; to ask for a tensor's device takes longer.
             return values
+        if isinstance(values, list):
+            # Norms that were on the host.
+            if self.host_alone:
+                return values
+            values = torch.tensor(values, dtype=torch.float64)
         device = self._devices.get(values.device.type) if isinstance(values, Tensor) else None
         if device is None:
             return values

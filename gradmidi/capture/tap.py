@@ -135,7 +135,7 @@ class Tap:
                 # Nothing is computed now, and what is recorded will not call this.
                 return None
             place = _closure_in(args, kwargs) if kwargs or len(args) > 1 else None
-            if place is None and in_backward() and self._gathering is not None:
+            if place is None and self._gathering is not None and in_backward():
                 self._gathering.add(self._read_later)
                 return None
         except Exception as error:
@@ -205,7 +205,7 @@ class Tap:
                 scale = getattr(optimizer, "grad_scale", None)
                 if scale is not None:
                     # A fused optimizer under a GradScaler divides in its own kernel, after this.
-                    norms = tuple(n / scale.to(n.device, non_blocking=True) for n in norms)
+                    norms = tuple(_divided(each, scale) for each in norms)
                 skipped = skipped or getattr(optimizer, "found_inf", None)
             if self._remote:
                 later = self._readout.later
@@ -386,8 +386,14 @@ def _sample(gradient: Any) -> Any:
     return first.tolist() if first.is_cpu else first.detach().clone()
 
 
+def _divided(norms: Tensor | list[float], scale: Tensor) -> Tensor:
+    norms = torch.tensor(norms) if isinstance(norms, list) else norms
+    return norms / scale.to(norms.device, non_blocking=True)
+
+
 def _checked(norms: Norms, *, row: Row, missed: Callable[[str], None]) -> np.ndarray:
     """Make a row of norms from before clipping; note if the gradients were changed after it."""
-    if norms[-1].cpu().item():
+    *before, changed = norms
+    if not isinstance(changed, list) and changed.cpu().item():
         missed(CHANGED)
-    return row(norms[:-1])
+    return row(tuple(before))

@@ -124,7 +124,7 @@ class Recording:
         self.measured = True
         fold = self._fold
         read = row if fold is None else lambda n: fold(row(n))
-        self._writer.frame(self.step, norms, read, skipped=skipped)
+        self._writer.frame(self.step, norms, read, None, skipped)
 
     def skip(self) -> None:
         """Count a step that was not measured."""

@@ -79,7 +79,8 @@ def _keys() -> Iterator[str]:
     yield f"`time.style` is one of: {styles}. Installed packages can add styles."
     yield ""
     scales = ", ".join(f"`{scale}`" for scale in SCALES)
-    yield f"`pitch.scale` is a root, as `C`, `F#` or `Bb`, and one of: {scales}."
+    yield f"`pitch.scale` is a root, as `C`, `F#` or `Bb`, and one of: {scales}; or a root"
+    yield "and semitones above it, as `D 0 2 7`."
     yield (
         "Notes have a letter and an octave: `C4` is MIDI note 60. The homes must leave room for "
         f"{DOUBLINGS} doublings"

@@ -39,7 +39,14 @@ SCALES = {
     "minor": (0, 2, 3, 5, 7, 8, 10),
     "major pentatonic": (0, 2, 4, 7, 9),
     "minor pentatonic": (0, 3, 5, 7, 10),
+    "dorian": (0, 2, 3, 5, 7, 9, 10),
+    "phrygian": (0, 1, 3, 5, 7, 8, 10),
+    "lydian": (0, 2, 4, 6, 7, 9, 11),
+    "mixolydian": (0, 2, 4, 5, 7, 9, 10),
+    "harmonic minor": (0, 2, 3, 5, 7, 8, 11),
+    "melodic minor": (0, 2, 3, 5, 7, 9, 11),
     "whole tone": (0, 2, 4, 6, 8, 10),
+    "octatonic": (0, 2, 3, 5, 6, 8, 9, 11),
     "minor triad": (0, 3, 7),
     "chromatic": tuple(range(12)),
 }
@@ -121,7 +128,8 @@ def scale_notes(scale: str, low: int, high: int) -> tuple[int, ...]:
     Parameters
     ----------
     scale : str
-        Root and scale, as in ``"A minor pentatonic"``; see `SCALES`.
+        Root and scale, as in ``"A minor pentatonic"``, see `SCALES`; or a root and semitones above
+        it, 0–11, as in ``"D 0 2 7"``.
     low, high : int
         MIDI notes, 0–127.
 
@@ -139,17 +147,30 @@ def scale_notes(scale: str, low: int, high: int) -> tuple[int, ...]:
     --------
     >>> scale_notes("A minor pentatonic", 57, 69)
     (57, 60, 62, 64, 67, 69)
+    >>> scale_notes("D 0 2 7", 62, 74)
+    (62, 64, 69, 74)
     """
     root, _, kind = scale.strip().partition(" ")
     match = re.fullmatch(r"([A-Ga-g])([#b]?)", root)
-    steps = SCALES.get(kind.strip().lower())
+    steps = SCALES.get(kind.strip().lower()) or _semitones(kind)
     if match is None or steps is None:
         known = ", ".join(SCALES)
-        raise PresetError(f"{scale!r} is not a scale; write a root and one of: {known}")
+        raise PresetError(
+            f"{scale!r} is not a scale; write a root and one of: {known}; or a root and semitones "
+            "above it, 0 to 11, as in 'D 0 2 7'"
+        )
     letter, accidental = match.groups()
     tonic = _LETTERS[letter.upper()] + {"": 0, "#": 1, "b": -1}[accidental]
     members = {(tonic + step) % 12 for step in steps}
     return tuple(note for note in range(low, high + 1) if note % 12 in members)
+
+
+def _semitones(text: str) -> tuple[int, ...] | None:
+    """Parse semitones above the root, separated by spaces or commas; None if they are none."""
+    words = text.replace(",", " ").split()
+    if not words or not all(re.fullmatch(r"[0-9]|1[01]", word) for word in words):
+        return None
+    return tuple(map(int, words))
 
 
 @dataclass(frozen=True, slots=True)

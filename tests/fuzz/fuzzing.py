@@ -144,8 +144,9 @@ TRAINER_STATE = json.dumps(
 ).encode()
 LINES = b"".join(b'{"step": %d, "loss": %.3f, "lr": 1e-3}\n' % (s, 2.0 / s) for s in range(1, 20))
 PRESET = (
-    b'title = "mine"\n[time]\nstyle = "chord"\ntempo = 90\n[pitch]\nscale = "D minor pentatonic"\n'
-    b'homes = ["C3", "C6"]\n[sound]\nlevel = -12\n[faults]\nspike = 8.0\n'
+    b'title = "mine"\n[time]\nstyle = "chord"\ntempo = 90\n[voices]\nhome = ["C3", "C6"]\n'
+    b'[pitch]\nscale = "D minor pentatonic"\nrange = ["C1", "C8"]\n[sound]\ngain = -12\n'
+    b"partials = [1.0, 0.5]\ndecay = [0.0, 0.2]\n[faults]\nspike = 8.0\n"
 )
 RIG = b'ports = ["synth"]\nchannels = "1-4,6"\nfaults = 10\nbend_range = 2\ndin_limit = 900\n'
 

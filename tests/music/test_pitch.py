@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gradmidi
 from gradmidi.errors import PresetError
 from gradmidi.music.pitch import (
     SCALES,
@@ -44,5 +45,30 @@ def test_what_is_no_note_is_refused_by_name(text):
 
 @pytest.mark.parametrize("text", ["minor pentatonic", "A bluesy", "X major", ""])
 def test_what_is_no_scale_is_refused_with_the_scales_there_are(text):
-    with pytest.raises(PresetError, match="minor pentatonic, whole tone"):
+    with pytest.raises(PresetError, match="minor pentatonic, dorian"):
         scale_notes(text, 0, 127)
+
+
+def test_a_scale_of_ones_own_is_a_root_and_semitones():
+    assert scale_notes("D 0 2 7", 60, 72) == (62, 64, 69)
+    assert scale_notes("C 0, 4, 7", 60, 72) == scale_notes("C 0 4 7", 60, 72) == (60, 64, 67, 72)
+    assert scale_notes("F# octatonic", 66, 78) == (66, 68, 69, 71, 72, 74, 75, 77, 78)
+
+
+@pytest.mark.parametrize("text", ["C 12", "C 0 -1", "C 0 2.5", "0 2 7", "C 0 2 x"])
+def test_semitones_are_0_to_11(text):
+    with pytest.raises(PresetError, match="semitones above it, 0 to 11"):
+        scale_notes(text, 60, 72)
+
+
+def test_a_run_in_an_own_scale_is_decoded(tmp_path):
+    preset = tmp_path / "own.toml"
+    pitch = 'scale = "C 0 2 5 7"\nrange = ["C1", "C8"]'
+    text = f'title = "own"\n[voices]\nhome = ["C4", "C5"]\n[pitch]\n{pitch}\n'
+    preset.write_text(text)
+    with gradmidi.record(tmp_path / "a", layers=["x", "y"], files=()) as ears:
+        for norm in (1.0, 2.0, 4.0, 0.5):
+            ears.frame({"x": norm, "y": 3.0 * norm})
+    gradmidi.render(tmp_path / "a", tmp_path / "a.mid", preset=str(preset))
+    rows = gradmidi.decode(tmp_path / "a.mid").rows
+    assert [round(row[0].norm, 1) for row in rows] == [1.0, 2.0, 4.0, 0.5]

@@ -96,7 +96,7 @@ def main(folder: Path) -> None:
         odd: Any = None,
         callbacks: Any = (),
         every: int = 1,
-        layers: Any = None,
+        voices: Any = None,
         **fit: Any,
     ) -> Any:
         first = keras.layers.Dense(8, activation="tanh", name="fc1")
@@ -109,7 +109,7 @@ def main(folder: Path) -> None:
         second.set_weights([w2, b2])
         model.compile(optimizer, "mse")
         x, y = data()
-        ears = GradMidi(out=folder / name, files=(), every=every, layers=layers)
+        ears = GradMidi(out=folder / name, files=(), every=every, voices=voices)
         options = {"batch_size": BATCH, "shuffle": False, "verbose": 0, **fit}
         model.fit(x, y, callbacks=[ears, *callbacks], **options)
         return model
@@ -153,6 +153,8 @@ def main(folder: Path) -> None:
         np.array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
         for a, b in zip(again.optimizer.variables, model.optimizer.variables, strict=True)
     )
+    ears = GradMidi(out=folder / "saved", files=(), resume=True)
+    again.fit(*data(), batch_size=BATCH, verbose=0, callbacks=[ears])
     told["left"] = [name for name, held in vars(model.optimizer).items() if callable(held)]
     told["by_hand"] = {
         "default": norms_by_hand(),

@@ -1,5 +1,6 @@
 """A loop over Accelerate, heard: norms from before it clips, once an update."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,37 @@ def test_other_processes_take_the_same_calls_and_write_nothing(
         with ears.pause("eval"):
             ears.close()
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_steps_have_the_numbers_of_the_optimizer_that_is_loaded(
+    accelerate: Any, tmp_path: Path, when: str
+) -> None:
+    import torch
+
+    from gradmidi.integrations.accelerate import listen
+
+    def run(*, load: bool) -> None:
+        accelerator = accelerate.Accelerator(cpu=True)
+        net = Net()
+        optimizer = torch.optim.Adam(net.parameters(), lr=LR)
+        net, optimizer = accelerator.prepare(net, optimizer)
+        if load and when == "before":
+            accelerator.load_state(str(tmp_path / "state"))
+        with listen(accelerator, net, optimizer, out=tmp_path / "a", files=(), resume=True):
+            if load and when == "after":
+                accelerator.load_state(str(tmp_path / "state"))
+            x, y = data()
+            for step in range(1, 6):
+                accelerator.backward(net(x[:BATCH], y[:BATCH])["loss"])
+                optimizer.step()
+                optimizer.zero_grad()
+                if not load and step == 3:
+                    accelerator.save_state(str(tmp_path / "state"))
+
+    run(load=False)
+    before = len((tmp_path / "a" / "run.jsonl").read_text().splitlines())
+    run(load=True)
+    lines = (tmp_path / "a" / "run.jsonl").read_text().splitlines()[before:]
+    assert [json.loads(line)["step"] for line in lines if '"norms"' in line] == [4, 5, 6, 7, 8]
+    assert len(heard(tmp_path / "a")) == 8

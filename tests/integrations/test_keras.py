@@ -114,3 +114,12 @@ def test_epochs_and_validation_stand_in_the_log(ran: Any) -> None:
     assert '"pause": "validation"' in lines
     assert '"loss": ' in lines
     assert '"end": "closed"' in lines
+
+
+@pytest.mark.slow
+def test_a_model_that_was_loaded_continues_the_steps_of_its_optimizer(ran: Any) -> None:
+    folder, _ = ran
+    steps = [frame.step for frame in gradmidi.read(folder / "saved").frames()]
+    assert steps == list(range(1, len(steps) + 1))
+    once = [frame.step for frame in gradmidi.read(folder / "default").frames()]
+    assert len(steps) == 2 * len(once)

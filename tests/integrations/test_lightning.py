@@ -180,3 +180,20 @@ def test_the_callback_can_be_sent_to_another_process(lightning: Any) -> None:
     again = pickle.loads(pickle.dumps(GradMidi(out="runs/a")))
     assert isinstance(again, lightning.Callback)
     assert type(again) is GradMidi
+
+
+def test_a_fit_from_a_checkpoint_replaces_the_steps_that_are_made_again(
+    lightning: Any, tmp_path: Path
+) -> None:
+    first = trainer_of(lightning, ears_of(tmp_path / "a"))
+    first.fit(module_of(lightning, Net()), loader())
+    first.save_checkpoint(tmp_path / "first.ckpt")
+    second = trainer_of(lightning, ears_of(tmp_path / "a", resume=True), max_epochs=2)
+    second.fit(module_of(lightning, Net()), loader(), ckpt_path=tmp_path / "first.ckpt")
+    third = trainer_of(lightning, ears_of(tmp_path / "a", resume=True), max_epochs=3)
+    third.fit(module_of(lightning, Net()), loader(), ckpt_path=tmp_path / "first.ckpt")
+    found = [frame.step for frame in frames(tmp_path / "a")]
+    assert found == list(range(1, 3 * STEPS + 1))
+    lines = (tmp_path / "a" / "run.jsonl").read_text().splitlines()
+    again = lines.index(next(line for line in lines[::-1] if '"gradmidi"' in line))
+    assert lines[again + 2].startswith(f'{{"step": {STEPS + 1},')

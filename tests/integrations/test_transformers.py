@@ -14,7 +14,9 @@ def transformers() -> Any:
     return pytest.importorskip("transformers")
 
 
-def train(transformers: Any, folder: Path, net: Net, **options: Any) -> Any:
+def train(
+    transformers: Any, folder: Path, net: Net, *, resume: str | None = None, **options: Any
+) -> Any:
     import torch
 
     from gradmidi.integrations.transformers import GradMidi
@@ -33,7 +35,7 @@ def train(transformers: Any, folder: Path, net: Net, **options: Any) -> Any:
         lr_scheduler_type="constant",
         learning_rate=LR,
         logging_steps=1,
-        save_strategy="no",
+        save_strategy=options.pop("save_strategy", "no"),
         report_to="none",
         use_cpu=True,
         disable_tqdm=True,
@@ -45,9 +47,9 @@ def train(transformers: Any, folder: Path, net: Net, **options: Any) -> Any:
         train_dataset=[{"x": a, "labels": b} for a, b in zip(x, y, strict=True)],
         eval_dataset=[{"x": x[0], "labels": y[0]}],
         optimizers=(torch.optim.SGD(net.parameters(), lr=LR), None),
-        callbacks=[GradMidi(out=folder, files=())],
+        callbacks=[GradMidi(out=folder, files=(), resume=resume is not None)],
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
     return trainer
 
 
@@ -134,3 +136,18 @@ def test_nothing_is_left_behind(transformers: Any, tmp_path: Path) -> None:
     trainer = train(transformers, tmp_path / "a", Net())
     assert clippers() == before
     assert not trainer.optimizer.optimizer._optimizer_step_pre_hooks
+
+
+def test_steps_made_again_from_a_checkpoint_replace_the_earlier_ones(
+    transformers: Any, tmp_path: Path
+) -> None:
+    options = {"save_strategy": "steps", "save_steps": 4}
+    train(transformers, tmp_path / "a", Net(), **options)
+    before = len((tmp_path / "a" / "run.jsonl").read_text().splitlines())
+    checkpoint = str(tmp_path / "out" / "checkpoint-4")
+    train(transformers, tmp_path / "a", Net(), resume=checkpoint, **options)
+    assert [frame.step for frame in frames(tmp_path / "a")] == list(range(1, STEPS + 1))
+    lines = (tmp_path / "a" / "run.jsonl").read_text().splitlines()[before:]
+    steps = [line for line in lines if '"norms"' in line]
+    assert steps[0].startswith('{"step": 5,')
+    assert len(steps) == STEPS - 4

@@ -115,12 +115,13 @@ def render(
 
 
 def _play(log: RunLog, score: Score, sinks: Sequence[FileSink]) -> None:
+    running = log.running
     for item in log.items():
         events = score.feed(item)
         if events:
             for sink in sinks:
                 sink.send(events)
-    events = score.finish()
+    events = score.finish(running=running)
     for sink in sinks:
         sink.send(events)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gradmidi.base.messages import printable
+from gradmidi.log import ABSENT
 from gradmidi.text import words
 
 if TYPE_CHECKING:
@@ -41,15 +42,13 @@ KEYS = (
 )
 """The same for screen readers."""
 
+CELLS = {0.0: "zero", ABSENT: "none"}
+"""Norms that are words in the picture: exactly zero, and no gradient."""
+
 Status = Mapping[str, Any]
 
 
 # -- words -------------------------------------------------------------------------------------
-
-
-def number(value: float | None) -> str:
-    """Return a number to three digits, or a word if it is missing or not finite."""
-    return "not finite" if value is None or not math.isfinite(value) else words.number(value, 3)
 
 
 def counts_line(status: Status) -> str:
@@ -82,8 +81,8 @@ def numbers_line(
     """
     parts = [f"step {status['step']}"]
     if rate is not None:
-        parts.append(f"{number(rate)} steps a second")
-    norms = status["norms"]
+        parts.append(f"{words.number(rate, 3)} steps a second")
+    norms = _norms(status)
     named = voices[len(norms) :]
     if status.get("loss") is not None and "loss" not in named:
         parts.append(f"loss {words.number(float(status['loss']), 3)}")
@@ -91,13 +90,19 @@ def numbers_line(
     for name, note in zip(named, status["notes"][len(norms) :], strict=False):
         value = status["values"].get(name)
         if value is not None:
-            way = _changed(known.get(name, value), value)
-            parts.append(f"{name} {number(value)}{way}{f' {note}' if note else ''}")
-    earlier = before["norms"] if before and before.get("norms") else norms
+            way = _changed(float(known.get(name, value)), float(value))
+            text = words.number(float(value), 3)
+            parts.append(f"{name} {text}{way}{f' {note}' if note else ''}")
+    earlier = _norms(before) if before and before.get("norms") else norms
     for name, norm, old, note in zip(voices, norms, earlier, status["notes"], strict=False):
         heard = f"{_way(old, norm)} {note}" if note else " silent"
-        parts.append(f"{name} norm {number(norm)}{heard}")
+        parts.append(f"{name} {words.norm(norm, 3)}{heard}")
     return ", ".join(parts)
+
+
+def _norms(status: Status) -> list[float]:
+    """Return the norms of a status; JSON has no nan, so some are texts."""
+    return [float(norm) for norm in status["norms"]]
 
 
 def _way(old: float, new: float) -> str:
@@ -244,7 +249,7 @@ def picture(
 
     head = [f"step {status['step']}"]
     if rate is not None:
-        head.append(f"{number(rate)} steps/s")
+        head.append(f"{words.number(rate, 3)} steps/s")
     named = voices[len(status["norms"]) :]
     if status.get("loss") is not None and "loss" not in named:
         head.append(f"loss {words.number(float(status['loss']), 3)}")
@@ -255,15 +260,15 @@ def picture(
     rows.add_column(justify="right", min_width=8)
     rows.add_column(min_width=4)
     rows.add_column()
-    struck = {fault["layer"] for fault in status["faults"] if fault["layer"]}
+    norms = _norms(status)
     room = max(4, width - width // 3 - 22)
     for index, name in enumerate(voices[: len(status["norms"])]):
         level = status["levels"][index]
-        bar = Text("━" * round(level * room), style="red" if name in struck else "cyan")
+        bar = Text("━" * round(level * room), style="red" if index in status["wrong"] else "cyan")
         rows.add_row(
             str(index + 1),
             Text(printable(name), overflow="ellipsis"),
-            number(status["norms"][index]),
+            CELLS.get(norms[index]) or words.number(norms[index], 3),
             status["notes"][index] or "–",
             bar,
         )
@@ -272,7 +277,7 @@ def picture(
         rows.add_row(
             str(index + 1),
             Text(name, overflow="ellipsis"),
-            number(status["values"].get(name)),
+            words.number(float(status["values"].get(name, "nan")), 3),
             note or "–",
             Text(""),
         )

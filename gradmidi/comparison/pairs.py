@@ -200,7 +200,7 @@ def _events(layout: Layout, side: Side, number: int) -> Iterator[list[Event]]:
         if events:
             side.played.send(events)
             yield [_moved(event, lead) for event in events]
-    events = score.finish()
+    events = score.finish(running=side.run.log.running)
     side.played.send(events)
     yield [_moved(event, lead) for event in events]
 

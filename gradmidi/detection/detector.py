@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradmidi.detection.kinds import KINDS, LASTING, RUN, Finding
-from gradmidi.detection.lasting import Absence, Lasting, Streak, named
+from gradmidi.detection.lasting import Absence, Lasting, Streak, members, named
 from gradmidi.detection.limits import Faults
 from gradmidi.detection.logged import Logged, Spell
 from gradmidi.detection.pace import Pace
 from gradmidi.detection.past import BLOCK, NONE, LossPast, Past, logarithms
-from gradmidi.detection.reports import Reports
+from gradmidi.detection.reports import Reports, total
 from gradmidi.log import ABSENT, End, Frame, Header, Item, Layer, Pause
 
 __all__ = ["Watch"]
@@ -73,21 +73,34 @@ class Watch:
         self._diverging_reported = -math.inf
         self._lossless = False
         self._present = np.ones(count, np.bool_)
+        self._norms = np.full(count, ABSENT)
         self._step = 0
         self._t = 0.0
         self._ended = True
 
     # -- of the run ---------------------------------------------------------------------------
 
-    @property
-    def wrong_now(self) -> tuple[tuple[str, int], ...]:
-        """What is wrong as of the last frame, gravest first: kind, and layer or `RUN`."""
-        found: list[tuple[str, int]] = []
+    def going_on(self) -> tuple[Finding, ...]:
+        """Return what is wrong as of the last frame, gravest first, with the step it began at."""
+        found: list[Finding] = []
         for kind, state in self.lasting.items():
-            found += [(kind, layer) for layer in named(state.active, self._present)]
-            if any(kind == each for each, _ in self.logged.active) and (kind, RUN) not in found:
-                found.append((kind, RUN))
+            layers = named(state.active, self._present)
+            for layer in layers:
+                group = members(layer, layers, state.active, self._present)
+                since = int(state.since[list(group)].min())
+                present = int((self._present | state.active).sum())
+                value = total(self._norms[list(group)])
+                found.append(Finding(kind, layer, since, value, group, present))
+            for (each, name), spell in self.logged.active.items():
+                if each == kind:
+                    found.append(Finding(kind, RUN, spell.since, spell.value, logged=name))
         return tuple(found)
+
+    @property
+    def at_fault(self) -> Bools:
+        """Which layers have a lasting fault as of the last frame."""
+        found: Bools = np.logical_or.reduce([state.active for state in self.lasting.values()])
+        return found
 
     @property
     def due(self) -> float:
@@ -185,7 +198,7 @@ class Watch:
         wrong = odd or high or low or zero or lost is not None
         if wrong or self._busy or self._loss.diverges:
             found = self._judge(frame, logs, odd, high, low, zero, lost)
-        self._present = present
+        self._present, self._norms = present, frame.norms
         if past.add(logs):
             past.set_limits(self._held() if self._busy else None)
         return late + found if late else found

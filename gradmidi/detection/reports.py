@@ -10,7 +10,7 @@ from gradmidi.detection.lasting import members
 from gradmidi.detection.limits import Faults
 from gradmidi.log import ABSENT, Frame, Scalar
 
-__all__ = ["Reports"]
+__all__ = ["Reports", "total"]
 
 APART = 1.0
 """Seconds in which the same fault is not reported twice, however many frames they hold."""
@@ -82,10 +82,10 @@ def _number(value: Scalar) -> float:
 
 
 def _value(layer: int, frame: Frame) -> float:
-    return _total(frame.norms if layer == RUN else frame.norms[layer : layer + 1])
+    return total(frame.norms if layer == RUN else frame.norms[layer : layer + 1])
 
 
-def _total(norms: Floats) -> float:
+def total(norms: Floats) -> float:
     """Return the norm over all layers, scaled so that no square leaves the range of a float."""
     norms = norms[norms != ABSENT]
     largest = float(norms.max(initial=0.0))

@@ -1,6 +1,5 @@
 """The folder of a run, opened and locked."""
 
-import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,7 @@ from gradmidi.base.files import beside
 from gradmidi.base.launchers import Job
 from gradmidi.errors import RunLogError
 from gradmidi.log import FILE_NAME, Decoder, Header
-
-try:
-    import fcntl
-except ImportError:  # Windows has no advisory locks of this kind.
-    fcntl = None  # type: ignore[assignment]
+from gradmidi.log.lock import lock
 
 __all__ = ["A_RUN", "IN_PROGRESS", "OTHER_LAYERS", "RunFolder", "check_out", "open_folder"]
 
@@ -95,7 +90,7 @@ def open_folder(
     while True:
         fd = _open(folder, wanted)
         path, there = folder / FILE_NAME, IN_PROGRESS
-        if _lock(fd):
+        if lock(fd):
             size = os.fstat(fd).st_size
             if size == 0:
                 return RunFolder(folder, fd, taken=taken)
@@ -160,18 +155,6 @@ def _open(folder: Path, wanted: Path) -> int:
         else:
             reason = error.strerror or str(error)
         raise _refusal(wanted, reason) from error
-
-
-def _lock(fd: int) -> bool:
-    """Lock the log; return False if another process writes it."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # Some file systems have no locks; write all the same.
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
-    return True
 
 
 def _same_layers(path: Path, header: Header) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from gradmidi.log.decoding import (
     decode_seconds,
 )
 from gradmidi.log.items import FILE_NAME, Frame, Header, Item, Layer, Values
+from gradmidi.log.lock import QUIET_SECONDS, is_locked
 
 __all__ = ["RunLog", "locate"]
 
@@ -111,6 +113,17 @@ class RunLog:
     def name(self) -> str:
         """Name of the run: its folder's name, or the file's."""
         return self.path.absolute().parent.name if self.path.name == FILE_NAME else self.path.stem
+
+    @property
+    def age(self) -> float:
+        """Seconds since something was last written to the log."""
+        return max(0.0, time.time() - self.path.stat().st_mtime)
+
+    @property
+    def running(self) -> bool:
+        """Whether the log is still being written; where there are no locks, by its age."""
+        held = is_locked(self.path)
+        return self.age < QUIET_SECONDS if held is None else held
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -131,8 +131,8 @@ class Composer:
         self._norms.observe(norms)
         self._joined += self.values.observe(values or {})
 
-    def slot(self, slot: Slot) -> list[Event]:
-        """Compose the next slot; return the events due by its end."""
+    def slot(self, slot: Slot, wrong: Sequence[int] = ()) -> list[Event]:
+        """Compose the next slot; return the events due by its end. `wrong`: voices at fault."""
         start = self.start_of(slot.index)
         norms = self._norms.combined(slot.norms).tolist()
         self._end_after_silence(start)
@@ -151,17 +151,8 @@ class Composer:
             self._describe(start, voice)
             if math.isfinite(norm) and norm >= 0.0:
                 self._last[voice] = norm
-        self._agenda.add(
-            Step(
-                start,
-                slot.step,
-                slot.seconds,
-                tuple(self._last),
-                self._levels(),
-                slot.loss,
-                numbers,
-            )
-        )
+        step = Step(start, slot.step, slot.seconds, tuple(self._last), self._levels(), slot.loss)
+        self._agenda.add(replace(step, values=numbers, now=tuple(norms), wrong=tuple(wrong)))
         for voice, norm in enumerate(norms):
             self._play(slot.index, start, voice, norm)
         self._add_values(self.values.slot(slot.index, start, slot.values))

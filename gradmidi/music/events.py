@@ -199,6 +199,10 @@ class Step:
         The last loss in the slot; may be nan or infinite.
     values : tuple of (str, float)
         Name and last finite number of each value that was logged in the slot.
+    now : tuple of float
+        The norm of each voice in the slot: may be nan, infinite or `gradmidi.log.ABSENT`.
+    wrong : tuple of int
+        The voices of which a layer is at fault.
     """
 
     tick: int
@@ -208,6 +212,8 @@ class Step:
     levels: tuple[float, ...]
     loss: float | None = None
     values: tuple[tuple[str, float], ...] = field(default=(), compare=False)
+    now: tuple[float, ...] = field(default=(), repr=False, compare=False)
+    wrong: tuple[int, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,10 @@ the items come from a file or from a training run as it happens.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from gradmidi.detection.detector import Watch
+from gradmidi.detection.kinds import Finding
 from gradmidi.errors import RunLogError
 from gradmidi.log import End, Frame, Header, Item, Mark, RunLog
 from gradmidi.log.values import chosen, numbers_of
@@ -157,14 +160,30 @@ class Score:
         events = self._composed(self.wall.until(index))
         return events + self.composer.rest(self.composer.start_of(index))
 
-    def finish(self) -> list[Event]:
-        """Return the remaining events and the end."""
+    def going_on(self) -> tuple[Finding, ...]:
+        """Return what is wrong as of the last item, gravest first, with the step it began at."""
+        return self._watch.going_on()
+
+    def catch_up(self, index: int) -> list[Event]:
+        """Report at slot `index` what went wrong before it and goes on; see `recall`."""
+        return self.advance(index) + self.composer.alarm(self.going_on())
+
+    def finish(self, *, running: bool = False) -> list[Event]:
+        """Return the remaining events and the end. `running`: the run is still being written."""
         events = self._composed(self._slots.finish())
-        events += self.composer.alarm(self._watch.finish())
+        events += [] if running else self.composer.alarm(self._watch.finish())
         return [*events, *self.composer.finish(closed=self._closed)]
 
     def _composed(self, slot: Slot | None) -> list[Event]:
-        return [] if slot is None else self.composer.slot(slot)
+        return [] if slot is None else self.composer.slot(slot, self._wrong(slot))
+
+    def _wrong(self, slot: Slot) -> list[int]:
+        """Return the voices of which a layer is at fault in a slot."""
+        if not self._watch.has_lasting and not slot.findings:
+            return []
+        layers = {layer for finding in slot.findings for layer in finding.layers}
+        layers.update(np.flatnonzero(self._watch.at_fault).tolist())
+        return [voice.index for voice in self.voices if layers.intersection(voice.layers)]
 
 
 def fit(steps: int, slot_seconds: float, length: float | str | None) -> int:
@@ -294,6 +313,7 @@ def compose(
     """
     log = run if isinstance(run, RunLog) else RunLog(run)
     score = score_of(log, load(preset), time=time, length=length)
+    running = log.running
     for item in log.items():
         yield from score.feed(item)
-    yield from score.finish()
+    yield from score.finish(running=running)

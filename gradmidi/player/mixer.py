@@ -149,7 +149,8 @@ class Status:
     Examples
     --------
     >>> status = Status([Voice(0, "fc1", (0,))])
-    >>> status.take([Step(0, 7, 0.5, (0.25,), (0.5,)), On(0, 0, 57, 80, pitch=57.0, norm=0.25)])
+    >>> step = Step(0, 7, 0.5, (0.25,), (0.5,), now=(0.25,))
+    >>> status.take([step, On(0, 0, 57, 80, pitch=57.0, norm=0.25)])
     >>> status.table()["step"], status.table()["notes"]
     (7, ['A3'])
     """
@@ -214,7 +215,10 @@ class Status:
             "seconds": self._step.seconds,
             # JSON has no nan.
             "loss": str(self._loss) if self._loss is not None else None,
-            "norms": self._step.norms,
+            "norms": [
+                number if math.isfinite(number) else str(number) for number in self._step.now
+            ],
+            "wrong": self._step.wrong,
             "levels": self._step.levels,
             "notes": self._notes,
             "values": self._values,

@@ -13,17 +13,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from gradmidi.base.messages import say
 from gradmidi.live.session import Session
 from gradmidi.log import Decoder, Header, Record
 from gradmidi.log import End as LogEnd
 from gradmidi.music.events import Event, Joined, Off, On
 from gradmidi.player.guard import Guard, Note
+from gradmidi.player.lateness import Lateness
 from gradmidi.player.midiclock import BEATS_A_BAR, MidiClock
 from gradmidi.player.mixer import Mixer, Status
 from gradmidi.player.outputs import Outputs
 from gradmidi.player.schedule import Grid, Schedule, Timed
+from gradmidi.text.words import going_on
 
-__all__ = ["Lateness", "Player"]
+__all__ = ["Player"]
 
 IDLE_SECONDS = 0.05
 """The longest sleep of the loop."""
@@ -48,37 +51,6 @@ STALE_SECONDS = 0.25
 """A note that is this late is left out."""
 
 Answer = Callable[[dict[str, Any]], None]
-
-
-class Lateness:
-    """Percentiles of lateness, from bins of 20 µs, in constant memory."""
-
-    BIN_SECONDS = 2e-5
-    BINS = 10_000
-
-    def __init__(self) -> None:
-        self._bins = [0] * self.BINS
-        self._most = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Add a measurement."""
-        self._most = max(self._most, seconds)
-        self._bins[min(max(int(seconds / self.BIN_SECONDS), 0), self.BINS - 1)] += 1
-
-    def percentiles(self) -> dict[str, float]:
-        """Return the median, 99th percentile and maximum in ms; empty if nothing was added."""
-        total = sum(self._bins)
-        if not total:
-            return {}
-        found = {}
-        for name, share in (("p50", 0.5), ("p99", 0.99)):
-            count = 0
-            for index, number in enumerate(self._bins):
-                count += number
-                if count >= share * total:
-                    found[name] = round((index + 1) * self.BIN_SECONDS * 1000.0, 3)
-                    break
-        return {**found, "max": round(self._most * 1000.0, 3), "count": total}
 
 
 class Player:
@@ -134,6 +106,7 @@ class Player:
         self._run = "run"
         self._end_by = float("inf")
         self._over = self._stopped = False
+        self._history = session.history
         self._merged = 0
         self._stale = 0
         self._lines = 0
@@ -328,7 +301,7 @@ class Player:
             header,
             time=session.time,
             paced=session.paced,
-            history=session.history,
+            history=self._history,
             delay=session.delay,
             grid=None if clock is None else Grid(bar, clock.interval),
         )
@@ -343,8 +316,8 @@ class Player:
         match command:
             case {"do": "run", "name": str(name)}:
                 self._run = name
-            case {"do": "live"} if self._schedule is not None:
-                self._schedule.go_live()
+            case {"do": "live"}:
+                self._go_live()
             case {"do": "watch"}:
                 self._watched = True
             case {"do": "merged", "frames": int(frames)}:
@@ -361,6 +334,15 @@ class Player:
                 self._close(arrived)
             case {"do": "stop"}:
                 self.stop()
+
+    def _go_live(self) -> None:
+        """Let all later items sound, and say what is wrong as of the last one."""
+        self._history = False
+        if self._schedule is not None:
+            self._schedule.go_live()
+            header = self._schedule.score.header
+            for found in self._schedule.score.going_on():
+                say(f"wrong now: {going_on(found, header.layers)}")
 
     def _end_early(self, now: float) -> None:
         """End the run because the pipe or the parent has ended, whatever came before.

@@ -172,9 +172,8 @@ class Schedule:
         self._newest_step: int | None = None
         self._newest = 0.0
         self._offset = 0.0
-        self._resumed = False
         self._late: dict[str, Scalar] = {}
-        self._ended = self._over = False
+        self._resumed = self._tuned_in = self._ended = self._over = False
         self._end = End("", 0.0, 0)
         self._window = _Window()
 
@@ -200,9 +199,9 @@ class Schedule:
         return self._sounds(self.score.wall.index_of(self._newest)) < now + AHEAD_SECONDS
 
     def go_live(self) -> None:
-        """Let all later items sound."""
+        """Let all later items sound; report what is wrong with the first of them."""
         self._recall_past()
-        self._history = False
+        self._tuned_in, self._history = self._history, False
 
     def take(self, item: Record, arrived: float) -> None:
         """Add the run's next record, which arrived at `arrived`."""
@@ -212,8 +211,9 @@ class Schedule:
             case Values():
                 self._join(item)
             case Header():
-                self._resumed = item.resumed
-                self._ended = False
+                if self._ended and (self._history or self._paced):
+                    self._put(self._end)
+                self._resumed, self._ended = item.resumed, False
                 self._put(item)
             case Mark() | Pause():
                 self._put(replace(item, t=item.t + self._offset))
@@ -245,6 +245,8 @@ class Schedule:
             return []
         # Skip slots whose time passed while the process stood still.
         events = self.score.advance(index) if index > self._index else []
+        tuned_in, self._tuned_in = self._tuned_in, False
+        events += self.score.catch_up(index) if tuned_in else []
         while self._items and not self.finished:
             item = self._items[0]
             if item is not None and not isinstance(item, Header):
@@ -390,7 +392,8 @@ class Schedule:
     def _feed(self, item: Item | None) -> list[Event]:
         """Pass an item to the score. An `End`, or None for a missing end, finishes it."""
         events = self.score.feed(item) if item is not None else []
-        if item is None or isinstance(item, End):
+        # An end between two segments is followed by the header of the second one.
+        if item is None or (isinstance(item, End) and not self._items):
             self.finished = True
             events += self.score.finish()
         return events

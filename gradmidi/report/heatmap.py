@@ -168,11 +168,12 @@ def heat_map(
     """
     gatherer = Gatherer([layer.name for layer in log.layers], reference)
     faults = FaultLog(log.layers, limits or Faults(), heard)
+    running = log.running
     for item in log.items():
         faults.add(item)
         if isinstance(item, Frame):
             gatherer.add(item)
-    return gatherer.finish(voices, faults.finish())
+    return gatherer.finish(voices, faults.finish(running=running))
 
 
 class Gatherer:

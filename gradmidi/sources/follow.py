@@ -55,6 +55,10 @@ class Line:
     past: bool = False
 
 
+CAUGHT_UP = Line(b"")
+"""What a source yields when all its past lines are read; it is no line of the log."""
+
+
 def follow_file(
     path: str | Path,
     *,
@@ -75,7 +79,7 @@ def follow_file(
     Yields
     ------
     Line
-        Whole lines only; the lines of the first read are past.
+        Whole lines only; the lines of the first read are past, then comes `CAUGHT_UP`.
 
     Raises
     ------
@@ -87,9 +91,13 @@ def follow_file(
     try:
         rest, restarts = b"", 0
         there = file.size
+        before = True
         while not stop.is_set():
             # Do not mix past and later lines in one chunk.
             past = file.position < there
+            if before and not past:
+                before = False
+                yield CAUGHT_UP
             chunk = file.read(min(CHUNK_BYTES, there - file.position) if past else CHUNK_BYTES)
             if chunk:
                 *lines, rest = (rest + chunk).split(b"\n")
@@ -127,13 +135,16 @@ def follow_pipe(
     Yields
     ------
     Line
-        A last line without a line break is incomplete and left out.
+        A last line without a line break is incomplete and left out. `CAUGHT_UP` comes after past
+        lines if no further line follows them at once.
     """
     before = _Past() if past else None
     rest = b""
     while stop is None or not stop.is_set():
         if not _readable(descriptor, CALM_SECONDS):
-            before = None
+            if before is not None:
+                before = None
+                yield CAUGHT_UP
             continue
         chunk = os.read(descriptor, CHUNK_BYTES)
         if not chunk:
@@ -245,7 +256,7 @@ def follow_host(
                 if tries:
                     say(f"{host} is back; continuing after line {count}")
                     tries = 0
-                count += 1
+                count += line != CAUGHT_UP
                 yield line
                 if line.data.startswith(END):
                     return

@@ -9,12 +9,10 @@ from pathlib import Path
 from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.live.feed import Live
 from gradmidi.log import RunLog, encode
-from gradmidi.sources.follow import Line
+from gradmidi.log.lock import QUIET_SECONDS, is_locked
+from gradmidi.sources.follow import CAUGHT_UP, Line
 
 __all__ = ["Relay", "finished_lines", "is_over"]
-
-QUIET_SECONDS = 60.0
-"""If a log has no end line and has not grown for this long, its run was interrupted."""
 
 BACKLOG = 2000
 """How many lines may wait in the player."""
@@ -46,7 +44,8 @@ def is_over(log: Path, now: float) -> bool:
     except OSError as error:
         raise RunLogError(f"{log} cannot be read: {error.strerror}") from error
     lines = tail.strip().splitlines()
-    return quiet > QUIET_SECONDS or (bool(lines) and lines[-1].startswith(END))
+    ended = bool(lines) and lines[-1].startswith(END)
+    return ended or (quiet > QUIET_SECONDS and not is_locked(log))
 
 
 def finished_lines(log: RunLog) -> Iterator[Line]:
@@ -104,6 +103,8 @@ class Relay:
                 if self._past and not line.past:
                     self._past = False
                     self._live.do("live")
+                if line == CAUGHT_UP:
+                    continue
                 self._live.write(line.data)
                 self._sent += 1
                 self._wait()

@@ -1,7 +1,6 @@
 """A run in plain text: lines that each stand alone, for a terminal and for a screen reader."""
 
 import math
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +13,7 @@ from gradmidi.log import End, Frame, RunLog
 from gradmidi.log.values import chosen, numbers_of
 from gradmidi.text.summary import LayerNumbers, Summary, medians, summarize
 from gradmidi.text.values import lines as value_lines
-from gradmidi.text.words import count, fault, layers_of, number, when
+from gradmidi.text.words import ago, count, fault, layers_of, norm, number, when
 
 __all__ = ["describe", "describe_now", "fault_line", "faults_line", "kinds_now", "lines_of"]
 
@@ -37,7 +36,8 @@ def lines_of(summary: Summary) -> Iterator[str]:
 
 def _lines(summary: Summary) -> Iterator[str]:
     model = f"{summary.model}, " if summary.model else ""
-    ending = summary.ending or "not closed: still running, or killed"
+    running = f"still running, last step {ago(summary.age)}"
+    ending = summary.ending or (running if summary.running else "not closed")
     dropped = f", {count(summary.dropped, 'line')} dropped" if summary.dropped else ""
     yield (
         f"run {summary.name}: {model}{count(len(summary.layers), 'layer')}, "
@@ -165,13 +165,14 @@ def describe_now(
 def _now_lines(
     log: RunLog, now: float | None, limits: Faults, heard: Sequence[str]
 ) -> Iterator[str]:
-    age = max(0.0, (time.time() if now is None else now) - log.path.stat().st_mtime)
+    age = log.age if now is None else max(0.0, now - log.path.stat().st_mtime)
     faults = FaultLog(log.layers, limits, heard)
     values: dict[str, tuple[float, float]] = {}
     last: Frame | None = None
     recent: deque[np.ndarray] = deque(maxlen=RECENT)
     losses: list[float] = []
     end: End | None = None
+    running = log.running
     for item in log.items():
         faults.add(item)
         end = item if isinstance(item, End) else None
@@ -186,7 +187,8 @@ def _now_lines(
     if last is None:
         yield f"run {log.name}: no step yet"
         return
-    told = end.reason if end else f"written {age:.0f} s ago"
+    going = f"{'still running' if running else 'not closed'}, last step {ago(age)}"
+    told = end.reason if end else going
     yield f"run {log.name}: step {last.step} at {number(last.t, 3)} s, {told}"
     stalled = faults.watch.overdue(last.t + age) if end is None else ()
     wrong = faults.going_on()
@@ -202,8 +204,8 @@ def _now_lines(
         if name != "loss" and (not log.layers or (heard and chosen(name, heard))):
             yield f"{name} {number(value)}, first {number(first)}"
     usual = medians(list(recent), len(log.layers))
-    for info, norm, before in zip(log.layers, last.norms.tolist(), usual, strict=True):
-        yield f"{info.name} {_now(norm, before)}"
+    for info, value, before in zip(log.layers, last.norms.tolist(), usual, strict=True):
+        yield f"{info.name} {_now(value, before)}"
     past = faults.so_far()
     if past:
         yield f"last fault, {fault_line(past[-1])}"
@@ -216,7 +218,7 @@ def kinds_now(
     heard: Sequence[str] = (),
 ) -> set[str]:
     """Return the kinds of the faults that go on; the arguments are those of `describe_now`."""
-    age = max(0.0, (time.time() if now is None else now) - log.path.stat().st_mtime)
+    age = log.age if now is None else max(0.0, now - log.path.stat().st_mtime)
     faults = FaultLog(log.layers, limits or Faults(), heard)
     seconds, ended = 0.0, False
     for item in log.items():
@@ -228,16 +230,11 @@ def kinds_now(
     return {each.kind for each in faults.going_on()} | {each.kind for each in stalled}
 
 
-def _now(norm: float, before: float) -> str:
+def _now(value: float, before: float) -> str:
     """Return a layer's norm, and which way it goes from the median of the frames before."""
-    if norm == 0.0:
-        return "norm exactly zero"
-    if norm < 0.0:
-        return "no gradient"
-    if not math.isfinite(norm):
-        return f"norm {norm}"
-    way = " up" if norm > before * MOVED else " down" if norm * MOVED < before else ""
-    return f"norm {number(norm)}{way}"
+    finite = math.isfinite(value) and value > 0.0
+    way = " up" if value > before * MOVED else " down" if value * MOVED < before else ""
+    return f"{norm(value)}{way if finite else ''}"
 
 
 _CLIPPING = {

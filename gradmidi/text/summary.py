@@ -77,6 +77,10 @@ class Summary:
         How long the run took.
     ending : str
         How it ended, as the log says; empty where the log has no end.
+    running : bool
+        Whether it is still being written.
+    age : float
+        Seconds since the log was last written, of a run that is still being written; else 0.
     dropped : int
         Lines that could not be written.
     unreadable, first_unreadable : int
@@ -104,6 +108,8 @@ class Summary:
     steps: int
     seconds: float
     ending: str
+    running: bool
+    age: float
     dropped: int
     unreadable: int
     first_unreadable: int
@@ -160,6 +166,7 @@ def summarize(log: RunLog, limits: Faults | None = None, heard: Sequence[str] = 
     steps, seconds, ending, dropped = 0, 0.0, "", 0
     clipping = header.clipping
     found = FaultLog(log.layers, limits or Faults(), heard)
+    running, age = log.running, log.age
     for item in log.items():
         found.add(item)
         if isinstance(item, Frame):
@@ -189,6 +196,8 @@ def summarize(log: RunLog, limits: Faults | None = None, heard: Sequence[str] = 
         steps=steps,
         seconds=seconds,
         ending=ending,
+        running=running and not ending,
+        age=round(age, 3) if running and not ending else 0.0,
         dropped=dropped,
         unreadable=log.unreadable,
         first_unreadable=log.first_unreadable,
@@ -199,7 +208,7 @@ def summarize(log: RunLog, limits: Faults | None = None, heard: Sequence[str] = 
         values=tuple(each.numbers() for each in values.values()),
         every=every,
         layers=numbers,
-        faults=found.finish(),
+        faults=found.finish(running=running),
     )
 
 

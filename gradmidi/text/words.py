@@ -6,16 +6,20 @@ Nothing heavy is imported here, so that every room above may use it.
 import math
 from collections.abc import Iterable, Sequence
 
-from gradmidi.detection.kinds import KINDS
+from gradmidi.detection.kinds import KINDS, Finding
+from gradmidi.log import Layer
 from gradmidi.music.events import Alarm
 
 __all__ = [
+    "ago",
     "alarm",
     "clock",
     "count",
     "fault",
+    "going_on",
     "layers_of",
     "listed",
+    "norm",
     "number",
     "share",
     "times",
@@ -92,6 +96,36 @@ def share(part: float) -> str:
     return f"{100.0 * part:.2g} %"
 
 
+def ago(seconds: float) -> str:
+    """Return how long ago something was.
+
+    Examples
+    --------
+    >>> ago(12.3), ago(400.0), ago(8000.0), ago(3e5)
+    ('12 s ago', '7 min ago', '2 h ago', '3 days ago')
+    """
+    if seconds < 120.0:
+        return f"{seconds:.0f} s ago"
+    if seconds < 7200.0:
+        return f"{seconds / 60.0:.0f} min ago"
+    return (
+        f"{seconds / 3600.0:.0f} h ago" if seconds < 172800.0 else f"{seconds / 86400:.0f} days ago"
+    )
+
+
+def norm(value: float, digits: int = 4) -> str:
+    """Return a layer's norm in words; `gradmidi.log.ABSENT` is no gradient.
+
+    Examples
+    --------
+    >>> norm(0.5), norm(0.0), norm(-1.0), norm(math.nan)
+    ('norm 0.5', 'norm exactly zero', 'no gradient', 'norm nan')
+    """
+    if value == 0.0:
+        return "norm exactly zero"
+    return "no gradient" if value < 0.0 else f"norm {number(value, digits)}"
+
+
 def clock(seconds: float) -> str:
     """Return a place in a piece: seconds below a minute, else minutes and seconds.
 
@@ -162,6 +196,19 @@ def alarm(event: Alarm) -> str:
     layers = event.layers or ((event.layer,) if event.layer else ())
     what = fault(event.kind, layers, event.value, event.present, event.logged)
     return f"step {event.step}: {what}"
+
+
+def going_on(finding: Finding, layers: Sequence[Layer]) -> str:
+    """Return a fault that goes on as a line.
+
+    Examples
+    --------
+    >>> going_on(Finding("dead", 0, 12, 0.0, (0,), 4), [Layer("fc1", 10)])
+    'fc1 dead, since step 12'
+    """
+    names = [layers[index].name for index in finding.layers]
+    what = fault(finding.kind, names, finding.value, finding.present, finding.logged)
+    return f"{what}, since step {finding.step}"
 
 
 def where(event: Alarm) -> str:

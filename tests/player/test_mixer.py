@@ -3,6 +3,7 @@ import math
 import orjson
 
 from gradmidi.cli.view import numbers_line
+from gradmidi.log import ABSENT
 from gradmidi.music.events import FAULT_VOICE, Alarm, Off, On, Step
 from gradmidi.music.voices import Voice
 from gradmidi.player.mixer import Mixer, Status
@@ -90,9 +91,20 @@ def test_silence_ends_every_note_once():
 
 def test_a_loss_that_is_nan_is_shown_as_nan():
     status = Status([Voice(0, "fc1", (0,))])
-    status.take([Step(0, 1, 0.1, (1.0,), (0.5,), 2.5)])
+    status.take([Step(0, 1, 0.1, (1.0,), (0.5,), 2.5, now=(1.0,))])
     assert numbers_line(["fc1"], status.table()).startswith("step 1, loss 2.5, ")
-    status.take([Step(60, 2, 0.2, (1.0,), (0.5,), math.nan)])
+    status.take([Step(60, 2, 0.2, (1.0,), (0.5,), math.nan, now=(1.0,))])
     # As the player sends it.
     table = orjson.loads(orjson.dumps(status.table()))
     assert numbers_line(["fc1"], table).startswith("step 2, loss nan, ")
+
+
+def test_norms_that_are_no_numbers_are_shown_as_what_they_are():
+    names = ["a", "b", "c", "d"]
+    status = Status([Voice(index, name, (index,)) for index, name in enumerate(names)])
+    status.take([Step(0, 1, 0.1, (1.0,) * 4, (0.5,) * 4, now=(math.nan, math.inf, 0.0, ABSENT))])
+    table = orjson.loads(orjson.dumps(status.table()))
+    assert numbers_line(names, table) == (
+        "step 1, a norm nan silent, b norm inf silent, c norm exactly zero silent, "
+        "d no gradient silent"
+    )

@@ -1,7 +1,9 @@
 """The player's loop with a clock of ours, and its process by what it answers."""
 
 import contextlib
+import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,15 +13,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from gradmidi.cli.view import picture
 from gradmidi.live.feed import READY_SECONDS
 from gradmidi.live.session import Session
 from gradmidi.log import End, Frame, Header, Layer, encode, row
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import FAULT_VOICE, Alarm, Off, On, Sounding, Step
 from gradmidi.music.preset import load
+from gradmidi.player.lateness import Lateness
 from gradmidi.player.midiclock import BEATS_A_BAR
-from gradmidi.player.player import END_SECONDS, STALE_SECONDS, Lateness, Player
+from gradmidi.player.player import END_SECONDS, STALE_SECONDS, Player
 
 HOLD = load("hold")
 HEADER = Header((Layer("fc1", 10), Layer("fc2", 20)))
@@ -276,9 +281,61 @@ def test_the_status_is_reported_several_times_a_second_if_it_is_asked_for():
     stage.run()
     told = [answer["status"] for answer in stage.said if "status" in answer]
     assert 12 <= len(told) <= 25
-    assert told[-1]["norms"] == (1.0, 2.0)
+    assert told[-1]["norms"] == [1.0, 2.0]
     assert told[-1]["step"] > 30
     assert all(told[-1]["notes"])
+
+
+def test_a_grouped_voice_is_wrong_while_one_of_its_layers_is():
+    names = [f"blocks.{n // 4}.part{n % 4}" for n in range(40)]
+    header = Header(tuple(Layer(name, 100) for name in names))
+    norms = [[1.0 + 0.01 * n for n in range(40)] for _ in range(60)]
+    for spoiled in norms[20:30]:
+        spoiled[21] = math.nan
+    lines = [(0.125 * n, Frame(n, 0.125 * n, row(norm))) for n, norm in enumerate(norms, 1)]
+    stage = Stage(session(), [(0.0, header), *lines, (7.6, None)])
+    stage.player.inbox.put((0.0, {"do": "watch"}))
+    stage.run()
+    (begun,) = [answer for answer in stage.said if "voices" in answer]
+    states = [answer["status"] for answer in stage.said if "status" in answer]
+    told = [state for state in states if "wrong" in state]
+    assert len(begun["voices"]) <= 15
+    spans = [each["wrong"] for each in told]
+    (voice,) = {index for wrong in spans for index in wrong}
+    assert spans[0] == spans[-1] == ()
+    assert (voice,) in spans
+    red = next(each for each in told if each["wrong"])
+    assert (red["norms"][voice], red["faults"][-1]["layer"]) == ("nan", names[21])
+    bars = [line for line in shown(begun["voices"], red).splitlines() if "━" in line]
+    assert [RED_BAR in line for line in bars] == [index == voice for index in range(len(bars))]
+    assert RED_BAR not in shown(begun["voices"], told[-1])
+
+
+RED_BAR = "\x1b[31m━"
+
+
+def shown(voices, status):
+    console = Console(width=100, record=True, force_terminal=True, file=io.StringIO())
+    console.print(picture(voices, status, "", None, 100))
+    return console.export_text(styles=True)
+
+
+def test_who_tunes_in_late_is_told_at_once_what_is_wrong(said):
+    before = [(0.0, Frame(n, 0.1 * n, row([0.0, 2.0]))) for n in range(1, 60)]
+    after = [(5.0 + 0.1 * n, Frame(60 + n, 6.0 + 0.1 * n, row([0.0, 2.0]))) for n in range(10)]
+    script = [(0.0, HEADER), *before, (3.0, {"do": "live"}), *after, (6.5, {"do": "stop"})]
+    stage = Stage(session(history=True), script)
+    outputs = stage.run()
+    assert said == ["wrong now: fc1 dead, since step 1"]
+    ((at, alarm), *more) = outputs.of(Alarm)
+    assert (alarm.kind, alarm.layer, alarm.step, more) == ("dead", "fc1", 1, [])
+    assert at < 5.5
+
+
+def test_what_comes_before_the_header_may_be_live_already():
+    script = [(0.0, {"do": "live"}), (0.5, HEADER), *frames([1.0, 1.1, 1.2]), (2.0, None)]
+    outputs = Stage(session(history=True), script).run()
+    assert outputs.of(On)
 
 
 def test_lateness_tells_percentiles_without_keeping_all():

@@ -405,6 +405,27 @@ def test_a_segment_that_resumes_goes_on_where_the_one_before_ended():
     assert schedule.counts.late == 0
 
 
+@pytest.mark.parametrize("how", ["paced", "history"])
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_segment_that_was_closed_has_not_died_when_the_next_begins(how, closed):
+    schedule = Schedule(PRESET, HEADER, **{how: True})
+    for n in range(1, 20):
+        schedule.take(frame(n, 0.1 * n), 0.0)
+    if closed:
+        schedule.take(End("closed", 2.0, 19), 0.0)
+    schedule.take(replace(HEADER, resumed=True), 0.0)
+    for n in range(20, 40):
+        schedule.take(frame(n, 0.1 * (n - 20)), 0.0)
+    schedule.take(End("closed", 2.0, 20), 0.0)
+    if how == "history":
+        schedule.go_live()
+        schedule.take(frame(40, 2.1), 0.0)
+    else:
+        schedule.close(0.0)
+    found = [event.kind for _, event in run_to(schedule, 0.0, 6.0) if isinstance(event, Alarm)]
+    assert found == ([] if closed or how == "history" else ["died"])
+
+
 def test_the_end_ends_everything():
     schedule = Schedule(HOLD, HEADER)
     heard = listen(schedule, [(item, 0.001) for item in run_of([0.1, 0.2, 0.3])], 5.0)

@@ -6,7 +6,15 @@ import time
 import pytest
 
 from gradmidi.errors import RunLogError
-from gradmidi.sources.follow import Line, follow_file, follow_host, follow_pipe, remote, ssh_line
+from gradmidi.sources.follow import (
+    CAUGHT_UP,
+    Line,
+    follow_file,
+    follow_host,
+    follow_pipe,
+    remote,
+    ssh_line,
+)
 
 
 def line(step, t):
@@ -18,13 +26,17 @@ class Reader:
 
     def __init__(self, source, stop):
         self.lines, self.error, self._stop = [], None, stop
+        self.caught_up = []  # How many lines were past, each time that the source said so.
         self._thread = threading.Thread(target=self._run, args=(source,))
         self._thread.start()
 
     def _run(self, source):
         try:
             for each in source:
-                self.lines.append(each)
+                if each == CAUGHT_UP:
+                    self.caught_up.append(len(self.lines))
+                else:
+                    self.lines.append(each)
         except RunLogError as error:
             self.error = error
 
@@ -67,6 +79,7 @@ def test_what_is_there_is_past_and_what_comes_is_not(tmp_path):
         Line(line(4, 0.4)),
         Line(line(5, 0.5)),
     ]
+    assert reader.caught_up == [2]
 
 
 def test_half_a_line_is_never_yielded(tmp_path):
@@ -147,6 +160,7 @@ def test_a_pipe_that_is_quiet_has_caught_up():
         reader.wait(4)
     os.close(read)
     assert [each.past for each in reader.lines] == [True, True, False]
+    assert reader.caught_up == [2]
 
 
 def test_a_run_elsewhere_is_reported_from_a_path(tmp_path):

@@ -1,9 +1,15 @@
 import json
 import math
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from listening import until
 from logs import write_log
 from typer.testing import CliRunner
 
@@ -76,7 +82,7 @@ def test_a_run_that_was_killed_and_lines_that_cannot_be_read_are_told(tmp_path):
     with (run / "run.jsonl").open("ab") as file:
         file.write(b'{"step": 4, "t": 0.4, "norms": [1, 2]}\n{"step": 5, "t": 0.')
     lines = told(run)
-    assert lines[0].endswith("3 steps in 0.25 s, not closed: still running, or killed")
+    assert lines[0].endswith("3 steps in 0.25 s, not closed")
     assert lines[1:3] == ["1 fault", "step 3: the run died"]
     assert "2 lines could not be read, the first is line 5" in lines
 
@@ -99,7 +105,7 @@ def test_where_a_run_stands_is_told_in_numbers_and_which_way_each_goes(tmp_path)
     rows = [[1.0, 1.0, 1.0, 1.0]] * 20 + [[1.1, 3.0, 0.2, None]]
     run = write_log(tmp_path / "a", rows, closed=False)
     assert now(run) == [
-        "run a: step 21 at 2.05 s, written 2 s ago",
+        "run a: step 21 at 2.05 s, not closed, last step 2 s ago",
         "nothing is wrong now",
         "loss 0.09524, first 2",
         "conv1 norm 1.1",
@@ -296,3 +302,40 @@ def test_a_run_without_an_end_is_stalled_now_and_died_in_the_whole(tmp_path):
     assert kinds_now(RunLog(run), log.stat().st_mtime + 1.0) == set()
     assert kinds_now(RunLog(run), log.stat().st_mtime + 100.0) == {"stalled"}
     assert code(run, "--fail-on", "died")[0] == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_a_run_that_is_still_being_written_has_not_died(tmp_path):
+    with gradmidi.record(tmp_path / "a", layers=["fc1", "fc2"], files=()) as ears:
+        for _ in range(3):
+            ears.frame([1.0, 2.0])
+        until(lambda: RunLog(tmp_path / "a").steps == 3)
+        log = tmp_path / "a" / "run.jsonl"
+        os.utime(log, (time.time() - 12.4, time.time() - 12.4))
+        lines = told(tmp_path / "a")
+        assert lines[0].startswith("run a: 2 layers, 3 steps in ")
+        assert lines[0].endswith("s, still running, last step 12 s ago")
+        assert lines[1] == "no faults"
+        assert now(tmp_path / "a", 15.0)[0].endswith("s, still running, last step 15 s ago")
+        gradmidi.render(tmp_path / "a", tmp_path / "a.mid", tmp_path / "a.txt", tmp_path / "a.html")
+        assert b"died" not in (tmp_path / "a.mid").read_bytes()
+        assert "still running, last step 12 s ago" in (tmp_path / "a.txt").read_text()
+        assert "the run died" not in (tmp_path / "a.html").read_text()
+        assert code(tmp_path / "a", "--fail-on", "died")[0] == 0
+    assert told(tmp_path / "a")[0].endswith("s, closed")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_run_of_a_process_that_was_killed_has_died(tmp_path):
+    script = (
+        "import os, signal, sys, time, gradmidi\n"
+        "ears = gradmidi.record(sys.argv[1], layers=['fc1'], files=())\n"
+        "ears.frame([1.0])\n"
+        "while b'step' not in open(sys.argv[1] + '/run.jsonl', 'rb').read(): time.sleep(0.01)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    lines = told(tmp_path / "a")
+    assert lines[0].endswith("s, not closed")
+    assert lines[1:3] == ["1 fault", "step 1: the run died"]

@@ -83,6 +83,7 @@ class Relay:
         self._paced = paced
         self._past = not paced
         self._sent = 0
+        self._heard = False
         self._thread = threading.Thread(target=self._run, name="gradmidi relay", daemon=True)
 
     def start(self) -> None:
@@ -105,12 +106,13 @@ class Relay:
                     self._live.do("live")
                 if line == CAUGHT_UP:
                     continue
+                self._heard = self._heard or not line.past
                 self._live.write(line.data)
                 self._sent += 1
                 self._wait()
                 if self._paced and not line.past and line.data.startswith(END):
                     return
-            if self._past:
+            if not (self._heard or self._paced):
                 raise RunLogError(
                     "the run is over, and all of it was there before; "
                     "add --from start to hear it from its start"

@@ -51,6 +51,7 @@ def test_the_view_prints_them_as_escapes():
         "norms": [1.0],
         "levels": [0.5],
         "notes": ["C4"],
+        "wrong": (0,),
         "faults": [fault],
         "sent": 1,
     }

@@ -10,7 +10,7 @@ from gradmidi.music.preset import Preset, load
 from gradmidi.music.score import Score, score_of
 from gradmidi.report.look import Look
 from gradmidi.sinks.registry import DRAWN, check_endings, file_sink
-from gradmidi.sinks.sink import FileSink
+from gradmidi.sinks.sink import FileSink, Reader
 from gradmidi.sources.opened import open_log
 
 __all__ = ["render"]
@@ -116,7 +116,10 @@ def render(
 
 def _play(log: RunLog, score: Score, sinks: Sequence[FileSink]) -> None:
     running = log.running
+    readers = [sink.read for sink in sinks if isinstance(sink, Reader)]
     for item in log.items():
+        for read in readers:
+            read(item)
         events = score.feed(item)
         if events:
             for sink in sinks:

@@ -22,7 +22,8 @@ from gradmidi.report.fonts import Labels
 from gradmidi.report.picture import save_figure
 from gradmidi.report.report import PageSound, check_length
 from gradmidi.sound.recording import Encoder, Recording
-from gradmidi.text.describe import describe
+from gradmidi.text.describe import lines_of
+from gradmidi.text.summary import summarize
 from gradmidi.text.words import clock, count
 
 __all__ = ["ENDINGS", "Comparison", "compare"]
@@ -160,7 +161,7 @@ def _write(layout: Layout, targets: Sequence[Path], by: str) -> Iterator[str]:
             recording.close()
         lines = list(_lines(layout, pairs, found, by))
         for path in pages:
-            _page(path, layout, pairs, found, lines, page_sound.data, writer.seconds)
+            _page(path, layout, pairs, found, lines, by, page_sound.data, writer.seconds)
     yield from lines
 
 
@@ -211,6 +212,7 @@ def _page(
     pairs: Sequence[Pair],
     found: Sequence[Departure | None],
     lines: Sequence[str],
+    by: str,
     sound: bytes,
     seconds: float,
 ) -> None:
@@ -218,6 +220,7 @@ def _page(
     from gradmidi.report.page import Page, Point
 
     played = []
+    places = []
     for left, right in pairs:
         if len(pairs) > 1:
             # At the start of the announcement, so that it does not cover a mark of the run.
@@ -225,23 +228,35 @@ def _page(
             left.played.send([Mark(-left.lead, name)])
         for side in (left, right):
             frames, steps = side.run.frames(), side.run.log.steps
-            played.append((side.played, trace(frames, side.played.slots, layout.voices, steps)))
+            curves = trace(frames, side.played.slots, layout.voices, steps)
+            played.append((side.played, curves))
+            if by != "step":
+                ends = [((slot.index + 1) * layout.width, slot.step) for slot in side.slots.played]
+                clock, last = zip(*ends, strict=True)
+                places.append(np.interp(curves.step, last, clock))
     names = [run.name for run in layout.runs]
-    limits = layout.preset.faults
-    told = [f"{run.name}: {line}" for run in layout.runs for line in describe(run.log, limits)]
+    summaries = [summarize(run.log, layout.preset.faults) for run in layout.runs]
+    told = [
+        f"{name}: {line}"
+        for name, summary in zip(names, summaries, strict=True)
+        for line in lines_of(summary)
+    ]
     Page(
         f"{', '.join(names[:-1])} and {names[-1]}",
         layout.preset,
         layout.runs[0].header.layers,
         layout.voices,
         played,
+        summaries,
         (f"{len(names)} runs compared", *lines, RULE, *told),
         sound,
         seconds,
-        tuple(
+        departures=tuple(
             Point(line, None if departed is None else _at(layout, right, departed))
             for line, departed, (_, right) in zip(lines[-len(pairs) :], found, pairs, strict=True)
         ),
+        clock=by,
+        places=places,
     ).write(path)
 
 

@@ -4,6 +4,7 @@ A curve has the largest and the smallest norm of each bin; a bin is a few steps.
 """
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,9 +16,9 @@ from gradmidi.music.events import Step
 from gradmidi.music.voices import Voice, VoiceNorms
 from gradmidi.text.words import listed, number, times
 
-__all__ = ["NO_LOSS", "Curves", "heard", "is_logarithmic", "notable", "trace"]
+__all__ = ["NO_LOSS", "Curves", "Tracer", "heard", "is_logarithmic", "notable", "trace"]
 
-MOST_VALUES = 1_600_000
+MOST_VALUES = 1_000_000
 """Most norms in all curves of a run; a longer run has bins of several steps."""
 
 BATCH = 2048
@@ -79,25 +80,41 @@ def trace(
     >>> trace(frames, slots, [Voice(0, "all", (0, 1))], 2).high.ravel().tolist()
     [5.0, 2.0]
     """
-    size = max(1, math.ceil(steps * len(voices) / MOST_VALUES))
-    bins = _Bins(voices)
-    slot = held = 0
-    first = [0]
+    tracer = Tracer(voices, steps)
     for frame in frames:
-        while slot < len(slots) and frame.step > slots[slot].step:
-            slot += 1
-            first.append(bins.cut())
-            held = 0
-        if slot == len(slots):
-            break
-        if held == size:
-            bins.cut()
-            held = 0
-        bins.add(frame)
-        held += 1
-    while len(first) <= len(slots):
-        first.append(bins.cut())
-    return bins.curves(first)
+        tracer.add(frame)
+    for slot in slots:
+        tracer.slot(slot)
+    return tracer.finish()
+
+
+class Tracer:
+    """Computes curves from frames and slots as they come; a slot comes after its frames."""
+
+    def __init__(self, voices: Sequence[Voice], steps: int) -> None:
+        self._size = max(1, math.ceil(steps * len(voices) / MOST_VALUES))
+        self._bins = _Bins(voices)
+        self._frames: deque[Frame] = deque()
+        self._first = [0]
+
+    def add(self, frame: Frame) -> None:
+        """Add the next frame."""
+        self._frames.append(frame)
+
+    def slot(self, slot: Step) -> None:
+        """Add the next slot: it has the frames up to its step that no slot before it has."""
+        held = 0
+        while self._frames and self._frames[0].step <= slot.step:
+            if held == self._size:
+                self._bins.cut()
+                held = 0
+            self._bins.add(self._frames.popleft())
+            held += 1
+        self._first.append(self._bins.cut())
+
+    def finish(self) -> Curves:
+        """Return the curves of the slots so far."""
+        return self._bins.curves(self._first)
 
 
 def heard(slots: Sequence[Step], curves: Curves) -> Floats:

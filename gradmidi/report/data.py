@@ -18,11 +18,15 @@ from gradmidi.music.events import FAULT_VOICE
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
 from gradmidi.report.curves import Curves, heard, is_logarithmic
+from gradmidi.report.heatmap import HeatMap, colours
 from gradmidi.report.played import PULSE, PlayedRun
-from gradmidi.sound.instrument import CEILING, KNEE, VELOCITY, instrument
+from gradmidi.report.rowlabels import brackets, pieces
+from gradmidi.sound.instrument import CEILING, KNEE, VALUE, VELOCITY, instrument
+from gradmidi.sound.instrument import PULSE as PULSE_TIMBRE
 from gradmidi.sound.timbre import spectrum
+from gradmidi.text.words import number
 
-__all__ = ["codes", "data_of", "levels", "loss_scale", "reach", "text"]
+__all__ = ["codes", "data_of", "heat_of", "levels", "loss_scale", "reach", "text"]
 
 RATE = 44100
 """Samples per second of the page's synth."""
@@ -33,6 +37,9 @@ NEUTRAL = 64
 NONE, ZERO, LEAST, MOST, INF, NAN = 0, 1, 2, 65533, 65534, 65535
 """Codes of norms; numbers have `LEAST` to `MOST`."""
 
+CLIPPED = 16.0
+"""In a comparison, a lane ends at this many times the largest norm of the run with the smallest."""
+
 Scale = tuple[float, float]
 """Natural logarithms of a voice's smallest and largest norm."""
 
@@ -42,11 +49,22 @@ LossScale = tuple[float, float, bool]
 Played = Sequence[tuple[PlayedRun, Curves]]
 """All parts of a piece that play a run, each with the run's curves."""
 
+Places = Sequence[NDArray[np.float64]]
+"""For each part of the piece, the place of every bin on the axis, if that is not the step."""
+
 
 def data_of(
-    preset: Preset, layers: Sequence[Layer], voices: Sequence[Voice], played: Played
+    preset: Preset,
+    layers: Sequence[Layer],
+    voices: Sequence[Voice],
+    played: Played,
+    places: Places = (),
+    values: int = 0,
 ) -> dict[str, Any]:
-    """Return the runs, voices and synth tables of a page as values for JSON."""
+    """Return the runs, voices and synth tables of a page as values for JSON.
+
+    `values` is the number of logged values that have a voice, after those of layers.
+    """
     scales = [
         reach(
             *(norms[:, voice.index] for _, c in played for norms in (c.high, c.low)),
@@ -55,15 +73,20 @@ def data_of(
         for voice in voices
     ]
     loss = loss_scale(played)
-    synth, spectra = _synth(preset, len(voices), [run for run, _ in played])
+    synth, spectra = _synth(preset, len(voices), values, [run for run, _ in played])
     return {
         "voices": [
-            {"name": v.name, "layers": [layers[i].name for i in v.layers], "scale": scale}
-            for v, scale in zip(voices, scales, strict=True)
+            {
+                "name": voice.name,
+                "layers": [layers[i].name for i in voice.layers],
+                "scale": scale,
+                "top": _top(played, voice.index, scale),
+            }
+            for voice, scale in zip(voices, scales, strict=True)
         ],
         "played": [
-            _run(preset, run, curves, scales, loss, index)
-            for (run, curves), index in zip(played, spectra, strict=True)
+            _run(preset, run, curves, scales, loss, index) | _axis(curves, at, places)
+            for at, ((run, curves), index) in enumerate(zip(played, spectra, strict=True))
         ],
         "lossScale": loss,
         "synth": synth,
@@ -96,7 +119,7 @@ def _run(
 
     def coded(norms: NDArray[np.float64]) -> str:
         columns = [codes(column, scale) for column, scale in zip(norms.T, scales, strict=True)]
-        return text(np.concatenate(columns))
+        return text(np.concatenate([np.empty(0, np.uint16), *columns]))
 
     return {
         "name": run.name,
@@ -122,6 +145,66 @@ def _run(
             "spectrum": text(spectra),
         },
         "brightness": {name: text(column) for name, column in run.brightness.items()},
+    }
+
+
+def _top(played: Played, voice: int, scale: Scale) -> float:
+    """Return the logarithm at which a lane is cut off, if one of several runs explodes."""
+    largest = []
+    for _, curves in played:
+        norms = curves.high[:, voice]
+        largest.append(norms[np.isfinite(norms) & (norms > 0.0)].max(initial=0.0))
+    least = min((value for value in largest if value > 0.0), default=0.0)
+    if len(played) < 2 or least == 0.0:
+        return scale[1]
+    return min(scale[1], math.log(least * CLIPPED))
+
+
+def _axis(curves: Curves, at: int, places: Places) -> dict[str, Any]:
+    """Return where the bins of a part are on the axis, and where the first one begins."""
+    if places:
+        first = places[at][:1].tolist() or [0.0]
+        return {"place": text(places[at].astype(np.float64)), "half": 0.0, "least": first[0]}
+    first = curves.step[: curves.first[-1]][:2].astype(float).tolist() or [1.0]
+    least = first[0] - 0.5
+    if len(first) > 1:
+        # The first bin may have several steps.
+        least = max(0.5, first[0] - (first[1] - first[0]) + 0.5)
+    return {"place": None, "half": 0.5, "least": min(least, first[0] - 0.5)}
+
+
+def heat_of(heat: HeatMap) -> dict[str, Any]:
+    """Return a heat map as values for JSON."""
+    strips = []
+    for strip in heat.strips:
+        low, high = strip.ends
+        ends = (math.log(low), math.log(high)) if strip.logarithmic else (low, high)
+        curves = (np.log(side) if strip.logarithmic else side for side in (strip.low, strip.high))
+        down, up = (levels(np.where(np.isnan(c), -np.inf, c), *ends) for c in curves)
+        strips.append(
+            {
+                "name": strip.name,
+                "texts": [number(low, 3), number(high, 3)],
+                "low": text(down),
+                "high": text(up),
+                "sparse": bool(np.isfinite(strip.high).mean() < 0.5),
+            }
+        )
+    rows, columns = heat.codes.shape
+    return {
+        "first": heat.first,
+        "last": heat.last,
+        "width": heat.width,
+        "rows": rows,
+        "columns": columns,
+        "codes": text(heat.codes),
+        "colours": text(colours(heat.limit)),
+        "seconds": text(heat.seconds.astype(np.float32)),
+        "names": heat.layers,
+        "groups": [[g.start, g.stop, g.depth, g.name] for g in heat.groups],
+        "brackets": brackets(heat.voices),
+        "rowsOf": pieces(heat.voices),
+        "strips": strips,
     }
 
 
@@ -209,24 +292,24 @@ def levels(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.u
 
 
 def _synth(
-    preset: Preset, voices: int, runs: Sequence[PlayedRun]
+    preset: Preset, voices: int, values: int, runs: Sequence[PlayedRun]
 ) -> tuple[dict[str, Any], list[NDArray[np.int32]]]:
     """Compute the tables that the page's synth needs to sound like gradmidi's synth.
 
     Returns the synth's settings and, for each run, the index of every note's spectrum.
     """
-    parts = instrument(preset, voices, RATE)
+    parts = instrument(preset, voices, RATE, values)
     columns = [
         np.stack(
             [
-                np.where(np.asarray(notes["sound"]) == PULSE, 2, np.asarray(notes["voice"]) % 2),
+                _timbres(np.asarray(notes["voice"]), np.asarray(notes["sound"]), voices),
                 np.asarray(notes["pitch"]),
             ]
         )
         for notes in (run.notes for run in runs)
     ]
     tones, index = np.unique(np.hstack(columns), axis=1, return_inverse=True)
-    values = sorted({NEUTRAL}.union(*(run.brightness["value"] for run in runs)))
+    bright = sorted({NEUTRAL}.union(*(run.brightness["value"] for run in runs)))
     cycles: list[float] = []
     shapes: dict[tuple[tuple[float, ...], ...], int] = {}
     shape: list[int] = []
@@ -237,7 +320,7 @@ def _synth(
         key = (found.numbers, found.amplitudes, found.damping, (timbre.brightness,))
         if key not in shapes:
             shapes[key] = len(shapes)
-            gains += [parts.gains(timbre, found, value) for value in values]
+            gains += [parts.gains(timbre, found, value) for value in bright]
         cycles.append(found.cycles)
         shape.append(shapes[key])
     partials = [[value for key in shapes for value in key[column]] for column in range(3)]
@@ -253,7 +336,9 @@ def _synth(
             for timbre in parts.timbres
         ],
         # A column for each voice, and the last for the faults.
-        "places": [parts.places[voice].ravel().tolist() for voice in (*range(voices), FAULT_VOICE)],
+        "places": [
+            parts.places[voice].ravel().tolist() for voice in (*range(voices + values), FAULT_VOICE)
+        ],
         "spectra": {
             "timbre": text(tones[0].astype(np.uint8)),
             "cycles": text(np.array(cycles, np.float64)),
@@ -265,8 +350,13 @@ def _synth(
             "amplitude": text(np.array(partials[1], np.float32)),
             "damping": text(np.array(partials[2], np.float32)),
         },
-        "brightness": values,
+        "brightness": bright,
         "gains": text(np.array(gains, np.float32)),
     }
     ends = np.cumsum([column.shape[1] for column in columns])[:-1]
     return settings, np.split(index.ravel().astype(np.int32), ends)
+
+
+def _timbres(voice: NDArray[np.int_], sound: NDArray[np.int_], voices: int) -> NDArray[np.int_]:
+    """Return the index of each note's timbre, as `Instrument.kind_of`."""
+    return np.where(sound == PULSE, PULSE_TIMBRE, np.where(voice >= voices, VALUE, voice % 2))

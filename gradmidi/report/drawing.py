@@ -5,20 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradmidi.detection.history import Fault
 from gradmidi.report.canvas import GAP, Canvas
 from gradmidi.report.colours import HATCH, NOT_FINITE, ZERO, palette
 from gradmidi.report.fonts import Labels
 from gradmidi.report.heatmap import INF, NONE, ZERO_CODE, HeatMap, Strip, colours, reduced
 from gradmidi.report.rowlabels import LEFT_MOST, RowLabels, VoiceBrackets
 from gradmidi.report.ticks import step_ticks, time_ticks
+from gradmidi.text.verdict import short
 from gradmidi.text.words import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Drawing", "Texts", "draw", "short"]
+__all__ = ["Drawing", "Texts", "draw"]
 
 FAULTS_DRAWN, FAULT_ROWS = 400, 2
 """Faults with a mark, and rows of their names."""
@@ -50,22 +50,6 @@ def draw(heat: HeatMap, texts: Texts, size: tuple[float, float], dpi: float, the
         return _Drawer(Canvas(size, dpi, theme, labels), heat).draw(texts)
 
 
-def short(fault: Fault) -> str:
-    """Return a fault's layers and kind.
-
-    Examples
-    --------
-    >>> short(Fault("dead", ("fc1",), (12, 60), (1.2, 6.0), 0.0, 24, True, present=4))
-    'fc1 dead'
-    """
-    if not fault.layers:
-        return f"{'loss' if fault.kind == 'exploding' else 'run'} {fault.kind}"
-    if len(fault.layers) == 1:
-        return f"{fault.layers[0]} {fault.kind}"
-    who = "all" if len(fault.layers) >= fault.present > 0 else f"{len(fault.layers):,}"
-    return f"{who} layers {fault.kind}"
-
-
 class _Drawer:
     """Draws the parts of one figure."""
 
@@ -80,12 +64,15 @@ class _Drawer:
         """Draw everything."""
         canvas, heat, line = self.canvas, self.heat, self.canvas.line
         top = self._title(texts, canvas.tall - 0.5 * line)
-        each = max(1.9 * line, min(0.55, 0.09 * canvas.tall))
-        strips = heat.strips[: int(0.3 * (canvas.tall - 0.6) / each)]
+        most = 0.55 if heat.layers else 1.4
+        each = max(1.9 * line, min(most, 0.09 * canvas.tall if heat.layers else most))
+        strips = heat.strips[: int((0.3 if heat.layers else 0.7) * (canvas.tall - 0.6) / each)]
         marks = (0.55 + 0.95 * FAULT_ROWS) * line if heat.faults else 0.3 * line
         legend = self._legend_rows()
         low = (1.2 + 1.25 * len(legend) + 1.2 * (1 + self.times)) * line
         tall = max(0.15 * canvas.tall, top - len(strips) * each - marks - low)
+        if not heat.layers:
+            tall, low = 0.01, top - len(strips) * each - marks
         rows, voices = RowLabels(canvas, heat, tall), VoiceBrackets(canvas, heat, tall)
         names = [canvas.width(canvas.labels(strip.name)) + 2 * GAP for strip in strips]
         names.append(canvas.width("step") + 2 * GAP)
@@ -95,6 +82,10 @@ class _Drawer:
         for strip in strips:
             top -= each
             axes.append(self._strip(strip, top + 0.15 * each, 0.8 * each))
+        for axis, strip in zip(axes, strips, strict=True):
+            for fault in heat.faults:
+                if fault.logged == strip.name:
+                    axis.axvline(fault.steps[0], color=canvas.theme.fault, linewidth=1.1)
         drawn = self._map(low, tall)
         self._faults(drawn, low + tall, marks)
         rows.draw(self.left, low + tall)
@@ -161,13 +152,14 @@ class _Drawer:
             axes.add_patch(Rectangle((left, 0), right - left, rows, **self._hatched(), zorder=0))
         codes = heat.codes
         codes = reduced(codes, max(1, int(tall * canvas.dpi)), max(1, int(self.inner * canvas.dpi)))
-        axes.imshow(
-            colours(heat.limit)[codes],
-            extent=(left, right, rows, 0),
-            aspect="auto",
-            interpolation="nearest",
-            zorder=1,
-        )
+        if codes.size:
+            axes.imshow(
+                colours(heat.limit)[codes],
+                extent=(left, right, rows, 0),
+                aspect="auto",
+                interpolation="nearest",
+                zorder=1,
+            )
         if tall / rows > 0.11:
             lines = range(1, rows)
             axes.hlines(lines, left, right, color=canvas.theme.paper, linewidth=0.8, zorder=2)
@@ -250,6 +242,8 @@ class _Drawer:
         """Return the rows of the legend: the colour scale, and each special colour that occurs."""
         canvas, heat = self.canvas, self.heat
         factor = 2**heat.limit
+        if not heat.layers:
+            return []
         found: list[tuple[str, dict[str, Any]]] = [(f"1/{factor} to {factor} × the first norm", {})]
         if (heat.codes == ZERO_CODE).any():
             found.append(("exactly zero", {"facecolor": ZERO}))

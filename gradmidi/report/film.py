@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gradmidi.base.files import WholeFile
 from gradmidi.errors import GradmidiError
-from gradmidi.log import RunLog
+from gradmidi.log import Item, RunLog
 from gradmidi.music.events import Event
 from gradmidi.music.score import Score
 from gradmidi.report.look import Look
@@ -53,6 +53,10 @@ class Film:
         except BaseException:
             self._clean()
             raise
+
+    def read(self, item: Item) -> None:
+        """Take the next item of the log, for the picture."""
+        self._picture.read(item)
 
     def send(self, events: Sequence[Event]) -> None:
         """Keep the events for the picture, and render their sound."""

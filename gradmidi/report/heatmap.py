@@ -134,9 +134,7 @@ class HeatMap:
         return self.first + self.width * int(self.codes.shape[1])
 
     def rows(self, fault: Fault) -> tuple[tuple[int, int], ...]:
-        """Return the rows of a fault's layers as ranges; of a fault of the run, all rows."""
-        if not fault.layers:
-            return ((0, len(self.layers)),)
+        """Return the rows of a fault's layers as ranges; none for a fault of a value or the run."""
         names = set(fault.layers)
         own = np.array([name in names for name in self.layers])
         edges = np.flatnonzero(np.diff(own, prepend=False, append=False))

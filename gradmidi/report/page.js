@@ -5,20 +5,22 @@ const all = (selector) => [...document.querySelectorAll(selector)];
 const LEAD = 2;           // A fault is played from this many seconds before it.
 
 const player = new Player(element("sound"));
+const picture = new Picture();
 const views = all(".view");
-const lanes = all(".lane.voice");
-const picture = new Picture(
-  lanes.map((lane) => lane.querySelector("canvas")),
-  element("axis"),
-  element("loss"),
-);
+const rows = all(".voice");          // A row of the list of voices.
+const lanes = all(".lane[data-voice]");
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const several = run.runs.length > 1;
 let jumped = null;        // Index of the fault last jumped to; null after any other seek.
+
+for (const point of [...run.marks, ...run.departures]) point.place = picture.placeOf(point.at);
+for (const fault of run.faults) {
+  fault.place = run.clock === "step" ? fault.step - 0.5 : drawnRuns[fault.run].placeAt(fault.at);
+}
 
 // -- numbers at a time ----------------------------------------------------------------------
 
 const active = (time) => playedRuns.filter((played) => played.slotAt(time) >= 0);
-const several = run.runs.length > 1;
 
 // The last note of a voice's norm in a slot.
 function noteIn(played, slot, voice) {
@@ -74,16 +76,28 @@ function say(text) {
   setTimeout(() => { region.textContent = text; }, 50);
 }
 
+// The voices that sound at a time.
+function soundingAt(time) {
+  const found = new Set();
+  playedRuns.forEach((played) => {
+    if (!player.choice.hears("run", played.run)) return;
+    const { start, end, voice } = played.notes;
+    for (let note = after(start, time) - 1; note >= 0 && start[note] > time - 4; note--) {
+      if (end[note] > time && player.choice.hears("voice", voice[note])) found.add(voice[note]);
+    }
+  });
+  return found;
+}
+
 // -- the current position ------------------------------------------------------------------
 
 function show() {
   const time = player.time;
-  if (player.playing) picture.follow(time);
-  const width = picture.axis.clientWidth;
-  const inside = time >= picture.from - 1e-9 && time <= picture.to + 1e-9;
+  const at = picture.placeOf(time);
+  if (player.playing) picture.follow(at);
   const frame = element("picture");
-  frame.style.setProperty("--x", Math.round(picture.x(time, width) * 10) / 10 + "px");
-  frame.classList.toggle("away", !inside);
+  frame.style.setProperty("--x", Math.round(picture.x(at) * 10) / 10 + "px");
+  frame.classList.toggle("away", !picture.inside(at));
   const place = placeText(time);
   const text = `${clock(time)} of ${clock(run.duration)}`;
   element("clock").textContent = text;
@@ -94,11 +108,14 @@ function show() {
     slider.value = time;
     slider.setAttribute("aria-valuetext", place ? `${text}, ${place}` : text);
   }
-  lanes.forEach((lane, voice) => {
-    const now = lane.querySelector(".now");
+  const sounding = player.playing ? soundingAt(time) : new Set();
+  picture.light(sounding, at);
+  rows.forEach((row, voice) => {
+    row.classList.toggle("lit", sounding.has(voice));
     const words = numbers(voice, time).map(({ played, norm, note }) =>
       (several ? played.name + "\u00a0" : "") + norm + (note ? "\u00a0" + note : ""));
     const line = words.join(" · ") || "–";
+    const now = row.querySelector(".now");
     if (now.textContent !== line) now.textContent = line;
   });
 }
@@ -106,6 +123,10 @@ function show() {
 let shown = 0;
 function tick(now) {
   if (!player.playing) return;
+  if (pressed("loop") && player.time >= loopEnds()[1]) {
+    player.seek(loopEnds()[0]);
+    return;
+  }
   if (!calm.matches || now - shown >= 1000) {
     shown = now;
     show();
@@ -114,24 +135,40 @@ function tick(now) {
 }
 
 player.changed = () => {
-  const button = element("play");
-  button.textContent = player.playing ? "Pause" : "Play";
+  element("play").textContent = player.playing ? "Pause" : "Play";
   show();
   if (player.playing) requestAnimationFrame(tick);
+};
+player.ended = () => {
+  if (!pressed("loop")) return;
+  player.at = loopEnds()[0];
+  player.play();
 };
 
 // -- seeking -------------------------------------------------------------------------------
 
+const pressed = (id) => element(id).getAttribute("aria-pressed") === "true";
+
+// What is played again and again: the part that the picture shows.
+function loopEnds() {
+  if (picture.to - picture.from >= picture.high - picture.low) return [0, run.duration];
+  const part = picture.part(player.time);
+  return [part.timeOf(picture.from), part.timeOf(picture.to)];
+}
+
 function go(time) {
   jumped = null;
+  hideHover();
   return player.seek(time);
 }
 
 async function playFrom(at, what) {
   const start = Math.max(0, at - LEAD);
+  hideHover();
   await player.seek(start);
-  if (start < picture.from || at > picture.to) {
-    picture.follow(start);
+  const [first, last] = [picture.placeOf(start), picture.placeOf(at)];
+  if (!picture.inside(first) || !picture.inside(last)) {
+    picture.show(first - 0.1 * (picture.to - picture.from));
     show();
   }
   say(`${what}. Playing from ${clock(start)}.`);
@@ -151,37 +188,89 @@ function goToFault(way) {
   return playFrom(fault.at, `Fault ${index + 1} of ${count}, ${fault.text}`);
 }
 
+// The moment in the page's address, as #t=4.5.
+function addressed() {
+  const asked = /^#t=(\d+(?:\.\d+)?)$/.exec(location.hash);
+  return asked && Math.min(Number(asked[1]), run.duration);
+}
+
+async function copyLink() {
+  const link = `${location.href.split("#")[0]}#t=${player.time.toFixed(2)}`;
+  try {
+    history.replaceState(null, "", link);
+  } catch { /* Some browsers allow no new address for a file. */ }
+  try {
+    await navigator.clipboard.writeText(link);
+    say(`Copied the link to ${clock(player.time)}.`);
+  } catch {
+    say(`The link to ${clock(player.time)}: ${link}`);
+  }
+}
+
 // -- buttons and keys ----------------------------------------------------------------------
 
 const toggle = () => (player.playing ? player.pause() : player.play());
 
+function press(button, on) {
+  button.setAttribute("aria-pressed", String(on));
+}
+
+function heardText() {
+  const names = run.voices.filter((_, voice) => player.choice.hears("voice", voice));
+  if (names.length === run.voices.length) return "All voices are heard.";
+  const listed = names.slice(0, 4).map(({ name }) => name).join(", ");
+  return `Heard: ${listed || "no voice"}${names.length > 4 ? ` and ${names.length - 4} more` : ""}.`;
+}
+
 function choose(button) {
-  const pressed = player.choice.switch(button.dataset.set, button.dataset.key);
-  button.setAttribute("aria-pressed", String(pressed));
+  const on = player.choice.switch(button.dataset.set, button.dataset.key);
+  press(button, on);
   showChoice();
   return player.restart();
+}
+
+function soloByKey(voice) {
+  const button = rows[voice].querySelector(".solo");
+  choose(button);
+  const on = button.getAttribute("aria-pressed") === "true";
+  say(`${on ? "Solo" : "No longer solo:"} ${run.voices[voice].name}. ${heardText()}`);
 }
 
 function chooseAll() {
   player.choice.muted.clear();
   player.choice.alone.clear();
-  for (const button of all("[data-key]")) button.setAttribute("aria-pressed", "false");
+  for (const button of all("[data-key]")) press(button, false);
   showChoice();
   say("All voices are heard.");
   return player.restart();
 }
 
 function showChoice() {
-  lanes.forEach((lane, voice) =>
-    lane.classList.toggle("unheard", !player.choice.hears("voice", voice)));
+  rows.forEach((row, voice) =>
+    row.classList.toggle("unheard", !player.choice.hears("voice", voice)));
   element("all").disabled = player.choice.whole;
 }
 
-function zoom(factor) {
-  if (factor === null) { picture.from = 0; picture.to = run.duration; picture.draw(); }
-  else picture.zoom(player.time, factor);
+function zoom(factor, place = picture.placeOf(player.time)) {
+  hideHover();
+  if (factor === null) picture.show(picture.low, picture.high - picture.low);
+  else picture.zoom(place, factor);
   show();
-  say(`The picture shows ${clock(picture.from)} to ${clock(picture.to)}.`);
+}
+
+function zoomAndSay(factor) {
+  zoom(factor);
+  const [from, to] = [Math.max(1, Math.ceil(picture.from)), Math.floor(picture.to)];
+  say(`The picture shows ${run.clock === "step" ? "steps" : run.clock} ${from} to ${to}.`);
+}
+
+function toggleLane(button) {
+  const on = button.getAttribute("aria-pressed") !== "true";
+  press(button, on);
+  lanes[button.dataset.lane].hidden = !on;
+  element("lanes-empty").hidden = lanes.some((lane) => !lane.hidden);
+  picture.draw();
+  show();
 }
 
 const letters = {
@@ -190,20 +279,22 @@ const letters = {
   n: sayNumbers,
   f: () => goToFault(1),
   F: () => goToFault(-1),
+  c: copyLink,
   0: chooseAll,
-  "+": () => zoom(0.5),
-  "-": () => zoom(2),
+  "+": () => zoomAndSay(0.5),
+  "-": () => zoomAndSay(2),
 };
-for (let voice = 0; voice < Math.min(9, lanes.length); voice++) {
-  letters[voice + 1] = () => choose(lanes[voice].querySelector(".solo"));
+for (let voice = 0; voice < Math.min(9, rows.length); voice++) {
+  letters[voice + 1] = () => soloByKey(voice);
 }
 const moves = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10 };
 
 document.addEventListener("keydown", (event) => {
+  hideHover();
   if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
   const { key, target } = event;
   const slider = target === element("position");
-  if (target.matches("select")) return;
+  if (target.matches("select") || (target.id === "volume" && !(key in letters))) return;
   if (key in moves && (slider || key.startsWith("Arrow"))) {
     const step = event.shiftKey ? Math.sign(moves[key]) * playedRuns[0].slotSeconds : moves[key];
     event.preventDefault();
@@ -227,14 +318,27 @@ element("speed").addEventListener("change", (event) => {
   player.speed = Number(event.target.value);
   player.restart();
 });
+element("volume").addEventListener("input", (event) => {
+  player.volume = Number(event.target.value) / 100;
+});
+element("loop").addEventListener("click", () => press(element("loop"), !pressed("loop")));
+element("link").addEventListener("click", copyLink);
 element("numbers").addEventListener("click", sayNumbers);
 element("next").addEventListener("click", () => goToFault(1));
 element("previous").addEventListener("click", () => goToFault(-1));
 element("all").addEventListener("click", chooseAll);
-element("closer").addEventListener("click", () => zoom(0.5));
-element("wider").addEventListener("click", () => zoom(2));
-element("whole").addEventListener("click", () => zoom(null));
+element("closer").addEventListener("click", () => zoomAndSay(0.5));
+element("wider").addEventListener("click", () => zoomAndSay(2));
+element("whole").addEventListener("click", () => zoomAndSay(null));
+element("shared").addEventListener("click", () => {
+  picture.shared = !picture.shared;
+  press(element("shared"), picture.shared);
+  picture.draw();
+});
 for (const button of all("[data-key]")) button.addEventListener("click", () => choose(button));
+for (const button of all("button[data-lane]")) {
+  button.addEventListener("click", () => toggleLane(button));
+}
 for (const link of all("a[data-at]")) {
   link.addEventListener("click", (event) => {
     event.preventDefault();
@@ -244,88 +348,23 @@ for (const link of all("a[data-at]")) {
   });
 }
 
-// -- the pointer ---------------------------------------------------------------------------
+// -- the table of numbers ------------------------------------------------------------------
 
-const hover = element("hover");
-
-function pointed(view, event) {
-  const box = view.getBoundingClientRect();
-  const time = picture.timeAt(event.clientX - box.left, box.width);
-  return Math.min(Math.max(picture.from, time), picture.to);
-}
-
-// The faults whose marks are within six pixels.
-function faultsAt(view, event, voice) {
-  if (voice < 0) return [];
-  const box = view.getBoundingClientRect();
-  const near = run.faults.filter((fault) =>
-    (fault.voice === voice || fault.voice === null) &&
-    Math.abs(picture.x(fault.at, box.width) - (event.clientX - box.left)) <= 6);
-  const more = near.length > 4 ? [`and ${near.length - 4} more faults`] : [];
-  return [...near.slice(0, 4).map(({ text }) => text), ...more];
-}
-
-function showHover(view, event) {
-  const time = pointed(view, event);
-  const lines = [];
-  const voice = lanes.indexOf(view.closest(".lane.voice"));
-  if (voice >= 0) lines.push(run.voices[voice].name);
-  for (const played of active(time)) {
-    const bin = played.binAt(time);
-    if (bin < 0) continue;
-    const name = several ? played.name + ": " : "";
-    const words = [`${name}step ${played.step[bin]}`, `${digits(played.seconds[bin])} s of training`];
-    if (voice >= 0) {
-      words.push("norm " + digits(normOf(played.high[voice * played.bins + bin], voice)));
-    } else if (played.lossAt(bin) !== -Infinity) {
-      words.push("loss " + digits(played.lossAt(bin)));
-    }
-    lines.push(words.join(", "));
-  }
-  lines.push(...faultsAt(view, event, voice));
-  lines.push(clock(time) + " of the piece");
-  if (voice >= 0 && run.voices[voice].layers) {
-    const layers = run.voices[voice].layers;
-    const more = layers.length > 8 ? ` and ${layers.length - 8} more` : "";
-    lines.push("layers: " + layers.slice(0, 8).join(", ") + more);
-  }
-  hover.replaceChildren(...lines.map((line) => {
-    const shown = document.createElement("div");
-    shown.textContent = line;
-    return shown;
-  }));
-  hover.hidden = false;
-  const right = event.clientX + 16 + hover.offsetWidth < innerWidth;
-  const x = right ? event.clientX + 16 : Math.max(4, event.clientX - 16 - hover.offsetWidth);
-  const y = Math.min(event.clientY + 16, innerHeight - hover.offsetHeight - 4);
-  hover.style.transform = `translate(${x}px, ${y}px)`;
-}
-
-for (const view of views) {
-  view.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
-    view.setPointerCapture(event.pointerId);
-    go(pointed(view, event));
+for (const button of all("th button")) {
+  button.addEventListener("click", () => {
+    const head = button.closest("th"), body = head.closest("table").tBodies[0];
+    const up = head.getAttribute("aria-sort") !== "ascending";
+    for (const other of head.parentElement.children) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+    const value = (row) => row.cells[head.cellIndex].dataset.value ??
+      row.cells[head.cellIndex].textContent;
+    const numeric = head.dataset.kind === "number";
+    const order = (a, b) => numeric
+      ? (Number(a) - Number(b)) || 0
+      : a.localeCompare(b, undefined, { numeric: true });
+    const sorted = [...body.rows].sort((a, b) => (up ? 1 : -1) * order(value(a), value(b)));
+    // What is no number is last, whichever way.
+    const isNumber = (row) => !numeric || !Number.isNaN(Number(value(row)));
+    body.replaceChildren(...sorted.filter(isNumber), ...sorted.filter((row) => !isNumber(row)));
   });
-  view.addEventListener("pointermove", (event) => {
-    if (event.pointerType !== "touch") showHover(view, event);
-    if (event.buttons & 1 && !player.playing) go(pointed(view, event));
-  });
-  view.addEventListener("pointerleave", () => { hover.hidden = true; });
 }
-
-// -- the start -----------------------------------------------------------------------------
-
-function start() {
-  for (const part of all("[data-live]")) part.hidden = false;
-  element("sound").hidden = true;
-  element("position").max = run.duration;
-  element("position").step = "any";
-  const asked = /^#t=(\d+(?:\.\d+)?)$/.exec(location.hash);
-  if (asked) player.at = Math.min(Number(asked[1]), run.duration);
-  showChoice();
-  new ResizeObserver(() => { picture.draw(); show(); }).observe(element("axis"));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => picture.draw());
-}
-
-start();

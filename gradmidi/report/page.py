@@ -6,42 +6,58 @@ no network requests.
 """
 
 import base64
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from gradmidi.base.files import WholeFile
+from gradmidi.detection.history import Fault
 from gradmidi.log import Layer
-from gradmidi.music.events import Alarm
 from gradmidi.music.pitch import note_name
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
-from gradmidi.report.curves import NO_LOSS, notable
-from gradmidi.report.data import Played, data_of
+from gradmidi.report.colours import DASHES
+from gradmidi.report.curves import notable
+from gradmidi.report.data import Places, Played, data_of, heat_of
+from gradmidi.report.heatmap import INF, NONE, ZERO_CODE, HeatMap
+from gradmidi.report.html import colours, part, plain_json, policy, template
+from gradmidi.report.played import PlayedRun
 from gradmidi.text.audibility import describe as audible
-from gradmidi.text.words import alarm, count, where
+from gradmidi.text.describe import fault_line
+from gradmidi.text.summary import Summary
+from gradmidi.text.verdict import broke, short, verdict
+from gradmidi.text.words import count, number
 
 __all__ = ["Page", "Point"]
 
-SCRIPTS = ("run.js", "synth.js", "player.js", "picture.js", "page.js")
+SCRIPTS = ("run.js", "synth.js", "player.js", "picture.js", "lanes.js", "page.js", "pointer.js")
 """Parts of the script in their order; each uses the parts before it."""
 
 LEAD_SECONDS = 2.0
 """Playing a fault starts this many seconds before it."""
 
-MOST_ROWS = 500
-"""Most faults in the table."""
+SHOWN_FAULTS, MOST_FAULTS = 8, 500
+"""Faults that are listed at once, and behind a button."""
+
+SIZES = ((4, "few"), (24, "some"), (100, "many"))
+"""The height of the map, by its number of layers; of more layers ``most``."""
+
+COLUMNS = (
+    ("Layer", "text"),
+    ("Parameters", "number"),
+    ("First", "number"),
+    ("Median", "number"),
+    ("Last", "number"),
+    ("Largest", "number"),
+    ("At step", "number"),
+)
+"""Columns of the table of numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +72,11 @@ class Point:
 class Page:
     """The contents of a page.
 
-    `played` has one entry for each part of the piece and each side that plays a run. The first line
-    of `text` is below the title. `sound` is the whole piece as MP3, and `seconds` its length.
-    `departures` are the places at which compared runs depart from the first.
+    `played` has one entry for each part of the piece and each side that plays a run; `summaries`
+    has one for each run. The first line of `text` is below the title. `sound` is the whole piece as
+    MP3, and `seconds` its length. `departures` are the places at which compared runs depart from
+    the first. `clock` is the axis of the picture; if it is not the step, `places` has the place of
+    every bin of every part. `values` are the logged values that have a voice.
     """
 
     title: str
@@ -66,10 +84,15 @@ class Page:
     layers: Sequence[Layer]
     voices: Sequence[Voice]
     played: Played
+    summaries: Sequence[Summary]
     text: Sequence[str]
     sound: bytes
     seconds: float
+    heat: HeatMap | None = None
     departures: Sequence[Point] = field(default=())
+    clock: str = "step"
+    places: Places = field(default=())
+    values: Sequence[str] = field(default=())
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -78,78 +101,122 @@ class Page:
 
     def html(self) -> str:
         """Return the page as HTML."""
-        script = "".join(_part(name) for name in SCRIPTS)
-        style = _part("page.css")
-        runs = list(dict.fromkeys(run.name for run, _ in self.played))
-        faults = self._faults()
-        marks = self._marks()
-        data = _json(self._script_data(runs, faults, marks))
-        return _template().render(
-            policy=_policy(script, style),
+        script = "".join(part(name) for name in SCRIPTS)
+        style = colours() + part("page.css")
+        faults, marks = self._faults(), self._marks()
+        data = plain_json(self._script_data(faults, marks))
+        several = len(self.runs) > 1
+        return template().render(
+            policy=policy(script, style),
             version=version("gradmidi"),
             css=Markup(style),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own files
             data=Markup(data),  # noqa: S704 - `_json` escapes it
             title=self.title,
+            verdicts=self._verdicts(faults),
             summary=self.text[0] if self.text else "",
             text=self.text[1:],
-            runs=runs,
-            voices=[self._voice(voice) for voice in self.voices],
+            runs=self.runs,
+            voices=[self._voice(voice, faults) for voice in self.voices],
+            values=self.values,
             faults=faults,
+            shown_faults=SHOWN_FAULTS,
+            most_faults=MOST_FAULTS,
             fault_sounds=any(v < 0 for run, _ in self.played for v in set(run.notes["voice"])),
             faults_text=_count_line(faults),
             marks=marks,
-            marks_label=f", {count(len(marks), 'mark')}" if marks else "",
             departures=[self._place(point) for point in self.departures],
             notable=self._notable(),
-            loss_label=self._loss_label(),
-            picture_text=self._picture_text(len(runs)),
+            strips=self._strip_labels(),
+            heat=self._heat_texts(),
+            signs_label=f"{count(len(faults), 'fault')}, {count(len(marks), 'mark')}",
+            columns=[("Run", "text"), *COLUMNS] if several else COLUMNS,
+            numbers=[
+                [*([_cell(run)] if several else []), *row]
+                for run, summary in zip(self.runs, self.summaries, strict=True)
+                for row in _numbers(summary)
+            ],
+            picture_text=self._picture_text(),
             duration_text=self._clock(self.seconds),
             listening=[f"{self.preset.title}. {self.preset.use}", *audible(self.preset)],
             preset=self.preset.name,
             sound="data:audio/mpeg;base64," + base64.b64encode(self.sound).decode(),
-            most_rows=MOST_ROWS,
         )
 
+    @property
+    def runs(self) -> list[str]:
+        """The names of the runs, each once."""
+        return list(dict.fromkeys(run.name for run, _ in self.played))
+
     def _script_data(
-        self,
-        runs: Sequence[str],
-        faults: Sequence[Mapping[str, Any]],
-        marks: Sequence[Mapping[str, Any]],
+        self, faults: Sequence[Mapping[str, Any]], marks: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
+        keys = ("at", "step", "run", "voices", "rows", "text", "short", "logged")
         return {
+            "title": self.title,
             "duration": self.seconds,
-            "runs": runs,
-            "faults": [{key: fault[key] for key in ("at", "voice", "text")} for fault in faults],
+            "runs": self.runs,
+            "clock": self.clock,
+            "dashes": DASHES,
+            "faults": [{key: fault[key] for key in keys} for fault in faults],
             "marks": [{key: mark[key] for key in ("at", "text")} for mark in marks],
             "departures": [{"at": p.at} for p in self.departures if p.at is not None],
-            **data_of(self.preset, self.layers, self.voices, self.played),
+            "heat": None if self.heat is None else heat_of(self.heat),
+            **data_of(
+                self.preset,
+                self.layers,
+                self.voices,
+                self.played,
+                self.places,
+                len(self.values),
+            ),
         }
 
     # -- words ---------------------------------------------------------------------------------
 
     def _faults(self) -> list[dict[str, Any]]:
+        """Return every fault once, in the order in which they are heard."""
         whose = {
             self.layers[layer].name: voice.index for voice in self.voices for layer in voice.layers
         }
-        several = len({run.name for run, _ in self.played}) > 1
         found = []
-        for run, _ in self.played:
-            for fault in run.faults:
-                place = self._place(
-                    Point(_fault_text(fault, run.name if several else ""), run.seconds(fault.tick))
+        for index, summary in enumerate(self.summaries):
+            part = next(run for run, _ in self.played if run.run == index)
+            first = broke(summary.faults)
+            for fault in summary.faults:
+                name = f"{part.name}, " if len(self.summaries) > 1 else ""
+                at = _seconds_of(part, fault.steps[0])
+                found.append(
+                    {
+                        **self._place(Point(name + fault_line(fault), at)),
+                        "fault": fault,
+                        "breaks": fault is first,
+                        "kind": fault.kind,
+                        "voices": sorted({whose[n] for n in fault.layers if n in whose}),
+                        "rows": [] if self.heat is None else self.heat.rows(fault),
+                        "short": short(fault),
+                        "logged": fault.logged,
+                        "run": index,
+                        "step": fault.steps[0],
+                    }
                 )
-                place |= {
-                    "kind": fault.kind,
-                    "layer": fault.layer,
-                    "where": where(fault),
-                    "voice": whose.get(fault.layer),
-                    "run": run.name,
-                    "step": fault.step,
-                    "value": f"{fault.value:.4g}",
-                }
-                found.append(place)
         return sorted(found, key=lambda fault: fault["at"])
+
+    def _verdicts(self, faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        found = []
+        for name, summary in zip(self.runs, self.summaries, strict=True):
+            first: Fault | None = broke(summary.faults)
+            wrong = first or (summary.faults[0] if summary.faults else None)
+            at = [place for place, each in enumerate(faults) if each["fault"] is wrong]
+            found.append(
+                {
+                    "run": name,
+                    "text": verdict(summary.faults),
+                    "kind": "broke" if first else "other" if wrong else "fine",
+                    "fault": at[0] if at else None,
+                }
+            )
+        return found
 
     def _marks(self) -> list[dict[str, Any]]:
         points = {
@@ -183,12 +250,16 @@ class Page:
             "start_text": self._clock(start),
         }
 
-    def _voice(self, voice: Voice) -> dict[str, Any]:
+    def _voice(self, voice: Voice, faults: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         home = ""
         if self.preset.pitch.law == "log":
             home = f"at home on {note_name(self.preset.home_notes(len(self.voices))[voice.index])}"
         lines = []
+        seen = set()
         for run, curves in self.played:
+            if run.run in seen:
+                continue
+            seen.add(run.run)
             norms = curves.high[:, voice.index]
             finite = norms[np.isfinite(norms) & (norms >= 0.0)]
             name = f"{run.name}: " if len(self.played) > 1 else ""
@@ -199,39 +270,67 @@ class Page:
                 )
             else:
                 lines.append(f"{name}no finite norm")
+        wrong = [fault["voices"] for fault in faults if fault["breaks"]]
+        wrong += [fault["voices"] for fault in faults]
         return {
             "name": voice.name,
             "layers": [self.layers[i].name for i in voice.layers],
             "place": home or f"voice {voice.index + 1}",
             "label": f"Norm of {voice.name}, and its notes below. " + "; ".join(lines),
+            "open": self.heat is None or voice.index == next(filter(None, wrong), [0])[0],
         }
 
-    def _loss_label(self) -> str:
-        lines = []
-        for run, curves in self.played:
-            logged = curves.loss[curves.loss != NO_LOSS]
-            if logged.size:
-                name = f"{run.name}: " if len(self.played) > 1 else ""
-                lines.append(f"{name}first {logged[0]:.3g}, last {logged[-1]:.3g}")
-        return "Loss. " + "; ".join(lines) if lines else ""
+    def _strip_labels(self) -> list[str]:
+        found = []
+        for strip in () if self.heat is None else self.heat.strips:
+            low, high = strip.ends
+            text = f"{strip.name}: smallest {number(low, 3)}, largest {number(high, 3)}"
+            losses = self.summaries[0].losses
+            if strip.name == "loss" and losses:
+                text += f", first {number(losses[0], 3)}, last {number(losses[-1], 3)}"
+            found.append(text)
+        return found
 
-    def _picture_text(self, runs: int) -> str:
-        run, curves = self.played[0]
-        frames = len(curves.step) / max(1, len(run.slots))
-        lines = [
-            "Each row is one voice: its norm as a line on a log axis, its notes below. Red "
-            "triangles are faults. Short marks at the top of a row are nan or inf; at the bottom, "
-            "exactly zero. Click in the picture or press the arrow keys to move."
+    def _heat_texts(self) -> dict[str, Any] | None:
+        heat = self.heat
+        if heat is None or not heat.layers:
+            return None
+        factor = 2**heat.limit
+        special = [
+            (name, kind)
+            for name, kind, found in (
+                ("exactly zero", "zero", heat.codes == ZERO_CODE),
+                ("nan or inf", "nan", heat.codes >= INF),
+                ("no gradient", "none", heat.codes == NONE),
+            )
+            if found.any()
         ]
-        if runs > 1:
-            lines.append(
-                "The first run is on the left and solid; the other is on the right and dashed."
+        rows = len(heat.layers)
+        return {
+            "size": next((size for most, size in SIZES if rows <= most), "most"),
+            "label": f"Heat map of {count(rows, 'layer')} and {count(heat.last, 'step')}. "
+            f"{verdict(heat.faults)}. The numbers are in the table below.",
+            "factors": f"1/{factor} to {factor} × the layer's first norm",
+            "special": special,
+        }
+
+    def _picture_text(self) -> str:
+        if self.heat is None:
+            return (
+                "Each row is one voice: the norms of all runs on one axis, their notes below. "
+                "Triangles at the top mark faults, and norms that are cut off because one run "
+                "explodes."
             )
-        if frames > 1.5:
-            lines.append(
-                "Several steps share a slot: their largest norm is heard, the line shows all."
-            )
-        return " ".join(lines)
+        if not self.layers:
+            return "Each row is a logged value. Click to move there."
+        text = (
+            "Each row is a layer, each column a step; orange is above the layer's first norm, blue "
+            "below. Triangles mark where faults begin. Click to move there; Ctrl and the wheel, or "
+            "two fingers, zoom."
+        )
+        if self.heat.width > 1:
+            text += f" A column has {self.heat.width} steps and shows the most extreme of them."
+        return text
 
     def _clock(self, seconds: float) -> str:
         if self.seconds < 60.0:
@@ -240,52 +339,36 @@ class Page:
         return f"{whole // 60}:{whole % 60:02d}"
 
 
-def _fault_text(fault: Alarm, run: str) -> str:
-    return f"{run}, {alarm(fault)}" if run else alarm(fault)
+def _seconds_of(run: PlayedRun, step: int) -> float:
+    """Return when a step is heard, in seconds of the piece."""
+    slots = run.slots
+    at = int(np.searchsorted([slot.step for slot in slots], step))
+    return run.seconds(slots[min(at, len(slots) - 1)].tick)
+
+
+def _numbers(summary: Summary) -> list[list[dict[str, Any]]]:
+    """Return the rows of a run's table."""
+    return [
+        [
+            _cell(layer.name or "model"),
+            _cell(f"{layer.size:,}" if layer.size else "", layer.size or math.nan),
+            *(
+                _cell("" if math.isnan(value) else number(value), value)
+                for value in (layer.first, layer.median, layer.last, layer.largest)
+            ),
+            _cell(f"{layer.largest_step:,}", layer.largest_step or math.nan),
+        ]
+        for layer in summary.layers
+    ]
+
+
+def _cell(text: str, value: float | None = None) -> dict[str, Any]:
+    return {"text": text, "value": value}
 
 
 def _count_line(faults: Sequence[Mapping[str, Any]]) -> str:
-    if not faults:
-        return ""
     kinds: dict[str, int] = {}
     for fault in faults:
         kinds[fault["kind"]] = kinds.get(fault["kind"], 0) + 1
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    first = faults[0]
-    return f"{count(len(faults), 'fault')} ({counts}). First, at {first['text']}."
-
-
-@cache
-def _part(name: str) -> str:
-    return (files("gradmidi.report") / name).read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(_part("page.html.jinja"))
-
-
-def _policy(script: str, style: str) -> str:
-    allowed = {
-        "default-src": "'none'",
-        "script-src": _digest(script),
-        "style-src": _digest(style),
-        "media-src": "data: blob:",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    return "; ".join(f"{what} {which}" for what, which in allowed.items())
-
-
-def _digest(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return f"'sha256-{digest}'"
-
-
-def _json(value: object) -> str:
-    """Return JSON that cannot end the element it is in."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return f"{count(len(faults), 'fault')} ({counts})"

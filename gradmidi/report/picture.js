@@ -1,90 +1,104 @@
-// The picture: the time axis, the loss, and a row for each voice.
+// The picture: one axis of steps for the heat map, the values above it and the lanes below it.
 
-const NOTES = 0.3;        // The part of a lane that the notes played.
-const GUTTER = 46;        // Left of the picture, for the numbers on its axes.
-const LABEL_GAP = 8;
+const GAP = 6;
 
 class Picture {
-  constructor(lanes, axis, loss) {
-    this.lanes = lanes;   // A canvas for each voice.
-    this.axis = axis;
-    this.loss = loss;
-    this.from = 0;
-    this.to = run.duration;
-    this.pitches = lanes.map((_, voice) => this.pitchRange(voice));
+  constructor() {
+    this.map = document.getElementById("map");
+    this.lit = document.getElementById("lit");
+    this.signs = document.getElementById("signs");
+    this.axis = document.getElementById("axis");
+    this.strips = [...document.querySelectorAll("canvas[data-strip]")];
+    this.lanes = [...document.querySelectorAll("canvas[data-lane]")];
+    this.low = Math.min(...drawnRuns.map((played) => played.least));
+    this.high = Math.max(...drawnRuns.map((played) => played.edge(played.bins - 1)));
+    this.from = this.low;
+    this.to = this.high;
+    this.left = this.right = 0;
+    this.shared = false;
+    this.labels = [];
+    this.pitches = run.voices.map((_, voice) => pitchRange(voice));
   }
 
-  x(time, width) {
-    return GUTTER + ((time - this.from) / (this.to - this.from || 1)) * (width - GUTTER);
+  get width() { return this.axis.clientWidth; }
+  x(place) {
+    const room = this.width - this.left - this.right;
+    return this.left + ((place - this.from) / (this.to - this.from || 1)) * room;
   }
-  timeAt(x, width) {
-    return this.from + ((x - GUTTER) / (width - GUTTER)) * (this.to - this.from);
+  placeAt(x) {
+    const room = this.width - this.left - this.right;
+    const place = this.from + ((x - this.left) / room) * (this.to - this.from);
+    return Math.min(this.to, Math.max(this.from, place));
   }
+  inside(place) { return place >= this.from - 1e-9 && place <= this.to + 1e-9; }
 
-  // Zoom by a factor; `time` keeps its place in the picture.
-  zoom(time, factor) {
-    const least = Math.min(run.duration, 8 * playedRuns[0].slotSeconds);
-    const span = Math.min(run.duration, Math.max(least, (this.to - this.from) * factor));
-    const place = (time - this.from) / (this.to - this.from || 1);
-    const held = place >= 0 && place <= 1 ? place : 0.5;
-    this.from = Math.min(Math.max(0, time - held * span), run.duration - span);
+  // The part of the piece that sounds at a time, or that sounded last.
+  part(time) {
+    const sounding = playedRuns.filter(({ start }) => start <= time + 1e-6);
+    return sounding.length ? sounding.reduce((a, b) => (b.start > a.start ? b : a)) : playedRuns[0];
+  }
+  placeOf(time) { return this.part(time).placeAt(time); }
+
+  // Show a part of the axis that is `span` long and has `place` at the same share as before.
+  zoom(place, factor) {
+    const whole = this.high - this.low;
+    const least = Math.min(whole, (8 * whole) / Math.max(8, drawnRuns[0].bins));
+    const span = Math.min(whole, Math.max(least, (this.to - this.from) * factor));
+    const share = this.inside(place) ? (place - this.from) / (this.to - this.from || 1) : 0.5;
+    this.show(place - share * span, span);
+  }
+  show(from, span = this.to - this.from) {
+    this.from = Math.min(Math.max(this.low, from), Math.max(this.low, this.high - span));
     this.to = this.from + span;
     this.draw();
   }
-
-  // Scroll to the cursor where it has left the picture.
-  follow(time) {
-    if (time >= this.from && time <= this.to) return;
-    const span = this.to - this.from;
-    this.from = Math.min(Math.max(0, time - 0.1 * span), run.duration - span);
-    this.to = this.from + span;
-    this.draw();
+  // Scroll to a place that is not visible.
+  follow(place) {
+    if (!this.inside(place)) this.show(place - 0.1 * (this.to - this.from));
   }
 
-  pitchRange(voice) {
-    let low = Infinity, high = -Infinity;
-    for (const played of playedRuns) {
-      for (let note = 0; note < played.notes.voice.length; note++) {
-        if (played.notes.voice[note] !== voice) continue;
-        low = Math.min(low, played.notes.pitch[note]);
-        high = Math.max(high, played.notes.pitch[note]);
-      }
-    }
-    return low > high ? null : [low - 1.5, high + 1.5];
-  }
+  // -- drawing -----------------------------------------------------------------------------
 
   draw() {
     const style = getComputedStyle(document.documentElement);
     this.ink = (name) => style.getPropertyValue("--" + name).trim();
+    this.margins();
+    this.drawSigns();
+    for (const canvas of this.strips) this.drawStrip(canvas, heat.strips[canvas.dataset.strip]);
+    if (this.map) this.drawMap();
     this.drawAxis();
-    if (this.loss) this.drawLoss();
-    this.lanes.forEach((canvas, voice) => this.drawLane(canvas, voice));
+    for (const canvas of this.lanes) {
+      if (canvas.clientWidth) drawLane(this, canvas, Number(canvas.dataset.lane));
+    }
   }
 
-  // A context in CSS pixels, cleared, with the marks' verticals drawn.
-  begin(canvas) {
+  // A context in CSS pixels, cleared, with the lines of the marks.
+  begin(canvas, ruled = true) {
     const { clientWidth: width, clientHeight: height } = canvas;
     const scale = window.devicePixelRatio || 1;
     canvas.width = Math.round(width * scale);
     canvas.height = Math.round(height * scale);
     const pen = canvas.getContext("2d");
     pen.scale(scale, scale);
-    pen.font = "11px system-ui, sans-serif";
+    pen.font = "12px system-ui, sans-serif";
+    pen.textBaseline = "middle";
     pen.lineJoin = "round";
-    this.verticals(pen, run.marks, width, height, this.ink("mark"), [2, 3]);
-    this.verticals(pen, run.departures, width, height, this.ink("fault"), [6, 3]);
+    if (ruled) {
+      this.verticals(pen, run.marks, height, this.ink("mark"), [2, 3]);
+      this.verticals(pen, run.departures, height, this.ink("fault"), [6, 3]);
+    }
     return { pen, width, height };
   }
 
-  verticals(pen, points, width, height, colour, dash) {
+  verticals(pen, points, height, colour, dash) {
     pen.strokeStyle = colour;
     pen.lineWidth = 1;
     pen.setLineDash(dash);
     pen.beginPath();
     let last = -Infinity;
-    for (const point of points) {
-      if (point.at < this.from || point.at > this.to) continue;
-      const x = Math.round(this.x(point.at, width)) + 0.5;
+    for (const { place } of points) {
+      if (!this.inside(place)) continue;
+      const x = Math.round(this.x(place)) + 0.5;
       if (x - last < 3) continue;
       last = x;
       pen.moveTo(x, 0);
@@ -94,248 +108,335 @@ class Picture {
     pen.setLineDash([]);
   }
 
-  drawAxis() {
-    const { pen, width, height } = this.begin(this.axis);
-    const span = this.to - this.from;
-    const step = niceStep(span / Math.max(2, Math.floor((width - GUTTER) / 90)));
+  // Room for the labels on both sides.
+  margins() {
+    const pen = this.axis.getContext("2d");
+    pen.font = "12px system-ui, sans-serif";
+    const wide = (text) => pen.measureText(text).width;
+    const most = Math.min(240, 0.34 * this.width);
+    const names = heat ? heat.strips.map(({ name }) => wide(name)) : [];
+    this.left = Math.min(most, Math.max(44, ...names.map((name) => name + 2 * GAP)));
+    const ends = heat ? heat.strips.flatMap(({ texts }) => texts.map(wide)) : [];
+    this.right = Math.max(18, ...ends.map((end) => end + 2 * GAP));
+    if (!this.map) return;
+    this.labels = rowLabels(heat.groups, this.map.clientHeight / heat.rows, most, wide);
+    this.left = Math.min(most, Math.max(this.left, this.labels.width));
+    const row = this.map.clientHeight / heat.rows;
+    const voices = heat.brackets
+      .filter(([, start, stop]) => (stop - start) * row >= 13)
+      .map(([voice]) => wide(run.voices[voice].name) + 22);
+    this.right = Math.min(0.22 * this.width, Math.max(this.right, ...voices));
+  }
+
+  drawSigns() {
+    const { pen, width, height } = this.begin(this.signs);
     pen.fillStyle = this.ink("dim");
-    pen.strokeStyle = this.ink("line");
-    pen.textBaseline = "bottom";
-    for (let time = Math.ceil(this.from / step) * step; time <= this.to + 1e-9; time += step) {
-      const x = this.x(time, width);
-      pen.beginPath();
-      pen.moveTo(x, height - 5);
-      pen.lineTo(x, height);
-      pen.stroke();
-      const label = step < 1 ? time.toFixed(step < 0.1 ? 2 : 1) + " s" : clock(time);
-      const size = pen.measureText(label).width;
-      pen.fillText(label, Math.min(Math.max(GUTTER, x - size / 2), width - size), height - 6);
-    }
-    pen.textBaseline = "top";
-    pen.fillStyle = this.ink("ink");
     let free = -Infinity;
     for (const mark of run.marks) {
-      const x = this.x(mark.at, width);
-      if (mark.at < this.from || mark.at > this.to || x < free) continue;
+      const x = this.x(mark.place);
+      if (!this.inside(mark.place) || x < free) continue;
       const label = shortened(pen, mark.text, Math.min(160, width - x - 4));
       if (label === "") continue;
-      pen.fillText(label, x + 3, 1);
-      free = x + pen.measureText(label).width + LABEL_GAP;
+      pen.fillText(label, x + 3, 8);
+      free = x + pen.measureText(label).width + 8;
+    }
+    const top = run.marks.length ? 16 : 0;
+    const rows = [-Infinity, -Infinity];
+    pen.fillStyle = this.ink("fault");
+    for (const fault of run.faults) {
+      if (!this.inside(fault.place)) continue;
+      const x = this.x(fault.place);
+      pen.beginPath();
+      pen.moveTo(x - 5, height - 9);
+      pen.lineTo(x + 5, height - 9);
+      pen.lineTo(x, height);
+      pen.fill();
+      const label = shortened(pen, fault.short, width - 8);
+      const size = pen.measureText(label).width;
+      const begin = Math.max(2, Math.min(x - 5, width - size - 2));
+      const row = rows.findIndex((end) => begin > end);
+      if (row < 0) continue;
+      pen.fillText(label, begin, height - 18 - 14 * row < top + 6 ? top + 7 : height - 18 - 14 * row);
+      rows[row] = begin + size + 10;
     }
   }
 
-  drawLoss() {
-    const { pen, width, height } = this.begin(this.loss);
-    const [low, high, logarithmic] = run.lossScale;
-    const up = (value) => {
-      const place = logarithmic ? Math.log(value) : value;
-      return height - 8 - ((place - low) / (high - low || 1)) * (height - 16);
-    };
-    this.grid(pen, width, up, logarithmic, low, high);
-    playedRuns.forEach((played, index) => {
-      if (played.loss === null) return;
-      pen.strokeStyle = this.colour(index, null);
-      pen.lineWidth = 1.3;
-      pen.setLineDash(played.side > 0 ? [5, 3] : []);
-      this.curve(pen, played, width, (bin) => {
-        const value = played.loss[bin];
-        return Number.isFinite(value) && (!logarithmic || value > 0) ? up(value) : null;
-      });
-      pen.setLineDash([]);
+  drawStrip(canvas, strip) {
+    const { pen, width, height } = this.begin(canvas);
+    pen.fillStyle = this.ink("dim");
+    pen.textAlign = "right";
+    pen.fillText(shortened(pen, strip.name, this.left - 2 * GAP), this.left - GAP, height / 2);
+    pen.textAlign = "left";
+    const [low, high] = strip.texts;
+    if (low !== high) pen.fillText(low, width - this.right + GAP, height - 9);
+    pen.fillText(high, width - this.right + GAP, low === high ? height / 2 : 9);
+    pen.fillStyle = this.ink("ink");
+    const y = (level) => height - 4 - ((level - LEAST) / (MOST - LEAST)) * (height - 8);
+    const whole = heat.first - 0.5;
+    let before = null;
+    this.eachPixel((x, first, last) => {
+      let least = MOST + 1, most = 0;
+      for (let column = first; column < last; column++) {
+        const down = strip.low[column], up = strip.high[column];
+        if (up < LEAST || up > MOST) continue;
+        least = Math.min(least, down);
+        most = Math.max(most, up);
+      }
+      if (most === 0) return;
+      const top = Math.min(y(most), before && x - before.x <= 1 ? before.bottom : Infinity);
+      const bottom = Math.max(y(least), before && x - before.x <= 1 ? before.top : -Infinity);
+      if (before && x - before.x > 1 && strip.sparse) {
+        pen.strokeStyle = this.ink("ink");
+        pen.beginPath();
+        pen.moveTo(before.x, before.top);
+        pen.lineTo(x, y(most));
+        pen.stroke();
+      }
+      pen.fillRect(x, top - 0.7, 1, bottom - top + 1.4);
+      before = { x, top: y(most), bottom: y(least) };
     });
+    pen.fillStyle = this.ink("line");
+    pen.fillRect(this.left, height - 1, width - this.left - this.right, 1);
+    return whole;
   }
 
-  // Draw the curve of some bins: as a line or, with several bins in most pixels, as the range
-  // of values in each pixel.
-  curve(pen, played, width, up, upLow = up) {
-    const first = Math.max(0, after(played.at, this.from) - 2);
-    const last = Math.min(played.bins, after(played.at, this.to) + 1);
-    const dense = last - first > width - GUTTER;
-    const fine = dense ? 1 : 2;
-    const columns = [];
-    let column = null;
-    for (let bin = first; bin < last; bin++) {
-      const y = up(bin), low = upLow(bin);
-      if (y === null && low === null) {
-        column = null;
-        continue;
-      }
-      const x = Math.round(this.x(played.at[bin], width) * fine) / fine;
-      const high = y === null ? low : y, deep = low === null ? y : low;
-      if (column === null || column.x !== x) {
-        column = { x, top: high, bottom: deep, joined: column !== null };
-        columns.push(column);
-      } else {
-        column.top = Math.min(column.top, high);
-        column.bottom = Math.max(column.bottom, deep);
+  // Call back for each pixel of the axis with the columns of the heat map below it.
+  eachPixel(take) {
+    const { first, width, columns } = heat;
+    const end = this.width - this.right;
+    for (let x = Math.ceil(this.left); x < end; x++) {
+      const from = (this.placeAt(x) - first + 0.5) / width;
+      const to = (this.placeAt(x + 1) - first + 0.5) / width;
+      const low = Math.min(columns - 1, Math.max(0, Math.floor(from + 1e-9)));
+      take(x, low, Math.min(columns, Math.max(low + 1, Math.ceil(to - 1e-9))));
+    }
+  }
+
+  drawMap() {
+    const { pen, width, height } = this.begin(this.map, false);
+    const inner = width - this.left - this.right;
+    this.hatch(pen, inner, height);
+    const scale = window.devicePixelRatio || 1;
+    const image = this.pixels(Math.round(inner * scale), Math.round(height * scale));
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(image, this.left, 0, inner, height);
+    const row = height / heat.rows;
+    if (row >= 10) {
+      pen.fillStyle = this.ink("paper");
+      for (let at = 1; at < heat.rows; at++) pen.fillRect(this.left, Math.round(at * row), inner, 1);
+    }
+    for (const colour of ["#ffffff", "#000000"]) {
+      const size = colour === "#ffffff" ? 3 : 1;
+      pen.fillStyle = colour;
+      for (const fault of run.faults) {
+        if (!this.inside(fault.place)) continue;
+        const x = Math.round(this.x(fault.place)) - 2;
+        for (const [start, stop] of fault.rows) {
+          pen.fillRect(x - (size >> 1), start * row, size, Math.max(2, (stop - start) * row));
+        }
       }
     }
+    this.verticals(pen, run.marks, height, this.ink("mark"), [2, 3]);
+    this.drawLabels(pen, row);
+  }
+
+  hatch(pen, inner, height) {
     pen.save();
     pen.beginPath();
-    pen.rect(GUTTER, 0, width, 1000);
+    pen.rect(this.left, 0, inner, height);
     pen.clip();
-    if (dense) this.fillColumns(pen, columns, played.side > 0);
-    else this.strokeColumns(pen, columns);
+    pen.fillStyle = this.ink("paper");
+    pen.fillRect(this.left, 0, inner, height);
+    pen.strokeStyle = this.ink("hatch");
+    pen.lineWidth = 1;
+    pen.beginPath();
+    for (let x = this.left - height; x < this.left + inner; x += 6) {
+      pen.moveTo(x, height);
+      pen.lineTo(x + height, 0);
+    }
+    pen.stroke();
     pen.restore();
   }
 
-  strokeColumns(pen, columns) {
-    pen.beginPath();
-    columns.forEach(({ x, top, bottom, joined }, index) => {
-      const followed = index + 1 < columns.length && columns[index + 1].joined;
-      if (joined) pen.lineTo(x, top); else pen.moveTo(x, top);
-      // A single point is drawn as a dot.
-      pen.lineTo(x + (top === bottom && !joined && !followed ? 0.8 : 0), bottom);
-    });
-    pen.stroke();
-  }
-
-  // Touching rectangles are many times as fast as a line that goes up and down in every pixel.
-  fillColumns(pen, columns, dashed) {
-    pen.fillStyle = pen.strokeStyle;
-    let before = null;
-    for (const column of columns) {
-      const { x, joined } = column;
-      const top = joined ? Math.min(column.top, before.bottom) : column.top;
-      const bottom = joined ? Math.max(column.bottom, before.top) : column.bottom;
-      before = column;
-      // A spike is drawn in the gaps of a dashed line too.
-      if (dashed && x % 8 >= 5 && bottom - top < 8) continue;
-      pen.fillRect(x - 0.5, top - 0.6, 1, bottom - top + 1.2);
+  // The visible part of the heat map; a pixel has the most extreme of its cells.
+  pixels(width, height) {
+    const { codes, colours, columns, rows } = heat;
+    const canvas = new OffscreenCanvas(Math.max(1, width), Math.max(1, height));
+    const pen = canvas.getContext("2d");
+    const image = pen.createImageData(canvas.width, canvas.height);
+    const out = new Uint32Array(image.data.buffer);
+    const bounds = new Int32Array(width + 1);
+    const per = (this.to - this.from) / width;
+    for (let x = 0; x <= width; x++) {
+      const column = (this.from + x * per - heat.first + 0.5) / heat.width;
+      bounds[x] = Math.min(columns, Math.max(0, Math.floor(column + 1e-6)));
     }
-  }
-
-  drawLane(canvas, voice) {
-    const { pen, width, height } = this.begin(canvas);
-    const tall = Math.round(height * (1 - NOTES));
-    const [low, high] = run.voices[voice].scale;
-    const up = (share) => tall - 5 - share * (tall - 12);
-    this.grid(pen, width, (value) => up((Math.log(value) - low) / (high - low || 1)),
-      true, low, high);
-    pen.strokeStyle = this.ink("line");
-    pen.lineWidth = 1;
-    pen.beginPath();
-    pen.moveTo(GUTTER, tall + 0.5);
-    pen.lineTo(width, tall + 0.5);
-    pen.stroke();
-    playedRuns.forEach((played, index) => {
-      const colour = this.colour(index, voice);
-      pen.strokeStyle = colour;
-      pen.lineWidth = 1.4;
-      pen.setLineDash(played.side > 0 ? [5, 3] : []);
-      const offset = voice * played.bins;
-      const read = (codes) => (bin) => {
-        const code = codes[offset + bin];
-        return code >= LEAST && code <= MOST ? up(high > low ? share(code) : 0.5) : null;
-      };
-      this.curve(pen, played, width, read(played.high), read(played.low));
-      pen.setLineDash([]);
-      this.strange(pen, played, voice, width, tall);
-      this.drawNotes(pen, played, voice, colour, width, tall + 3, height - 2);
-    });
-    this.points(pen, voice, width);
-  }
-
-  // Mark what a log axis cannot show: zero at the bottom of the row, nan and inf at the top.
-  strange(pen, played, voice, width, tall) {
-    const offset = voice * played.bins;
-    const first = Math.max(0, after(played.at, this.from) - 1);
-    const last = Math.min(played.bins, after(played.at, this.to));
-    const drawn = new Set();
-    for (let bin = first; bin < last; bin++) {
-      const code = played.high[offset + bin];
-      if (code !== ZERO && code < INF) continue;
-      const x = Math.round(this.x(played.at[bin], width));
-      const key = code === ZERO ? x : x + 0.5;
-      if (drawn.has(key)) continue;
-      drawn.add(key);
-      pen.fillStyle = code === ZERO ? this.ink("dim") : this.ink("fault");
-      pen.fillRect(x, code === ZERO ? tall - 3 : 0, 2, 3);
+    const line = new Uint8Array(columns);
+    const [begin, end] = [bounds[0], Math.min(columns, bounds[width] + 1)];
+    let done = -1;
+    for (let y = 0; y < height; y++) {
+      const first = Math.floor((y * rows) / height);
+      const last = Math.max(first + 1, Math.floor(((y + 1) * rows) / height));
+      if (last - first === 1 && first === done) {
+        out.copyWithin(y * width, (y - 1) * width, y * width);
+        continue;
+      }
+      done = last - first === 1 ? first : -1;
+      line.set(codes.subarray(first * columns + begin, first * columns + end), begin);
+      for (let row = first + 1; row < last; row++) {
+        for (let column = begin; column < end; column++) {
+          const code = codes[row * columns + column];
+          if (code > line[column]) line[column] = code;
+        }
+      }
+      for (let x = 0; x < width; x++) {
+        let most = line[Math.min(bounds[x], columns - 1)];
+        for (let column = bounds[x] + 1; column < bounds[x + 1]; column++) {
+          if (line[column] > most) most = line[column];
+        }
+        out[y * width + x] = colours[most];
+      }
     }
+    pen.putImageData(image, 0, 0);
+    return canvas;
   }
 
-  drawNotes(pen, played, voice, colour, width, top, bottom) {
-    if (this.pitches[voice] === null) return;
-    const [low, high] = this.pitches[voice];
-    // Two runs at once get half the height each.
-    const middle = (top + bottom) / 2;
-    if (played.side < 0) bottom = middle - 1;
-    if (played.side > 0) top = middle + 1;
-    const { start, end, voice: whose, pitch } = played.notes;
-    const tall = Math.max(2, Math.min(5, ((bottom - top) / (high - low)) * 1.6));
-    pen.fillStyle = colour;
-    const first = after(start, this.from - 20), last = after(start, this.to);
-    for (let note = Math.max(0, first); note < last; note++) {
-      if (whose[note] !== voice || end[note] < this.from) continue;
-      const x = Math.max(GUTTER, this.x(start[note], width));
-      const y = bottom - ((pitch[note] - low) / (high - low)) * (bottom - top);
-      pen.fillRect(x, y - tall / 2, Math.max(1, this.x(end[note], width) - x - 0.5), tall);
-    }
-  }
-
-  points(pen, voice, width) {
-    pen.fillStyle = this.ink("fault");
-    for (const fault of run.faults) {
-      if (fault.voice !== voice && fault.voice !== null) continue;
-      if (fault.at < this.from || fault.at > this.to) continue;
-      const x = this.x(fault.at, width);
-      pen.beginPath();
-      pen.moveTo(x - 5, 0);
-      pen.lineTo(x + 5, 0);
-      pen.lineTo(x, 9);
-      pen.fill();
-    }
-  }
-
-  grid(pen, width, up, logarithmic, low, high) {
-    const values = logarithmic ? decades(low, high) : [low, high];
-    pen.strokeStyle = this.ink("line");
-    pen.fillStyle = this.ink("dim");
-    pen.lineWidth = 1;
-    pen.textBaseline = "middle";
-    pen.textAlign = "right";
-    let last = Infinity;
-    for (const value of values) {
-      const y = Math.round(up(value)) + 0.5;
-      pen.globalAlpha = 0.5;
-      pen.beginPath();
-      pen.moveTo(GUTTER, y);
-      pen.lineTo(width, y);
-      pen.stroke();
-      pen.globalAlpha = 1;
-      if (last - y < 13) continue;
-      pen.fillText(digits(value), GUTTER - 6, y);
-      last = y;
+  drawLabels(pen, row) {
+    const side = this.width - this.right;
+    pen.fillStyle = this.ink("ink");
+    for (const { text, x, edge, inner, start, stop } of this.labels.placed) {
+      const base = inner ? this.left - GAP : this.left - this.labels.width + x;
+      pen.textAlign = inner ? "right" : "left";
+      pen.fillText(text, base, ((start + stop) / 2) * row);
+      if (stop - start < 2) continue;
+      const at = inner ? this.left - 2 : this.left - this.labels.width + edge;
+      pen.fillRect(Math.round(at), start * row + 1, 1, Math.max(1, (stop - start) * row - 2));
     }
     pen.textAlign = "left";
+    for (const [voice, start, stop] of heat.brackets) {
+      const top = start * row + 1, tall = Math.max(1, (stop - start) * row - 2);
+      pen.fillRect(side + 8, top, 1, tall);
+      pen.fillRect(side + 5, top, 3, 1);
+      pen.fillRect(side + 5, top + tall - 1, 3, 1);
+      if (tall >= 11) {
+        const name = shortened(pen, run.voices[voice].name, this.right - 20);
+        pen.fillText(name, side + 18, top + tall / 2);
+      }
+    }
   }
 
-  colour(index, voice) {
-    const played = playedRuns[index];
-    if (played.side !== 0 || playedRuns.length > 1) return this.ink(played.side > 0 ? "right" : "left");
-    if (voice === null) return this.ink("ink");
-    const count = run.voices.length;
-    const hue = 250 - (290 * voice) / Math.max(1, count - 1);
-    return `oklch(${this.ink("light")} 0.13 ${Math.round((hue + 360) % 360)})`;
+  // Light the rows of the voices that sound now.
+  light(voices, place) {
+    if (!this.map) return;
+    const { pen, height } = this.begin(this.lit, false);
+    const row = height / heat.rows, side = this.width - this.right;
+    const x = this.x(place);
+    for (const [voice, start, stop] of heat.rowsOf) {
+      if (!voices.has(voice)) continue;
+      const top = start * row, tall = Math.max(2, (stop - start) * row);
+      pen.fillStyle = this.ink("accent");
+      pen.fillRect(side + 10, top + 1, 5, Math.max(2, tall - 2));
+      if (!this.inside(place)) continue;
+      pen.fillStyle = "#000000";
+      pen.fillRect(x - 4, top + 1, 8, Math.max(2, tall - 2));
+      pen.fillStyle = "#ffffff";
+      pen.fillRect(x - 2.5, top + 2, 5, Math.max(1, tall - 4));
+    }
+  }
+
+  drawAxis() {
+    const { pen, width } = this.begin(this.axis, false);
+    const [low, high] = [this.from, this.to];
+    const most = Math.max(2, Math.floor((width - this.left - this.right) / 90));
+    const whole = run.clock === "step" ? 1 : 0.01;
+    const distance = Math.max(whole, roundStep((high - low) / most));
+    pen.fillStyle = this.ink("dim");
+    pen.textAlign = "right";
+    pen.fillText(run.clock === "time" ? "seconds" : run.clock, this.left - GAP, 14);
+    pen.fillText("sound", this.left - GAP, 32);
+    pen.textAlign = "left";
+    let free = -Infinity;
+    for (let at = Math.ceil(low / distance) * distance; at <= high; at += distance) {
+      if (at < this.low) continue;
+      const x = this.x(at);
+      pen.fillStyle = this.ink("edge");
+      pen.fillRect(Math.round(x), 0, 1, 6);
+      const label = run.clock === "step" ? at.toLocaleString("en") : digits(at);
+      const size = pen.measureText(label).width;
+      const begin = Math.min(Math.max(this.left, x - size / 2), width - size - 2);
+      if (begin < free) continue;
+      free = begin + size + 10;
+      pen.fillStyle = this.ink("ink");
+      pen.fillText(label, begin, 14);
+      pen.fillStyle = this.ink("dim");
+      pen.fillText(clock(playedRuns[0].timeOf(at)), begin, 32);
+    }
   }
 }
 
-// The smallest usual distance of ticks that is at least `least`.
-const DISTANCES = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600];
-const niceStep = (least) => DISTANCES.find((step) => step >= least) || 1800;
-
-// Powers of ten within a range of natural logarithms; else the two ends of the range.
-function decades(low, high) {
-  const first = Math.ceil(low / Math.LN10 - 1e-9), last = Math.floor(high / Math.LN10 + 1e-9);
-  const every = Math.max(1, Math.ceil((last - first + 1) / 5));
-  const found = [];
-  for (let power = first; power <= last; power += every) found.push(10 ** power);
-  return found.length > 1 ? found : [Math.exp(low), Math.exp(high)];
+// The modules whose label fits in their rows; a module with labelled parts is further left.
+// A row is `row` pixels high; all labels together are at most `most` wide.
+function rowLabels(groups, row, most, wide) {
+  const least = 13 / row;
+  const found = [], parents = [], free = [];
+  for (const [start, stop, depth, name] of groups) {
+    parents.length = depth;
+    const size = stop - start, middle = (start + stop) / 2;
+    const group = { start, stop, depth, name, fits: size >= least };
+    const inside = parents.every((parent) => parent.shown && parent.fits);
+    group.shown = group.fits ||
+      (inside && size > 1 && middle - least / 2 >= (free[depth] ?? 0));
+    parents[depth] = group;
+    if (!group.shown) continue;
+    free[depth] = middle + least / 2;
+    found.push(group);
+  }
+  const deepest = Math.max(0, ...found.map(({ depth }) => depth));
+  for (let depth = deepest; ; depth--) {
+    const shown = found.filter((group) => group.depth <= depth);
+    const made = inColumns(shown, most, wide);
+    if (made.width <= most || depth <= 0) return made;
+  }
 }
 
-function shortened(pen, text, room) {
-  if (pen.measureText(text).width <= room) return text;
-  let kept = Array.from(text).slice(0, 80);
-  while (kept.length && pen.measureText(kept.join("") + "…").width > room) kept.pop();
+function inColumns(shown, most, wide) {
+  const outer = new Set();
+  const path = [];
+  for (const group of shown) {
+    path.length = group.depth;
+    if (group.depth) outer.add(path[group.depth - 1]);
+    path[group.depth] = group;
+  }
+  const widths = [];
+  for (const group of outer) {
+    if (group) widths[group.depth] = Math.max(widths[group.depth] ?? 0, wide(group.name) + 3 * GAP);
+  }
+  let width = 0;
+  const placed = shown.map((group) => {
+    const inner = !outer.has(group);
+    let x = 0;
+    for (let depth = 0; depth < group.depth; depth++) x += widths[depth] ?? 0;
+    const own = inner ? wide(group.name) + 2 * GAP : widths[group.depth];
+    width = Math.max(width, x + own);
+    return { ...group, text: group.name, x, edge: x + own - 2 * GAP, inner };
+  });
+  if (width > most) {
+    for (const label of placed) label.text = cut(label.text, most - label.x - 2 * GAP, wide);
+    width = most;
+  }
+  return { placed, width };
+}
+
+// The smallest of 1, 2, 5, 10, 20, … and of their parts that is at least `least`.
+function roundStep(least) {
+  const power = 10 ** Math.floor(Math.log10(least));
+  return [1, 2, 5, 10].map((n) => n * power).find((n) => n >= least * 0.9999);
+}
+
+function cut(text, room, wide) {
+  if (wide(text) <= room) return text;
+  let kept = Array.from(text).slice(0, 120);
+  while (kept.length && wide(kept.join("") + "…") > room) kept.pop();
   return kept.length < 2 ? "" : kept.join("") + "…";
 }
+const shortened = (pen, text, room) => cut(text, room, (part) => pen.measureText(part).width);

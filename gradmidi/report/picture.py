@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradmidi.base.files import WholeFile
+from gradmidi.detection.history import FaultLog
 from gradmidi.errors import GradmidiError
-from gradmidi.log import RunLog
+from gradmidi.log import Frame, Item, RunLog
 from gradmidi.music.events import Event
 from gradmidi.music.score import Score
 from gradmidi.report.drawing import Drawing, Texts, draw
-from gradmidi.report.heatmap import HeatMap, heat_map
+from gradmidi.report.heatmap import Gatherer, HeatMap
 from gradmidi.report.look import Look
 from gradmidi.text.verdict import verdict
 from gradmidi.text.words import count, number
@@ -37,9 +38,19 @@ class Picture:
         self._score = score
         self._log = log
         self._look = look or Look()
+        preset = score.preset
+        self._faults = FaultLog(log.layers, preset.faults, preset.values.which)
+        self._running = log.running
+        self._heat = Gatherer([layer.name for layer in log.layers], preset.pitch.reference)
+
+    def read(self, item: Item) -> None:
+        """Take the next item of the log."""
+        self._faults.add(item)
+        if isinstance(item, Frame):
+            self._heat.add(item)
 
     def send(self, events: Sequence[Event]) -> None:
-        """Take events; the picture is drawn from the log."""
+        """Take events; the picture is drawn from the items of the log."""
 
     def close(self) -> None:
         """Draw the picture, and write the file."""
@@ -49,20 +60,11 @@ class Picture:
     def abort(self) -> None:
         """Write no file."""
 
-    def heat(self) -> HeatMap:
-        """Read the run's heat map."""
-        preset = self._score.preset
-        return heat_map(
-            self._log,
-            self._score.voices,
-            preset.faults,
-            preset.pitch.reference,
-            preset.values.which,
-        )
-
     def draw(self, usual: tuple[float, float]) -> Drawing:
-        """Draw the heat map; `usual` is the width and height in inches if no size was given."""
-        heat, look = self.heat(), self._look
+        """Draw the items so far; `usual` is the width and height in inches if none was given."""
+        faults = self._faults.finish(running=self._running)
+        heat = self._heat.finish(self._score.voices, faults)
+        look = self._look
         return draw(heat, self._texts(heat), look.inches(usual), look.dpi, look.theme)
 
     def _texts(self, heat: HeatMap) -> Texts:

@@ -11,7 +11,8 @@ class Mix {
     const [head, body] = element.getAttribute("src").split(",", 2);
     const kind = head.slice(5).split(";", 1)[0];
     // Seeking is exact in a blob everywhere, in a data address not in every browser.
-    element.src = URL.createObjectURL(new Blob([unpack(body, Uint8Array)], { type: kind }));
+    this.address = URL.createObjectURL(new Blob([unpack(body, Uint8Array)], { type: kind }));
+    element.src = this.address;
     element.preload = "auto";
     element.addEventListener("ended", ended);
   }
@@ -22,6 +23,7 @@ class Mix {
     return this.element.play();
   }
   stop() { this.element.pause(); }
+  set volume(value) { this.element.volume = value; }
 }
 
 // The chosen voices, rendered while they play, in chunks without gaps.
@@ -31,6 +33,7 @@ class ChosenVoices {
     this.audible = audible;
     this.context = null;
     this.timer = 0;
+    this.loudness = 1;
   }
   async start(time, speed) {
     if (this.context === null) {
@@ -39,7 +42,8 @@ class ChosenVoices {
     }
     await this.context.resume();
     this.gain = new GainNode(this.context, { gain: 0 });
-    this.gain.connect(this.context.destination);
+    this.master = new GainNode(this.context, { gain: this.loudness });
+    this.gain.connect(this.master).connect(this.context.destination);
     this.gain.gain.setTargetAtTime(1, this.context.currentTime, FADE / 3);
     this.anchor = time;
     this.speed = speed;
@@ -70,13 +74,17 @@ class ChosenVoices {
     }
     if (this.time >= run.duration) this.ended();
   }
+  set volume(value) {
+    this.loudness = value;
+    if (this.gain) this.master.gain.setTargetAtTime(value, this.context.currentTime, FADE / 3);
+  }
   stop() {
     clearInterval(this.timer);
     if (!this.gain) return;
-    const gain = this.gain, now = this.context.currentTime;
+    const gain = this.gain, master = this.master, now = this.context.currentTime;
     gain.gain.cancelScheduledValues(now);
     gain.gain.setTargetAtTime(0, now, FADE / 3);
-    setTimeout(() => gain.disconnect(), 6 * FADE * 1000);
+    setTimeout(() => master.disconnect(), 6 * FADE * 1000);
     this.gain = null;
   }
 }
@@ -114,6 +122,7 @@ class Player {
     this.speed = 1;
     this.at = 0;
     this.changed = () => {};
+    this.ended = () => {};
   }
   get time() {
     return this.playing ? this.source.time : this.at;
@@ -142,6 +151,11 @@ class Player {
     this.playing = false;
     this.at = run.duration;
     this.changed();
+    this.ended();
+  }
+  set volume(value) {
+    this.mix.volume = value;
+    this.chosen.volume = value;
   }
   async seek(time) {
     const playing = this.playing;

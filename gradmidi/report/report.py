@@ -9,17 +9,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gradmidi.errors import GradmidiError
-from gradmidi.log import RunLog
-from gradmidi.music.events import Event
+from gradmidi.log import Frame, Item, RunLog
+from gradmidi.music.events import Event, Step
 from gradmidi.music.score import Score
-from gradmidi.report.curves import trace
+from gradmidi.report.curves import Tracer
+from gradmidi.report.heatmap import Gatherer
 from gradmidi.report.page import Page
 from gradmidi.report.played import PlayedRun
 from gradmidi.sound.mixdown import Mixdown
 from gradmidi.sound.recording import Encoder
 from gradmidi.sound.synth import Synth
 from gradmidi.sound.timbre import Samples
-from gradmidi.text.describe import describe
+from gradmidi.text.describe import lines_of
+from gradmidi.text.summary import Summarizer
 
 __all__ = ["PageSound", "Report", "check_length"]
 
@@ -34,10 +36,7 @@ MOST_SECONDS = MOST_BYTES * 8 / (RATES[-1] * 1000)
 
 
 class Report:
-    """File sink for ``.html``: writes the events that it receives as a page.
-
-    `close` reads the run again for the curves and the text.
-    """
+    """File sink for ``.html``: writes the events and the items that it receives as a page."""
 
     def __init__(self, path: Path, score: Score, log: RunLog) -> None:
         self.path = path
@@ -45,9 +44,19 @@ class Report:
         self._log = log
         self._played = PlayedRun(log.name, score.preset.time.tick_seconds)
         self._mixdown = Mixdown(Synth(score.preset, len(score.voices), values=score.value_seats))
+        self._summary = Summarizer(log, score.preset.faults, score.preset.values.which)
+        self._heat = Gatherer([layer.name for layer in log.layers], score.preset.pitch.reference)
+        self._tracer = Tracer(score.voices, log.steps)
         slots = log.seconds / score.slot_seconds if score.wall else log.steps
         seconds = slots / score.per_slot * score.slot_seconds
         self._sound = PageSound(score.preset.sound.channels, seconds)
+
+    def read(self, item: Item) -> None:
+        """Take the next item of the log."""
+        self._summary.add(item)
+        if isinstance(item, Frame):
+            self._heat.add(item)
+            self._tracer.add(item)
 
     def send(self, events: Sequence[Event]) -> None:
         """Keep the events, and render their sound.
@@ -57,23 +66,29 @@ class Report:
         if events:
             check_length(self.path, self._played.seconds(events[-1].tick))
             self._played.send(events)
+            for event in events:
+                if isinstance(event, Step):
+                    self._tracer.slot(event)
             self._write(self._mixdown.send((events,), events[-1].tick))
 
     def close(self) -> None:
         """Write the page."""
         self._write(self._mixdown.finish())
         self._sound.close()
-        voices, log, preset = self._score.voices, self._log, self._score.preset
-        curves = trace(log.frames(), self._played.slots, voices, log.steps)
+        voices, log = self._score.voices, self._log
+        summary = self._summary.finish()
         Page(
             log.name,
-            preset,
+            self._score.preset,
             log.layers,
             voices,
-            [(self._played, curves)],
-            tuple(describe(log, preset.faults, preset.values.which)),
+            [(self._played, self._tracer.finish())],
+            [summary],
+            tuple(lines_of(summary)),
             self._sound.data,
             self._played.end,
+            self._heat.finish(voices, summary.faults),
+            values=[voice.name for voice in self._score.all_voices[len(voices) :]],
         ).write(self.path)
 
     def abort(self) -> None:

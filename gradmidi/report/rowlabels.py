@@ -10,7 +10,7 @@ from gradmidi.report.canvas import GAP, Canvas
 from gradmidi.report.heatmap import HeatMap
 from gradmidi.report.moduletree import Group
 
-__all__ = ["RowLabels", "VoiceBrackets", "brackets"]
+__all__ = ["RowLabels", "VoiceBrackets", "brackets", "pieces"]
 
 LEFT_MOST, RIGHT_MOST = 0.34, 0.2
 """Largest shares of the width for the labels of layers, and for those of voices."""
@@ -107,15 +107,18 @@ def _fitting(groups: Sequence[Group], least: float) -> list[Group]:
 
 
 def brackets(voices: Sequence[Voice]) -> list[tuple[int, int, int]]:
-    """Return the rows of each voice as (voice, start, stop); none if each voice is one layer.
+    """Return the `pieces` of voices, or none if each voice is one layer."""
+    return pieces(voices) if any(len(voice.layers) > 1 for voice in voices) else []
+
+
+def pieces(voices: Sequence[Voice]) -> list[tuple[int, int, int]]:
+    """Return the rows of each voice as (voice, start, stop), for each run of neighbours.
 
     Examples
     --------
-    >>> brackets([Voice(0, "attn", (0, 2)), Voice(1, "rest", (1, 3, 4))])
+    >>> pieces([Voice(0, "attn", (0, 2)), Voice(1, "rest", (1, 3, 4))])
     [(0, 0, 1), (0, 2, 3), (1, 1, 2), (1, 3, 5)]
     """
-    if all(len(voice.layers) == 1 for voice in voices):
-        return []
     found = []
     for voice in voices:
         rows = np.array(voice.layers)

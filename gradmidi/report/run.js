@@ -57,6 +57,9 @@ class PlayedRun {
     this.seconds = Float64Array.from(
       unpack(raw.seconds, Uint16Array), (level) => leveled(level, 0, raw.last));
     this.loss = raw.loss === null ? null : losses(unpack(raw.loss, Uint16Array));
+    this.half = raw.half;       // The distance from a step to the edge of its cell.
+    this.least = raw.least;     // The edge before the first bin.
+    this.place = typeof raw.place === "string" ? unpack(raw.place, Float64Array) : this.step;
     this.high = unpack(raw.high, Uint16Array);
     this.low = raw.low === null ? this.high : unpack(raw.low, Uint16Array);
     this.begins = Float64Array.from(this.slots, (slot) => this.start + slot * this.slotSeconds);
@@ -97,6 +100,31 @@ class PlayedRun {
     return after(this.at, time + 1e-6) - 1;
   }
 
+  // Where a bin begins and ends on the axis of the picture.
+  edge(bin) {
+    return bin < 0 ? this.least : this.place[bin] + this.half;
+  }
+  binEnd(bin) {
+    const slot = after(this.first, bin) - 1, next = this.first[slot + 1];
+    return bin + 1 < next ? this.at[bin + 1] : this.begins[slot] + this.slotSeconds;
+  }
+
+  // The place on the axis at a time of the piece; after the last slot it stays there.
+  placeAt(time) {
+    const bin = Math.max(0, after(this.at, time + 1e-6) - 1);
+    const share = (time - this.at[bin]) / (this.binEnd(bin) - this.at[bin]);
+    const low = this.edge(bin - 1);
+    return low + Math.min(1, Math.max(0, share)) * (this.edge(bin) - low);
+  }
+  binOf(place) {
+    return Math.min(this.bins - 1, after(this.place, place - this.half));
+  }
+  timeOf(place) {
+    const bin = this.binOf(place), low = this.edge(bin - 1);
+    const share = (place - low) / (this.edge(bin) - low || 1);
+    return this.at[bin] + Math.min(1, Math.max(0, share)) * (this.binEnd(bin) - this.at[bin]);
+  }
+
   heardAt(slot, voice) {
     return this.heard[voice * this.slots.length + slot];
   }
@@ -112,6 +140,34 @@ class PlayedRun {
 
 const playedRuns = run.played.map((raw) => new PlayedRun(raw));
 run.played = null;
+
+// Each run once, as its curves are drawn: the first part of the piece that plays it.
+const drawnRuns = run.runs.map((_, index) => playedRuns.find((played) => played.run === index));
+
+// The heat map: codes in order of how extreme they are, and red, green, blue, opacity of each.
+const heat = run.heat && {
+  ...run.heat,
+  codes: unpack(run.heat.codes, Uint8Array),
+  colours: unpack(run.heat.colours, Uint32Array),
+  seconds: unpack(run.heat.seconds, Float32Array),
+  strips: run.heat.strips.map((strip) => ({
+    ...strip, low: unpack(strip.low, Uint16Array), high: unpack(strip.high, Uint16Array),
+  })),
+};
+const HEAT = { none: 0, zero: 1, least: 2, most: 251, inf: 252, nan: 253, parts: 10 };
+
+// What a code of the heat map says.
+function heatWords(code) {
+  if (code === HEAT.none) return "no gradient";
+  if (code === HEAT.zero) return "exactly zero";
+  if (code >= HEAT.inf) return code === HEAT.nan ? "nan" : "inf";
+  const distance = ((code - HEAT.least) >> 1) / HEAT.parts;
+  if (distance === 0) return "the same as the first norm";
+  const more = code >= HEAT.most - 1 ? "more than " : "";
+  const factor = digits(Number((2 ** distance).toPrecision(2)));
+  return code & 1 ? `${more}${factor} × the first norm` : `1/${factor} of the first norm` +
+    (more && " or less");
+}
 
 // How far up its row a norm is drawn, 0 to 1, and the norm itself.
 const share = (code) => (code - LEAST) / (MOST - LEAST);

@@ -72,7 +72,7 @@ class Synth {
 
   // Gains to the left and to the right.
   places(played, voice) {
-    const [left, right = left] = settings.places[voice < 0 ? run.voices.length : voice];
+    const [left, right = left] = settings.places[voice < 0 ? settings.places.length - 1 : voice];
     return [played.side > 0 ? 0 : left, played.side < 0 ? 0 : right];
   }
 

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from gradmidi.base.files import WholeFile
 from gradmidi.music.events import Event
 
 if TYPE_CHECKING:
-    from gradmidi.log import RunLog
+    from gradmidi.log import Item, RunLog
     from gradmidi.music.score import Score
 
-__all__ = ["Counters", "FileSink", "LiveSink", "Memory", "Sink", "TextFile"]
+__all__ = ["Counters", "FileSink", "LiveSink", "Memory", "Reader", "Sink", "TextFile"]
 
 
 class Sink(Protocol):
@@ -30,6 +30,14 @@ class FileSink(Sink, Protocol):
 
     def abort(self) -> None:
         """Write no file, and leave no temporary file."""
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A file sink that also takes the items of the log, each before the events that follow it."""
+
+    def read(self, item: "Item") -> None:
+        """Take the next item of the log."""
 
 
 class LiveSink(Sink, Protocol):

@@ -13,14 +13,18 @@ import numpy as np
 
 from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.limits import Faults
-from gradmidi.log import End, Frame, RunLog
+from gradmidi.log import End, Frame, Item, Layer, RunLog
 from gradmidi.log.values import chosen, numbers_of
 from gradmidi.text.values import Gathered, ValueNumbers
 
-__all__ = ["LayerNumbers", "Summary", "medians", "summarize"]
+__all__ = ["LayerNumbers", "Summarizer", "Summary", "medians", "summarize"]
 
 SAMPLES = 20_000
 """Rows kept for the medians; of a longer run every n-th step counts, and the text says so."""
+
+
+BATCH = 512
+"""Frames whose numbers are gathered at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,97 +159,143 @@ def summarize(log: RunLog, limits: Faults | None = None, heard: Sequence[str] = 
     -------
     Summary
     """
-    header = log.header
-    layers = [_Gathered() for _ in log.layers]
-    every = max(1, math.ceil(log.steps / SAMPLES))
-    rows: list[np.ndarray] = []
-    losses: list[float] = []
-    values: dict[str, Gathered] = {}
-    if not log.layers and not heard:
-        heard = ("*",)
-    steps, seconds, ending, dropped = 0, 0.0, "", 0
-    clipping = header.clipping
-    found = FaultLog(log.layers, limits or Faults(), heard)
-    running, age = log.running, log.age
+    gatherer = Summarizer(log, limits, heard)
     for item in log.items():
-        found.add(item)
+        gatherer.add(item)
+    return gatherer.finish()
+
+
+class Summarizer:
+    """Sums up a run item by item, for a caller that reads the log for something else too."""
+
+    def __init__(
+        self, log: RunLog, limits: Faults | None = None, heard: Sequence[str] = ()
+    ) -> None:
+        self._log = log
+        self._heard = tuple(heard) if log.layers or heard else ("*",)
+        self._values: dict[str, Gathered] = {}
+        self._running, self._age = log.running, log.age
+        self._numbers = _Numbers(len(log.layers))
+        self._every = max(1, math.ceil(log.steps / SAMPLES))
+        self._sampled: list[np.ndarray] = []
+        self._losses: list[float] = []
+        self._steps, self._seconds, self._ending, self._dropped = 0, 0.0, "", 0
+        self._clipping = log.header.clipping
+        self._faults = FaultLog(log.layers, limits or Faults(), self._heard)
+
+    def add(self, item: Item) -> None:
+        """Add the log's next item."""
+        self._faults.add(item)
         if isinstance(item, Frame):
-            if steps % every == 0:
-                rows.append(item.norms)
-            steps += 1
-            seconds, ending = item.t, ""
-            for layer, norm in zip(layers, item.norms.tolist(), strict=True):
-                layer.add(item.step, norm)
-            for name, value in numbers_of(item.extra).items() if heard else ():
-                if name not in values and chosen(name, heard):
-                    values[name] = Gathered(name)
-                if name in values:
-                    values[name].add(item.step, value)
+            if self._steps % self._every == 0:
+                self._sampled.append(item.norms)
+            self._steps += 1
+            self._seconds, self._ending = item.t, ""
+            self._numbers.add(item)
+            for name, value in numbers_of(item.extra).items() if self._heard else ():
+                if name not in self._values and chosen(name, self._heard):
+                    self._values[name] = Gathered(name)
+                if name in self._values:
+                    self._values[name].add(item.step, value)
             if item.loss is not None:
-                losses = [losses[0] if losses else item.loss, item.loss]
+                self._losses = [self._losses[0] if self._losses else item.loss, item.loss]
         elif isinstance(item, End):
-            ending, dropped = item.reason, dropped + item.dropped
-            clipping = item.clipping or clipping
-    numbers = tuple(
-        LayerNumbers(info.name, info.size, median=median, **layer.numbers())
-        for info, layer, median in zip(log.layers, layers, medians(rows, len(layers)), strict=True)
-    )
-    return Summary(
-        name=log.name,
-        model=header.model,
-        steps=steps,
-        seconds=seconds,
-        ending=ending,
-        running=running and not ending,
-        age=round(age, 3) if running and not ending else 0.0,
-        dropped=dropped,
-        unreadable=log.unreadable,
-        first_unreadable=log.first_unreadable,
-        unmatched=log.unmatched,
-        parameters=header.parameters,
-        clipping=clipping,
-        losses=tuple(losses),
-        values=tuple(each.numbers() for each in values.values()),
-        every=every,
-        layers=numbers,
-        faults=found.finish(running=running),
-    )
+            self._ending, self._dropped = item.reason, self._dropped + item.dropped
+            self._clipping = item.clipping or self._clipping
+
+    def finish(self) -> Summary:
+        """Return the summary of the items so far."""
+        log = self._log
+        running = self._running and not self._ending
+        return Summary(
+            name=log.name,
+            model=log.header.model,
+            steps=self._steps,
+            seconds=self._seconds,
+            ending=self._ending,
+            running=running,
+            age=round(self._age, 3) if running else 0.0,
+            dropped=self._dropped,
+            unreadable=log.unreadable,
+            first_unreadable=log.first_unreadable,
+            unmatched=log.unmatched,
+            parameters=log.header.parameters,
+            clipping=self._clipping,
+            losses=tuple(self._losses),
+            values=tuple(each.numbers() for each in self._values.values()),
+            every=self._every,
+            layers=self._numbers.of(log.layers, medians(self._sampled, len(log.layers))),
+            faults=self._faults.finish(running=self._running),
+        )
 
 
-class _Gathered:
-    """One layer's numbers, gathered frame by frame."""
+class _Numbers:
+    """The numbers of all layers, gathered many frames at a time."""
 
-    def __init__(self) -> None:
-        self.first = self.last = math.nan
-        self.largest, self.largest_step = -math.inf, 0
-        self.nan = self.inf = self.zero = self.absent = 0
-        self.first_nan = self.first_inf = self.zero_since = 0
+    def __init__(self, layers: int) -> None:
+        self._rows: list[np.ndarray] = []
+        self._steps: list[int] = []
+        self._floats = {name: np.full(layers, math.nan) for name in ("first", "last")}
+        self._largest = np.full(layers, -math.inf)
+        names = ("nan", "inf", "zero", "absent", "first_nan", "first_inf", "zero_since")
+        self._counts = {name: np.zeros(layers, np.int64) for name in (*names, "largest_step")}
 
-    def add(self, step: int, norm: float) -> None:
-        """Add the next step's norm."""
-        if norm == 0.0:
-            self.zero += 1
-            self.zero_since = self.zero_since or step
-        else:
-            self.zero_since = 0
-        if math.isnan(norm):
-            self.nan += 1
-            self.first_nan = self.first_nan or step
-        elif math.isinf(norm):
-            self.inf += 1
-            self.first_inf = self.first_inf or step
-        elif norm < 0.0:
-            self.absent += 1
-        else:
-            if math.isnan(self.first):
-                self.first = norm
-            self.last = norm
-            if norm > self.largest:
-                self.largest, self.largest_step = norm, step
+    def add(self, frame: Frame) -> None:
+        """Add the next frame."""
+        self._rows.append(frame.norms)
+        self._steps.append(frame.step)
+        if len(self._rows) == BATCH:
+            self._gather()
 
-    def numbers(self) -> dict[str, Any]:
-        """Return them as keywords of `LayerNumbers`."""
-        return vars(self) | ({} if self.largest >= 0.0 else {"largest": math.nan})
+    def of(self, layers: Sequence[Layer], medians: Sequence[float]) -> tuple[LayerNumbers, ...]:
+        """Return the numbers of every layer."""
+        self._gather()
+        largest = np.where(self._largest >= 0.0, self._largest, math.nan)
+        columns = {**self._floats, "largest": largest, **self._counts}
+        values = {name: column.tolist() for name, column in columns.items()}
+        return tuple(
+            LayerNumbers(
+                layer.name,
+                layer.size,
+                median=medians[at],
+                **{name: column[at] for name, column in values.items()},
+            )
+            for at, layer in enumerate(layers)
+        )
+
+    def _gather(self) -> None:
+        if not self._rows:
+            return
+        norms, steps, counts = np.stack(self._rows), np.array(self._steps), self._counts
+        for name, found in (("nan", np.isnan(norms)), ("inf", norms == math.inf)):
+            new = (counts[name] == 0) & found.any(axis=0)
+            counts[f"first_{name}"][new] = steps[found.argmax(axis=0)[new]]
+            counts[name] += found.sum(axis=0)
+        zero = norms == 0.0
+        counts["zero"] += zero.sum(axis=0)
+        counts["absent"] += (norms < 0.0).sum(axis=0)
+        # Where the zeros at the end of these frames begin; they may go on from before.
+        length = np.where(zero.all(axis=0), len(norms), (~zero)[::-1].argmax(axis=0))
+        since = np.where(length > 0, steps[np.minimum(len(norms) - length, len(norms) - 1)], 0)
+        before = (length == len(norms)) & (counts["zero_since"] > 0)
+        counts["zero_since"] = np.where(before, counts["zero_since"], since)
+        number = np.isfinite(norms) & (norms >= 0.0)
+        some = number.any(axis=0)
+        at = np.arange(norms.shape[1])
+        firsts, lasts = (
+            norms[number.argmax(axis=0), at],
+            norms[::-1][number[::-1].argmax(axis=0), at],
+        )
+        first = self._floats["first"]
+        self._floats["first"] = np.where(np.isnan(first) & some, firsts, first)
+        self._floats["last"] = np.where(some, lasts, self._floats["last"])
+        masked = np.where(number, norms, -math.inf)
+        peak = masked.argmax(axis=0)
+        larger = masked[peak, at] > self._largest
+        counts["largest_step"][larger] = steps[peak[larger]]
+        self._largest = np.where(larger, masked[peak, at], self._largest)
+        self._rows.clear()
+        self._steps.clear()
 
 
 def medians(rows: Sequence[np.ndarray], layers: int) -> list[float]:

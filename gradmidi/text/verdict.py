@@ -1,12 +1,13 @@
 """The verdict on a run in one sentence, from its faults."""
 
+import math
 from collections.abc import Sequence
 
 from gradmidi.detection.history import Fault
 from gradmidi.detection.kinds import KINDS
 from gradmidi.text.words import count, fault, layers_of
 
-__all__ = ["broke", "verdict"]
+__all__ = ["broke", "short", "verdict"]
 
 HAPPENED = {
     "nan": "became nan",
@@ -17,6 +18,10 @@ HAPPENED = {
     "vanishing": "vanished",
 }
 """What happened to layers, by the kind of fault that lasts."""
+
+
+MOST_NAMED = 3
+"""Layers that are named one by one."""
 
 
 def broke(faults: Sequence[Fault]) -> Fault | None:
@@ -54,13 +59,36 @@ def verdict(faults: Sequence[Fault]) -> str:
     step = first.steps[0]
     if first.kind == "died":
         return f"Stopped at step {step}: the log has no end"
-    what = fault(first.kind, first.layers, 0.0, first.present).partition(" (")[0]
+    what = fault(first.kind, first.layers, math.nan, first.present, first.logged)
+    what = what.partition(" (")[0]
     first_of = "the first: " if len(faults) > 1 else ""
     return f"Did not break; {count(len(faults), 'fault')}, {first_of}{what} at step {step}"
 
 
-def _happened(found: Fault) -> str:
+def short(found: Fault) -> str:
+    """Return a fault in a few words, for a picture.
+
+    Examples
+    --------
+    >>> short(Fault("dead", ("fc1",), (12, 60), (1.2, 6.0), 0.0, 24, True, present=4))
+    'fc1 dead'
+    """
+    if found.logged:
+        return f"{found.logged} {found.kind}"
     if not found.layers:
-        return f"the loss {HAPPENED[found.kind]}"
+        return f"run {found.kind}"
+    if len(found.layers) == 1:
+        return f"{found.layers[0]} {found.kind}"
+    who = "all" if len(found.layers) >= found.present > 0 else f"{len(found.layers):,}"
+    return f"{who} layers {found.kind}"
+
+
+def _happened(found: Fault) -> str:
+    happened = HAPPENED[found.kind]
+    if found.logged:
+        name = "the loss" if found.logged == "loss" else f"the logged {found.logged}"
+        return f"{name} {happened}"
     who = layers_of(found.layers, found.present or len(found.layers) + 1)[0]
-    return f"{who} {HAPPENED[found.kind].format('its' if len(found.layers) == 1 else 'their')}"
+    if len(found.layers) > MOST_NAMED and who != "all layers":
+        who = f"{found.layers[0]} and {len(found.layers) - 1:,} more layers"
+    return f"{who} {happened.format('its' if len(found.layers) == 1 else 'their')}"

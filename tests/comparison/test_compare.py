@@ -189,7 +189,7 @@ def test_the_first_runs_own_voices_are_compared(tmp_path):
     assert "top is exactly zero" in done.lines[-1]
     # The run without a layer of a voice leaves that voice out; conv2 is in none.
     page = (tmp_path / "ab.html").read_text(encoding="utf-8")
-    assert re.findall(r'<h3 id="voice-\d+" title="([^"]+)"', page) == ["first", "top"]
+    assert re.findall(r'<span class="name" title="([^"]+)"', page) == ["first", "top"]
     picture = (tmp_path / "ab.svg").read_text(encoding="utf-8")
     assert [name for name in ("first", "top", "conv1", "fc1") if f">{name}<" in picture] == [
         "first", "top",
@@ -266,7 +266,7 @@ def test_runs_without_common_steps_are_reported_as_not_compared(tmp_path, by, no
     told = f"later and one have no {nothing} in common: they were not compared"
     assert done.lines[-1] == told
     page = (tmp_path / "ab.html").read_text(encoding="utf-8")
-    assert f"<li>{told}.</li>" in page
+    assert f"<li>{told}</li>" in page
     assert "does not depart" not in page
 
 

@@ -2,16 +2,12 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gradmidi.log import RunLog
-from gradmidi.music.events import Alarm, Event, Step
-from gradmidi.music.preset import load
-from gradmidi.music.score import score_of
-from gradmidi.report.report import Report
+from gradmidi._render import render
 
 AXE = "axe-core@4.14.1"
 
@@ -29,35 +25,11 @@ FLAGS = (
 
 @pytest.fixture
 def write_page(tmp_path: Path) -> Callable[..., Path]:
-    """Write a run's page; `faults` are (slot, kind, layer), placed at the slot's first tick."""
+    """Write a run's page."""
 
-    def write(
-        run: Path,
-        *,
-        preset: str = "pentatonic",
-        faults: tuple[tuple[int, str, str], ...] = (),
-        length: float | None = None,
-    ) -> Path:
-        log = RunLog(run)
-        score = score_of(log, load(preset), length=length)
-        report = Report(tmp_path / "run.html", score, log)
-        slot = -1
-
-        def told(events: list[Event]) -> Iterator[Event]:
-            nonlocal slot
-            for event in events:
-                yield event
-                if isinstance(event, Step):
-                    slot += 1
-                    for at, kind, layer in faults:
-                        if at == slot:
-                            yield Alarm(event.tick, kind, layer, event.step, float("nan"))
-
-        for item in log.items():
-            report.send(list(told(score.feed(item))))
-        report.send(list(told(score.finish())))
-        report.close()
-        return report.path
+    def write(run: Path, *, preset: str = "pentatonic", length: float | None = None) -> Path:
+        (path,) = render(run, tmp_path / "run.html", preset=preset, length=length)
+        return path
 
     return write
 

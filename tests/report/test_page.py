@@ -194,7 +194,7 @@ def test_a_loss_that_is_nan_or_infinite_is_in_the_page(tmp_path):
     codes = np.frombuffer(base64.b64decode(run_data["loss"]), "<u2").tolist()
     assert codes == [65533, 2, 65534, 65535]
     labels = [attributes.get("aria-label") or "" for _, attributes in page.elements]
-    assert any("Loss. first 2, last nan" in label for label in labels)
+    assert any(", first 2, last nan" in label for label in labels)
     assert "the loss nan" in page.text
 
 
@@ -231,5 +231,40 @@ def test_a_piece_too_long_for_a_page_leaves_nothing(tmp_path):
 def test_long_run_is_under_ten_megabytes(tmp_path):
     names = [f"blocks.{index}.attn.qkv" for index in range(15)]
     run = write_log(tmp_path / "run", healthy(100_000, 15), names=names)
+    path, *_ = render(run, tmp_path / "run.html")
+    assert path.stat().st_size < 10_000_000
+
+
+def test_a_run_of_values_alone(tmp_path):
+    folder = write_log(tmp_path / "run", [[]] * 30, names=())
+    path, _ = render(folder, folder / "run.html", folder / "run.png")
+    page = Reader(path.read_text(encoding="utf-8"))
+    assert page.data["heat"]["rows"] == 0
+    assert [strip["name"] for strip in page.data["heat"]["strips"]] == ["loss"]
+    assert "loss, a logged value" in page.text
+    assert "map" not in [canvas.get("id") for canvas in page.named("canvas")]
+    assert len(page.data["synth"]["places"]) == 2  # The loss and the faults.
+
+
+def test_the_heat_map_has_every_layer(tmp_path):
+    names = [f"blocks.{block}.{part}" for block in range(20) for part in "abc"]
+    rows = np.ones((50, 60))
+    rows[20:, 7] = math.nan
+    page = page_of(tmp_path, rows.tolist(), names=names)
+    heat = page.data["heat"]
+    codes = np.frombuffer(base64.b64decode(heat["codes"]), np.uint8).reshape(60, 50)
+    assert heat["names"] == names
+    assert codes[7].tolist() == [2] * 20 + [253] * 30
+    assert [2, 3, 1, "c"] in heat["groups"]
+    assert [0, 3, 0, "blocks.0"] in heat["groups"]
+    (fault,) = page.data["faults"]
+    assert (fault["rows"], fault["step"]) == ([[7, 8]], 21)
+    assert "Broke at step 21: blocks.2.b became nan" in page.text
+
+
+@pytest.mark.slow
+def test_long_run_of_many_layers_is_under_ten_megabytes(tmp_path):
+    names = [f"blocks.{index}.{part}" for index in range(100) for part in "qkv"]
+    run = write_log(tmp_path / "run", healthy(100_000, 300), names=names)
     path, *_ = render(run, tmp_path / "run.html")
     assert path.stat().st_size < 10_000_000

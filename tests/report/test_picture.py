@@ -39,6 +39,8 @@ def pixels(drawing):
 def drawn(run, **look):
     log = RunLog(run)
     picture = Picture(run / "never.png", score_of(log, load("pentatonic")), log, Look(**look))
+    for item in log.items():
+        picture.read(item)
     return picture.draw((12.0, 7.0))
 
 

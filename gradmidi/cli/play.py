@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradmidi.cli.keys import await_enter, closed_by_signals, show_on
-from gradmidi.cli.options import Level, Plain, Timing, is_plain, one_of, takes
+from gradmidi.cli.options import (
+    Level,
+    Plain,
+    SourceArgument,
+    Timing,
+    is_plain,
+    one_of,
+    selects,
+    takes,
+)
 from gradmidi.errors import GradmidiError
+from gradmidi.sources.selection import Selection
 from gradmidi.text.words import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from gradmidi.cli.view import Picture, PlainLines
     from gradmidi.live.session import Session
@@ -38,18 +48,13 @@ def register(app: typer.Typer) -> None:
     "preset",
     "take",
     "notify",
-    "values",
     "reference_tone",
 )
+@selects
 def play(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="A run's folder or its run.jsonl; HOST:RUN, by ssh; or - for lines on stdin.",
-        ),
-    ],
+    run: SourceArgument,
     given: dict[str, Any],
+    selection: Selection,
     begin: Annotated[
         str | None,
         typer.Option(
@@ -81,10 +86,11 @@ def play(
 ) -> None:
     """Play a run through MIDI, OSC or the sound card."""
     from gradmidi.options import Options
+    from gradmidi.sources.opened import value_names
 
-    options = Options(**given)
+    options = Options(**given, values=value_names(run, selection))
     with closed_by_signals(), show_on(plain=is_plain(asked=plain)) as show:
-        source = _source(run, begin, given.get("values", ()))
+        source = _source(run, begin, selection)
         if time == "step" and not source.paced:
             raise typer.BadParameter("--time step needs the whole run: add --from start")
         session = options.session(
@@ -112,12 +118,15 @@ class _Source:
     stop: threading.Event
 
 
-def _source(run: str, begin: str | None, values: "Sequence[str]") -> _Source:
+def _source(run: str, begin: str | None, selection: Selection) -> _Source:
     """Find a run: on stdin, on another machine, or in a folder, finished or still growing."""
     from gradmidi.log import RunLog
     from gradmidi.music.score import check_values
     from gradmidi.sources import follow
-    from gradmidi.sources.relay import finished_lines, is_over
+    from gradmidi.sources.following import follow_log
+    from gradmidi.sources.kinds import find_log
+    from gradmidi.sources.opened import is_run, open_log
+    from gradmidi.sources.relay import finished_lines, is_over, is_quiet
 
     whole = begin == "start"
     stop = threading.Event()
@@ -132,12 +141,16 @@ def _source(run: str, begin: str | None, values: "Sequence[str]") -> _Source:
         host, path = elsewhere
         lines = follow.follow_host(host, path, stop=stop)
         return _Source(Path(path).name, lines, whole, stop)
-    log = RunLog(run)
-    over = is_over(log.path, now())
-    if over and begin != "now":
-        check_values(log, values)
-        return _Source(log.name, finished_lines(log), True, stop)
-    return _Source(log.name, follow.follow_file(log.path, stop=stop), whole, stop)
+    if is_run(Path(run), selection):
+        log: RunLog = open_log(run)
+        if is_over(log.path, now()) and begin != "now":
+            check_values(log, selection.values)
+            return _Source(log.name, finished_lines(log), True, stop)
+        return _Source(log.name, follow.follow_file(log.path, stop=stop), whole, stop)
+    found = find_log(run, selection.kind)
+    if is_quiet(found.changed, now()) and begin != "now":
+        return _Source(found.name, finished_lines(open_log(run, selection)), True, stop)
+    return _Source(found.name, follow_log(found, selection, stop=stop), whole, stop)
 
 
 def _play(source: _Source, session: "Session", show: "PlainLines | Picture", *, wait: bool) -> None:

@@ -3,7 +3,7 @@
 import glob
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -11,7 +11,7 @@ from gradmidi.errors import RunLogError
 from gradmidi.log import FRAME_KEYS
 from gradmidi.sources.metrics import ChosenValues, choose_values
 
-__all__ = ["Choice", "choose"]
+__all__ = ["Choice", "choose", "name_of"]
 
 _GRADIENT = re.compile(
     r"(?<![a-z])grad(?:ient)?s?(?:[_\- ]?\d+(?:\.\d+)?)?(?:[_\- ]?l2)?(?:[_\- ]?norms?)?(?![a-z])",
@@ -240,6 +240,22 @@ def _named(columns: Sequence[str]) -> dict[str, str]:
         name = column if name in named else name
         named[f"{name}_" if name in _KEYS else name] = column
     return named
+
+
+def name_of(column: str, taken: Collection[str]) -> str:
+    """Name a value that comes later than others, whose names are taken.
+
+    Examples
+    --------
+    >>> name_of("train/loss", []), name_of("train/loss", ["loss"]), name_of("end", [])
+    ('loss', 'train/loss', 'end_')
+    """
+    for name, found in zip(("loss", "lr"), _loss_and_rate([column]), strict=True):
+        if found is not None and name not in taken:
+            return name
+    name = column.rpartition(_RUN)[2]
+    name = column if name in taken else name
+    return f"{name}_" if name in _KEYS else name
 
 
 def _matching(

@@ -136,6 +136,10 @@ class RunClock:
         self.last = 0.0
         self._offset: float | None = None
 
+    def anchor(self) -> None:
+        """Let the next step be at the time of the last one, whatever its clock says."""
+        self._offset = None
+
     def seconds(self, t: float) -> float:
         """Return the time since the first step, for the next step."""
         if self._offset is None or t + self._offset < self.last:

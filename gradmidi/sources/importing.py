@@ -1,6 +1,6 @@
 """Import a log that another tool wrote into a run log (`import_log`)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +8,11 @@ from gradmidi.base.files import WholeFile, beside
 from gradmidi.errors import RunLogError
 from gradmidi.log import FILE_NAME, Item, encode
 from gradmidi.sources.converting import convert
+from gradmidi.sources.following import follow_log
 from gradmidi.sources.kinds import find_log
 from gradmidi.sources.selection import Selection
 
-__all__ = ["Imported", "import_log"]
+__all__ = ["Imported", "import_growing", "import_log"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +89,42 @@ def import_log(
     selection = Selection(kind, tuple(columns), tuple(values), step)
     done = convert(find_log(log, kind), selection)
     _write(target, done.items)
+    return Imported(target, (*_moved(out, target), *done.lines))
+
+
+def import_growing(
+    log: str | Path, out: str | Path, selection: Selection, *, force: bool = False
+) -> Iterator[Imported]:
+    """Convert a growing log of another tool, until it says that the run has ended.
+
+    Yields the path of the run, and what to tell the user, as soon as the run log has its header.
+    Then the caller asks for more until nothing comes; interrupted, the run log has no end line.
+
+    Raises
+    ------
+    RunLogError
+        If the log cannot be read, or the run cannot be written.
+    """
+    target = _target(out, force=force)
+    lines = follow_log(find_log(log, selection.kind), selection)
+    header = next(lines)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb", buffering=0) as file:
+            file.write(header.data)
+            yield Imported(target, _moved(out, target))
+            for line in lines:
+                file.write(line.data)
+    except OSError as error:
+        raise _unwritten(target, error) from error
+
+
+def _moved(out: str | Path, target: Path) -> tuple[str, ...]:
+    """Return the message that the run has another name than `out`."""
     first = _target(out, force=True)
-    report = done.lines
-    if target != first:
-        report = (
-            f"{first} is a run already, so this one is {target}; --force replaces it",
-            *report,
-        )
-    return Imported(target, report)
+    if target == first:
+        return ()
+    return (f"{first} is a run already, so this one is {target}; --force replaces it",)
 
 
 def _target(out: str | Path, *, force: bool) -> Path:

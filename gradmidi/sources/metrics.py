@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from gradmidi.errors import RunLogError
 
-__all__ = ["MOST", "RULE", "ChosenValues", "choose_values", "is_progress"]
+__all__ = ["MOST", "RULE", "ChosenValues", "choose_values", "is_progress", "matches"]
 
 MOST = 15
 """How many values of one log are heard at most."""
@@ -93,6 +93,11 @@ def is_progress(name: str) -> bool:
     [True, True, True, False, False]
     """
     return any(map(_PROGRESS.fullmatch, _words(name)))
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether a name is one of these, or matches one of these patterns."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _is_loss(name: str) -> bool:

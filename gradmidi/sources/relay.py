@@ -12,7 +12,7 @@ from gradmidi.log import RunLog, encode
 from gradmidi.log.lock import QUIET_SECONDS, is_locked
 from gradmidi.sources.follow import CAUGHT_UP, Line
 
-__all__ = ["Relay", "finished_lines", "is_over"]
+__all__ = ["Relay", "finished_lines", "is_over", "is_quiet"]
 
 BACKLOG = 2000
 """How many lines may wait in the player."""
@@ -45,7 +45,12 @@ def is_over(log: Path, now: float) -> bool:
         raise RunLogError(f"{log} cannot be read: {error.strerror}") from error
     lines = tail.strip().splitlines()
     ended = bool(lines) and lines[-1].startswith(END)
-    return ended or (quiet > QUIET_SECONDS and not is_locked(log))
+    return ended or (is_quiet(now - quiet, now) and not is_locked(log))
+
+
+def is_quiet(changed: float, now: float) -> bool:
+    """Return whether a log that last changed at `changed` has not grown for some time."""
+    return now - changed > QUIET_SECONDS
 
 
 def finished_lines(log: RunLog) -> Iterator[Line]:

@@ -3,14 +3,15 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from gradmidi.errors import RunLogError
 from gradmidi.text.words import count
 
-__all__ = ["Cell", "Row", "Step", "Table", "gather", "joined"]
+__all__ = ["Cell", "Row", "Step", "Table", "counter_of", "gather", "joined"]
 
 Cell = float | str
+AnyCell = TypeVar("AnyCell", float, Cell)
 
 
 class Row(NamedTuple):
@@ -169,7 +170,7 @@ def gather(
     return [steps[number] for number in sorted(steps)]
 
 
-def joined(older: Mapping[str, Cell], newer: Mapping[str, Cell]) -> dict[str, Cell]:
+def joined(older: Mapping[str, AnyCell], newer: Mapping[str, AnyCell]) -> dict[str, AnyCell]:
     """Merge the values of successive steps: the newer one counts, but nan and inf stay.
 
     Examples
@@ -185,21 +186,26 @@ def joined(older: Mapping[str, Cell], newer: Mapping[str, Cell]) -> dict[str, Ce
     return {**older, **newer, **odd}
 
 
+def counter_of(rows: Sequence[Row], counters: int, columns: Collection[str]) -> int | None:
+    """Return which counter has a step in most rows with these columns; None if none has any."""
+    filled = [0] * counters
+    for row in rows:
+        if any(column in row.values for column in columns):
+            for index, value in enumerate(row.counts[:counters]):
+                filled[index] += value is not None
+    return filled.index(max(filled)) if any(filled) else None
+
+
 def _counter(table: Table, norms: Collection[str], noun: str) -> int | None:
     """Return the counter that has a step in every row with norms; None to count the rows."""
-    filled = [0] * len(table.counters)
-    for row in table.rows:
-        if any(column in row.values for column in norms):
-            for index, value in enumerate(row.counts):
-                filled[index] += value is not None
-    if not any(filled):
+    best = counter_of(table.rows, len(table.counters), norms)
+    if best is None:
         if table.counters:
             table.notes.append(
                 f"{_quoted(table.counters)} is empty where the {noun}s are: rows are counted "
                 "instead"
             )
         return None
-    best = filled.index(max(filled))
     if best:
         table.notes.append(
             f"steps are counted by {table.counters[best]!r}: {table.counters[0]!r} is empty where "

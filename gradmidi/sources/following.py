@@ -1,0 +1,222 @@
+"""Follow the growing log of another tool as the lines of a run log (`follow_log`)."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from gradmidi.base.messages import say, warn
+from gradmidi.errors import RunLogError
+from gradmidi.log import Record, encode
+from gradmidi.sources.columns import choose
+from gradmidi.sources.converting import hearing_lines, texts_of
+from gradmidi.sources.follow import Line
+from gradmidi.sources.joining import SETTLE_SECONDS, Joiner
+from gradmidi.sources.kinds import FoundLog
+from gradmidi.sources.reader import Reader
+from gradmidi.sources.rows import Row, counter_of
+from gradmidi.sources.selection import Selection
+
+__all__ = ["follow_log"]
+
+FIRST_SECONDS = 1.0
+"""The layers and values are chosen this long after the first row came, or after `FIRST_STEPS`."""
+
+FIRST_STEPS = 3
+
+LEAST_POLL, MOST_POLL = 0.01, 0.25
+"""Seconds between two looks at a log: longer, the longer nothing has come."""
+
+SILENCE_SECONDS = 10.0
+"""After this long without a number, the user is told."""
+
+
+def follow_log(
+    found: FoundLog,
+    selection: Selection,
+    *,
+    reader: Reader | None = None,
+    stop: threading.Event | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Line]:
+    """Yield the lines of a run log that a growing log makes, until `stop` is set or the run ends.
+
+    Parameters
+    ----------
+    found : FoundLog
+        The log.
+    selection : Selection
+        What to take from it.
+    reader : Reader, optional
+        Its reader, if it is open already.
+    stop : threading.Event, optional
+        Ends the reading.
+    clock : callable
+        Returns monotonic seconds.
+
+    Yields
+    ------
+    Line
+        What is there at the start is past.
+
+    Raises
+    ------
+    RunLogError
+        If the log cannot be read, or the columns cannot be chosen.
+    """
+    following = _Following(found, selection, reader or found.open(selection.step), clock)
+    stop = stop or threading.Event()
+    with contextlib.closing(following.reader):
+        while not stop.is_set():
+            yield from following.poll()
+            if following.ended:
+                return
+            stop.wait(following.wait)
+
+
+class _Following:
+    """The state of following one log.
+
+    Attributes
+    ----------
+    reader : Reader
+        Reads it.
+    ended : bool
+        Whether the log says that the run has ended.
+    """
+
+    def __init__(
+        self,
+        found: FoundLog,
+        selection: Selection,
+        reader: Reader,
+        clock: Callable[[], float],
+    ) -> None:
+        self.reader = reader
+        self.ended = False
+        self._found = found
+        self._selection = selection
+        self._clock = clock
+        self._joiner: Joiner | None = None
+        self._rows: list[Row] = []  # Until there is a joiner.
+        self._old = 0  # How many of them are past.
+        self._began = self._touched = clock()
+        self._first: float | None = None
+        self._past = True
+        self._told: set[str] = set()
+        self._silent = self._gone = False
+
+    @property
+    def wait(self) -> float:
+        """Seconds until the next look."""
+        quiet = self._clock() - self._touched
+        longest = SETTLE_SECONDS if quiet < 2 * SETTLE_SECONDS else MOST_POLL
+        return min(max(quiet / 50.0, LEAST_POLL), longest)
+
+    def poll(self) -> Iterator[Line]:
+        """Yield the lines that can be made now."""
+        while not self.ended:
+            rows = self.reader.poll()
+            now = self._clock()
+            if rows:
+                self._touched = now
+                self._first = now if self._first is None else self._first
+            ended = not rows and self.reader.ending
+            if self._joiner is None:
+                self._rows += rows
+                yield from self._begin(now, at_once=bool(ended))
+            else:
+                yield from self._lines(self._joiner.add(rows, now, past=self._past))
+            if not rows:
+                yield from self._rest(now)
+            if ended:
+                yield from self._end(self.reader.ending)
+            self._tell(now)
+            if not rows:
+                return
+
+    def _begin(self, now: float, *, at_once: bool) -> Iterator[Line]:
+        """Choose layers and values as soon as enough is known."""
+        if self._first is None:
+            return
+        steps = {row.counts[:1] for row in self._rows[-10_000:]}
+        due = now - self._first >= FIRST_SECONDS or len(steps) >= FIRST_STEPS
+        if not due and not at_once:
+            return
+        try:
+            joiner = self._chosen()
+        except _NoNumbersError:
+            self._rows, self._old = [], 0
+            self._first = None
+            return
+        self._joiner = joiner
+        first = self._rows[0].t if self._rows else None
+        header = joiner.header(self.reader.clipping, first)
+        yield from self._lines([header], past=self._past or self._old > 0)
+        rows, self._rows = self._rows, []
+        if not self._past and self._old:
+            records = joiner.add(rows[: self._old], now, past=True)
+            yield from self._lines([*records, *joiner.settle(now, at_once=True)], past=True)
+            rows = rows[self._old :]
+        yield from self._lines(joiner.add(rows, now, past=self._past))
+
+    def _chosen(self) -> Joiner:
+        texts = texts_of(self._rows)
+        selection = self._selection
+        columns = self.reader.columns
+        if all(name in texts for name in columns):
+            raise _NoNumbersError
+        chosen = choose(columns, selection.columns, str(self._found.path), texts, selection.values)
+        for line in hearing_lines(self._found, chosen):
+            say(line)
+        wanted = chosen.norms or list(chosen.values.heard.values())
+        return Joiner(
+            self._found.path,
+            chosen,
+            counter=counter_of(self._rows, len(self.reader.counters), wanted),
+            timed=all(row.t is not None for row in self._rows),
+            patterns=selection.values,
+            repeats=self.reader.repeats,
+        )
+
+    def _rest(self, now: float) -> Iterator[Line]:
+        """Yield the steps that are complete, now that nothing more is there."""
+        if self._joiner is not None:
+            yield from self._lines(self._joiner.settle(now, at_once=self._past))
+        elif self._past:
+            self._old = len(self._rows)
+        self._past = False
+
+    def _end(self, reason: str) -> Iterator[Line]:
+        self.ended = True
+        if self._joiner is None:
+            raise RunLogError(f"{self._found.path} has ended without a number")
+        yield from self._lines(self._joiner.end(reason, self._clock()))
+
+    def _lines(self, records: Sequence[Record], *, past: bool | None = None) -> Iterator[Line]:
+        past = self._past if past is None else past
+        return (Line(encode(record), past) for record in records)
+
+    def _tell(self, now: float) -> None:
+        """Tell the user what changed: late values, damage, silence, a log that is gone."""
+        path = self._found.path
+        if self._joiner is not None and self._joiner.new:
+            say(f"hearing {', '.join(self._joiner.new)} too, from here on")
+            self._joiner.new.clear()
+        for note in self.reader.notes:
+            # A count at the end of a note may grow; it is told once.
+            kind = note.partition(":")[0]
+            if kind not in self._told:
+                self._told.add(kind)
+                warn(note)
+        if self._first is None and not self._silent and now - self._began > SILENCE_SECONDS:
+            self._silent = True
+            say(f"{path} has no number yet; still looking")
+        gone = self.reader.missing
+        if gone != self._gone:
+            self._gone = gone
+            (warn if gone else say)(f"{path} is {'gone' if gone else 'back'}; still looking")
+
+
+class _NoNumbersError(Exception):
+    """The log has texts only, so far."""

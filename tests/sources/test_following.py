@@ -1,0 +1,334 @@
+"""Growing logs of other tools, followed as the lines of a run log."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from listening import Receiver, until
+from toollogs import events, scalar, start
+
+from gradmidi.errors import RunLogError
+from gradmidi.log import Decoder, End, Frame, Header, Record, Values
+from gradmidi.sources.following import follow_log
+from gradmidi.sources.kinds import find_log
+from gradmidi.sources.selection import Selection
+
+NAN = float("nan")
+
+
+class Followed:
+    """Follows a log on a thread, and collects its records."""
+
+    def __init__(self, path: Path, **selection: object) -> None:
+        self.records: list[Record] = []
+        self.past: list[bool] = []
+        self.error: RunLogError | None = None
+        self._stop = threading.Event()
+        self._found = find_log(path)
+        self._selection = Selection(**selection)
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        decoder = Decoder("the log")
+        try:
+            for line in follow_log(self._found, self._selection, stop=self._stop):
+                self.past.append(line.past)
+                record = decoder.decode(line.data)
+                assert record is not None
+                self.records.append(record)
+        except RunLogError as error:
+            self.error = error
+
+    def wait(self, number: int) -> list[str]:
+        """Wait for a number of records; return all in short."""
+        until(lambda: len(self.records) >= number or self.error, f"{number}, got {self.shown}")
+        assert self.error is None
+        return self.shown
+
+    @property
+    def shown(self) -> list[str]:
+        return list(map(short, self.records))
+
+    def __enter__(self) -> "Followed":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(10.0)
+        assert not self._thread.is_alive()
+
+
+def short(record: Record) -> str:
+    """Write a record in short: step, norms, values."""
+    if isinstance(record, Header):
+        names = " ".join(layer.name for layer in record.layers)
+        return f"resumed {names}" if record.resumed else f"header {names}"
+    if isinstance(record, Frame):
+        return f"{record.step}: {record.norms.tolist()} {record.extra}"
+    if isinstance(record, Values):
+        norms = "" if record.norms is None else f" {record.norms.tolist()}"
+        return f"late {record.step}:{norms} {record.values}"
+    assert isinstance(record, End)
+    return f"end {record.reason} {record.steps}"
+
+
+def append(path: Path) -> Callable[[str], None]:
+    def write(text: str) -> None:
+        with path.open("a") as file:
+            file.write(text)
+
+    return write
+
+
+def test_what_is_there_is_past_and_what_comes_is_not(tmp_path: Path, said: list[str]) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,grad/fc1,loss\n1,0.5,3\n2,0.25,nan\n3,0.5,2\n4,1,1\n5,")
+    add = append(path)
+    with Followed(path) as log:
+        log.wait(5)
+        add("2,0.5\n")
+        log.wait(6)
+        add("6,nan,inf\n")
+        assert log.wait(7) == [
+            "header fc1",
+            "1: [0.5] {'loss': 3}",
+            "2: [0.25] {'loss': nan}",
+            "3: [0.5] {'loss': 2}",
+            "4: [1.0] {'loss': 1}",
+            "5: [2.0] {'loss': 0.5}",
+            "6: [nan] {'loss': inf}",
+        ]
+    assert log.past == [True] * 5 + [False] * 2
+    assert said == [f"{path} is a CSV file: hearing grad/fc1, loss"]
+
+
+def test_rows_of_one_step_are_one_frame_and_later_ones_are_late(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,loss,acc\n1,3,\n1,,0.5\n2,2,\n3,1,\n")
+    add = append(path)
+    with Followed(path) as log:
+        log.wait(4)
+        add("3,,0.75\n2,,0.6\n")
+        assert log.wait(6) == [
+            "header ",
+            "1: [] {'loss': 3, 'acc': 0.5}",
+            "2: [] {'loss': 2}",
+            "3: [] {'loss': 1}",
+            "late 3: {'acc': 0.75}",
+            # A step that goes back, in a file whose rows are one series, begins a segment.
+            "resumed ",
+        ]
+
+
+def test_norms_that_come_late_replace_those_of_their_frame(tmp_path: Path) -> None:
+    path = events(
+        tmp_path / "tb",
+        *(scalar(f"grad/{name}", 0.5, n, n) for n in (1, 2, 3) for name in ("a", "b")),
+        scalar("grad/a", 0.25, 4, 4),
+    )
+    with Followed(tmp_path / "tb") as log:
+        log.wait(5)
+        with path.open("ab") as file:
+            file.write(scalar("grad/b", 2.0, 4, 4.1))
+        assert log.wait(6)[-2:] == ["4: [0.25, -1.0] {}", "late 4: [0.25, 2.0] {}"]
+
+
+def test_values_between_two_norms_are_heard_with_the_last_and_join_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,grad,loss\n1,1,5\n2,1,4\n3,1,3\n")
+    add = append(path)
+    with Followed(path) as log:
+        log.wait(4)
+        add("4,,nan\n")
+        log.wait(5)
+        add("5,2,1\n")
+        assert log.wait(6)[-2:] == ["late 3: {'loss': nan}", "5: [2.0] {'loss': nan}"]
+
+
+def test_a_tag_that_appears_late_is_heard_and_said(tmp_path: Path, said: list[str]) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(f'{{"step": {n}, "loss": {n}}}\n' for n in (1, 2, 3)))
+    add = append(path)
+    with Followed(path) as log:
+        log.wait(4)
+        add('{"step": 4, "loss": 4, "val/acc": 0.5, "time_ms": 8}\n')
+        assert log.wait(5)[-1] == "4: [] {'loss': 4, 'val/acc': 0.5}"
+        until(lambda: "hearing val/acc too, from here on" in said, "the message")
+
+
+def test_steps_that_go_back_begin_a_segment_and_steps_that_begin_again_go_on(
+    tmp_path: Path,
+) -> None:
+    path = events(tmp_path / "tb", *(scalar("loss", n, n, n) for n in range(5)))
+    with Followed(tmp_path / "tb") as log:
+        log.wait(6)
+        with path.open("ab") as file:
+            file.write(start(3, 10.0) + scalar("loss", 30, 3, 10.0) + scalar("loss", 40, 4, 11.0))
+        assert log.wait(9)[-3:] == ["resumed ", "3: [] {'loss': 30}", "4: [] {'loss': 40}"]
+    again = tmp_path / "log.csv"
+    again.write_text("step,loss\n0,1\n1,2\n2,3\n")
+    add = append(again)
+    with Followed(again) as log:
+        log.wait(4)
+        add("0,4\n1,5\n")
+        assert log.wait(6)[-2:] == ["3: [] {'loss': 4}", "4: [] {'loss': 5}"]
+
+
+def test_a_clock_that_jumps_back_does_not_stop_the_time(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    times = [100.0, 101.0, 102.0, 50.0, 51.0]
+    path.write_text("step,time,loss\n" + "".join(f"{n},{t},1\n" for n, t in enumerate(times)))
+    with Followed(path) as log:
+        log.wait(6)
+    assert [r.t for r in log.records if isinstance(r, Frame)] == [0.0, 1.0, 2.0, 2.0, 3.0]
+
+
+def test_a_log_without_times_is_timed_by_its_arrival(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,loss\n1,1\n2,1\n3,1\n")
+    add = append(path)
+    with Followed(path) as log:
+        log.wait(4)
+        for step in (4, 5):
+            add(f"{step},1\n")
+            log.wait(step + 1)
+            time.sleep(0.3)
+    times = [record.t for record in log.records if isinstance(record, Frame)]
+    assert times[:4] == [0.0, 0.125, 0.25, 0.25]
+    assert times[4] - times[3] >= 0.25
+
+
+def test_a_log_that_is_empty_at_first_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("")
+    add = append(path)
+    with Followed(path) as log:
+        time.sleep(0.1)
+        add("step,loss\n1,2.5\n")
+        assert log.wait(2) == ["header ", "1: [] {'loss': 2.5}"]
+    # What came after the start sounds.
+    assert log.past == [False, False]
+
+
+def test_a_log_that_is_replaced_is_read_anew_and_one_that_is_gone_is_waited_for(
+    tmp_path: Path, said: list[str]
+) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(f'{{"step": {n}, "loss": {n}}}\n' for n in (1, 2, 3)))
+    with Followed(path) as log:
+        log.wait(4)
+        path.unlink()
+        until(lambda: f"{path} is gone; still looking" in said, "the message")
+        path.write_text('{"step": 2, "loss": 20}\n{"step": 3, "loss": 30}\n')
+        assert log.wait(7)[-3:] == ["resumed ", "2: [] {'loss': 20}", "3: [] {'loss': 30}"]
+        until(lambda: f"{path} is back; still looking" in said, "the message")
+
+
+def test_a_damaged_record_is_told_while_following(tmp_path: Path, said: list[str]) -> None:
+    path = events(tmp_path / "tb", *(scalar("loss", n, n, n) for n in range(4)))
+    with Followed(tmp_path / "tb") as log:
+        log.wait(5)
+        broken = bytearray(scalar("loss", 4, 4, 4))
+        broken[30] ^= 1
+        with path.open("ab") as file:
+            file.write(bytes(broken) + scalar("loss", 5, 5, 5))
+        assert log.wait(6)[-1] == "5: [] {'loss': 5}"
+        until(lambda: any("1 damaged record skipped" in line for line in said), "the message")
+
+
+def test_a_metric_that_is_no_number_ends_with_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,loss\n1,1\n2,1\n3,1\n")
+    with Followed(path) as log:
+        log.wait(4)
+        append(path)("4,1,7,8\n")
+        until(lambda: log.error is not None, "the error")
+    assert "line 5 has 4 cells, the header has 2" in str(log.error)
+
+
+# -- the commands ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def gradmidi(*words: object) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gradmidi", *map(str, words)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_growing_tensorboard_folder_is_played(tmp_path: Path) -> None:
+    path = events(tmp_path / "tb", *(scalar("grad_norm", 1.0, n, n) for n in range(5)))
+    with (
+        Receiver() as receiver,
+        gradmidi("play", tmp_path / "tb", "--osc", receiver.target, "--plain") as player,
+    ):
+        until(lambda: receiver.of("/gradmidi/start"), "the start")
+        step = 5
+        deadline = time.monotonic() + 30.0
+        while not receiver.of("/gradmidi/note") and time.monotonic() < deadline:
+            with path.open("ab") as file:
+                file.write(scalar("grad_norm", 2.0, step, step * 0.2))
+            step += 1
+            time.sleep(0.1)
+        os.killpg(player.pid, signal.SIGTERM)
+        errors = player.communicate(timeout=20)[1]
+        assert receiver.of("/gradmidi/start") == [["tb", 1, 1]]
+        assert receiver.of("/gradmidi/note")
+        assert min(number for number, _ in receiver.of("/gradmidi/step")) >= 5
+    assert f"{tmp_path / 'tb'} is a TensorBoard folder: hearing grad_norm" in errors
+
+
+def test_a_finished_log_is_played_from_its_start(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,grad_norm\n" + "".join(f"{n},{1 + n % 3}\n" for n in range(8)))
+    os.utime(path, (1.7e9, 1.7e9))
+    with Receiver() as receiver, gradmidi("play", path, "--osc", receiver.target) as player:
+        errors = player.communicate(timeout=30)[1]
+        assert receiver.of("/gradmidi/start") == [["log", 1, 1]]
+        assert receiver.step == 7
+    assert "playing log from its start" in errors
+    assert errors.splitlines()[-1] == "played 8 steps"
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="the stand-in is a shell script")
+def test_a_run_on_another_machine_is_described(tmp_path: Path) -> None:
+    run = tmp_path / "there" / "a"
+    run.mkdir(parents=True)
+    (run / "run.jsonl").write_text(
+        '{"gradmidi": 1, "layers": [{"name": "fc1", "size": 1}]}\n'
+        '{"step": 1, "t": 0.5, "norms": [0.5]}\n'
+    )
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\nshift\nexec sh -c "$*"\n')
+    ssh.chmod(0o755)
+    paths = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+
+    def describe(source: str) -> "subprocess.CompletedProcess[str]":
+        words = [sys.executable, "-m", "gradmidi", "describe", source]
+        return subprocess.run(words, capture_output=True, text=True, env=paths, check=False)
+
+    done = describe(f"box:{run}")
+    assert done.stdout.startswith("run a: 1 layer, 1 step in 0.5 s")
+    done = describe(f"box:{tmp_path}/none")
+    assert done.returncode == 1
+    assert f"box:{tmp_path}/none cannot be read: " in done.stderr
+    assert done.stderr.count("\n") == 1

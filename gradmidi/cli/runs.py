@@ -252,13 +252,22 @@ def import_(
     ],
     selection: Selection,
     *,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on while the log grows, until Ctrl-C.")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run that is in the folder.")
     ] = False,
 ) -> None:
     """Convert a log of another tool to a run."""
-    from gradmidi.sources.importing import import_log
+    from gradmidi.sources.importing import import_growing, import_log
 
+    if follow:
+        for begun in import_growing(log, output, selection, force=force):
+            for line in begun.lines:
+                typer.echo(line, err=True)
+            typer.echo(str(begun.path))
+        return
     done = import_log(
         log,
         output,

@@ -15,6 +15,7 @@ import pytest
 from listening import Receiver, until
 from toollogs import events, scalar, start
 
+from gradmidi import describe
 from gradmidi.errors import RunLogError
 from gradmidi.log import Decoder, End, Frame, Header, Record, Values
 from gradmidi.sources.following import follow_log
@@ -309,6 +310,21 @@ def test_a_finished_log_is_played_from_its_start(tmp_path: Path) -> None:
     assert errors.splitlines()[-1] == "played 8 steps"
 
 
+def test_a_growing_log_is_imported_as_it_grows(tmp_path: Path) -> None:
+    log, run = tmp_path / "log.csv", tmp_path / "run" / "run.jsonl"
+    log.write_text("step,loss\n1,3\n2,2\n3,1\n")
+    with gradmidi("import", log, "-o", tmp_path / "run", "--follow") as process:
+        until(lambda: run.exists() and run.read_bytes().count(b"\n") == 4, "the first steps")
+        append(log)("4,nan\n")
+        until(lambda: run.read_bytes().count(b"\n") == 5, "another step")
+        os.killpg(process.pid, signal.SIGINT)
+        output, errors = process.communicate(timeout=20)
+    assert output == f"{run}\n"
+    assert errors.splitlines()[-1] == "gradmidi: interrupted"
+    lines = list(describe(run))
+    assert lines[0] == "run run: 0 layers, 4 steps in 0.25 s, not closed: still running, or killed"
+
+
 @pytest.mark.skipif(shutil.which("sh") is None, reason="the stand-in is a shell script")
 def test_a_run_on_another_machine_is_described(tmp_path: Path) -> None:
     run = tmp_path / "there" / "a"
@@ -322,13 +338,13 @@ def test_a_run_on_another_machine_is_described(tmp_path: Path) -> None:
     ssh.chmod(0o755)
     paths = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
 
-    def describe(source: str) -> "subprocess.CompletedProcess[str]":
+    def described(source: str) -> "subprocess.CompletedProcess[str]":
         words = [sys.executable, "-m", "gradmidi", "describe", source]
         return subprocess.run(words, capture_output=True, text=True, env=paths, check=False)
 
-    done = describe(f"box:{run}")
+    done = described(f"box:{run}")
     assert done.stdout.startswith("run a: 1 layer, 1 step in 0.5 s")
-    done = describe(f"box:{tmp_path}/none")
+    done = described(f"box:{tmp_path}/none")
     assert done.returncode == 1
     assert f"box:{tmp_path}/none cannot be read: " in done.stderr
     assert done.stderr.count("\n") == 1

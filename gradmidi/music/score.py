@@ -20,7 +20,7 @@ from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset, load
 from gradmidi.music.slots import Slot, Slots, StepSlots, WallSlots
 from gradmidi.music.values import MOST_VALUES
-from gradmidi.music.valuevoices import alone, named
+from gradmidi.music.valuevoices import fitted, named
 from gradmidi.music.voices import Voice, group
 
 __all__ = ["LONGEST_SECONDS", "Score", "check_values", "compose", "fit", "score_of"]
@@ -84,7 +84,7 @@ class Score:
         values: Sequence[str] = (),
     ) -> None:
         self.header = header
-        self.preset = preset = preset if header.layers else alone(preset)
+        self.preset = preset = fitted(preset, header)
         # Values get channels of their own: leave room for them.
         most = max(1, preset.voices.most - len(preset.values.which))
         self.voices: tuple[Voice, ...] = group(header.layers, most, patterns or header.voices)
@@ -255,7 +255,7 @@ def check_values(log: RunLog, which: Sequence[str]) -> None:
 
 def _value_names(log: RunLog, preset: Preset) -> list[str]:
     """Return the values of a run that have a voice, in the order in which they appear."""
-    which = preset.values.which
+    which = fitted(preset, log.header).values.which
     if log.layers and not which:
         return []
     return [name for name in _logged(log) if chosen(name, which)][:MOST_VALUES]

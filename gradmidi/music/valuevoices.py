@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from gradmidi.log import Header
 from gradmidi.log.values import chosen, numbers_of
 from gradmidi.midi import metadata
 from gradmidi.music.events import (
@@ -22,7 +23,10 @@ from gradmidi.music.preset import Preset
 from gradmidi.music.values import FIRST, MOST_VALUES, Law, law_of
 from gradmidi.music.voices import Voice
 
-__all__ = ["ValueVoices", "alone", "home_of", "named", "place_of"]
+__all__ = ["FEW_LAYERS", "ValueVoices", "fitted", "home_of", "named", "place_of"]
+
+FEW_LAYERS = 3
+"""With so few layers, all values in the log of another tool have a voice."""
 
 GATE = 0.9
 """Length of a note, as a share of the time between two notes of a value."""
@@ -36,10 +40,19 @@ PLACES = (0.0, -0.6, 0.6, -0.3, 0.3)
 """Places of values between left (-1) and right (1), in turn."""
 
 
-def alone(preset: Preset) -> Preset:
-    """Return the preset for a run without layers: a slot has the length that values need."""
-    time = replace(preset.time, style="chord", slot=preset.values.slot)
-    return replace(preset, time=time)
+def fitted(preset: Preset, header: Header) -> Preset:
+    """Return the preset as it is used for a run.
+
+    In a run without layers a slot has the length that values need. The log of another tool with
+    few layers, such as the norm of all gradients, is mostly values, so they are heard too.
+    """
+    if not header.layers:
+        time = replace(preset.time, style="chord", slot=preset.values.slot)
+        return replace(preset, time=time)
+    imported = isinstance(header.config, Mapping) and "imported" in header.config
+    if imported and len(header.layers) <= FEW_LAYERS and not preset.values.which:
+        return replace(preset, values=replace(preset.values, which=("*",)))
+    return preset
 
 
 def named(preset: Preset) -> list[str]:

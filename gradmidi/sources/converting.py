@@ -10,6 +10,7 @@ import numpy as np
 from gradmidi.base.messages import printable
 from gradmidi.errors import RunLogError
 from gradmidi.log import ABSENT, End, Frame, Header, Item, Layer, combine
+from gradmidi.music.valuevoices import FEW_LAYERS
 from gradmidi.sources.columns import Choice, choose
 from gradmidi.sources.kinds import FoundLog
 from gradmidi.sources.metrics import RULE, ChosenValues
@@ -39,9 +40,6 @@ RENAMED = ("loss", "lr")
 
 SHOWN_NAMES = 20
 """How many names of values that are not heard a message shows."""
-
-MOST_LAYERS = 3
-"""More layers are counted, not named, when a line says what is heard."""
 
 SHOWN = 40
 """How many characters of a text a message shows."""
@@ -84,23 +82,26 @@ def convert(found: FoundLog, selection: Selection) -> Converted:
     header = header_of(path, chosen, table.clipping, first)
     lines = _report(chosen, len(frames), table, timed=first is not None)
     end = End("imported", frames[-1].t, len(frames))
-    hearing = hearing_lines(found, chosen)
+    hearing = hearing_lines(found, chosen, selection)
     return Converted((header, *frames, end), (*found.notes, *lines), hearing)
 
 
-def hearing_lines(found: FoundLog, chosen: Choice) -> tuple[str, ...]:
+def hearing_lines(found: FoundLog, chosen: Choice, selection: Selection) -> tuple[str, ...]:
     """Return what a log was taken for, and what of it is heard."""
     values = chosen.values
-    names = list(values.heard)
-    if len(chosen.layers) > MOST_LAYERS:
-        names.insert(0, count(len(chosen.layers), "layer"))
+    heard, unheard, lines = list(values.heard), values.unheard, list(found.notes)
+    if values.cut:
+        lines.insert(0, f"there are {len(heard) + values.cut:,} values; heard are {RULE}")
+    if len(chosen.layers) <= FEW_LAYERS:
+        heard[:0] = [columns[0] for columns in chosen.layers.values()]
     else:
-        names[:0] = [columns[0] for columns in chosen.layers.values()]
-    line = f"{found.path} is {found.kind.about}: hearing {', '.join(names)}"
-    if values.unheard:
-        line += f"; seen too: {some(values.unheard)}"
-    rule = [f"there are {len(values.heard) + values.cut:,} values; heard are {RULE}"]
-    return (line, *(rule if values.cut else []), *found.notes)
+        layers = count(len(chosen.layers), "layer")
+        if selection.values:
+            heard.insert(0, layers)
+        else:
+            heard, unheard, lines = [layers], (*heard, *unheard), list(found.notes)
+    line = f"{found.path} is {found.kind.about}: hearing {', '.join(heard)}"
+    return (f"{line}; seen too: {some(unheard)}" if unheard else line, *lines)
 
 
 def some(names: Sequence[str]) -> str:

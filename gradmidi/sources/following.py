@@ -10,7 +10,7 @@ from gradmidi.errors import RunLogError
 from gradmidi.log import Record, encode
 from gradmidi.sources.columns import choose
 from gradmidi.sources.converting import hearing_lines, texts_of
-from gradmidi.sources.follow import Line
+from gradmidi.sources.follow import CAUGHT_UP, Line
 from gradmidi.sources.joining import SETTLE_SECONDS, Joiner
 from gradmidi.sources.kinds import FoundLog
 from gradmidi.sources.reader import Reader
@@ -57,7 +57,7 @@ def follow_log(
     Yields
     ------
     Line
-        What is there at the start is past.
+        What is there at the start is past, then comes `CAUGHT_UP`.
 
     Raises
     ------
@@ -157,6 +157,7 @@ class _Following:
         if not self._past and self._old:
             records = joiner.add(rows[: self._old], now, past=True)
             yield from self._lines([*records, *joiner.settle(now, at_once=True)], past=True)
+            yield CAUGHT_UP
             rows = rows[self._old :]
         yield from self._lines(joiner.add(rows, now, past=self._past))
 
@@ -167,7 +168,7 @@ class _Following:
         if all(name in texts for name in columns):
             raise _NoNumbersError
         chosen = choose(columns, selection.columns, str(self._found.path), texts, selection.values)
-        for line in hearing_lines(self._found, chosen):
+        for line in hearing_lines(self._found, chosen, selection):
             say(line)
         wanted = chosen.norms or list(chosen.values.heard.values())
         return Joiner(
@@ -183,6 +184,8 @@ class _Following:
         """Yield the steps that are complete, now that nothing more is there."""
         if self._joiner is not None:
             yield from self._lines(self._joiner.settle(now, at_once=self._past))
+            if self._past:
+                yield CAUGHT_UP
         elif self._past:
             self._old = len(self._rows)
         self._past = False

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import mido
 import pytest
 from toollogs import events, scalar, wandb
 
@@ -246,6 +247,25 @@ def test_what_it_was_taken_for_is_said_in_one_line(tmp_path: Path, said: list[st
     path.write_text("step,loss,grad_norm,time_ms\n1,2.5,1,80\n")
     gradmidi.read(path)
     assert said == [f"{path} is a CSV file: hearing grad_norm, loss; seen too: time_ms"]
+
+
+def test_values_are_heard_beside_a_total_norm_and_beside_many_layers_if_they_are_named(
+    tmp_path: Path, said: list[str]
+) -> None:
+    few, many = tmp_path / "few.csv", tmp_path / "many.csv"
+    few.write_text("step,loss,grad_norm\n1,2.5,1\n2,2.25,1\n3,2,1\n4,2,1\n")
+    many.write_text(
+        "step,loss,grad/a,grad/b,grad/c,grad/d\n1,3,1,1,1,1\n2,2,1,1,1,1\n3,1,1,1,1,1\n"
+    )
+
+    def voices(path: Path) -> list[str]:
+        gradmidi.render(path, tmp_path / "run.mid")
+        tracks = [track.name for track in mido.MidiFile(tmp_path / "run.mid").tracks]
+        return [name for name in tracks if name in ("loss", "total", *"abcd")]
+
+    assert voices(few) == ["total", "loss"]
+    assert voices(many) == [*"abcd"]
+    assert said[-1] == f"{many} is a CSV file: hearing 4 layers; seen too: loss"
 
 
 def test_a_log_that_is_read_leaves_no_files_behind(

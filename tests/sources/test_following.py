@@ -325,7 +325,7 @@ def test_a_growing_log_is_imported_as_it_grows(tmp_path: Path) -> None:
     assert output == f"{run}\n"
     assert errors == f"gradmidi: {log} is a CSV file: hearing loss\n"
     lines = list(describe(run))
-    assert lines[0] == "run run: 0 layers, 4 steps in 0.25 s, not closed: still running, or killed"
+    assert lines[0] == "run run: 0 layers, 4 steps in 0.25 s, not closed"
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="the stand-in is a shell script")

@@ -16,8 +16,9 @@ from gradmidi.detection.kinds import KINDS, LASTING, RUN, Finding
 from gradmidi.detection.lasting import Absence, Lasting, Streak, members, named
 from gradmidi.detection.limits import Faults
 from gradmidi.detection.logged import Logged, Spell
+from gradmidi.detection.loss import LossPast
 from gradmidi.detection.pace import Pace
-from gradmidi.detection.past import BLOCK, NONE, LossPast, Past, logarithms
+from gradmidi.detection.past import BLOCK, NONE, Past, logarithms
 from gradmidi.detection.reports import Reports, total
 from gradmidi.log import ABSENT, End, Frame, Header, Item, Layer, Pause
 
@@ -60,11 +61,12 @@ class Watch:
     def __init__(self, layers: Sequence[Layer], limits: Faults, heard: Sequence[str] = ()) -> None:
         self._limits = limits
         count = len(layers)
-        self._past = Past(count, limits)
+        self._past = Past(count, limits, [layer.size for layer in layers])
         self._pace = Pace(limits)
         self._loss = LossPast(limits)
         self.logged = Logged(limits, heard if layers or heard else ("*",))
-        self._above, self._below, self._zeros = Streak(count), Streak(count), Streak(count)
+        self._above, self._risen = Streak(count), Streak(count)
+        self._below, self._zeros = Streak(count), Streak(count)
         self.lasting = {kind.name: Lasting(kind, count, limits) for kind in LASTING}
         self._absence = Absence(count)
         self._beyond = np.zeros(count, np.int64)
@@ -159,7 +161,7 @@ class Watch:
         self.logged.restart()
         self._absence.restart()
         self._diverging_reported = -math.inf
-        for streak in (self._above, self._below, self._zeros):
+        for streak in (self._above, self._risen, self._below, self._zeros):
             streak.clear()
 
     @property
@@ -187,7 +189,8 @@ class Watch:
         self._take_loss(frame)
         logs = logarithms(frame.norms)
         past = self._past
-        past.meet(logs)
+        if past.meet(logs, frame.norms):
+            self._loss.excuse()
         present = frame.norms != ABSENT
         lost = self._absence.add(present, frame.step)
         odd = not np.isfinite(frame.norms).all()
@@ -199,7 +202,7 @@ class Watch:
         if wrong or self._busy or self._loss.diverges:
             found = self._judge(frame, logs, odd, high, low, zero, lost)
         self._present, self._norms = present, frame.norms
-        if past.add(logs):
+        if past.add(logs, self._unusual() if self._busy else None):
             past.set_limits(self._held() if self._busy else None)
         return late + found if late else found
 
@@ -223,7 +226,7 @@ class Watch:
         if odd or lasting["inf"].on:
             inf = np.isinf(norms)
             found += self._move("inf", frame, inf, inf, inf)
-        if high or self._above.any or lasting["exploding"].on:
+        if high or self._risen.any or lasting["exploding"].on:
             found += self._find_exploding(frame, logs, number)
         found += self._find_diverging(frame)
         if zero or self._zeros.any or lasting["dead"].on:
@@ -234,33 +237,39 @@ class Watch:
             found += self._find_vanishing(frame, logs, number)
         if high:
             found += self._find_spikes(frame, logs, number)
-        counting = self._above.any or self._below.any or self._zeros.any
+        counting = self._risen.any or self._below.any or self._zeros.any
         self._busy = counting or self.has_lasting
         gravest = sorted(found, key=lambda each: -KINDS[each.kind].gravity)
         return tuple(gravest[: self._limits.most])
 
     def _find_exploding(self, frame: Frame, logs: Floats, number: Bools) -> tuple[Finding, ...]:
         limits, past = self._limits, self._past
-        limit = past.high + math.log(limits.young) if self._loss.falls else past.high
-        high = number & (logs > limit)
-        above = np.clip(self._above.length + np.where(high, 1, -1), 0, 2 * limits.sustain)
+        more = math.log(limits.young) if self._loss.falls_fast else 0.0
+        high, far = (number & (logs > limit + more) for limit in (past.level, past.high))
+        small = far
+        if high.any():
+            # A layer that carries nothing explodes only together with others.
+            carries = logs > past.least(number, self._loss.falls)
+            small, high, far = far & ~carries, high & carries, far & carries
+        above = np.clip(self._above.length + np.where(far, 1, -1), 0, 2 * limits.sustain)
         self._above.set(above, frame.step)
+        risen = np.clip(self._risen.length + np.where(high, 1, -1), 0, 2 * limits.steady)
+        self._risen.set(risen, frame.step)
         # A layer that rose by many decades in its first frames may be nan before `sustain`.
-        leapt = high & (logs > past.leap)
+        leapt = far & (logs > past.leap)
         if not self.lasting["exploding"].on:
             self._loss.mark()
-        return self._move(
-            "exploding",
-            frame,
-            leapt | high & (above >= limits.sustain),
-            leapt | high & (2 * above >= limits.sustain),
-            number & (logs > past.high - 0.5 * math.log(limits.exploding)),
-            self._above,
-        )
+        raised = leapt | far & (above >= limits.sustain) | high & (risen >= limits.steady)
+        half = far & (2 * above >= limits.sustain) | high & (2 * risen >= limits.steady)
+        held = number & (logs > past.high - 0.5 * math.log(limits.exploding))
+        return self._move("exploding", frame, raised, raised | half | small, held, self._risen)
 
     def _take_loss(self, frame: Frame) -> None:
         self._lossless = frame.loss is None
-        self._loss.add(frame.loss)
+        rate = frame.extra.get("lr")
+        if isinstance(rate, float):
+            self._loss.set_rate(rate)
+        self._loss.add(frame.loss, frame.step)
 
     def _find_diverging(self, frame: Frame) -> tuple[Finding, ...]:
         key = ("exploding", "loss")
@@ -269,7 +278,8 @@ class Watch:
             self.logged.active.pop(key, None)
             return ()
         loss = math.nan if frame.loss is None else frame.loss
-        self.logged.active.setdefault(key, Spell(frame.step, frame.step, loss)).until = frame.step
+        spell = self.logged.active.setdefault(key, Spell(self._loss.since, frame.step, loss))
+        spell.until = self._loss.until
         if frame.t - self._diverging_reported < self._limits.remind:
             return ()
         self._diverging_reported = frame.t
@@ -280,9 +290,8 @@ class Watch:
         zero = frame.norms == 0.0
         zeros = np.maximum(self._zeros.length + np.where(zero, 1, -2), 0)
         self._zeros.set(zeros, frame.step)
-        return self._move(
-            "dead", frame, zeros >= limits.dead, 2 * zeros >= limits.dead, zero, self._zeros
-        )
+        dead = zeros >= limits.dead if not self._loss.learnt else np.zeros_like(zero)
+        return self._move("dead", frame, dead, 2 * zeros >= limits.dead, zero, self._zeros)
 
     def _find_missing(self, frame: Frame, lost: Bools | None) -> tuple[Finding, ...]:
         streak = self._absence.streak
@@ -298,6 +307,8 @@ class Watch:
         if raised.any():
             raised &= (logs < past.floor) | self._fell_alone()
         raised |= past.faint & number
+        if self._loss.learnt:
+            raised = np.zeros_like(raised)
         held = (logs < past.low + 0.5 * math.log(limits.vanishing)) | past.faint
         return self._move("vanishing", frame, raised, raised, number & held, self._below)
 
@@ -305,7 +316,8 @@ class Watch:
         """Find the layers that fell much further than the one that fell least."""
         fall = self._past.middle - self._past.largest(self._limits.fading - 1)
         known = fall[np.isfinite(fall)]
-        least = max(0.0, float(known.min())) if known.size else 0.0
+        # Where the loss falls by decades, norms fall with it, some more than others.
+        least = max(self._loss.fall, float(known.min())) if known.size else 0.0
         alone: Bools = fall - least >= math.log(self._limits.vanishing)
         return alone
 
@@ -339,9 +351,18 @@ class Watch:
         exploding = self.lasting["exploding"].active
         beyond = exploding | self.lasting["vanishing"].active
         self._beyond = (self._beyond + BLOCK) * beyond
-        perhaps = self._above.length > 0
+        perhaps = self._risen.length > 0
         if self._past.is_first:
             # Later the median moves slowly, and has to: norms may fall for good.
             perhaps |= self._below.length > 0
         held: Bools = np.where(beyond, self._beyond <= self._limits.relearn, perhaps)
         return held & ~exploding if self._loss.learns else held
+
+    def _unusual(self) -> Bools | None:
+        """Find the layers whose norms, as they are now, will not count as usual."""
+        exploding, vanishing = self.lasting["exploding"], self.lasting["vanishing"]
+        if not exploding.on and not vanishing.on:
+            return None
+        beyond = vanishing.active if self._loss.learns else exploding.active | vanishing.active
+        unusual: Bools = beyond & (self._beyond <= self._limits.relearn)
+        return unusual

@@ -9,6 +9,7 @@ import numpy as np
 
 from gradmidi.detection.detector import Watch
 from gradmidi.detection.kinds import KINDS, Finding
+from gradmidi.detection.lasting import below
 from gradmidi.detection.limits import Faults
 from gradmidi.log import ABSENT, Frame, Item, Layer
 
@@ -47,6 +48,8 @@ class Fault:
         How many layers had a gradient at step `found`, or no longer had one.
     logged : str
         The name of the logged value that has it, such as ``"loss"``; empty for all others.
+    below : str
+        If the layers are a row of neighbours, the layer that comes next, towards the output.
 
     Examples
     --------
@@ -64,6 +67,7 @@ class Fault:
     to_the_end: bool = False
     present: int = 0
     logged: str = ""
+    below: str = ""
 
 
 class _Open:
@@ -262,6 +266,7 @@ class FaultLog:
             until = self.watch.lasting[each.kind].until
             last = max(int(until[layer]) for layer in each.active)
             ended = self._time(last)
+        after = below(sorted(layers), len(self._names))
         return Fault(
             each.kind,
             tuple(self._names[layer] for layer in sorted(layers)),
@@ -272,4 +277,5 @@ class FaultLog:
             goes_on,
             each.present,
             each.logged,
+            "" if after is None else self._names[after],
         )

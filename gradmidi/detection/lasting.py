@@ -1,6 +1,7 @@
 """What goes on in each layer over frames: lasting faults, streaks they begin as, and absence."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from gradmidi.detection.kinds import RUN, Kind
 from gradmidi.detection.limits import Faults
 from gradmidi.log import ABSENT, Frame
 
-__all__ = ["Absence", "Lasting", "Streak", "members", "named"]
+__all__ = ["Absence", "Lasting", "Streak", "below", "members", "named"]
 
 FEW = 2
 """This many layers or fewer are never named as the whole run."""
@@ -185,8 +186,9 @@ class Absence:
 def named(group: Bools, present: Bools) -> list[int]:
     """Name a group of layers: `RUN` for most layers, or the last of each row of neighbours.
 
-    Where the group is all layers up to one of them, that one is named beside `RUN`: the backward
-    pass reached the fault there.
+    Where the output's layer is well, the backward pass reached the fault at the last layer of the
+    group: that one is named beside `RUN`; alone, if the group is one row and the input's layer is
+    well too, as an embedding that is tied to the output.
     """
     places = np.flatnonzero(present | group)
     member = group[places]
@@ -194,9 +196,21 @@ def named(group: Bools, present: Bools) -> list[int]:
     last: list[int] = places[ends].tolist()[::-1]
     if len(last) == 0:
         return []
-    if member.sum() > max(FEW, len(places) / 2):
-        return [RUN, *last] if len(last) == 1 and member[0] and not member[-1] else [RUN]
-    return last
+    if member.sum() <= max(FEW, len(places) / 2) or (len(last) == 1 and not member[[0, -1]].any()):
+        return last
+    return [RUN] if member[-1] else [RUN, last[0]]
+
+
+def below(group: Sequence[int], count: int) -> int | None:
+    """Return the layer after a row of neighbours, of `count` layers; None if they are none.
+
+    Examples
+    --------
+    >>> below([1, 2, 3], 9), below([1, 3], 9), below([7, 8], 9)
+    (4, None, None)
+    """
+    last = max(group, default=count)
+    return last + 1 if last + 1 < count and last - min(group) == len(group) - 1 else None
 
 
 def members(layer: int, named: list[int], group: Bools, present: Bools) -> tuple[int, ...]:

@@ -37,7 +37,8 @@ class Faults:
     )
     diverging: float = key(
         2.0,
-        "exploding too: a loss that stays this many times above the largest of its last 64 frames",
+        "exploding too: a loss that stays this many times above the largest of its last 64 frames, "
+        "or of which most stay as far above their median",
         least=1.1,
         most=1e6,
     )
@@ -85,6 +86,9 @@ class Faults:
     log, from the median to it."""
     sustain: ClassVar[int] = 4
     """Frames above the limit of exploding, less those below it, before it is a fault."""
+    steady: ClassVar[int] = 8
+    """Frames that far above the level of most frames, less those below it, before it is a fault
+    too: of sixteen frames twelve."""
     growing: ClassVar[int] = 64
     """Frames in which a layer is young: its norms may still grow fast."""
     young: ClassVar[float] = 3.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gradmidi.detection.kinds import RUN, Finding
 from gradmidi.detection.limits import Faults
-from gradmidi.detection.past import LossPast
+from gradmidi.detection.loss import LossPast
 from gradmidi.log import Frame, Scalar
 from gradmidi.log.values import chosen, numbers_of
 
@@ -110,10 +110,11 @@ class Logged:
         if past is None or not math.isfinite(number):
             return ()
         was_high = past.high
-        past.add(number)
+        past.add(number, frame.step)
         key = ("exploding", name)
         if past.diverges and name != "loss":
-            self.active.setdefault(key, Spell(frame.step, frame.step, number)).until = frame.step
+            spell = self.active.setdefault(key, Spell(past.since, frame.step, number))
+            spell.until = past.until
             return self._report(key, number, frame)
         if not past.diverges and name != "loss":
             self.active.pop(key, None)

@@ -1,4 +1,4 @@
-"""The recent norms and losses of a run, and the limits that follow from it.
+"""The recent norms of a run, and the limits that follow from them.
 
 A limit is some factor above the largest value of a window of frames, or below its median. Both
 are order statistics, so they hold for noise of any distribution (with batches of ten, norms
@@ -8,15 +8,14 @@ has not risen yet.
 """
 
 import math
-from collections import deque
-from statistics import median
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradmidi.detection.limits import Faults
 
-__all__ = ["BLOCK", "NONE", "LossPast", "Past", "logarithms"]
+__all__ = ["BLOCK", "NONE", "Past", "logarithms"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -30,16 +29,37 @@ STRAYS = 2
 PREVIOUS = 4
 """A spike exceeds this many frames before it too, so that a steady rise is no spike."""
 
-WINDOW = 64
-"""Losses whose largest counts, without the newest block: fewer than of the norms, since a loss
-falls steadily."""
+SHARE = 0.05
+"""A layer below this share of the usual norm of the largest one carries nothing: it does not
+explode, however far it rose. While the loss falls, and of a layer that began small, that holds
+up to all of that norm."""
 
-FALLEN = 0.8
-"""Where the newest losses are this much lower than those before, the run is learning fast."""
+SMALL = 1e-4
+"""A layer began small whose first norm was zero, or below this share of the largest one's: a
+branch that begins at zero, or a layer that wakes as the run leaves a plateau."""
+
+RISING = 1.5
+"""A layer rises whose largest norm in a block of frames is this many times that of the last."""
 
 _TINY = 5e-324
 NONE = math.log(_TINY)
 """In place of a logarithm: the layer has no gradient, or one that is exactly zero."""
+
+
+def _nearest_input(dim: Bools, there: Bools) -> Bools:
+    """Find the layers that are dim as all are between them and the input.
+
+    Through any other the backward pass reaches layers that have large norms. An embedding at the
+    input may be tied to the output: without it, two layers must be dim.
+    """
+    others = dim | ~there
+    row: Bools = np.logical_and.accumulate(others)
+    first = int(there.argmax())
+    if not dim[first]:
+        others[first] = True
+        row = np.logical_and.accumulate(others)
+        row &= (row & dim).sum() >= 2
+    return row
 
 
 def logarithms(norms: Floats) -> Floats:
@@ -63,33 +83,41 @@ class Past:
         How many there are.
     limits : Faults
         The factors, and the lengths of the window.
+    sizes : sequence of int
+        How many parameters each layer has; 0 where that is not known.
 
     Attributes
     ----------
     high : ndarray of float64, shape (layers,)
         Above this logarithm a layer may be exploding; inf before its first norm.
+    level : ndarray of float64, shape (layers,)
+        Above this one most norms of a block are not, however much single ones vary.
     leap : ndarray of float64, shape (layers,)
         Above this one it is exploding at once; inf once there is a window.
     spike : ndarray of float64, shape (layers,)
         Above this one it may have a spike.
     trigger : ndarray of float64, shape (layers,)
-        The lower of the two.
+        The lowest of these.
     low : ndarray of float64, shape (layers,)
         Below this one it may be vanishing.
     middle : ndarray of float64, shape (layers,)
         The median of its window.
     faint : ndarray of bool, shape (layers,)
-        Whether over two blocks of frames it was far below the largest layer, or fell far below
-        the steadiest layer in its first 64 frames (``growing``).
+        Whether over two blocks of frames it was far below the largest layer, also per parameter,
+        as all layers nearer the input were, and did not rise; or fell far below the steadiest in
+        its first 64 frames (``growing``).
     any_faint : bool
         Whether any was.
     floor : float
         Below this logarithm a layer is vanishing whatever its past.
     """
 
-    def __init__(self, layers: int, limits: Faults) -> None:
+    def __init__(self, layers: int, limits: Faults, sizes: Sequence[int] = ()) -> None:
         self._limits = limits
         self._layers = layers
+        # A norm less this is, in logarithms, the root mean square over the layer's parameters.
+        known = len(sizes) == layers and all(sizes)
+        self._extent = 0.5 * np.log(sizes) if known else np.zeros(layers)
         self._rows = (max(1, limits.window // BLOCK) + 1) * BLOCK
         self._log_high = math.log(limits.exploding)
         self._log_young = math.log(limits.young)
@@ -106,13 +134,17 @@ class Past:
         """Forget everything, as at the start of a new segment."""
         layers = self._layers
         self._ring = np.full((self._rows, layers), NONE, np.float32)
+        self._unusual = np.zeros((self._rows, layers), np.bool_)
         self._at = 0
         self._age = np.zeros(layers, np.int64)
         self._met = np.zeros(layers, np.bool_)
         self._first = np.full(layers, np.nan)
         self._all_met = False
+        self._small = np.zeros(layers, np.bool_)
         self._dim = np.zeros(layers, np.bool_)
+        self._block = np.full(layers, NONE, np.float32)
         self.high = np.full(layers, np.inf)
+        self.level = np.full(layers, np.inf)
         self.leap = np.full(layers, np.inf)
         self.spike = np.full(layers, np.inf)
         self.trigger = np.full(layers, np.inf)
@@ -121,23 +153,34 @@ class Past:
         self.faint = np.zeros(layers, np.bool_)
         self.any_faint = False
 
-    def meet(self, logs: Floats) -> None:
-        """Set a layer's first limits from its first norm, before the frame is judged."""
+    def meet(self, logs: Floats, norms: Floats) -> bool:
+        """Set a layer's first limits from its first norm, before the frame is judged.
+
+        Returns whether there was such a layer.
+        """
         if self._all_met:
-            return
+            return False
+        self._small |= ~self._met & (norms == 0.0)
         new = ~self._met & (logs > NONE) & (logs < np.inf)
         if new.any():
             self.high[new] = np.minimum(logs[new] + self._log_early, self._ceiling)
+            self.level[new] = self.high[new]
             self.leap[new] = logs[new] + self._log_leap
             self.low[new] = np.maximum(logs[new] - self._log_early, self.floor)
             self.middle[new] = self._first[new] = logs[new]
             np.minimum(self.high, self.spike, out=self.trigger)
+            self._small |= new & (logs < self._largest_usual(logs < np.inf) + math.log(SMALL))
             self._met |= new
             self._all_met = bool(self._met.all())
+        return bool(new.any())
 
-    def add(self, logs: Floats) -> bool:
-        """Add a frame that was judged; return whether it is time to `set_limits`."""
+    def add(self, logs: Floats, unusual: Bools | None = None) -> bool:
+        """Add a frame that was judged; return whether it is time to `set_limits`.
+
+        The norms of layers that are `unusual` do not count in later limits.
+        """
         self._ring[self._at % self._rows] = logs
+        self._unusual[self._at % self._rows] = False if unusual is None else unusual
         self._at += 1
         return self._at % BLOCK == 0
 
@@ -151,6 +194,14 @@ class Past:
         last = np.arange(self._at - frames, self._at) % self._rows
         largest: Floats = self._ring[last].max(axis=0).astype(np.float64)
         return largest
+
+    def least(self, number: Bools, falls: bool) -> Floats:
+        """Return the logarithm that each layer must exceed to carry anything, beside others."""
+        least = np.where(self._small | falls, 0.0, math.log(SHARE)) + self._largest_usual(number)
+        return np.minimum(least, self._ceiling)
+
+    def _largest_usual(self, number: Bools) -> float:
+        return float(np.fmax.reduce(self.middle[number], initial=-np.inf))
 
     def stands_out(self, logs: Floats, factor: float) -> Bools:
         """Find the layers that are some power of the spike's factor above all before them."""
@@ -167,15 +218,21 @@ class Past:
         held : ndarray of bool, shape (layers,), or None
             Layers whose limits stay as they are, because they are beyond them.
         """
+        if not self._layers:
+            return
         block = (self._at - 1) % self._rows // BLOCK
         newest = slice(block * BLOCK, (block + 1) * BLOCK)
         self._find_faint(self._ring[newest].max(axis=0), held)
         if self.is_first:
-            table = self._ring[newest].T.copy()
+            table, left_out = self._ring[newest], self._unusual[newest]
         else:
-            table = np.delete(self._ring, newest, axis=0).T.copy()
+            table = np.delete(self._ring, newest, axis=0)
+            left_out = np.delete(self._unusual, newest, axis=0)
         # nan and inf are reported at once and are no part of what is usual.
-        table[~np.isfinite(table)] = NONE
+        table = np.where(left_out | ~np.isfinite(table), np.float32(NONE), table)
+        # Of each block the norm that a quarter of its frames exceed.
+        blocks = np.sort(table.reshape(-1, BLOCK, self._layers), axis=1)[:, -BLOCK // 4]
+        table = table.T.copy()
         count = (table > np.float32(NONE) + 1.0).sum(axis=1)
         table.sort(axis=1)
         width = table.shape[1]
@@ -188,14 +245,16 @@ class Past:
         if held is not None:
             known &= ~held
         young = self._age < min(self._limits.growing, width)
-        high = largest + self._log_high + np.where(young, self._log_young, 0.0)
-        np.copyto(self.high, np.minimum(high, self._ceiling), where=known)
+        above = self._log_high + np.where(young, self._log_young, 0.0)
+        np.copyto(self.high, np.minimum(largest + above, self._ceiling), where=known)
+        most = blocks.max(axis=0).astype(np.float64)
+        np.copyto(self.level, np.minimum(most + above, self._ceiling), where=known)
         self.leap[known] = np.inf
         swing = np.maximum(self._log_spike, self._limits.swing * (largest - middle))
         np.copyto(self.spike, largest + swing, where=known)
         np.copyto(self.low, np.maximum(middle - self._log_low, self.floor), where=known)
         np.copyto(self.middle, middle, where=known)
-        np.minimum(self.high, self.spike, out=self.trigger)
+        np.minimum(np.minimum(self.high, self.level), self.spike, out=self.trigger)
 
     def _fell_behind(self, block: NDArray[np.float32], usual: Bools) -> Bools:
         """Find the layers that fell much further since their first norm than the steadiest."""
@@ -208,105 +267,14 @@ class Past:
         there = np.isfinite(block) & (block > np.float32(NONE) + 1.0)
         # Beside a layer that explodes the others are not faint.
         usual = there if held is None else there & ~held
-        largest = block[usual].max(initial=-np.inf)
-        dim = there & (block < largest + self._log_faint)
+        rises = (self._block > NONE) & (block > self._block + math.log(RISING))
+        dim = there & ~rises
+        for norms in (block, block - self._extent):
+            dim &= norms < norms[usual].max(initial=-np.inf) + self._log_faint
+        self._block = block
+        dim &= _nearest_input(dim, there)
         young = self._age < self._limits.growing
         dim |= usual & self._fell_behind(block, usual) & (self.faint | young)
         self.faint = dim & self._dim
         self.any_faint = bool(self.faint.any())
         self._dim = dim
-
-
-class LossPast:
-    """The recent losses, and whether the loss stays far above them; the same for other values.
-
-    Only losses that are all positive are judged: the limits are multiples.
-
-    Parameters
-    ----------
-    limits : Faults
-        How far above is a fault, and for how many frames.
-    times : float, optional
-        How many times the largest recent one is far above; by default ``limits.diverging``.
-
-    Attributes
-    ----------
-    high : bool
-        Whether the newest loss is above its limit.
-    diverges : bool
-        Whether the loss is, and stays, above its limit.
-
-    Examples
-    --------
-    >>> past = LossPast(Faults())
-    >>> for loss in (*[2.3] * 16, 9.0, 8.0, 9.5, 8.5):
-    ...     past.add(loss)
-    >>> past.diverges
-    True
-    """
-
-    def __init__(self, limits: Faults, times: float | None = None) -> None:
-        self._limits = limits
-        self._times = times or limits.diverging
-        self.high = False
-        self._recent: deque[float] = deque(maxlen=WINDOW + BLOCK)
-        self._limit = math.inf
-        self._seen = self._above = self._calm = self._lasted = 0
-        self._before = 0.0
-        self.diverges = False
-
-    def restart(self) -> None:
-        """Begin a new segment of the run: its losses continue, what was judged does not."""
-        self._above = self._calm = self._lasted = 0
-        self.diverges = False
-
-    def add(self, loss: float | None) -> None:
-        """Add a frame's loss; None, nan and inf are left out."""
-        if loss is None or not math.isfinite(loss):
-            return
-        limits = self._limits
-        high = self.high = loss > self._limit
-        self._above = min(max(self._above + (1 if high else -1), 0), 2 * limits.sustain)
-        self._calm = 0 if high else self._calm + 1
-        if self._above >= limits.sustain:
-            self.diverges = True
-        elif self._calm >= limits.clear:
-            self.diverges = False
-        self._lasted = self._lasted + 1 if self.diverges else 0
-        self._recent.append(loss)
-        self._seen += 1
-        if self._seen == 1 or self._seen % BLOCK == 0:
-            self._set_limit()
-
-    def mark(self) -> None:
-        """Keep the median loss as it is now, before norms rise, for `learns`."""
-        recent = self._recent
-        self._before = median(recent) if recent and min(recent) > 0.0 else 0.0
-
-    @property
-    def learns(self) -> bool:
-        """Whether the loss has fallen since `mark`, so that norms which rose do no harm."""
-        newest = list(self._recent)[-BLOCK:]
-        return bool(newest) and median(newest) < FALLEN * self._before
-
-    @property
-    def falls(self) -> bool:
-        """Whether the loss falls fast: norms may rise then, as when a run leaves a plateau."""
-        recent = list(self._recent)
-        usual = recent[:-BLOCK]
-        if not usual or min(recent) <= 0.0:
-            return False
-        return median(recent[-BLOCK // 2 :]) < FALLEN * median(usual)
-
-    def _set_limit(self) -> None:
-        """Set the limit from the first loss, then the first block, then all but the last block."""
-        limits = self._limits
-        if self.diverges and self._lasted <= limits.relearn:
-            return
-        recent = list(self._recent)
-        if min(recent) <= 0.0:
-            self._limit = math.inf
-            return
-        # A single loss says little about the next ones: allow more.
-        factor = self._times * (limits.young if self._seen == 1 else 1.0)
-        self._limit = factor * max(recent[:-BLOCK] or recent)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from gradmidi.detection.kinds import KINDS, RUN, Finding, Kind
+from gradmidi.detection.lasting import below
 from gradmidi.log import Layer
 from gradmidi.music.events import FAULT_VOICE, PPQ, Alarm, Event, Off, On
 from gradmidi.music.preset import Preset
@@ -189,6 +190,7 @@ class Alarms:
         for finding in findings:
             name = "" if finding.layer == RUN else self._names[finding.layer]
             layers = tuple(self._names[layer] for layer in finding.layers)
+            after = below(finding.layers, len(self._names))
             events.append(
                 Alarm(
                     tick,
@@ -199,6 +201,7 @@ class Alarms:
                     layers,
                     finding.present,
                     finding.logged,
+                    "" if after is None else self._names[after],
                 )
             )
             self._wait(tick, finding)

@@ -238,6 +238,8 @@ class Alarm:
         Number of layers that had a gradient at that step.
     logged : str
         The name of the logged value at fault; empty for a fault of layers or of the run.
+    below : str
+        If the layers are a row of neighbours, the layer that comes next, towards the output.
     """
 
     tick: int
@@ -248,6 +250,7 @@ class Alarm:
     layers: tuple[str, ...] = field(default=(), repr=False, compare=False)
     present: int = field(default=0, repr=False, compare=False)
     logged: str = field(default="", repr=False, compare=False)
+    below: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

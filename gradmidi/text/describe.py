@@ -117,7 +117,7 @@ def fault_line(found: Fault) -> str:
 
 
 def _fault(found: Fault) -> str:
-    return fault(found.kind, found.layers, found.value, found.present, found.logged)
+    return fault(found.kind, found.layers, found.value, found.present, found.logged, found.below)
 
 
 def faults_line(found: Sequence[Fault]) -> str:

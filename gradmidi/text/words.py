@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that every room above may use it.
 
 import math
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 
 from gradmidi.detection.kinds import KINDS, Finding
 from gradmidi.log import Layer
@@ -157,7 +158,7 @@ def listed(names: Sequence[str], most: int = NAMED) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def layers_of(names: Sequence[str], present: int) -> tuple[str, str]:
+def layers_of(names: Sequence[str], present: int, below: str = "") -> tuple[str, str]:
     """Return which layers these are, and beside it how many of how many.
 
     Parameters
@@ -166,6 +167,8 @@ def layers_of(names: Sequence[str], present: int) -> tuple[str, str]:
         The layers, in the model's order.
     present : int
         How many layers had a gradient.
+    below : str, default ""
+        The layer after the last of them, if they are a row of neighbours.
 
     Examples
     --------
@@ -175,14 +178,20 @@ def layers_of(names: Sequence[str], present: int) -> tuple[str, str]:
     ('conv1, conv2 and fc1', '3 of 4 layers')
     >>> layers_of([f"blocks.3.{name}" for name in ("q", "k", "v", "o", "up")], 40)
     ('blocks.3.q, blocks.3.k, blocks.3.v and 2 more', '5 of 40 layers, blocks.3.*')
+    >>> layers_of(["a", "b", "c", "d", "e"], 7, "f")
+    ('a, b, c and 2 more', '5 of 7 layers, up to e, below f')
     """
     if len(names) == 1:
         return names[0], ""
     if len(names) >= present:
         return "all layers", ""
     beside = f"{len(names):,} of {present:,} layers"
-    common = _common(names) if len(names) > NAMED + 1 else ""
-    return listed(names), f"{beside}, {common}" if common else beside
+    if len(names) > NAMED + 1:
+        common = _common(names)
+        beside += f", {common}" if common else ""
+        if below and not (common and not fnmatchcase(below, common)):
+            beside += f", up to {names[-1]}, below {below}"
+    return listed(names), beside
 
 
 def alarm(event: Alarm) -> str:
@@ -194,7 +203,7 @@ def alarm(event: Alarm) -> str:
     'step 312: spike in fc1 (norm 57.5)'
     """
     layers = event.layers or ((event.layer,) if event.layer else ())
-    what = fault(event.kind, layers, event.value, event.present, event.logged)
+    what = fault(event.kind, layers, event.value, event.present, event.logged, event.below)
     return f"step {event.step}: {what}"
 
 
@@ -256,7 +265,12 @@ def when(first: int, last: int | None) -> str:
 
 
 def fault(
-    kind: str, layers: Sequence[str], value: float, present: int = 0, logged: str = ""
+    kind: str,
+    layers: Sequence[str],
+    value: float,
+    present: int = 0,
+    logged: str = "",
+    below: str = "",
 ) -> str:
     """Return what is wrong, and where, without its step.
 
@@ -272,6 +286,8 @@ def fault(
         How many layers had a gradient; 0 where that is not known.
     logged : str, default ""
         The name of the logged value that has it.
+    below : str, default ""
+        The layer after the last of them, if they are a row of neighbours.
 
     Examples
     --------
@@ -295,7 +311,7 @@ def fault(
         if kind == "skipped":
             return "update skipped by the gradient scaler"
         return f"the run {kind}"
-    who, beside = layers_of(layers, present or len(layers) + 1)
+    who, beside = layers_of(layers, present or len(layers) + 1, below)
     total = "total norm" if len(layers) > 1 else "norm"
     norm = f"{total} {number(value, 3)}" if 0.0 < value < math.inf else ""
     if kind == "missing":

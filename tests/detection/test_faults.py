@@ -641,6 +641,47 @@ def test_what_exploded_is_usual_as_soon_as_the_run_has_learnt_since():
     assert losing(learns, norms) == [*first, ("spike", 1, 701), ("exploding", 1, 704)]
 
 
+def test_branches_that_begin_at_zero_may_rise_until_they_carry_as_much_as_the_others():
+    rng = np.random.default_rng(0)
+    norms = noise(600, 4, spread=0.3) / noise(1, 4, spread=0.0)
+    rise = 1e-7 * 10.0 ** np.minimum(np.arange(600) / 30.0, 6.8)
+    norms[:, 2] *= rise
+    norms[0, 2] = 0.0
+    assert watch(norms) == []
+    assert losing(2.3 - 0.001 * np.arange(600) + rng.normal(0.0, 0.1, 600), norms) == []
+    # What rises further than all others is told.
+    norms[:, 2] *= np.where(np.arange(600) >= 250, 500.0, 1.0)
+    assert ("exploding", 2) in {(kind, layer) for kind, layer, _ in told(watch(norms))}
+
+
+def test_a_layer_that_wakes_as_the_loss_leaves_a_plateau_is_no_fault():
+    norms = noise(800, 3, spread=0.05) / noise(1, 3, spread=0.0) * (0.02, 0.03, 0.3)
+    norms[:, 0] *= np.minimum(10.0, 2.0 ** np.maximum(0.0, (np.arange(800) - 150) / 5.0))
+    loss = 6.8 - 0.2 * np.clip((np.arange(800) - 150) / 80.0, 0.0, 1.0)
+    assert losing(loss, norms) == []
+    # Where the loss stays, it is told.
+    assert {kind for kind, *_ in losing([6.8] * 800, norms)} == {"exploding"}
+
+
+def test_a_layer_that_is_small_beside_the_largest_even_after_it_rose_does_not_explode():
+    norms = noise(600, 3, spread=0.1) / noise(1, 3, spread=0.0) * (0.0003, 0.02, 0.25)
+    norms[300:, 0] *= np.minimum(40.0, 1.3 ** np.arange(300.0))
+    assert "exploding" not in {kind for kind, *_ in told(watch(norms))}
+
+
+def test_layers_are_faint_per_parameter_and_not_while_they_rise():
+    def found(norms, sizes):
+        ears = Watch([Layer(f"layer{i}", size) for i, size in enumerate(sizes)], Faults())
+        return [f for frame in frames(norms) for f in ears.add(frame)]
+
+    norms = noise(300, 3, spread=0.1) / noise(1, 3, spread=0.0) * (5e-5, 1.0, 1.0)
+    assert told(found(norms, (100, 100, 100)))[0][:2] == ("vanishing", 0)
+    # Ten parameters beside ten million.
+    assert found(norms, (10, 10_000_000, 10_000_000)) == []
+    norms[:, 0] *= np.minimum(1e4, 10.0 ** (np.arange(300) / 60.0)) / 3.0
+    assert found(norms, (100, 100, 100)) == []
+
+
 def test_layers_left_behind_in_the_first_frames_vanish():
     norms = noise(200, 4, spread=0.2)
     norms[3:, :2] *= 0.01
@@ -708,3 +749,57 @@ def test_the_same_items_give_the_same_findings_one_by_one_or_not():
     first, second = watch(norms), watch(norms.copy())
     assert len(first) > 5
     assert list(map(str, first)) == list(map(str, second))
+
+
+# -- levels, and what counts as usual -------------------------------------------------------------
+
+
+def test_norms_of_small_batches_that_stay_far_above_their_level_explode():
+    norms = noise(800, 3, spread=0.7)
+    norms[500:, 1] *= 25.0
+    log = FaultLog(layers(3), Faults())
+    for item in frames(norms):
+        log.add(item)
+    exploding = [fault for fault in log.so_far() if fault.kind == "exploding"]
+    assert [fault.layers for fault in exploding] == [("layer1",)]
+    assert abs(exploding[0].steps[0] - 501) <= 5
+
+
+def test_what_was_beyond_a_limit_does_not_count_as_usual_afterwards():
+    for factor, kinds in ((1000.0, {"spike", "exploding"}), (1e-4, {"vanishing"})):
+        norms = noise(900, 3, spread=0.2)
+        norms[300:500, 1] *= factor
+        assert {kind for kind, *_ in told(watch(norms))} == kinds
+        assert max(step for *_, step in told(watch(norms))) < 500
+
+
+def test_a_layer_that_is_always_small_is_vanishing_only_if_all_nearer_the_input_are():
+    norms = noise(300, 5, spread=0.1) / noise(1, 5, spread=0.0)
+    small = norms.copy()
+    small[:, 2] *= 5e-5
+    assert watch(small) == []
+    small[:, :2] *= 5e-5
+    assert {(kind, layer) for kind, layer, _ in told(watch(small))} == {
+        ("vanishing", RUN),
+        ("vanishing", 2),
+    }
+    # An embedding that is tied to the output lives.
+    small[:, 0] = 1.0
+    assert told(watch(small))[0][:2] == ("vanishing", 2)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("factor", [1e-4, 1e3, NAN])
+def test_a_cut_in_the_depth_is_told_of_the_layer_it_is_at(first, factor):
+    norms = noise(400, 10, spread=0.2) / noise(1, 10, spread=0.0)
+    norms[199:, first:7] *= factor
+    lasting = [f for f in watch(norms) if f.kind != "spike"]
+    names = {f.layer for f in lasting if f.step == lasting[0].step}
+    # A first layer that is tied to the last one lives, and then the run as a whole does.
+    assert names == ({RUN, 6} if first == 0 else {6})
+    log = FaultLog(layers(10), Faults())
+    for item in frames(norms):
+        log.add(item)
+    fault = next(fault for fault in log.so_far() if fault.kind != "spike")
+    assert fault.layers == tuple(f"layer{i}" for i in range(first, 7))
+    assert (fault.below, fault.steps[0]) == ("layer7", 200)

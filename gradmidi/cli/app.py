@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from gradmidi.base.messages import printable
-from gradmidi.cli import demo, play, ports, run, runs
+from gradmidi.cli import demo, play, ports, run, runs, tour
 from gradmidi.errors import GradmidiError
 
 __all__ = ["app", "main"]
@@ -51,6 +51,7 @@ run.register(app)
 
 runs.register(app)
 ports.register(app)
+tour.register(app)
 
 
 def main() -> None:

@@ -49,8 +49,9 @@ def check(
     given: dict[str, Any],
 ) -> None:
     """Play each voice, then the fault sounds, and list the channels."""
-    from gradmidi.cli.check import cues, layout, perform
+    from gradmidi.cli.check import layout, perform
     from gradmidi.log import RunLog
+    from gradmidi.music.lesson import check as cues
     from gradmidi.music.voices import Voice, group
     from gradmidi.options import Options
     from gradmidi.player.guard import Guard

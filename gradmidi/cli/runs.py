@@ -50,7 +50,10 @@ def render(
     length: Length = None,
     legend: Annotated[
         bool,
-        typer.Option("--legend", help="Start with each voice at home, then above."),
+        typer.Option(
+            "--legend",
+            help="Start with each voice at home, then above; print when each of them sounds.",
+        ),
     ] = False,
     stems: Annotated[
         Path | None,
@@ -65,10 +68,12 @@ def render(
 ) -> None:
     """Write a run as MIDI, audio, page, picture, film or text."""
     from gradmidi._render import render as write
-    from gradmidi.music.score import check_values
+    from gradmidi.music.lesson import legend as legend_cues
+    from gradmidi.music.score import Score, check_values
     from gradmidi.options import Options
     from gradmidi.run import Run
     from gradmidi.sources.opened import open_log, value_names
+    from gradmidi.text.words import timeline
 
     paths = output or []
     if not paths and stems is None:
@@ -78,6 +83,9 @@ def render(
     preset, seconds = Options(**given, values=values).music, length_of(length)
     log = open_log(run, selection, Run)
     check_values(log, values)
+    if legend:
+        for cue in legend_cues(preset, Score(log.header, preset).voices):
+            typer.echo(timeline(cue.tick * cue.seconds, cue.text), err=True)
     written = write(
         log,
         *paths,

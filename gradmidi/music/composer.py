@@ -6,7 +6,7 @@ brightness or to the pitch bend. Zero, no gradient, nan and inf are rests.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +34,7 @@ from gradmidi.music.slots import Slot
 from gradmidi.music.valuevoices import ValueVoices
 from gradmidi.music.voices import Voice, VoiceNorms
 
-__all__ = ["Composer"]
+__all__ = ["Composer", "legend_notes"]
 
 RESTRIKE_BARS = 8
 """A held note is struck again after this many bars."""
@@ -100,8 +100,7 @@ class Composer:
         self._agenda = Agenda()
         homes = preset.home_notes(len(voices))
         self._alarms = Alarms(preset, layers, voices, homes, self.values.voice_of)
-        beat = self.slot_ticks if self._style.strokes_at_home else PPQ
-        bar = beat * (len(LEGEND_DOUBLINGS) if self._style.strokes_at_home else 4)
+        bar, _ = _legend_bar(preset, len(voices))
         self._origin = self._next = len(voices) * bar if legend else 0
         spacing = self._style.spacing(self.slot_ticks)
         self._precedence = Precedence(self._parts, spacing, self._origin, preset.faults.duck)
@@ -115,7 +114,7 @@ class Composer:
         self._steps: list[list[int]] = []
         self._rested = 0
         if legend:
-            self._play_legend(bar, beat)
+            self._play_legend()
 
     @property
     def references(self) -> tuple[float, ...]:
@@ -320,18 +319,32 @@ class Composer:
         text = metadata.write({"slot": slot, "norm": float(f"{norm:.7g}")})
         self._agenda.add(Mark(tick, text, voice))
 
-    def _play_legend(self, bar: int, beat: int) -> None:
-        """Play the legend: each voice for a bar, a beat for each number of doublings.
+    def _play_legend(self) -> None:
+        for tick, voice, _, found in legend_notes(self.preset, len(self.voices)):
+            if self._style.strokes_at_home:
+                self._strike(0, tick, voice, 0.0, found)
+                continue
+            self._on(tick, voice, 0.0, found, found.note)
+            self._agenda.add(Off(tick + round(0.9 * PPQ), voice, found.note))
 
-        A beat is a quarter note, or a slot if the number of strokes carries the norm.
-        """
-        for voice, part in enumerate(self._parts):
-            for index, doublings in enumerate(LEGEND_DOUBLINGS):
-                steps = doublings * math.log(2.0) / math.log(self.preset.pitch.step)
-                found = tone(self.preset.pitch, part.notes, part.home, steps)
-                tick = voice * bar + index * beat
-                if self._style.strokes_at_home:
-                    self._strike(0, tick, voice, 0.0, found)
-                    continue
-                self._on(tick, voice, 0.0, found, found.note)
-                self._agenda.add(Off(tick + round(0.9 * PPQ), voice, found.note))
+
+def legend_notes(preset: Preset, voices: int) -> Iterator[tuple[int, int, int, Tone]]:
+    """Yield the tones of a legend: tick, voice, doublings and tone.
+
+    Each voice has a bar, and each number of doublings a beat of it. A beat is a quarter note, or a
+    slot if the number of strokes carries the norm.
+    """
+    bar, beat = _legend_bar(preset, voices)
+    for voice, part in enumerate(preset.parts(voices)):
+        for index, doublings in enumerate(LEGEND_DOUBLINGS):
+            steps = doublings * math.log(2.0) / math.log(preset.pitch.step)
+            found = tone(preset.pitch, part.notes, part.home, steps)
+            yield voice * bar + index * beat, voice, doublings, found
+
+
+def _legend_bar(preset: Preset, voices: int) -> tuple[int, int]:
+    """Return the ticks of a bar and of a beat of the legend."""
+    if preset.style.strokes_at_home:
+        beat = preset.time.slot_ticks(max(1, voices))
+        return beat * len(LEGEND_DOUBLINGS), beat
+    return 4 * PPQ, PPQ

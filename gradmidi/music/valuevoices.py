@@ -202,7 +202,7 @@ class ValueVoices:
                 value.struck = index - turn - (index - turn) % self._slots
                 events += self._strike(value, tick)
             if self._preset.values.reference_tone and begins and value.first:
-                events += self._reference(value, tick + self._period // 2)
+                events += self.reference(name, tick + self._period // 2)
         return events
 
     def finish(self, tick: int) -> list[Event]:
@@ -253,7 +253,9 @@ class ValueVoices:
         events.append(Off(tick + self._length, voice, found.note))
         return events
 
-    def _reference(self, value: _Value, tick: int) -> list[Event]:
+    def reference(self, name: str, tick: int) -> list[Event]:
+        """Return the soft note of a value's home at a tick."""
+        value = self._values[name]
         voice, velocity = value.voice.index, self._preset.values.velocity
         soft = max(1, round(SOFT * velocity))
         return [

@@ -23,6 +23,7 @@ __all__ = [
     "norm",
     "number",
     "share",
+    "timeline",
     "times",
     "when",
     "where",
@@ -139,6 +140,17 @@ def clock(seconds: float) -> str:
         return f"{seconds:.1f} s"
     whole = math.floor(seconds + 0.05)
     return f"{whole // 60}:{whole % 60:02d}"
+
+
+def timeline(seconds: float, text: str) -> str:
+    """Return a line of a timeline: when a sound is heard, and what it is.
+
+    Examples
+    --------
+    >>> timeline(2.5, "conv1: home, C3")
+    '2.5 s: conv1: home, C3'
+    """
+    return f"{clock(seconds)}: {text}"
 
 
 def listed(names: Sequence[str], most: int = NAMED) -> str:

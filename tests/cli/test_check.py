@@ -2,11 +2,12 @@ import itertools
 
 import pytest
 
-from gradmidi.cli.check import cues, layout, perform
+from gradmidi.cli.check import layout, perform
 from gradmidi.detection.kinds import KINDS
 from gradmidi.midi.rig import Rig
 from gradmidi.music.alarms import END, PATTERNS
 from gradmidi.music.events import FAULT_VOICE, Off, On, Sounding
+from gradmidi.music.lesson import check as cues
 from gradmidi.music.preset import load, names
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.sink import Memory

@@ -185,10 +185,10 @@ def test_the_commands_list_check_and_silence(jack, dump):
         "voice 1: channel 3, layer 1",
         "voice 2: channel 5, layer 2",
         "faults: channel 10",
-        "voice 1, layer 1: home, C3",
-        "voice 1, layer 1: one doubling up, D3",
-        "voice 2, layer 2: home, C6",
-        "voice 2, layer 2: one doubling up, D6",
+        "0.0 s: voice 1, layer 1: home, C3",
+        "0.5 s: voice 1, layer 1: one doubling up, D3",
+        "1.0 s: voice 2, layer 2: home, C6",
+        "1.5 s: voice 2, layer 2: one doubling up, D6",
     ]
     assert checked.stderr == ""
     notes = [message for message in dumped(program) if message[0] & 0xF0 == 0x90]

@@ -42,7 +42,7 @@ def tour(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Hear every sound of a preset after its name: home, changes, faults, the end.
+    """Hear every sound of a preset after its name.
 
     Where espeak-ng is installed, sound files speak the names.
     """

@@ -195,15 +195,15 @@ def compare(
         ),
     ],
     output: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE",
             help="File to write; the ending gives the format: .wav .flac .ogg .mp3 .html .png "
-            ".svg. May be repeated.",
+            ".svg .pdf. May be repeated. Without it, only the words are printed.",
         ),
-    ],
+    ] = None,
     by: Annotated[
         str, typer.Option(metavar="step|examples|time", help="How to align the runs.")
     ] = "step",
@@ -218,7 +218,7 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Compare runs by sound, picture and text.
+    """Compare runs in words, and by sound, page or picture.
 
     The first run is on the left; the others are on the right, one after another.
     """
@@ -233,7 +233,7 @@ def compare(
         raise typer.BadParameter(f"{by!r} is not a clock; it is {', '.join(CLOCKS)}")
     done = write(
         [open_log(run, selection) for run in runs],
-        *output,
+        *(output or []),
         by=by,
         preset=Options(**given).music,
         length=length_of(length),

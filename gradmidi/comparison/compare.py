@@ -13,31 +13,32 @@ import numpy as np
 
 from gradmidi.comparison.departure import RULE, Departure, departure
 from gradmidi.comparison.pairs import Layout, PairWriter, Side, lay_out, play_pair
+from gradmidi.comparison.picture import draw_comparison
 from gradmidi.comparison.runs import CLOCKS, open_runs
 from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
 from gradmidi.music.events import Mark
 from gradmidi.music.preset import Preset, load
-from gradmidi.report.fonts import Labels
-from gradmidi.report.picture import save_figure
+from gradmidi.report.look import Look
 from gradmidi.report.report import PageSound, check_length
 from gradmidi.sound.recording import Encoder, Recording
-from gradmidi.text.describe import lines_of
-from gradmidi.text.summary import summarize
-from gradmidi.text.words import clock, count
+from gradmidi.text.describe import fault_line, lines_of
+from gradmidi.text.summary import Summary, summarize
+from gradmidi.text.verdict import verdict
+from gradmidi.text.words import clock, count, listed
 
 __all__ = ["ENDINGS", "Comparison", "compare"]
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
-PICTURES = (".png", ".svg")
+PICTURES = (".png", ".svg", ".pdf")
 ENDINGS = (*SOUNDS, ".html", *PICTURES)
 """Endings of the files that a comparison can be written to."""
 
-COLOURS = ("#1361c4", "#b34700", "#1a7f37", "#8250df", "#9a6700", "#59636e")
-STYLES = ("-", "--", "-.", ":")
-FAULT_COLOUR = "#c02617"
+MOST_NAMED = 3
+"""Voices that are named where a run departs."""
 
-UNITS = {"step": "step", "examples": "examples", "time": "seconds"}
+MOST_TOLD = 20
+"""Faults of a run that are listed one by one."""
 
 COMMON = {"step": "step", "examples": "number of examples", "time": "time"}
 
@@ -53,8 +54,9 @@ class Comparison:
     paths : tuple of Path
         The written files.
     lines : tuple of str
-        When each run is played, which layers had no match, and finally where each run departs from
-        the first, or that they have nothing in common. Each line makes sense on its own.
+        When each run is played, which layers had no match, the faults of each run, and finally
+        where each run departs from the first, or that they have nothing in common. Each line makes
+        sense on its own.
     """
 
     paths: tuple[Path, ...]
@@ -68,8 +70,11 @@ def compare(
     preset: str | Preset = "pentatonic",
     length: float | str | None = None,
     reference: RunLog | str | Path | None = None,
+    size: tuple[float, float] | str | None = None,
+    dpi: float = 120.0,
+    theme: str = "light",
 ) -> Comparison:
-    """Compare two or more runs, and write the comparison as sound, page or picture.
+    """Compare two or more runs, and write the comparison as sound, page or picture, or as words.
 
     Layers are matched by name. Layers that are not in every run are left out and listed in `lines`.
     The voices are those of the first run, including its user's own voices.
@@ -79,7 +84,8 @@ def compare(
     runs : sequence of RunLog or str or Path
         Two or more runs; the others are compared with the first.
     *paths : str or Path
-        The files to write; the ending gives the format: ``.wav .flac .ogg .mp3 .html .png .svg``.
+        The files to write; the ending gives the format: ``.wav .flac .ogg .mp3 .html .png .svg
+        .pdf``. Without any, only the words are returned.
     by : {"step", "examples", "time"}, default "step"
         The clock on which the runs are compared.
     preset : str or Preset, default "pentatonic"
@@ -88,6 +94,8 @@ def compare(
         The longest the piece may be, in seconds; 180 by default. ``"full"`` sets no limit.
     reference : RunLog or str or Path, optional
         The run whose first norms are at home; by default the first of `runs`.
+    size, dpi, theme
+        Of a picture, as of `gradmidi.render`.
 
     Returns
     -------
@@ -123,13 +131,14 @@ def compare(
         raise GradmidiError(f"{count(len(runs), 'run')} given; a comparison needs two or more")
     if by not in CLOCKS:
         raise GradmidiError(f"by={by!r}; runs are compared by: {', '.join(CLOCKS)}")
+    look = Look(size=size, dpi=dpi, theme=theme)
     opened = open_runs([*runs, *([] if reference is None else [reference])], by)
     layout = lay_out(opened[: len(runs)], opened[len(runs) :], load(preset), length)
     for path in targets:
         if path.suffix.lower() == ".html":
             check_length(path, layout.seconds)
     try:
-        return Comparison(targets, tuple(_write(layout, targets, by)))
+        return Comparison(targets, tuple(_write(layout, targets, by, look)))
     except OSError as error:
         if isinstance(error, GradmidiError):
             raise
@@ -137,7 +146,7 @@ def compare(
         raise GradmidiError(f"{where} could not be written: {error.strerror or error}") from error
 
 
-def _write(layout: Layout, targets: Sequence[Path], by: str) -> Iterator[str]:
+def _write(layout: Layout, targets: Sequence[Path], by: str, look: Look) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         recordings: list[Recording | Encoder] = []
         pages = [path for path in targets if path.suffix.lower() == ".html"]
@@ -154,37 +163,59 @@ def _write(layout: Layout, targets: Sequence[Path], by: str) -> Iterator[str]:
         found = [
             departure(left.slots.played, right.slots.played, layout.voices) for left, right in pairs
         ]
+        preset = layout.preset
+        summaries = [summarize(run.log, preset.faults, preset.values.which) for run in layout.runs]
         for path in targets:
             if path.suffix.lower() in PICTURES:
-                _picture(path, layout, pairs, found, by)
+                sides = [pairs[0][0], *(right for _, right in pairs)]
+                draw_comparison(path, layout, sides, summaries, found, by, look)
         for recording in recordings:
             recording.close()
-        lines = list(_lines(layout, pairs, found, by))
+        played = _played(pairs, by) if recordings else []
+        departs = [
+            _departs(layout, *pair, departed, by, heard=bool(recordings))
+            for pair, departed in zip(pairs, found, strict=True)
+        ]
+        lines = [*played, *_left_out(layout)]
         for path in pages:
-            _page(path, layout, pairs, found, lines, by, page_sound.data, writer.seconds)
-    yield from lines
+            sound = page_sound.data, writer.seconds
+            _page(path, layout, pairs, found, [*lines, *departs], summaries, by, sound)
+    names = [run.name for run in layout.runs]
+    told = [line for pair in zip(names, summaries, strict=True) for line in _faults(*pair)]
+    yield from (*lines, *told, *departs)
 
 
 # -- words ---------------------------------------------------------------------------------
 
 
-def _lines(
-    layout: Layout, pairs: Sequence[Pair], found: Sequence[Departure | None], by: str
-) -> Iterator[str]:
-    for number, (left, right) in enumerate(pairs, 2):
-        yield (
-            f"from {clock(left.played.start)} on, after {number} pips on the right: "
-            f"{left.run.name} left, {right.run.name} right, by {by}"
-        )
-    for run in layout.runs:
-        if run.left_out:
-            names = ", ".join(run.left_out)
-            yield f"not played, because not every run has them: {names} of {run.name}"
-    for pair, departed in zip(pairs, found, strict=True):
-        yield _departs(layout, *pair, departed, by)
+def _played(pairs: Sequence[Pair], by: str) -> list[str]:
+    return [
+        f"from {clock(left.played.start)} on, after {number} pips on the right: "
+        f"{left.run.name} left, {right.run.name} right, by {by}"
+        for number, (left, right) in enumerate(pairs, 2)
+    ]
 
 
-def _departs(layout: Layout, left: Side, right: Side, found: Departure | None, by: str) -> str:
+def _left_out(layout: Layout) -> list[str]:
+    return [
+        f"not compared, because not every run has them: {listed(run.left_out)} of {run.name}"
+        for run in layout.runs
+        if run.left_out
+    ]
+
+
+def _faults(name: str, summary: Summary) -> Iterator[str]:
+    """Give the verdict on a run, then each of its faults."""
+    yield f"{name}: {verdict(summary.faults)}"
+    for fault in summary.faults[:MOST_TOLD]:
+        yield f"{name}: {fault_line(fault)}"
+    if len(summary.faults) > MOST_TOLD:
+        yield f"{name}: {count(len(summary.faults) - MOST_TOLD, 'more fault')}"
+
+
+def _departs(
+    layout: Layout, left: Side, right: Side, found: Departure | None, by: str, *, heard: bool
+) -> str:
     one, other = left.run, right.run
     if {slot.index for slot in left.slots.played}.isdisjoint(s.index for s in right.slots.played):
         return f"{other.name} and {one.name} have no {COMMON[by]} in common: they were not compared"
@@ -193,10 +224,11 @@ def _departs(layout: Layout, left: Side, right: Side, found: Departure | None, b
         ended = f"; {other.name} ends at step {other.last_step}"
     if found is None:
         return f"{other.name} does not depart from {one.name}{ended}"
-    return (
-        f"{other.name} departs from {one.name} at step {found.step}, "
-        f"{clock(_at(layout, right, found))} into the piece: {', '.join(found.words)}{ended}"
-    )
+    place = f", {clock(_at(layout, right, found))} into the piece" if heard else ""
+    words = ", ".join(found.words[:MOST_NAMED])
+    if len(found.words) > MOST_NAMED:
+        words += f", and {count(len(found.words) - MOST_NAMED, 'voice')} more"
+    return f"{other.name} departs from {one.name} at step {found.step}{place}: {words}{ended}"
 
 
 def _at(layout: Layout, side: Side, found: Departure) -> float:
@@ -212,9 +244,9 @@ def _page(
     pairs: Sequence[Pair],
     found: Sequence[Departure | None],
     lines: Sequence[str],
+    summaries: Sequence[Summary],
     by: str,
-    sound: bytes,
-    seconds: float,
+    sound: tuple[bytes, float],
 ) -> None:
     from gradmidi.report.curves import trace
     from gradmidi.report.page import Page, Point
@@ -235,7 +267,6 @@ def _page(
                 clock, last = zip(*ends, strict=True)
                 places.append(np.interp(curves.step, last, clock))
     names = [run.name for run in layout.runs]
-    summaries = [summarize(run.log, layout.preset.faults) for run in layout.runs]
     told = [
         f"{name}: {line}"
         for name, summary in zip(names, summaries, strict=True)
@@ -249,8 +280,7 @@ def _page(
         played,
         summaries,
         (f"{len(names)} runs compared", *lines, RULE, *told),
-        sound,
-        seconds,
+        *sound,
         departures=tuple(
             Point(line, None if departed is None else _at(layout, right, departed))
             for line, departed, (_, right) in zip(lines[-len(pairs) :], found, pairs, strict=True)
@@ -258,59 +288,3 @@ def _page(
         clock=by,
         places=places,
     ).write(path)
-
-
-def _picture(
-    path: Path,
-    layout: Layout,
-    pairs: Sequence[Pair],
-    found: Sequence[Departure | None],
-    by: str,
-) -> None:
-    """Draw a row for each voice, a line for each run, and a vertical for each departure.
-
-    Raises GradmidiError if Matplotlib is not installed.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise GradmidiError(
-            f"{path.name} needs Matplotlib; install it with: pip install 'gradmidi[plot]'"
-        ) from error
-    voices = layout.voices
-    figure = Figure(figsize=(12, 1.2 + 1.5 * len(voices)), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    rows = figure.subplots(len(voices), 1, sharex=True, squeeze=False)[:, 0]
-    start = 1.0 if by == "step" else 0.0
-    sides = [pairs[0][0], *(right for _, right in pairs)]
-    labels = Labels([*(run.name for run in layout.runs), *(voice.name for voice in voices)])
-    with labels.fonts():
-        for voice, axes in zip(voices, rows, strict=True):
-            for which, side in enumerate(sides):
-                places = np.array([slot.index for slot in side.slots.played]) * layout.width + start
-                norms = np.array([slot.norms[voice.index] for slot in side.slots.played])
-                axes.plot(
-                    places,
-                    np.where(norms > 0.0, norms, np.nan),
-                    color=COLOURS[which % len(COLOURS)],
-                    linestyle=STYLES[which % len(STYLES)],
-                    linewidth=1.4,
-                    marker="." if len(places) < 300 else "",
-                    markersize=3,
-                    label=labels(side.run.name),
-                )
-            for departed in found:
-                if departed is not None:
-                    place = departed.index * layout.width + start
-                    axes.axvline(place, color=FAULT_COLOUR, linewidth=0.9)
-            if axes.lines[0].axes.dataLim.height > 0.0:
-                axes.set_yscale("log")
-            axes.set_ylabel(labels(voice.name), rotation=0, ha="right", va="center", fontsize=9)
-            axes.grid(visible=True, color="#dddddd", linewidth=0.6)
-            for spine in ("top", "right"):
-                axes.spines[spine].set_visible(False)
-        rows[-1].margins(x=0.01)
-        rows[-1].set_xlabel(UNITS[by])
-        figure.legend(*rows[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
-    save_figure(figure, path)

@@ -71,6 +71,10 @@ class PairWriter:
 
     def play(self, left: Iterable[Sequence[Event]], right: Iterable[Sequence[Event]]) -> None:
         """Render a pair from the first tick of both until nothing sounds."""
+        if not self._recordings:
+            for _ in zip_longest(left, right):
+                pass  # Only collect the events.
+            return
         mixdown = Mixdown(*(Synth(self._preset, self._voices, rate=RATE) for _ in range(2)))
         newest = [0, 0]
         for pair in zip_longest(left, right):

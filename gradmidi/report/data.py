@@ -26,7 +26,7 @@ from gradmidi.sound.instrument import PULSE as PULSE_TIMBRE
 from gradmidi.sound.timbre import spectrum
 from gradmidi.text.words import number
 
-__all__ = ["codes", "data_of", "heat_of", "levels", "loss_scale", "reach", "text"]
+__all__ = ["CLIPPED", "codes", "data_of", "heat_of", "levels", "loss_scale", "reach", "text"]
 
 RATE = 44100
 """Samples per second of the page's synth."""

@@ -1,5 +1,6 @@
 """Two runs on one clock: what either ear hears, where they part, what had no match."""
 
+import json
 import math
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from logs import NAMES, header, write_log
+from typer.testing import CliRunner
 
 from gradmidi.cli.app import app
 from gradmidi.comparison.compare import compare
@@ -166,8 +168,8 @@ def test_layers_are_matched_by_name_and_others_are_reported(tmp_path):
     one = run_of(tmp_path / "one", values, names=("a", "b", "old"))
     other = run_of(tmp_path / "other", values[:, [2, 1, 0]], names=("new", "b", "a"))
     done = compare([one, other], tmp_path / "ab.wav")
-    assert "not played, because not every run has them: old of one" in done.lines
-    assert "not played, because not every run has them: new of other" in done.lines
+    assert "not compared, because not every run has them: old of one" in done.lines
+    assert "not compared, because not every run has them: new of other" in done.lines
     assert done.lines[-1] == "other does not depart from one"
     sound, _ = soundfile.read(tmp_path / "ab.wav")
     # Column a of one is column a of other, in another place: both ears hear the same.
@@ -303,7 +305,8 @@ def test_all_nan(tmp_path):
     runs = [run_of(tmp_path / "a", rows(12)), run_of(tmp_path / "b", [[math.nan] * 4] * 12)]
     done = compare(runs, tmp_path / "ab.wav", tmp_path / "ab.png")
     assert "b departs from a at step 1" in done.lines[-1]
-    assert done.lines[-1].count("is nan") == 4
+    assert done.lines[-1].count("is nan") == 3
+    assert done.lines[-1].endswith(", and 1 voice more")
 
 
 def test_long_runs_are_fitted(tmp_path):
@@ -339,6 +342,58 @@ def test_pictures(tmp_path):
     before = (tmp_path / "ab.png").read_bytes()
     compare(runs, tmp_path / "ab.png")
     assert (tmp_path / "ab.png").read_bytes() == before
+
+
+def test_without_a_file_the_words_are_told_with_the_faults(tmp_path):
+    broken = np.array(rows(30))
+    broken[20:, 1] = math.nan
+    runs = [run_of(tmp_path / "a", rows(30)), run_of(tmp_path / "b", broken.tolist())]
+    done = CliRunner().invoke(app, ["compare", *map(str, runs)])
+    assert done.exit_code == 0
+    assert done.output.splitlines() == [
+        "a: Healthy",
+        "b: Broke at step 21: conv2 became nan",
+        "b: step 21 to the end: conv2 nan",
+        "b departs from a at step 21: conv2 is nan",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_at_most_three_voices_of_a_departure_are_named(tmp_path):
+    names = [f"layer{index}" for index in range(9)]
+    runs = [
+        run_of(tmp_path / name, np.full((30, 9), norm).tolist(), names=names)
+        for name, norm in (("a", 1.0), ("b", 9.0))
+    ]
+    line = compare(runs).lines[-1]
+    assert line.count("layer") == 3
+    assert line.endswith(", and 6 voices more")
+
+
+def test_an_explosion_is_cut_off_in_the_page_and_the_picture(tmp_path):
+    exploding = np.array(rows(30))
+    exploding[20:] *= 1e12
+    runs = [run_of(tmp_path / "a", rows(30)), run_of(tmp_path / "b", exploding.tolist())]
+    compare(runs, tmp_path / "ab.html", tmp_path / "ab.pdf", size="3.5x5", theme="dark")
+    page = (tmp_path / "ab.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="run">(.*?)</script>', page)[1])
+    usual = np.array(rows(30)).max(axis=0)
+    tops = [math.exp(voice["top"]) for voice in data["voices"]]
+    assert tops == pytest.approx((16.0 * usual).tolist())
+    assert [math.exp(voice["scale"][1]) > 1e11 for voice in data["voices"]] == [True] * 4
+    assert (tmp_path / "ab.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_each_fault_is_in_the_page_once(tmp_path):
+    broken = np.array(rows(30))
+    broken[20:, 1] = math.nan
+    runs = [run_of(tmp_path / name, values) for name, values in
+            (("a", broken.tolist()), ("b", rows(30)), ("c", rows(30)))]  # fmt: skip
+    compare(runs, tmp_path / "abc.html")
+    page = (tmp_path / "abc.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="run">(.*?)</script>', page)[1])
+    assert [fault["text"] for fault in data["faults"]] == ["a, step 21 to the end: conv2 nan"]
+    assert "1 fault (1 nan)" in page
 
 
 def test_one_run_or_an_unknown_ending_is_refused(tmp_path):

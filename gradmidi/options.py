@@ -275,7 +275,7 @@ class Options:
         --------
         >>> Options.given({"perset": "hold"})  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        gradmidi.errors.CaptureError: there is no option 'perset'; there are: out, preset, rig, ...
+        gradmidi.errors.CaptureError: there is no option 'perset'; there are: out, ...
         """
         known = [each.name for each in fields(cls) if each.name not in set(without)]
         for name in values:

@@ -262,6 +262,9 @@ def _given(used: Mapping[str, Any], *, has_rig: bool) -> dict[str, Any]:
     if "files" in values:
         text = values["files"]
         values["files"] = () if text == "none" else tuple(filter(None, re.split("[, ]+", text)))
+    named = [each for each in values.get("layers", ()) if "=" in each]
+    if named:
+        raise typer.BadParameter(f"--layers {named[0]}; a voice of your own is --voices {named[0]}")
     if "voices" in values:
         values["voices"] = _voices(values["voices"])
     if "values" in values:

@@ -60,7 +60,7 @@ def _time(seconds: float, distance: float) -> str:
     for unit, part, name in ((86400, 3600, "d"), (3600, 60, "h"), (60, 1, "min")):
         if seconds >= unit:
             whole, rest = divmod(seconds, unit)
-            if distance % unit == 0:
+            if seconds % unit == 0:
                 return f"{whole:g} {name}"
             return f"{whole:g}:{rest / part:02.0f} {name}"
     return f"{seconds:g} s"

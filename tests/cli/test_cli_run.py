@@ -138,7 +138,7 @@ def test_deepspeed_is_refused_by_what_can_be_heard(tmp_path: Path, given: str) -
         (["--keep", "all", "see.py"], "allowed is layers or voices"),
         (["--every", "0", "see.py"], "greater than or equal to 1"),
         (["--take", "a.wav", "see.py"], "the file's name must end in .mid"),
-        (["--layers", "fc1", "--layers", "low=fc2", "see.py"], "all patterns, or all voices"),
+        (["--layers", "low=fc2", "see.py"], "a voice of your own is --voices low=fc2"),
     ],
 )
 @pytest.mark.needs_torch

@@ -198,13 +198,14 @@ def _too_slow(_signal: int, _frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def limits() -> Iterator[None]:
-    """Bound time and memory, and keep messages to the user off the terminal."""
+    """Bound time and further memory, and keep messages to the user off the terminal."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
+    used = int(re.search(r"VmData:\s*(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
     handler = signal.signal(signal.SIGALRM, _too_slow)
     logger = logging.getLogger("gradmidi")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
-    resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_BYTES, before[1]))
+    resource.setrlimit(resource.RLIMIT_DATA, (used + LIMIT_BYTES, before[1]))
     try:
         yield
     finally:

@@ -91,7 +91,11 @@ def test_a_name_that_no_adapter_has() -> None:
             import_module(f"gradmidi.integrations.{adapter}").Gradmidi  # noqa: B018
 
 
-ADAPTERS = {"keras": {"parameters", "budget", "scaler"}, "lightning": set(), "transformers": set()}
+ADAPTERS = {
+    "keras": {"layers", "parameters", "budget", "scaler"},
+    "lightning": set(),
+    "transformers": set(),
+}
 """Each callback, and the options of `listen` that it does not take."""
 
 
@@ -107,7 +111,7 @@ def callback(adapter: str) -> Any:
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_a_wrong_option_is_refused_where_it_is_written(adapter: str) -> None:
     made = callback(adapter)
-    with pytest.raises(CaptureError, match="there is no option 'perset'; there are: out, preset"):
+    with pytest.raises(CaptureError, match="there is no option 'perset'; there are: out, resume"):
         made(perset="hold")
     with pytest.raises(CaptureError, match="every=0; allowed is a whole number of 1 or more"):
         made(every=0)
@@ -128,5 +132,5 @@ def test_the_signature_shows_every_option(adapter: str) -> None:
 
 
 def test_with_keras_no_layer_can_be_left_out() -> None:
-    with pytest.raises(CaptureError, match=r"layers='fc\*'; with Keras all layers are measured"):
+    with pytest.raises(CaptureError, match="there is no option 'layers'"):
         callback("keras")(layers="fc*")

@@ -46,7 +46,7 @@ def time_ticks(
     first = math.ceil(low / distance - 1e-9)
     times = [distance * n for n in range(first, math.floor(high / distance + 1e-9) + 1)]
     at = np.interp(times, np.maximum.accumulate(seconds), places)
-    return [(float(place), _time(time, distance)) for place, time in zip(at, times, strict=True)]
+    return [(float(place), _time(time)) for place, time in zip(at, times, strict=True)]
 
 
 def _round(least: float) -> int:
@@ -55,12 +55,12 @@ def _round(least: float) -> int:
     return next(n * power for n in (1, 2, 5, 10, 20) if n * power >= 0.9 * least)
 
 
-def _time(seconds: float, distance: float) -> str:
-    """Return a time in seconds, minutes, hours or days, as short as the distance allows."""
+def _time(seconds: float) -> str:
+    """Return a time in seconds, minutes, hours or days."""
     for unit, part, name in ((86400, 3600, "d"), (3600, 60, "h"), (60, 1, "min")):
         if seconds >= unit:
             whole, rest = divmod(seconds, unit)
-            if seconds % unit == 0:
+            if rest == 0.0:
                 return f"{whole:g} {name}"
             return f"{whole:g}:{rest / part:02.0f} {name}"
     return f"{seconds:g} s"

@@ -32,7 +32,9 @@ class ValueNumbers:
     ----------
     name : str
         The value's name.
-    first, last, lowest, highest : float
+    first, last : float
+        Its first and its last number, which may be nan or infinite.
+    lowest, highest : float
         Of its finite numbers; nan where there are none.
     lowest_step, highest_step : int
         The steps of the lowest and the highest one; 0 where there is none.
@@ -74,9 +76,9 @@ class Gathered:
 
     def add(self, step: int, number: float) -> None:
         """Add the number of a step."""
+        self._ends = (number if self._ends is None else self._ends[0], number)
         if not math.isfinite(number):
             return
-        self._ends = (number if self._ends is None else self._ends[0], number)
         if number < self._lowest[0]:
             self._lowest = number, step
         if number > self._highest[0]:
@@ -92,6 +94,8 @@ class Gathered:
         """Return what was gathered."""
         if self._ends is None:
             return ValueNumbers(self._name)
+        if not self._count:
+            return ValueNumbers(self._name, *self._ends)
         return ValueNumbers(
             self._name,
             *self._ends,
@@ -127,7 +131,7 @@ def lines(values: Sequence[ValueNumbers]) -> Iterator[str]:
 'acc: no finite number']
     """
     for each in values:
-        if math.isnan(each.first):
+        if math.isnan(each.lowest):
             yield f"{each.name}: no finite number"
             continue
         ends = f"{each.name}: first {number(each.first)}, last {number(each.last)}"

@@ -99,3 +99,12 @@ def test_memory_stays_flat():
     found = gathered.numbers()
     assert (found.first, found.last, found.lowest_step) == (9.999, 1.0, 9000)
     assert 9000 <= found.level_since <= 15001
+
+
+def test_a_value_that_ends_in_nan_says_so(tmp_path):
+    path = tmp_path / "run.jsonl"
+    losses = enumerate((2.0, 1.0, math.nan), 1)
+    items = [Header(()), *(Frame(step, 0.1 * step, row([]), {"loss": x}) for step, x in losses)]
+    path.write_bytes(b"".join(map(encode, items)))
+    line = "loss: first 2, last nan, lowest 1 at step 2, highest 2 at step 1"
+    assert line in list(gradmidi.describe(path))

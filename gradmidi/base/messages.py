@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-__all__ = ["LOGGER", "Warnings", "messages_to", "printable", "say", "warn"]
+__all__ = ["LOGGER", "Warnings", "messages_to", "printable", "say", "text_of", "warn"]
 
 LOGGER = logging.getLogger("gradmidi")
 
@@ -23,6 +23,23 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\u00a0" else ascii(c)[1:-1] for c in text)
+
+
+def text_of(value: object) -> str:
+    """Return ``str(value)``, or the name of its type if that fails.
+
+    Examples
+    --------
+    >>> class Odd:
+    ...     def __str__(self):
+    ...         raise ValueError
+    >>> text_of(3), text_of(Odd())
+    ('3', 'Odd')
+    """
+    try:
+        return str(value)
+    except Exception:
+        return type(value).__name__
 
 
 def say(text: str, level: int = logging.INFO) -> None:
@@ -94,4 +111,4 @@ class Warnings:
         self.counts[kind] += 1
         if self.counts[kind] == 1:
             name = f"{type(error).__name__}: " if isinstance(error, Exception) else ""
-            warn(f"{kind}: {name}{error}; {then}")
+            warn(f"{kind}: {name}{text_of(error)}; {then}")

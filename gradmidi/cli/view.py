@@ -170,7 +170,7 @@ class PlainLines:
         self._before: Status | None = None
         self._faults = 0
         self._mark = ""
-        self._counts = ""
+        self._counted: set[str] = set()
 
     def begin(self) -> None:
         """Write a line about the keys."""
@@ -194,10 +194,10 @@ class PlainLines:
             return
         if self._before is None or status["step"] != self._before["step"]:
             self.say(numbers_line(live.voices, status, self._before, self.rate.steps))
-        counts = counts_line(status)
-        if counts != self._counts:
-            self._counts = counts
-            self.say(f"so far {counts}")
+        counted = {key for key in COUNTS if status.get(key)}
+        if counted - self._counted:
+            self._counted |= counted
+            self.say(f"so far {counts_line(status)}")
         self._before = status
         self._next = now + LINE_SECONDS
 

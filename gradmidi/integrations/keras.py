@@ -13,8 +13,8 @@ import numpy as np
 
 from gradmidi.base.versions import framework
 from gradmidi.integrations.callback import Callback, on_first_use
-from gradmidi.listener.listener import Outputs
 from gradmidi.listener.opening import open_run
+from gradmidi.listener.outputs import Outputs
 from gradmidi.listener.recording import Recording
 from gradmidi.log import ABSENT, Header, Layer
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from gradmidi.base.messages import say
 from gradmidi.errors import GradmidiError
 from gradmidi.integrations.program import when_imported
-from gradmidi.listener.listener import Outputs
 from gradmidi.listener.opening import dated, open_capture
+from gradmidi.listener.outputs import Outputs
 from gradmidi.listener.recording import Recording
 from gradmidi.log.folder import check_out
 from gradmidi.options import Options

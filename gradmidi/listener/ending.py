@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from gradmidi.base.messages import Warnings, say
+from gradmidi.base.python import python
 from gradmidi.detection.history import Fault
 from gradmidi.log import FILE_NAME
 from gradmidi.log.writer import LogWriter
@@ -99,7 +99,7 @@ def command(run: Path, files: Sequence[Path], options: Options) -> list[str]:
     ['-P', '-m', 'gradmidi', 'render', 'a', '--preset', 'pentatonic', '-o', 'a/run.mid']
     """
     # -P: do not import a file next to the user's script instead of a library.
-    line = [sys.executable, "-P", "-m", "gradmidi", "render", str(run)]
+    line = [python(), "-P", "-m", "gradmidi", "render", str(run)]
     line += ["--preset", str(options.preset)]
     for setting in options.preset_settings:
         line += ["--set", setting]
@@ -197,9 +197,8 @@ class Files:
         if not self._endings:
             return None
         files = self._in(self._absolute)
-        line = [*command(self._absolute, files, self._options), "--json"]
         try:
-            return Rendering(line)
+            return Rendering([*command(self._absolute, files, self._options), "--json"])
         except OSError as error:
             self._warnings.note("files", error, self._again())
             return None
@@ -220,7 +219,7 @@ class Files:
 
     def _say_faults(self, rendering: Rendering) -> None:
         """Report the number of faults and the first one, from the renderer's summary."""
-        faults = json.loads(rendering.output())["faults"]
+        faults = json.loads(rendering.output().decode("utf-8", "replace"))["faults"]
         if faults:
             say(faults_line([Fault(**each | {"value": float(each["value"])}) for each in faults]))
 
@@ -252,10 +251,21 @@ def report(
     cost_text = ""
     if cost and seconds:
         cost_text = f"; gradmidi used {share(cost / seconds)} of the training time"
-    say(
-        f"{count(writer.steps, 'step')} in {folder / FILE_NAME}, "
-        f"{writer.bytes_per_step:.0f} bytes a step{cost_text}"
-    )
+    if writer.is_there:
+        say(
+            f"{count(writer.steps, 'step')} in {folder / FILE_NAME}, "
+            f"{writer.bytes_per_step:.0f} bytes a step{cost_text}"
+        )
+    else:
+        say(
+            f"{folder / FILE_NAME} was removed or replaced during the run: "
+            f"{count(writer.steps, 'step')} lost{cost_text}"
+        )
+    if writer.unwritten:
+        say(
+            f"the disk is too slow: {count(writer.unwritten, 'step')} and the end are not in the "
+            "run log yet; they are lost if the program ends first"
+        )
     if not writer.steps:
         say("no step was recorded, so no files are made")
     if writer.dropped:

@@ -4,18 +4,20 @@
 model's gradients. Both return a `Listener`.
 """
 
+import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradmidi.base.messages import say
+from gradmidi.base.messages import say, warn
 from gradmidi.base.trackers import SummaryWriter
 from gradmidi.base.versions import TORCH, check_version
-from gradmidi.errors import CaptureError
-from gradmidi.listener.listener import Listener, Outputs
+from gradmidi.errors import CaptureError, GradmidiError
+from gradmidi.listener.listener import Listener
 from gradmidi.listener.opening import attach, open_capture, open_run
 from gradmidi.listener.other_rank import OtherRank, StepCounter
+from gradmidi.listener.outputs import Outputs
 from gradmidi.log import Header, Layer
 from gradmidi.midi.rig import Rig
 from gradmidi.options import LayerChoice, Options
@@ -23,6 +25,8 @@ from gradmidi.options import LayerChoice, Options
 if TYPE_CHECKING:
     from torch.nn import Module
     from torch.optim import Optimizer
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 __all__ = ["Listener", "listen", "listen_with", "record", "record_with"]
 
@@ -105,7 +109,7 @@ def record(
     >>> with gradmidi.record(tempfile.mkdtemp() + "/a", layers=["fc1"], files=()) as ears:
     ...     ears.frame({"fc1": 0.45}, loss=2.3)
     """
-    options = Options(
+    given: dict[str, Any] = dict(  # noqa: C408
         out=out,
         resume=resume,
         overwrite=overwrite,
@@ -125,7 +129,11 @@ def record(
         log_to=log_to,
         config=config,
     )
-    return record_with(layers, options)
+    try:
+        return record_with(layers, Options(**given))
+    except (OSError, GradmidiError) as error:
+        _check_exhausted(error)
+        return OtherRank(None, StepCounter(step or 0), out)
 
 
 def record_with(layers: Sequence[str | Layer], options: Options) -> Listener:
@@ -280,7 +288,7 @@ def listen(
     >>> gradmidi.read(ears.folder).steps
     3
     """
-    options = Options(
+    given: dict[str, Any] = dict(  # noqa: C408
         out=out,
         resume=resume,
         overwrite=overwrite,
@@ -305,7 +313,13 @@ def listen(
         log_to=log_to,
         config=config,
     )
-    return listen_with(model, optimizer, options)
+    try:
+        return listen_with(model, optimizer, Options(**given))
+    except (OSError, GradmidiError) as error:
+        _check_exhausted(error)
+        from gradmidi.capture.capture import Capture
+
+        return OtherRank(Capture(model, optimizer), StepCounter(step or 0), out)
 
 
 def listen_with(
@@ -343,3 +357,14 @@ def listen_with(
         # The other ranks must not wait for this rank.
         capture.detach(quiet=True)
         raise
+
+
+def _check_exhausted(error: Exception) -> None:
+    """Raise an error again, unless the system has no file descriptor or memory left."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in EXHAUSTED:
+            warn(f"{os.strerror(cause.errno)}: this run is not recorded, training continues")
+            return
+        cause = cause.__cause__
+    raise error

@@ -5,16 +5,16 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from gradmidi.base.messages import Warnings, say
+from gradmidi.base.messages import Warnings, text_of
 from gradmidi.errors import CaptureError
 from gradmidi.listener.ending import DeferredInterrupt, Files, report
+from gradmidi.listener.outputs import FEED_SECONDS, Outputs
 from gradmidi.listener.recording import Norms, Recording
-from gradmidi.listener.trackers import Tracker, Upload, tracker
+from gradmidi.listener.trackers import Upload
 from gradmidi.live.feed import Live
 from gradmidi.log import Layer
 from gradmidi.log.writer import FLUSH_SECONDS, LogWriter
@@ -26,45 +26,10 @@ if TYPE_CHECKING:
     from gradmidi.capture.capture import Capture
     from gradmidi.capture.readout import Readout
 
-__all__ = ["Listener", "Outputs"]
+__all__ = ["Listener"]
 
 FILES_SECONDS = 30.0
-FEED_SECONDS = 2.0
 REASON_LENGTH = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """Live output and tracker of a run.
-
-    Parameters
-    ----------
-    feeds : tuple of Live
-        Live outputs.
-    tracker : Tracker or None
-        The tracker to which the run is uploaded at its end.
-    """
-
-    feeds: tuple[Live, ...] = ()
-    tracker: Tracker | None = None
-
-    @classmethod
-    def of(cls, options: Options) -> "Outputs":
-        """Find the tracker and open live output.
-
-        Raises
-        ------
-        GradmidiError
-            If a port, an address or a tracker is not available.
-        """
-        found = tracker(options.log_to)
-        session = options.session()
-        return cls((Live(session),) if session.sounds else (), found)
-
-    def close(self) -> None:
-        """Close live output."""
-        for feed in self.feeds:
-            feed.close(FEED_SECONDS)
 
 
 class Listener:
@@ -229,16 +194,16 @@ class Listener:
 
     def mark(self, text: str) -> None:
         """Write a text with the current time to the log: ``ears.mark("epoch 2")``."""
-        self._writer.mark(str(text))
+        self._writer.mark(text_of(text))
 
     @contextlib.contextmanager
     def pause(self, text: str = "pause") -> Iterator[None]:
         """Log a pause, in which no steps come, for the block: ``with ears.pause("eval"):``."""
-        self._writer.pause(str(text), begins=True)
+        self._writer.pause(text_of(text), begins=True)
         try:
             yield
         finally:
-            self._writer.pause(str(text), begins=False)
+            self._writer.pause(text_of(text), begins=False)
 
     def capture(self) -> None:
         """Measure the current gradients as one step; for loops without an optimizer.
@@ -364,10 +329,10 @@ class Listener:
                 cost = self._capture.cost
                 self._capture.detach(quiet=not wait)
             self._writer.close(reason, 0.0)
-            if not interrupt.wait(lambda s: self._writer.close(reason, s), FLUSH_SECONDS, 2):
-                say("the disk is too slow: the end of the run log may be missing")
-            rendering = self._files.start() if self._writer.steps else None
-            upload = self._upload if self._writer.steps and wait else None
+            interrupt.wait(lambda s: self._writer.close(reason, s), FLUSH_SECONDS, 2)
+            there = self._writer.steps and self._writer.is_there
+            rendering = self._files.start() if there else None
+            upload = self._upload if there and wait else None
             if upload is not None:
                 upload.start()
             for feed in self._outputs.feeds:
@@ -388,6 +353,6 @@ class Listener:
 
 
 def _reason(error: BaseException) -> str:
-    first = (str(error).splitlines() or [""])[0]
+    first = (text_of(error).splitlines() or [""])[0]
     words = f"exception: {type(error).__name__}" + (f": {first}" if first else "")
     return words[:REASON_LENGTH]

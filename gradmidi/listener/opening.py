@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from gradmidi.base.launchers import Job
 from gradmidi.base.messages import Warnings, say
-from gradmidi.listener.listener import Listener, Outputs
+from gradmidi.listener.listener import Listener
+from gradmidi.listener.outputs import Outputs
 from gradmidi.listener.recording import Recording, Row
 from gradmidi.log import FILE_NAME, Header, Layer
 from gradmidi.log.folder import A_RUN, OTHER_LAYERS, RunFolder, open_folder
@@ -43,9 +44,10 @@ def open_capture(
     if numbered and options.step is None:
         options = replace(options, step=steps_made(capture))
     listener, recording = open_run(header, options, outputs, capture=capture)
-    if numbered or recording.resumed:
-        when_loaded(capture, recording.go_to)
-    attach(capture, recording, options)
+    if recording.is_open:
+        if numbered or recording.resumed:
+            when_loaded(capture, recording.go_to)
+        attach(capture, recording, options)
     return listener, recording
 
 
@@ -91,6 +93,8 @@ def open_run(
     except BaseException:
         outputs.close()
         raise
+    if not writer.is_open:
+        outputs.close()
     step = options.step
     if step is None and target.resumed and capture is not None:
         from gradmidi.capture.checkpoint import steps_made
@@ -99,8 +103,9 @@ def open_run(
     step = target.last_step if step is None else step
     of = f"listening to {count(len(layers), 'layer')} of {header.model}"
     what = of if capture is not None else f"recording {count(len(layers), 'layer')}"
-    say(f"{what}, run log {target.path / FILE_NAME}{_beside(target, options, step, job)}")
-    if len(header.layers) > MANY_LAYERS:
+    if writer.is_open:
+        say(f"{what}, run log {target.path / FILE_NAME}{_beside(target, options, step, job)}")
+    if len(header.layers) > MANY_LAYERS and writer.is_open:
         megabytes = 10_000 * (FRAME_BYTES + NORM_BYTES * len(header.layers)) / 1e6
         say(
             f"the run log grows by about {megabytes:.0f} MB in 10,000 steps; keep='voices' "

@@ -1,4 +1,4 @@
-"""Listener for ranks other than 0, which opens no port and writes no file."""
+"""Listener that opens no port and writes no file, for ranks other than 0."""
 
 import atexit
 import contextlib
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradmidi.base.checks import steps_made
 from gradmidi.base.messages import warn
-from gradmidi.errors import GradmidiError
+from gradmidi.errors import CaptureError, GradmidiError
 from gradmidi.listener.listener import Listener
 from gradmidi.listener.recording import Row
 
@@ -75,8 +75,8 @@ class OtherRank(Listener):
 
     Parameters
     ----------
-    capture : Capture
-        The capture of the model.
+    capture : Capture or None
+        The capture of the model; None for `record`.
     counter : StepCounter
         Counts this process's steps.
     out : path, optional
@@ -89,10 +89,13 @@ class OtherRank(Listener):
     """
 
     def __init__(
-        self, capture: "Capture", counter: StepCounter, out: str | os.PathLike[str] | None = None
+        self,
+        capture: "Capture | None",
+        counter: StepCounter,
+        out: str | os.PathLike[str] | None = None,
     ) -> None:
         self.folder = Path("runs" if out is None else out)
-        self.layers = capture.layers
+        self.layers = () if capture is None else capture.layers
         self._counter = counter
         self._shard = capture
         counter.on_replace = self.close
@@ -134,7 +137,8 @@ class OtherRank(Listener):
 
     def capture(self) -> None:
         """Measure this process's part of a sharded model."""
-        self._shard.look()
+        if self._shard is not None:
+            self._shard.look()
 
     def clip_grad_norm_(
         self,
@@ -146,6 +150,8 @@ class OtherRank(Listener):
         foreach: bool | None = None,
     ) -> "Tensor":
         """Clip the gradients, as rank 0 does."""
+        if self._shard is None:
+            raise CaptureError("record() has no model whose gradients could be clipped")
         return self._shard.clip_grad_norm_(
             max_norm, norm_type, parameters, error_if_nonfinite, foreach
         )
@@ -153,7 +159,8 @@ class OtherRank(Listener):
     def close(self, reason: str = "closed") -> None:
         """Remove all hooks."""
         atexit.unregister(self.close)
-        self._shard.detach(quiet=True)
+        if self._shard is not None:
+            self._shard.detach(quiet=True)
 
     def __enter__(self) -> "OtherRank":
         return self

@@ -76,6 +76,11 @@ class Recording:
         self._frames_given = 0
         self._newest = 0  # The last step with a frame in this segment; 0 if none.
 
+    @property
+    def is_open(self) -> bool:
+        """Whether steps are recorded."""
+        return self._writer.is_open
+
     def frame(self, norms: Norms, step: int | None = None) -> bool:
         """Write a frame of the user's norms; return whether they are valid.
 

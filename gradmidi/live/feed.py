@@ -24,12 +24,13 @@ import numpy as np
 import orjson
 
 from gradmidi.base.messages import say, warn
+from gradmidi.base.python import python
 from gradmidi.errors import GradmidiError, PortError
 from gradmidi.live.session import Session
 from gradmidi.log import Frame, Record, Values, encode
 from gradmidi.text.words import count
 
-__all__ = ["CLOSE_SECONDS", "READY_SECONDS", "Live", "merge"]
+__all__ = ["CLOSE_SECONDS", "READY_SECONDS", "Live", "NoPlayerError", "merge"]
 
 READY_SECONDS = 5.0
 """How long to wait for the player's first answer. If none comes, there is no sound."""
@@ -42,6 +43,11 @@ WAIT_SECONDS = 0.02
 SILENCE_SECONDS = 12.0
 
 ERRORS: dict[str, type[GradmidiError]] = {"PortError": PortError}
+
+
+class NoPlayerError(GradmidiError):
+    """The player cannot be started: the system has no process, thread or descriptor left."""
+
 
 Entry = tuple[Record | None, bytes]
 """The record of a line (None if it must not be merged), and the line (empty after merging)."""
@@ -83,6 +89,8 @@ class Live:
 
     Raises
     ------
+    NoPlayerError
+        If no process or thread can be started.
     PortError, GradmidiError
         If the player cannot open a port or an address, or a value is invalid.
     """
@@ -100,7 +108,11 @@ class Live:
         self._waiting = 0
         self._answer: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._session = session
-        self._process = _start("gradmidi.player.process")
+        try:
+            self._process = _start("gradmidi.player.process")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise NoPlayerError(f"the player cannot be started: {reason}") from error
         self._pipe = self._process.stdin.fileno()  # type: ignore[union-attr]
         if hasattr(os, "register_at_fork"):
             forked = weakref.WeakMethod(self._forked)
@@ -108,10 +120,18 @@ class Live:
         with contextlib.suppress(AttributeError, OSError):
             os.set_blocking(self._pipe, False)
         self._reader = threading.Thread(target=self._read, name="gradmidi player", daemon=True)
-        self._reader.start()
         self._writer = threading.Thread(target=self._write, name="gradmidi feed", daemon=True)
         self._queue.put((None, session.to_line()))
-        self._writer.start()
+        try:
+            self._writer.start()
+            self._reader.start()
+        except RuntimeError as error:
+            self._closing = self._lost = True
+            self._end()
+            self._shut()
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+            raise NoPlayerError(f"the player cannot be started: {error}") from error
         self._await()
 
     @property
@@ -336,7 +356,9 @@ def _counted(number: int, noun: str, what: str) -> str:
 
 
 def _command(command: str, **values: Any) -> bytes:
-    return orjson.dumps({"do": command, **values}) + b"\n"
+    # The name of a folder may be no UTF-8.
+    texts = {k: v.encode("utf-8", "replace").decode() for k, v in values.items() if type(v) is str}
+    return orjson.dumps({"do": command, **values, **texts}) + b"\n"
 
 
 def _code(code: int | None) -> str:
@@ -350,7 +372,7 @@ def _start(module: str, *arguments: str) -> "subprocess.Popen[bytes]":
     paths = os.pathsep.join([here, before] if before else [here])
     return subprocess.Popen(
         # -P: do not import a file next to the user's script instead of a library.
-        [sys.executable, "-P", "-m", module, *arguments],
+        [python(), "-P", "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

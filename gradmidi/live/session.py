@@ -1,10 +1,9 @@
 """`Session`: the settings of a player, as one frozen value and one line of JSON."""
 
 import dataclasses
+import json
 import os
 from dataclasses import dataclass, field
-
-import orjson
 
 from gradmidi.errors import GradmidiError
 from gradmidi.midi.rig import Rig
@@ -75,8 +74,17 @@ class Session:
     @property
     def sounds(self) -> bool:
         """Whether there is any output."""
-        given = self.rig.ports or self.osc or self.take or self.notify
-        return bool(given) or self.audio is not None
+        return self.audio is not None or not self.only_audio
+
+    @property
+    def only_audio(self) -> bool:
+        """Whether there is no other output than the sound card."""
+        return not (self.rig.ports or self.osc or self.take or self.notify)
+
+    @property
+    def plays_log(self) -> bool:
+        """Whether it plays a log, finished or growing, and not a training in this process."""
+        return self.paced or self.history
 
     def to_line(self) -> bytes:
         r"""Return the session as a line of JSON.
@@ -88,12 +96,13 @@ class Session:
         >>> Session.from_line(session.to_line()) == session
         True
         """
-        return orjson.dumps(dataclasses.asdict(self), option=orjson.OPT_APPEND_NEWLINE)
+        # Unlike orjson, json writes paths that are no UTF-8.
+        return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> "Session":
         """Read a line that `to_line` returned."""
-        fields = orjson.loads(line)
+        fields = json.loads(line)
         table = fields.pop("preset")
         name = table.pop("name")
         rig = fields.pop("rig")

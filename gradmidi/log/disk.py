@@ -96,8 +96,9 @@ class LogFile:
         """Write the line of a record; skip late values whose frame was not written."""
         if isinstance(record, Values) and record.step != self._last_step:
             return
+        written = self.write(line)
         self.frames += isinstance(record, Frame)
-        if not self.write(line):
+        if not written:
             return
         if isinstance(record, Frame):
             self.steps += 1

@@ -1,5 +1,6 @@
 """The folder of a run, opened and locked."""
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from gradmidi.base.files import beside
 from gradmidi.base.launchers import Job
 from gradmidi.errors import RunLogError
 from gradmidi.log import FILE_NAME, Decoder, Header
-from gradmidi.log.lock import lock
+from gradmidi.log.lock import fcntl, lock
 
 __all__ = ["A_RUN", "IN_PROGRESS", "OTHER_LAYERS", "RunFolder", "check_out", "open_folder"]
 
@@ -34,7 +35,7 @@ class RunFolder:
     path : Path
         The folder.
     fd : int
-        File descriptor of the log, open for appending.
+        File descriptor of the log, open for appending; -1 if the system has none left.
     last_step : int
         The last step in the log; 0 in a new log.
     resumed : bool
@@ -89,6 +90,8 @@ def open_folder(
     folder, number, taken = wanted, 1, ""
     while True:
         fd = _open(folder, wanted)
+        if fd < 0:
+            return RunFolder(folder, fd)
         path, there = folder / FILE_NAME, IN_PROGRESS
         if lock(fd):
             size = os.fstat(fd).st_size
@@ -129,6 +132,16 @@ def check_out(out: str | os.PathLike[str]) -> None:
         raise _refusal(Path(out), f"{there} may not be written to")
 
 
+def _above_stderr(fd: int) -> int:
+    """Return a descriptor above 2: with stderr closed, all messages would go to the log."""
+    if fd > 2 or fcntl is None:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
+
+
 def _check_writable(folder: Path, wanted: Path, fd: int) -> None:
     """Raise unless files can be added to the folder of a run that is about to be replaced."""
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -147,8 +160,11 @@ def _open(folder: Path, wanted: Path) -> int:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return os.open(folder / FILE_NAME, flags, 0o666)
+        fd = os.open(folder / FILE_NAME, flags, 0o666)
+        return _above_stderr(fd)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            return -1
         if isinstance(error, (FileExistsError, NotADirectoryError)):
             blocking = next((p for p in (folder, *folder.parents) if p.is_file()), folder)
             reason = f"{blocking} is a file"

@@ -10,7 +10,7 @@ try:
 except ImportError:  # Windows has no advisory locks of this kind.
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["QUIET_SECONDS", "is_locked", "lock"]
+__all__ = ["QUIET_SECONDS", "fcntl", "is_locked", "lock"]
 
 QUIET_SECONDS = 60.0
 """Where there are no locks, a log without an end that has not grown for this long is over."""

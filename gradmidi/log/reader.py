@@ -57,6 +57,16 @@ def _opened(path: Path) -> BinaryIO:
         raise _cannot_read(path, error) from error
 
 
+def _lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    """Read the next lines of a log; raise `RunLogError` if the disk fails in the middle."""
+    try:
+        # `yield from` would close the file.
+        for line in file:  # noqa: UP028
+            yield line
+    except OSError as error:
+        raise _cannot_read(path, error) from error
+
+
 def _cannot_read(path: Path, error: OSError) -> RunLogError:
     return RunLogError(
         f"{path} cannot be read: {error.strerror}; change its permissions, or give another run"
@@ -98,7 +108,7 @@ class RunLog:
         self.path = locate(run)
         self.unreadable = self.first_unreadable = self.unmatched = 0
         with _opened(self.path) as file:
-            first = file.readline()
+            first = next(_lines(file, self.path), b"")
             if not first:
                 raise RunLogError(f"{self.path} is empty: nothing was logged")
             decoder = Decoder(str(self.path))
@@ -112,7 +122,8 @@ class RunLog:
     @property
     def name(self) -> str:
         """Name of the run: its folder's name, or the file's."""
-        return self.path.absolute().parent.name if self.path.name == FILE_NAME else self.path.stem
+        own = self.path.absolute().parent.name if self.path.name == FILE_NAME else self.path.stem
+        return own.encode("utf-8", "replace").decode()
 
     @property
     def age(self) -> float:
@@ -144,7 +155,7 @@ class RunLog:
         held: Frame | None = None
         behind: list[Item] = []  # Items between the held frame and the next one.
         with _opened(self.path) as file:
-            for line in file:
+            for line in _lines(file, self.path):
                 record = decoder.decode(line)
                 if isinstance(record, Frame):
                     if record.step >= cut:
@@ -242,7 +253,7 @@ def _pass(
     before: int | None = None
     newest = -math.inf
     last = b""
-    for line in file:
+    for line in _lines(file, Path(decoder.source)):
         step = _step_of(line, width)
         if step is not None:
             if firsts[-1] == math.inf:

@@ -119,28 +119,29 @@ class LogWriter:
         self._dropping = False
         self._queue: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self._header = replace(header, resumed=folder.resumed)
+        if folder.fd < 0:
+            self._give_up("the system has no file descriptor left")
+            return
         self._begin(self._header)
-        self._disk = Disk(self._file, self._warnings, clock, threaded=bool(self._feeds))
         self._thread = threading.Thread(target=self._run, name="gradmidi run log", daemon=True)
-        self._thread.start()
+        try:
+            self._disk = Disk(self._file, self._warnings, clock, threaded=bool(self._feeds))
+            self._thread.start()
+        except RuntimeError as error:
+            self._give_up(str(error))
         if hasattr(os, "register_at_fork"):
             forked = weakref.WeakMethod(self._forked)
             os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
 
     @property
     def is_open(self) -> bool:
-        """Whether the writer is open: not closed, and not in a forked child."""
+        """Whether the writer is open: begun, not closed, and not in a forked child."""
         return self._open
 
     @property
     def steps(self) -> int:
         """Number of frames written."""
         return self._file.steps
-
-    @property
-    def size(self) -> int:
-        """Number of bytes written."""
-        return self._file.size
 
     @property
     def dropped(self) -> int:
@@ -150,7 +151,9 @@ class LogWriter:
 
     @property
     def unwritten(self) -> int:
-        """Number of frames that still wait to be written."""
+        """Number of frames that still wait to be written after `close`, 0 if all is written."""
+        if not self._thread.is_alive() and self._disk.join(0.0):
+            return 0
         return self._given - self._file.frames - self._disk.left_out
 
     @property
@@ -383,6 +386,12 @@ class LogWriter:
             then = "free some space, or give another out" if line else "mend config="
             raise RunLogError(f"cannot write the run log {self.path}: {reason}; {then}") from error
         self._feed(header, line)
+
+    def _give_up(self, reason: str) -> None:
+        """Record nothing, since the system lacks something; training continues."""
+        self._open = False
+        self._file.close()
+        self._warnings.note("run log", reason, "this run is not recorded, training continues")
 
     def _forked(self) -> None:
         # A forked child has no writer thread: it must not write, wait, or keep the file open.

@@ -41,7 +41,8 @@ class Outputs:
     Raises
     ------
     PortError
-        If a MIDI port or an OSC address cannot be opened. For a sound card there is only a warning.
+        If a MIDI port or an OSC address cannot be opened, or the sound card that is the only output
+        of a log. For any other sound card there is only a warning.
     GradmidiError
         If the recording cannot be written to its path.
     """
@@ -89,6 +90,8 @@ class Outputs:
             try:
                 self._card = open_card(session.audio, session.preset.sound.channels)
             except PortError as error:
+                if session.plays_log and session.only_audio:
+                    raise
                 warn(f"{error}; everything else works without it")
 
     def begin(self, run: str, voices: Sequence[Voice], layers: int) -> None:

@@ -34,6 +34,12 @@ COMMAND = b'{"do"'
 OPENING_SECONDS = 10.0
 """How long opening the outputs may take; the parent waits for less time."""
 
+MOST_UNREAD = 1 << 20
+"""How many bytes of answers are kept for a parent that does not read them."""
+
+LAST_SECONDS = 1.0
+"""How long the last answer may wait for the parent."""
+
 PRIORITY = 1
 """The lowest real-time priority, so that the threads of a sound server come first."""
 
@@ -77,7 +83,7 @@ def _run(answers: "_Answers") -> int:
             warn(f"the player has stopped: {type(error).__name__}: {error}")
             return 1
         finally:
-            answers.send({"done": player.counts()})
+            answers.finish({"done": player.counts()})
         return 0
     finally:
         guard.close()
@@ -157,11 +163,22 @@ class _Answers:
         line = orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
         with self._lock, contextlib.suppress(OSError):
             # A pipe may take a line of more than 4 KiB in parts (POSIX, PIPE_BUF), so send the rest
-            # of the previous line first.
-            if self._rest:
-                self._rest = self._rest[os.write(self.descriptor, self._rest) :]
-            if not self._rest:
-                self._rest = line[os.write(self.descriptor, line) :]
+            # of the previous line first. A status is left out meanwhile; the next one is newer.
+            if not self._rest or ("status" not in answer and len(self._rest) < MOST_UNREAD):
+                self._rest += line
+            self._rest = self._rest[os.write(self.descriptor, self._rest) :]
+
+    def finish(self, answer: dict[str, Any]) -> None:
+        """Send the last answer; wait a little for a parent that has not read the earlier ones."""
+        end = time.monotonic() + LAST_SECONDS
+        self.send(answer)
+        while self._rest and time.monotonic() < end:
+            time.sleep(0.01)
+            try:
+                with self._lock, contextlib.suppress(BlockingIOError):
+                    self._rest = self._rest[os.write(self.descriptor, self._rest) :]
+            except OSError:
+                return
 
     def say(self, message: logging.LogRecord) -> None:
         """Send a message to the user."""

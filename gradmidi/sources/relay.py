@@ -124,6 +124,9 @@ class Relay:
                 )
         except GradmidiError as error:
             self.error = error
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self.error = RunLogError(f"the run cannot be read on: {reason}")
         finally:
             self._live.do("end")
 

@@ -278,6 +278,7 @@ def test_wrong_usage_is_exit_code_2(run, words):
         (["play", "a", "--osc", "9", "--din-limit", "-1"], "option din_limit = -1; allowed"),
         (["play", "a", "--osc", "9", "--clock"], "the clock needs a MIDI port"),
         (["play", "a", "--osc", "9", "--delay", "1000"], "delay = 1000; allowed is 0 to 600"),
+        (["play", "a", "--card", "none like this"], "no sound card 'none like this' can be opened"),
         (["play", "a", "--osc", "9", "--from", "now"], "the run is over, and all of it was there"),
         pytest.param(
             ["demo", "--osc", "nowhere"],

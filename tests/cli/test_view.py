@@ -68,3 +68,17 @@ def test_the_keys_are_reported_once_where_there_are_any(there):
     plain, live = PlainLines(lines.append), Live()
     assert not watch(live, plain, Keys(there), going=lambda: next(left))
     assert lines == [KEYS] * there
+
+
+def test_what_is_counted_is_told_once_not_every_few_seconds():
+    lines, now = [], 0.0
+    plain, live = PlainLines(lines.append, lambda: now), Live()
+    for n in range(200):
+        now = 0.2 * n
+        live.at(1, 0.0)
+        live.status |= {"errors": n, "late": n // 150}
+        plain.show(live, "")
+    assert [line for line in lines if line.startswith("so far")] == [
+        "so far 25 messages refused",
+        "so far 1 frame late, 150 messages refused",
+    ]

@@ -162,7 +162,7 @@ def frames(first, last):
     while ears._writer.steps + ears._writer.dropped < last - 1:
         pass
 frames(1, 11)
-limit(ears._writer.size + 20)
+limit(ears._writer._file.size + 20)
 frames(11, 21)
 limit(resource.RLIM_INFINITY)
 frames(21, 31)

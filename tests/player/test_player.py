@@ -514,3 +514,28 @@ def test_where_the_system_refuses_all_is_as_before():
         "print(real_time(0), os.sched_getscheduler(0) == os.SCHED_OTHER)"
     )
     assert told == "False True"
+
+
+LONG_ANSWERS = """
+from gradmidi.player.process import _Answers
+answers = _Answers()
+answers.send({"voices": ["v" * 2000] * 60})
+for _ in range(100):
+    answers.send({"status": {"step": 1}})
+answers.send({"say": "a message", "level": 20})
+answers.finish({"done": {"frames": 7}})
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of Windows cannot be asked whether they block")
+def test_answers_longer_than_the_pipe_arrive_whole():
+    process = subprocess.Popen([sys.executable, "-c", LONG_ANSWERS], stdout=subprocess.PIPE)
+    try:
+        time.sleep(0.5)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert answers[0] == {"voices": ["v" * 2000] * 60}
+    assert answers[-2:] == [{"say": "a message", "level": 20}, {"done": {"frames": 7}}]

@@ -209,16 +209,18 @@ def closed_by_signals() -> Iterator[None]:
 
 
 @contextmanager
-def show_on(*, plain: bool) -> "Iterator[PlainLines | Picture]":
+def show_on(*, plain: bool, numbers: bool = True) -> "Iterator[PlainLines | Picture]":
     """Show a run and all messages on stderr, as a picture or as plain lines.
 
     Parameters
     ----------
     plain : bool
         Whether to write only complete lines.
+    numbers : bool, default True
+        Whether these lines include numbers, besides faults and marks.
     """
     if plain:
-        lines = PlainLines(lambda text: typer.echo(text, err=True))
+        lines = PlainLines(lambda text: typer.echo(text, err=True), numbers=numbers)
         with messages_to(lambda record: lines.say(record.getMessage())):
             yield lines
         return

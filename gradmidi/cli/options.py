@@ -48,8 +48,8 @@ SourceArgument = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A run's folder; HOST:RUN, by ssh; - for stdin; or the log of another tool: "
-        "TensorBoard, W&B, MLflow, a Trainer, CSV or JSON lines.",
+        help="A run's folder; HOST:RUN, by ssh; - for stdin, a run log or what a training prints; "
+        "or the log of another tool: TensorBoard, W&B, MLflow, a Trainer, CSV, JSON lines, text.",
     ),
 ]
 Timing = Annotated[
@@ -201,7 +201,7 @@ _SELECTION = [
         "--as",
         metavar="KIND",
         help="What the log of another tool is, if it is not found: tensorboard, wandb, mlflow, "
-        "trainer, csv or jsonl.",
+        "trainer, csv, jsonl or text.",
     ),
     _flag(
         "columns",

@@ -1,5 +1,6 @@
 """The command `play`: play a run, finished or growing, from a folder, a pipe or another machine."""
 
+import os
 import sys
 import threading
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from gradmidi.cli.options import (
     takes,
 )
 from gradmidi.errors import GradmidiError
+from gradmidi.live.feed import Live
 from gradmidi.sources.selection import Selection
 from gradmidi.text.words import count
 
@@ -28,10 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gradmidi.cli.view import Picture, PlainLines
-    from gradmidi.live.session import Session
     from gradmidi.sources.follow import Line
+    from gradmidi.sources.textreader import PassThrough
 
 __all__ = ["register"]
+
+PAST_SECONDS = 2.0
+"""Text that was printed before, and is still in the pipe, comes within this time."""
+
+LAST_SECONDS = 3.0
+"""How long text is passed on after Ctrl-C."""
 
 
 def register(app: typer.Typer) -> None:
@@ -89,15 +97,16 @@ def play(
     from gradmidi.sources.opened import value_names
 
     options = Options(**given, values=value_names(run, selection))
-    with closed_by_signals(), show_on(plain=is_plain(asked=plain)) as show:
-        source = _source(run, begin, selection)
-        if time == "step" and not source.paced:
+    with closed_by_signals():
+        source = None if run == "-" else _source(run, begin, selection)
+        paced = begin == "start" if source is None else source.paced
+        if time == "step" and not paced:
             raise typer.BadParameter("--time step needs the whole run: add --from start")
         session = options.session(
             timetags=osc_timetags,
             time=time,
-            paced=source.paced,
-            history=not source.paced,
+            paced=paced,
+            history=not paced,
             delay=delay,
             level=level,
         )
@@ -105,7 +114,16 @@ def play(
             raise typer.BadParameter(
                 "there is no output; give --midi PORT, --osc HOST:PORT, --audio or --notify URL"
             )
-        _play(source, session, show, wait=wait)
+        stdin = _stdin() if source is None else None
+        # A port that cannot be opened must be an error before training prints anything.
+        live = Live(session)
+        try:
+            source = source or _piped(stdin or 0, selection, paced=paced)
+            text = source.text is not None
+            with show_on(plain=is_plain(asked=plain) or text, numbers=not text) as show:
+                _play(source, live, show, level=level, wait=wait)
+        finally:
+            live.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +134,49 @@ class _Source:
     lines: "Iterable[Line]"
     paced: bool
     stop: threading.Event
+    text: "PassThrough | None" = None
+
+
+def _stdin() -> int:
+    """Return the descriptor of stdin, which must be a pipe or a file."""
+    if sys.stdin is None:
+        raise GradmidiError("- reads stdin, which is closed; pipe a run log or text into it")
+    if sys.stdin.isatty():
+        raise typer.BadParameter("- reads a pipe, and stdin is a terminal")
+    return sys.stdin.fileno()
+
+
+def _piped(descriptor: int, selection: Selection, *, paced: bool) -> _Source:
+    """Wait for the first bytes of stdin: they are a run log, or text, which is passed on."""
+    from gradmidi.sources.follow import follow_pipe
+    from gradmidi.sources.following import follow_log
+    from gradmidi.sources.kinds import text_of
+    from gradmidi.sources.opened import HEADER
+    from gradmidi.sources.textreader import PassThrough, TextReader
+
+    stop = threading.Event()
+    first = b""
+    while HEADER.startswith(first) and (data := os.read(descriptor, len(HEADER))):
+        first += data
+    if first.startswith(HEADER) or not first:
+        lines = follow_pipe(descriptor, first=first, stop=stop)
+        return _Source("stdin", lines, paced, stop)
+    # The thread that passes text on must not wait for the one that reads it.
+    sys.setswitchinterval(0.0005)
+    text = PassThrough(descriptor, sys.stdout.fileno(), first)
+    text.start()
+    lines = follow_log(
+        text_of("stdin"),
+        selection,
+        reader=TextReader(text),
+        longest_past=PAST_SECONDS,
+        stop=stop,
+    )
+    return _Source("stdin", lines, paced, stop, text)
 
 
 def _source(run: str, begin: str | None, selection: Selection) -> _Source:
-    """Find a run: on stdin, on another machine, or in a folder, finished or still growing."""
+    """Find a run on another machine or in a folder, or the log of another tool."""
     from gradmidi.log import RunLog
     from gradmidi.music.score import check_values
     from gradmidi.sources import follow
@@ -130,12 +187,6 @@ def _source(run: str, begin: str | None, selection: Selection) -> _Source:
 
     whole = begin == "start"
     stop = threading.Event()
-    if run == "-":
-        if sys.stdin is None:
-            raise GradmidiError("- reads stdin, which is closed; pipe a run log or text into it")
-        if sys.stdin.isatty():
-            raise typer.BadParameter("- reads a run log from a pipe, and stdin is a terminal")
-        return _Source("stdin", follow.follow_pipe(sys.stdin.fileno(), stop=stop), whole, stop)
     elsewhere = follow.remote(run)
     if elsewhere is not None:
         host, path = elsewhere
@@ -153,17 +204,18 @@ def _source(run: str, begin: str | None, selection: Selection) -> _Source:
     return _Source(found.name, follow_log(found, selection, stop=stop), whole, stop)
 
 
-def _play(source: _Source, session: "Session", show: "PlainLines | Picture", *, wait: bool) -> None:
+def _play(
+    source: _Source, live: Live, show: "PlainLines | Picture", *, level: float, wait: bool
+) -> None:
     from gradmidi.cli.keys import Keys, watch
-    from gradmidi.live.feed import Live
     from gradmidi.sources.relay import Relay
 
-    live = Live(session)
-    show.say(
-        f"playing {source.name} from its start"
-        if source.paced
-        else f"following {source.name}; steps before now make no sound"
-    )
+    if source.text is None:
+        show.say(
+            f"playing {source.name} from its start"
+            if source.paced
+            else f"following {source.name}; steps before now make no sound"
+        )
     relay = Relay(source.lines, live, paced=source.paced, stop=source.stop)
     live.watch()
     try:
@@ -172,9 +224,15 @@ def _play(source: _Source, session: "Session", show: "PlainLines | Picture", *, 
         live.name(source.name)
         relay.start()
         with Keys() as keys:
-            watch(live, show, keys, level=session.level, going=lambda: live.alive)
+            watch(live, show, keys, level=level, going=lambda: live.alive)
     except KeyboardInterrupt:
         live.do("stop")
+        if source.text is not None:
+            # Ctrl-C goes to training too, whose last words are passed on.
+            source.text.join(LAST_SECONDS)
+    else:
+        if source.text is not None:
+            source.text.join()
     finally:
         relay.close()
         live.close()

@@ -158,15 +158,21 @@ class PlainLines:
         Called with each line.
     clock : callable
         Returns seconds.
+    numbers : bool, default True
+        Whether to write numbers, besides faults and marks.
     """
 
     def __init__(
-        self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        write: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        numbers: bool = True,
     ) -> None:
         self.say = write
         self._clock = clock
         self.rate = Rate()
-        self._next = -math.inf
+        self._next = -math.inf if numbers else math.inf
         self._before: Status | None = None
         self._faults = 0
         self._mark = ""

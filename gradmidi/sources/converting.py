@@ -14,7 +14,7 @@ from gradmidi.music.valuevoices import FEW_LAYERS
 from gradmidi.sources.columns import Choice, choose
 from gradmidi.sources.kinds import FoundLog
 from gradmidi.sources.metrics import RULE, ChosenValues
-from gradmidi.sources.reader import table_of
+from gradmidi.sources.reader import Reader, table_of
 from gradmidi.sources.rows import Cell, Row, Step, Table, gather, joined
 from gradmidi.sources.selection import Selection
 from gradmidi.text.words import count
@@ -64,8 +64,8 @@ class Converted:
     hearing: tuple[str, ...]
 
 
-def convert(found: FoundLog, selection: Selection) -> Converted:
-    """Convert a log.
+def convert(found: FoundLog, selection: Selection, reader: Reader | None = None) -> Converted:
+    """Convert a log; `reader` is its reader, if it is open already.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def convert(found: FoundLog, selection: Selection) -> Converted:
         If the log cannot be read, or has no column of numbers.
     """
     path = found.path
-    table = table_of(found.open(selection.step))
+    table = table_of(reader or found.open(selection.step))
     texts = texts_of(table.rows)
     chosen = choose(table.columns, selection.columns, str(path), texts, selection.values)
     table.notes += [f"left out, since it holds no number: {texts[c]}" for c in chosen.left_out]

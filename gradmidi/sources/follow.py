@@ -114,6 +114,7 @@ def follow_pipe(
     descriptor: int,
     *,
     past: bool = True,
+    first: bytes = b"",
     stop: threading.Event | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Line]:
@@ -127,6 +128,8 @@ def follow_pipe(
         File descriptor of the pipe.
     past : bool, default True
         Whether the first lines may be past.
+    first : bytes, optional
+        Bytes that were read from the pipe already.
     stop : threading.Event, optional
         Ends the reading.
     clock : callable
@@ -141,12 +144,12 @@ def follow_pipe(
     before = _Past() if past else None
     rest = b""
     while stop is None or not stop.is_set():
-        if not _readable(descriptor, CALM_SECONDS):
+        if not first and not _readable(descriptor, CALM_SECONDS):
             if before is not None:
                 before = None
                 yield CAUGHT_UP
             continue
-        chunk = os.read(descriptor, CHUNK_BYTES)
+        chunk, first = first or os.read(descriptor, CHUNK_BYTES), b""
         if not chunk:
             return
         *lines, rest = (rest + chunk).split(b"\n")

@@ -1,6 +1,7 @@
 """Follow the growing log of another tool as the lines of a run log (`follow_log`)."""
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,7 @@ def follow_log(
     selection: Selection,
     *,
     reader: Reader | None = None,
+    longest_past: float = math.inf,
     stop: threading.Event | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Line]:
@@ -49,6 +51,8 @@ def follow_log(
         What to take from it.
     reader : Reader, optional
         Its reader, if it is open already.
+    longest_past : float
+        What comes after this many seconds is not past, even if there was more to read all the time.
     stop : threading.Event, optional
         Ends the reading.
     clock : callable
@@ -64,7 +68,8 @@ def follow_log(
     RunLogError
         If the log cannot be read, or the columns cannot be chosen.
     """
-    following = _Following(found, selection, reader or found.open(selection.step), clock)
+    reader = reader or found.open(selection.step)
+    following = _Following(found, selection, reader, clock, longest_past)
     stop = stop or threading.Event()
     with contextlib.closing(following.reader):
         while not stop.is_set():
@@ -91,6 +96,7 @@ class _Following:
         selection: Selection,
         reader: Reader,
         clock: Callable[[], float],
+        longest_past: float,
     ) -> None:
         self.reader = reader
         self.ended = False
@@ -103,6 +109,7 @@ class _Following:
         self._began = self._touched = clock()
         self._first: float | None = None
         self._past = True
+        self._past_until = self._began + longest_past
         self._told: set[str] = set()
         self._silent = self._gone = False
 
@@ -127,7 +134,7 @@ class _Following:
                 yield from self._begin(now, at_once=bool(ended))
             else:
                 yield from self._lines(self._joiner.add(rows, now, past=self._past))
-            if not rows:
+            if not rows or (self._past and now > self._past_until):
                 yield from self._rest(now)
             if ended:
                 yield from self._end(self.reader.ending)

@@ -13,9 +13,10 @@ from gradmidi.sources.jsonfiles import JsonLinesReader, TrainerReader
 from gradmidi.sources.mlflowstore import MlflowReader
 from gradmidi.sources.reader import Reader
 from gradmidi.sources.tensorboard import PARTS, PATTERN, TensorBoardReader
+from gradmidi.sources.textreader import TextReader
 from gradmidi.sources.wandbfile import WandbReader
 
-__all__ = ["KINDS", "FoundLog", "Kind", "find_log", "logs_at"]
+__all__ = ["KINDS", "FoundLog", "Kind", "find_log", "logs_at", "text_of"]
 
 Find = Callable[[Path], Iterable[Path]]
 
@@ -90,6 +91,11 @@ class FoundLog:
         if step is not None and not self.kind.has_step:
             raise RunLogError(f"{self.path} counts its steps itself; --step is for CSV files")
         return self.kind.open(self.path, step)
+
+
+def text_of(name: str) -> FoundLog:
+    """Return what stands for text that is no file."""
+    return FoundLog(Path(name), _wanted("text")[0])
 
 
 def find_log(source: str | Path, kind: str | None = None) -> FoundLog:
@@ -231,6 +237,13 @@ KINDS = (
         _files("*.jsonl", "*.ndjson"),
         JsonLinesReader,
         has_step=True,
+    ),
+    Kind(
+        "text",
+        "text",
+        "*.log *.txt *.out",
+        lambda path: _files("*.log", "*.txt", "*.out")(path) if path.is_file() else [],
+        lambda path, _: TextReader(path),
     ),
 )
 """All kinds, in the order in which messages list them."""

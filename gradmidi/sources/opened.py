@@ -15,8 +15,9 @@ from gradmidi.errors import RunLogError
 from gradmidi.log import FILE_NAME, Item, RunLog, encode
 from gradmidi.sources.converting import convert
 from gradmidi.sources.follow import copy_line, remote
-from gradmidi.sources.kinds import FoundLog, find_log, logs_at
+from gradmidi.sources.kinds import FoundLog, find_log, logs_at, text_of
 from gradmidi.sources.selection import Selection
+from gradmidi.sources.textreader import GivenText, TextReader
 
 __all__ = ["HEADER", "is_run", "open_log", "value_names"]
 
@@ -97,9 +98,12 @@ def _converted(found: FoundLog, selection: Selection, make: type[Log]) -> Log:
 
 def _stdin(selection: Selection, make: type[Log]) -> Log:
     data = sys.stdin.buffer.read()
-    if not data.startswith(HEADER):
-        raise RunLogError("stdin is no run log: its first line is not a header")
-    return _temporary([data], Path("stdin"), make)
+    if data.startswith(HEADER):
+        return _temporary([data], Path("stdin"), make)
+    done = convert(text_of("stdin"), selection, TextReader(GivenText(data)))
+    for line in done.hearing:
+        say(line)
+    return _temporary(done.items, Path("stdin"), make)
 
 
 def _copied(host: str, run: str, make: type[Log]) -> Log:

@@ -1,0 +1,286 @@
+"""Read what a training prints: a file, or a pipe whose bytes are passed on (`PassThrough`)."""
+
+import contextlib
+import os
+import re
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Protocol
+
+from gradmidi.sources.growing import GrowingFile
+from gradmidi.sources.printed import clean, numbers_in, step_in
+from gradmidi.sources.rows import Row
+from gradmidi.text.words import count
+
+__all__ = ["GivenText", "PassThrough", "TextReader"]
+
+CHUNK_BYTES = 1 << 18
+"""How many bytes are passed on, and read for numbers, at once."""
+
+LONGEST_LINE = 1 << 16
+"""Of a longer line only the start is read for numbers."""
+
+MOST_WAITING = 1 << 22
+"""How many bytes may wait to be read for numbers; older ones are left out."""
+
+MOST_NAMES = 10_000
+"""How many names are remembered; later ones are not looked at."""
+
+_BREAKS = re.compile(rb"[\r\n\x08]+")
+"""Ends of lines; progress bars begin the same line again."""
+
+_ERROR = re.compile(r"(?:[A-Za-z_]\w*\.)*(\w*(?:Error|Exception|Interrupt|Exit)\b.*)")
+TRACEBACK = "Traceback (most recent call last)"
+
+
+class Bytes(Protocol):
+    """A growing sequence of bytes."""
+
+    missing: bool
+    restarts: int
+
+    def read(self, most: int = CHUNK_BYTES) -> bytes:
+        """Return the next bytes; empty if there are none now."""
+
+    def close(self) -> None:
+        """Release it."""
+
+
+class PassThrough:
+    """Copies a pipe to another descriptor at once, and keeps the newest bytes for a reader.
+
+    The copying thread never waits for the reader: if the reader is too slow, the oldest bytes are
+    left out of reading, not of the copy.
+
+    Parameters
+    ----------
+    source, target : int
+        File descriptors to read from and to write to.
+    first : bytes, optional
+        Bytes that were read from the source already.
+
+    Attributes
+    ----------
+    ended : bool
+        Whether the pipe has ended.
+    left_out : int
+        Bytes that were not read for numbers.
+    """
+
+    missing = False
+    restarts = 0
+
+    def __init__(self, source: int, target: int, first: bytes = b"") -> None:
+        self.ended = False
+        self.left_out = 0
+        self._source = source
+        self._target: int | None = target
+        self._first = first
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="gradmidi text", daemon=True)
+
+    def start(self) -> None:
+        """Start copying."""
+        self._thread.start()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait until the pipe has ended."""
+        self._thread.join(seconds)
+
+    def read(self, most: int = CHUNK_BYTES) -> bytes:
+        """Return the next bytes that were copied; empty if there are none now."""
+        with self._lock:
+            if not self._waiting:
+                return b""
+            data = self._waiting.popleft()
+            self._size -= len(data)
+            return data
+
+    def close(self) -> None:
+        """Do nothing: copying goes on until the pipe ends."""
+
+    def _run(self) -> None:
+        data = self._first
+        while True:
+            if data:
+                self._write(data)
+                self._keep(data)
+            try:
+                data = os.read(self._source, CHUNK_BYTES)
+            except OSError:
+                data = b""
+            if not data:
+                break
+        self.ended = True
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view and self._target is not None:
+            try:
+                view = view[os.write(self._target, view) :]
+            except BlockingIOError:
+                # The terminal was made non-blocking by another program.
+                with contextlib.suppress(OSError):
+                    os.set_blocking(self._target, True)
+            except OSError:
+                # The reader of stdout is gone; training must not end because of that.
+                self._target = None
+
+    def _keep(self, data: bytes) -> None:
+        with self._lock:
+            self._waiting.append(data)
+            self._size += len(data)
+            while self._size > MOST_WAITING:
+                old = self._waiting.popleft()
+                self._size -= len(old)
+                self.left_out += len(old)
+
+
+class GivenText:
+    """Bytes that are there as a whole.
+
+    Parameters
+    ----------
+    data : bytes
+        The bytes.
+    """
+
+    missing = False
+    restarts = 0
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+
+    def read(self, most: int = CHUNK_BYTES) -> bytes:
+        """Return the next bytes."""
+        data, self._data = bytes(self._data[:most]), self._data[most:]
+        return data
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class TextReader:
+    """Finds the numbers in what a training prints, with the step they belong to.
+
+    A name becomes a value when a second line has it, so that settings that are printed once are
+    none.
+
+    Parameters
+    ----------
+    source : GrowingFile, PassThrough or Path
+        The text; of a path, the file.
+    """
+
+    clipping = "unknown"
+    repeats = True
+    counters = ("step",)
+
+    def __init__(self, source: "Bytes | Path") -> None:
+        self._source: Bytes = GrowingFile(source) if isinstance(source, Path) else source
+        self._names: dict[str, None] = {}
+        self._once: dict[str, Row] = {}
+        self._rest = b""
+        self._long = False
+        self._number = self._binary = 0
+        self._error = ""
+        self._in_traceback = False
+        self._restarts = 0
+        self.ending = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All values so far."""
+        return tuple(self._names)
+
+    @property
+    def notes(self) -> list[str]:
+        """Messages to the user."""
+        notes = []
+        if self._binary:
+            notes.append(f"binary data: {count(self._binary, 'line')} left out")
+        if isinstance(self._source, PassThrough) and self._source.left_out:
+            notes.append("too much text at once: some of it is passed on without being read")
+        return notes
+
+    @property
+    def missing(self) -> bool:
+        """Whether the file is gone."""
+        return self._source.missing
+
+    def poll(self, *, whole: bool = False) -> list[Row]:
+        """Return the next rows, see `Reader`."""
+        ended = isinstance(self._source, PassThrough) and self._source.ended
+        data = self._source.read()
+        if self._source.restarts > self._restarts:
+            self._restarts = self._source.restarts
+            self._rest = b""
+        if data:
+            rows = self._rows(data)
+            return rows or self.poll(whole=whole)
+        if not (whole or ended):
+            return []
+        rows = self._rows(b"\n") if self._rest else []
+        # What was printed once is all there is.
+        rows += self._once.values()
+        for row in self._once.values():
+            self._names.update(dict.fromkeys(row.values))
+        self._once = {}
+        if ended and not rows:
+            self.ending = f"exception: {self._error}" if self._error else "closed"
+        return rows
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+    def _rows(self, data: bytes) -> list[Row]:
+        *lines, self._rest = _BREAKS.split(self._rest + data)
+        if self._long and lines:
+            # The start of this line was read before.
+            lines[0] = b""
+            self._long = False
+        if len(self._rest) > LONGEST_LINE:
+            if not self._long:
+                lines.append(self._rest[:LONGEST_LINE])
+            self._long, self._rest = True, self._rest[:1]
+        return [row for line in lines if line for row in self._of_line(line)]
+
+    def _of_line(self, line: bytes) -> list[Row]:
+        self._number += 1
+        if b"\0" in line:
+            self._binary += 1
+            return []
+        text = clean(line[:LONGEST_LINE].decode("utf-8", "replace"))
+        self._look_for_errors(text)
+        found = numbers_in(text)
+        if not found:
+            return []
+        self._error = ""
+        step = step_in(text)
+        where, counts = f"line {self._number}", (None if step is None else float(step),)
+        rows = []
+        for name in [name for name in found if name not in self._names]:
+            row = self._once.pop(name, None)
+            if len(self._names) + len(self._once) >= MOST_NAMES:
+                del found[name]
+            elif row is None:
+                # It may come late, so it is a series of its own.
+                self._once[name] = Row(where, counts, None, {name: found.pop(name)}, name)
+            else:
+                self._names[name] = None
+                rows.append(row)
+        return [*rows, *([Row(where, counts, None, dict(found))] if found else [])]
+
+    def _look_for_errors(self, text: str) -> None:
+        """Remember the last line of a traceback."""
+        if TRACEBACK in text:
+            self._in_traceback = True
+        elif self._in_traceback and not text.startswith(" "):
+            match = _ERROR.match(text)
+            if match is not None:
+                self._error = match[1][:200]
+                self._in_traceback = False

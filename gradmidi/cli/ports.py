@@ -52,7 +52,8 @@ def check(
     from gradmidi.cli.check import layout, perform
     from gradmidi.log import RunLog
     from gradmidi.music.lesson import check as cues
-    from gradmidi.music.voices import Voice, group
+    from gradmidi.music.score import voices_of
+    from gradmidi.music.voices import Voice
     from gradmidi.options import Options
     from gradmidi.player.guard import Guard
     from gradmidi.sinks.midiport import MidiPort
@@ -62,8 +63,7 @@ def check(
     if run is None:
         players = tuple(Voice(i, f"layer {i + 1}", (i,)) for i in range(voices))
     else:
-        header = RunLog(run).header
-        players = group(header.layers, sound.voices.most, header.voices)
+        players = voices_of(RunLog(run), sound)
     with closed_by_signals():
         # The guard ends the notes if this process is killed.
         guard = Guard({"rig": asdict(studio), "osc": ()})

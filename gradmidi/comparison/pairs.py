@@ -143,7 +143,9 @@ def lay_out(
     `reference` is the run whose first norms are at home, if not the first of `runs`. `length` is in
     seconds; None means three minutes, and "full" merges no steps.
     """
-    preset = replace(preset, sound=replace(preset.sound, channels=1))
+    # Layers alone are compared.
+    values = replace(preset.values, which=())
+    preset = replace(preset, sound=replace(preset.sound, channels=1), values=values)
     voices = group(runs[0].header.layers, preset.voices.most, runs[0].header.voices)
     slot_seconds = preset.time.slot_ticks(len(voices)) * preset.time.tick_seconds
     spacing = min((run.spacing for run in runs if run.spacing > 0.0), default=1.0)

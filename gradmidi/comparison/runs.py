@@ -141,6 +141,11 @@ def open_runs(runs: Sequence[str | Path | RunLog], by: str) -> tuple[ComparedRun
     first = logs[0].header
     header = replace(first, layers=tuple(lay for lay in first.layers if lay.name in shared))
     header = replace(header, voices=_shared_voices(header))
+    if not any(log.layers for log in logs):
+        raise GradmidiError(
+            "these runs have logged values and no layers; compare plays layers: render each of "
+            "them, with --reference-tone to hear them against their homes"
+        )
     if not header.layers:
         names = "; ".join(
             f"{log.name} has {', '.join(layer.name for layer in log.layers[:5])}" for log in logs

@@ -30,6 +30,9 @@ PAUSE_TICKS = PPQ
 NOTES = (("home", HOME), ("one doubling up", 2.0 * HOME))
 """The notes of each voice in a check, with their norms."""
 
+VALUE_NOTES = (("home", 0), ("one note lower", -1))
+"""The notes of each value in a check, in notes of the scale above home."""
+
 DOUBLINGS = {0: "home", 1: "one doubling up", 3: "three doublings up"}
 """What the numbers of doublings in a legend are called."""
 
@@ -52,10 +55,11 @@ NEARLY = {
 """What a small change of a norm sounds like, by the preset's ``pitch.residue``."""
 
 VALUE_CHANGES = (
-    ("a logged value, the loss, at home", 1.0),
-    ("lower: the loss has halved", 0.5),
-    ("far lower: the loss is an eighth", 0.125),
+    ("a logged value, the loss, at home", 0),
+    ("one note lower: the loss has fallen", -1),
+    ("far lower: the loss has fallen further", -6),
 )
+"""What a tour says and plays of a value, in notes of the scale above home."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,8 @@ class Cue:
 def check(preset: Preset, voices: Sequence[Voice]) -> Iterator[Cue]:
     """Compose a check: each voice at home, then one doubling up, half a second each.
 
-    The fault sounds follow, if the preset has them. With a preset of drums, each voice plays whole
-    bars on its own key.
+    The voice of a logged value plays its home, then one note lower. The fault sounds follow, if the
+    preset has them. With a preset of drums, each voice of layers plays whole bars on its own key.
 
     Parameters
     ----------
@@ -97,14 +101,26 @@ def check(preset: Preset, voices: Sequence[Voice]) -> Iterator[Cue]:
     ------
     Cue
     """
-    lesson = _Lesson(preset, [voice.name for voice in voices])
-    for place, (voice, (what, norm)) in enumerate(itertools.product(voices, NOTES)):
-        events = lesson.norm(voice.index, norm, place)
+    layers = [voice for voice in voices if voice.layers]
+    values = [voice for voice in voices if not voice.layers]
+    lesson = _Lesson(preset, [voice.name for voice in layers], [voice.name for voice in values])
+    sounds = [
+        *(
+            (voice, what, partial(lesson.norm, voice.index, norm))
+            for voice, (what, norm) in itertools.product(layers, NOTES)
+        ),
+        *(
+            (voice, what, partial(lesson.value, voice.name, degrees))
+            for voice, (what, degrees) in itertools.product(values, VALUE_NOTES)
+        ),
+    ]
+    for place, (voice, what, make) in enumerate(sounds):
+        events = make(place)
         keys = [event.note for event in events if isinstance(event, On)]
         sound = note_name(keys[0]) if keys else "no note"
         text = f"voice {voice.index + 1}, {voice.name}: {what}, {sound}"
         yield lesson.cue(text, events, place * lesson.slot_ticks)
-    tick = 2 * len(voices) * lesson.slot_ticks
+    tick = len(sounds) * lesson.slot_ticks
     for kind in (*KINDS, END):
         notes = [each for each in lesson.fault_at(kind, tick) if isinstance(each, (On, Off))]
         pulses = [note for note in notes if note.voice == FAULT_VOICE]
@@ -138,14 +154,14 @@ def tour(preset: Preset) -> Iterator[Cue]:
     ------
     Cue
     """
-    lesson = _Lesson(preset, [voice.name for voice in TOUR_VOICES if voice.layers], values=True)
+    lesson = _Lesson(preset, [voice.name for voice in TOUR_VOICES if voice.layers], [VALUE])
     yield from lesson.after(
         f"the preset {preset.name}: each layer of a network is a voice, here four", lesson.homes
     )
     for text, norm in _changes(preset):
         yield from lesson.after(text, partial(lesson.norm, TAUGHT, norm))
-    for text, number in VALUE_CHANGES:
-        yield from lesson.after(text, partial(lesson.value, number))
+    for text, degrees in VALUE_CHANGES:
+        yield from lesson.after(text, partial(lesson.value, VALUE, degrees))
     yield from lesson.after("the reference tone: the home of the loss, softly", lesson.reference)
     if not preset.faults.sound:
         yield from lesson.after("this preset has no sounds for faults", lambda _: [])
@@ -184,9 +200,9 @@ def at_pace(preset: Preset) -> Preset:
 class _Lesson:
     """Composes single sounds of a preset, half a second each, at 120 quarter notes per minute."""
 
-    def __init__(self, preset: Preset, names: Sequence[str], *, values: bool = False) -> None:
+    def __init__(self, preset: Preset, names: Sequence[str], values: Sequence[str]) -> None:
         preset = at_pace(preset)
-        which = (VALUE,) if values else ()
+        which = tuple(values)
         own = replace(preset.values, which=which, slot="1/4", reference_tone=False)
         self._preset = replace(preset, values=own)
         self._layers = [Layer(name, 1) for name in names]
@@ -197,7 +213,7 @@ class _Lesson:
         )
         self._silence = np.full(len(names), ABSENT)
         for _ in range(FIRST):
-            self._composer.observe(self._silence, {VALUE: HOME})
+            self._composer.observe(self._silence, dict.fromkeys(values, HOME))
         self.slot_ticks = self._composer.slot_ticks
         self._seconds = self._preset.time.tick_seconds
         self._place = 0
@@ -226,9 +242,12 @@ class _Lesson:
         norms[voice] = norm
         return self._slot(Slot(place, place + 1, 0.0, norms))
 
-    def value(self, number: float, place: int) -> list[Event]:
-        """Return the note of the value that has this number in a slot."""
-        return self._slot(Slot(place, place + 1, 0.0, self._silence, values={VALUE: number}))
+    def value(self, name: str, degrees: int, place: int) -> list[Event]:
+        """Return the note of a value that is so many notes of the scale above home."""
+        _, law = self._composer.values.laws()[name]
+        assert law is not None
+        number = law.home + degrees * law.unit if law.additive else law.home * law.unit**degrees
+        return self._slot(Slot(place, place + 1, 0.0, self._silence, values={name: number}))
 
     def reference(self, place: int) -> list[Event]:
         """Return the reference tone of the value."""

@@ -23,7 +23,7 @@ from gradmidi.music.values import MOST_VALUES
 from gradmidi.music.valuevoices import fitted, named
 from gradmidi.music.voices import Voice, group
 
-__all__ = ["LONGEST_SECONDS", "Score", "check_values", "compose", "fit", "score_of"]
+__all__ = ["LONGEST_SECONDS", "Score", "check_values", "compose", "fit", "score_of", "voices_of"]
 
 MOST_SHOWN = 15
 """Most names in an error message."""
@@ -240,6 +240,11 @@ def score_of(
         legend=legend,
         values=values,
     )
+
+
+def voices_of(log: RunLog, preset: Preset) -> tuple[Voice, ...]:
+    """Return the voices of a run on disk: of layers, then of logged values."""
+    return Score(log.header, preset, values=_value_names(log, preset)).all_voices
 
 
 def check_values(log: RunLog, which: Sequence[str]) -> None:

@@ -36,6 +36,22 @@ def test_each_voice_plays_at_home_and_one_doubling_up_and_is_named():
     ]
 
 
+def test_the_voice_of_a_value_plays_its_home_and_one_note_lower():
+    voices = (*VOICES, Voice(2, "loss", ()), Voice(3, "val_acc", ()))
+    played = voices_of(cues(load("pentatonic"), voices))
+    assert [cue.text for cue in played[4:]] == [
+        "voice 3, loss: home, C3",
+        "voice 3, loss: one note lower, A2",
+        "voice 4, val_acc: home, G3",
+        "voice 4, val_acc: one note lower, E3",
+    ]
+    alone = voices_of(cues(load("drums"), (Voice(0, "loss", ()),)))
+    assert [cue.text for cue in alone] == [
+        "voice 1, loss: home, C3",
+        "voice 1, loss: one note lower, A2",
+    ]
+
+
 @pytest.mark.parametrize("name", names())
 def test_every_preset_is_checked_with_one_voice_at_a_time_and_each_note_ended(name):
     sounding = Sounding()

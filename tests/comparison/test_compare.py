@@ -45,6 +45,21 @@ def band(samples, hz):
     return abs((samples * wave).mean())
 
 
+def test_a_preset_with_values_compares_the_layers(tmp_path):
+    one = run_of(tmp_path / "one", rows(8))
+    other = run_of(tmp_path / "other", rows(8, seed=1))
+    compare([one, other], tmp_path / "a.wav", preset=load("pentatonic", {"values.which": ["loss"]}))
+    compare([one, other], tmp_path / "b.wav")
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+
+
+def test_runs_of_values_alone_are_refused_with_what_to_do(tmp_path):
+    for name in ("one", "other"):
+        run_of(tmp_path / name, [[]] * 3, names=())
+    with pytest.raises(GradmidiError, match="have logged values and no layers; compare plays laye"):
+        compare([tmp_path / "one", tmp_path / "other"], tmp_path / "ab.wav")
+
+
 def test_each_ear_hears_its_own_run(tmp_path):
     low = run_of(tmp_path / "low", [[1.0]] * 32, names=("fc",))
     high = run_of(tmp_path / "high", [[1.0]] + [[32.0]] * 31, names=("fc",))

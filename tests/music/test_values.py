@@ -17,7 +17,7 @@ from gradmidi.log import End, Frame, Header, Layer, encode, row
 from gradmidi.midi.metadata import read as read_text
 from gradmidi.music.events import BRIGHTNESS, Alarm, Control, Joined, Off, On, Step
 from gradmidi.music.preset import load
-from gradmidi.music.score import Score, check_values, compose
+from gradmidi.music.score import Score, check_values, compose, voices_of
 from gradmidi.music.values import MOST_VALUES, Law, Values, law_of
 
 PRESET = load("pentatonic")
@@ -349,3 +349,10 @@ def test_notes_of_values_are_softer_while_a_fault_sounds():
     loud = {e.tick: e.velocity for e in events if isinstance(e, On) and e.voice == 1}
     assert loud[alarm.tick - 480 + 120] == 80
     assert loud[alarm.tick + 120] == 40
+
+
+def test_the_voices_of_a_run_on_disk_are_known_before_it_is_played(tmp_path):
+    run = written(tmp_path / "a", ALONE, frames([{"loss": 1.0}] * 4 + [{"acc": 0.5}]))
+    assert [voice.name for voice in voices_of(gradmidi.read(run), PRESET)] == ["loss", "acc"]
+    layered = written(tmp_path / "b", LAYERS, frames([{"loss": 1.0}] * 4, layers=4))
+    assert [voice.name for voice in voices_of(gradmidi.read(layered), PRESET)] == list(NAMES)

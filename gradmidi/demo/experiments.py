@@ -33,7 +33,7 @@ __all__ = ["EXPERIMENTS", "Experiment", "Outcome", "free_folder", "network", "ru
 Bytes = npt.NDArray[np.uint8]
 Going = Callable[[], bool]
 
-FILES = ("mid", "wav", "png", "txt")
+FILES = ("mid", "wav", "png", "html", "txt")
 """Files that `run` writes in addition to the run log."""
 
 INK_MEAN, INK_SPREAD = 0.1307, 0.3081
@@ -116,7 +116,7 @@ class Outcome:
     experiment : Experiment
         The setting.
     folder : Path
-        The folder, with `run.jsonl`, `run.mid`, `run.wav`, `run.png` and `run.txt`.
+        The folder, with `run.jsonl` and the files of `FILES`.
     losses : tuple of float
         The loss at each step; may be nan or inf.
     """
@@ -149,7 +149,8 @@ class Outcome:
         return (
             f"Listen: {self.folder / 'run.wav'}",
             f"Open in a DAW, one track a layer: {self.folder / 'run.mid'}",
-            f"Look: {self.folder / 'run.png'}",
+            f"Look and listen in a browser: {self.folder / 'run.html'}",
+            f"The picture alone: {self.folder / 'run.png'}",
             f"Read the numbers: gradmidi describe {self.folder}",
             f"The post's own sound: gradmidi render {self.folder} -o post.wav -p classic",
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradmidi.report.canvas import GAP, Canvas
-from gradmidi.report.colours import HATCH, NOT_FINITE, ZERO, palette
+from gradmidi.report.colours import HATCH, NOT_FINITE, ZERO, Theme, palette
 from gradmidi.report.fonts import Labels
 from gradmidi.report.heatmap import INF, NONE, ZERO_CODE, HeatMap, Strip, colours, reduced
 from gradmidi.report.rowlabels import LEFT_MOST, RowLabels, VoiceBrackets
@@ -26,24 +26,28 @@ FAULTS_DRAWN, FAULT_ROWS = 400, 2
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """The title of a picture, and the lines below it."""
+    """The title of a picture, and the lines below it; an empty line is left out."""
 
     title: str
-    lines: tuple[str, ...]
+    verdict: str
+    about: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawing:
-    """A drawn figure; `map` and `strips` are axes of steps."""
+    """A drawn figure; `map` is the axes of steps, and `top` the height of all values in inches."""
 
     figure: "Figure"
     map: "Axes"
-    strips: tuple["Axes", ...]
+    top: float
+    heat: HeatMap
+    theme: Theme
+    labels: Labels
 
 
 def draw(heat: HeatMap, texts: Texts, size: tuple[float, float], dpi: float, theme: str) -> Drawing:
     """Draw a heat map on a figure of this size in inches."""
-    names = [texts.title, *texts.lines, *(group.name for group in heat.groups)]
+    names = [texts.title, texts.verdict, texts.about, *(group.name for group in heat.groups)]
     names += [*(voice.name for voice in heat.voices), *(strip.name for strip in heat.strips)]
     labels = Labels([*names, *(short(fault) for fault in heat.faults)])
     with labels.fonts():
@@ -63,7 +67,7 @@ class _Drawer:
     def draw(self, texts: Texts) -> Drawing:
         """Draw everything."""
         canvas, heat, line = self.canvas, self.heat, self.canvas.line
-        top = self._title(texts, canvas.tall - 0.5 * line)
+        start = top = self._title(texts, canvas.tall - 0.5 * line)
         most = 0.55 if heat.layers else 1.4
         each = max(1.9 * line, min(most, 0.09 * canvas.tall if heat.layers else most))
         strips = heat.strips[: int((0.3 if heat.layers else 0.7) * (canvas.tall - 0.6) / each)]
@@ -93,7 +97,7 @@ class _Drawer:
         self._axes(low)
         for index, row in enumerate(reversed(legend)):
             self._legend(row, (0.75 + 1.25 * index) * line)
-        return Drawing(canvas.figure, drawn, tuple(axes))
+        return Drawing(canvas.figure, drawn, start, heat, canvas.theme, canvas.labels)
 
     def _title(self, texts: Texts, top: float) -> float:
         canvas = self.canvas
@@ -101,13 +105,13 @@ class _Drawer:
         title = canvas.fitting(texts.title, room, large, "bold")
         canvas.text(2 * GAP, top - 0.6 * canvas.line, title, fontsize=large, weight="bold")
         top -= 1.4 * canvas.line
-        for index, text in enumerate(texts.lines):
-            wrong = index == 0 and self.heat.faults
-            colour = canvas.theme.fault if wrong else canvas.theme.dim
-            for shown in canvas.wrapped(text, room, 2):
+        wrong = canvas.theme.fault if self.heat.faults else canvas.theme.dim
+        for text, colour in ((texts.verdict, wrong), (texts.about, canvas.theme.dim)):
+            for shown in canvas.wrapped(text, room, 2) if text else ():
                 canvas.text(2 * GAP, top - 0.5 * canvas.line, shown, color=colour)
                 top -= 1.08 * canvas.line
-        return top - 0.35 * canvas.line
+        # Without a verdict, step and loss are counted beside the title.
+        return top - (0.35 if texts.verdict else 1.7) * canvas.line
 
     def _strip(self, strip: Strip, y: float, tall: float) -> "Axes":
         canvas, heat = self.canvas, self.heat

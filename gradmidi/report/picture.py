@@ -60,21 +60,24 @@ class Picture:
     def abort(self) -> None:
         """Write no file."""
 
-    def draw(self, usual: tuple[float, float]) -> Drawing:
-        """Draw the items so far; `usual` is the width and height in inches if none was given."""
+    def draw(self, usual: tuple[float, float], *, film: bool = False) -> Drawing:
+        """Draw the items so far; `usual` is the width and height in inches if none was given.
+
+        A film does not say at its start how the run ends.
+        """
         faults = self._faults.finish(running=self._running)
         heat = self._heat.finish(self._score.voices, faults)
         look = self._look
-        return draw(heat, self._texts(heat), look.inches(usual), look.dpi, look.theme)
+        return draw(heat, self._texts(heat, film=film), look.inches(usual), look.dpi, look.theme)
 
-    def _texts(self, heat: HeatMap) -> Texts:
+    def _texts(self, heat: HeatMap, *, film: bool) -> Texts:
         log = self._log
         model = f"{log.header.model}, " if log.header.model else ""
         about = (
             f"{model}{count(len(log.layers), 'layer')}, {count(log.steps, 'step')} in "
             f"{number(log.seconds, 3)} s, preset {self._score.preset.name}"
         )
-        return Texts(log.name, (verdict(heat.faults), about))
+        return Texts(log.name, "" if film else verdict(heat.faults), about)
 
 
 def need_matplotlib(path: Path) -> None:

@@ -147,6 +147,7 @@ def test_a_run_leaves_every_file_whole(torch: ModuleType, tmp_path: Path) -> Non
     )
     assert outcome.folder == tmp_path / "run"
     assert sorted(path.name for path in outcome.folder.iterdir()) == [
+        "run.html",
         "run.jsonl",
         "run.mid",
         "run.png",
@@ -302,7 +303,7 @@ def test_next_steps_name_files_and_commands_that_are_there(
 ) -> None:
     outcome = demo.run(Experiment(steps=2), tmp_path / "run")
     lines = outcome.next_steps()
-    for name in ("run.wav", "run.mid", "run.png"):
+    for name in ("run.wav", "run.mid", "run.png", "run.html"):
         assert any(str(outcome.folder / name) in line for line in lines), name
         assert (outcome.folder / name).exists()
     assert any(f"gradmidi describe {outcome.folder}" in line for line in lines)

@@ -1,9 +1,11 @@
-"""A film of a run: its size, its length, a cursor that moves, and what is said without ffmpeg."""
+"""A film of a run: size, length, what is revealed when, and what is said without ffmpeg."""
 
 import json
 import math
 import shutil
 import subprocess
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +37,12 @@ def streams_of(film: Path):
     return {each["codec_type"]: each for each in json.loads(probed.stdout)["streams"]}
 
 
-def picture(film: Path, second: float):
+def picture(film: Path, second: float, size=(WIDTH, HEIGHT)):
     """One picture of it, its grey levels."""
     command = ["ffmpeg", "-v", "error", "-ss", str(second), "-i", str(film), "-frames:v", "1"]
     command += ["-f", "rawvideo", "-pix_fmt", "gray", "-"]
     raw = subprocess.run(command, check=True, capture_output=True).stdout
-    return np.frombuffer(raw, np.uint8).reshape(HEIGHT, WIDTH).astype(float)
+    return np.frombuffer(raw, np.uint8).reshape(size[1], size[0]).astype(float)
 
 
 @pytest.mark.slow
@@ -63,15 +65,37 @@ def test_a_film_of_a_run(tmp_path):
     assert rate == 44100
     size = min(len(heard), len(given))
     assert np.corrcoef(heard[:size, 0], given[:size, 0])[0, 1] > 0.95
-    pictures = np.stack([picture(tmp_path / "run.mp4", second) for second in (0.5, 1.5, 2.5)])
-    # The cursor is what one picture has and the others have not.
-    darker = np.median(pictures, axis=0) - pictures
-    columns = darker.mean(axis=1).argmax(axis=1).tolist()
-    assert columns[1] - columns[0] == pytest.approx(columns[2] - columns[1], abs=4)
-    assert columns[1] - columns[0] > 100
+    # The map is dark where it is revealed, and the ground is white where it is not.
+    middle = slice(int(0.6 * HEIGHT), int(0.7 * HEIGHT))
+    ends = []
+    for second in (0.5, 1.5, 2.5):
+        darker = picture(tmp_path / "run.mp4", second)[middle, 200 : WIDTH - 60].mean(axis=0) < 245
+        ends.append(int(np.flatnonzero(darker)[-1]))
+    assert ends[1] - ends[0] == pytest.approx(ends[2] - ends[1], abs=8)
+    assert ends[1] - ends[0] > 300
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "film.wav", "run", "run.mp4", "run.wav",
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_square_film_counts_the_steps_and_names_the_fault(tmp_path):
+    needs_ffmpeg()
+    values = np.array(rows(24))
+    values[12:, 2] = math.nan
+    run = write_log(tmp_path / "run", values.tolist())
+    render(run, tmp_path / "run.mp4", size="6x6", dpi=100, theme="dark")
+    video = streams_of(tmp_path / "run.mp4")["video"]
+    assert (video["width"], video["height"]) == (600, 600)
+    corner = []
+    for second in (0.05, 1.3, 2.5):
+        shown = picture(tmp_path / "run.mp4", second, (600, 600))[:60, 300:]
+        corner.append((shown > 90).sum(axis=1))
+    # The first row counts the steps; the second one names the fault once it has begun.
+    assert all(rows[8:28].sum() > 100 for rows in corner)
+    assert corner[0][32:56].sum() == 0
+    assert corner[1][32:56].sum() == 0
+    assert corner[2][32:56].sum() > 100
 
 
 @pytest.mark.parametrize("values", [[[1.0, 2.0, 3.0, 4.0]], [[math.nan] * 4] * 8])
@@ -94,10 +118,22 @@ def test_a_run_without_a_step_makes_no_film(tmp_path):
 
 def test_without_ffmpeg_one_line_names_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     run = write_log(tmp_path / "run", rows(4))
-    with pytest.raises(GradmidiError, match=r"^run\.mp4 needs the program ffmpeg, .*install"):
+    with pytest.raises(GradmidiError, match=r"^run\.mp4 needs .* ffmpeg, .*gradmidi\[film\]"):
         render(run, tmp_path / "run.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_package_imageio_ffmpeg_has_the_program_too(tmp_path, monkeypatch):
+    needs_ffmpeg()
+    package, program = types.ModuleType("imageio_ffmpeg"), shutil.which("ffmpeg")
+    package.get_ffmpeg_exe = lambda: program
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", package)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run = write_log(tmp_path / "run", rows(4))
+    (path,) = render(run, tmp_path / "run.mp4", size="2x2", dpi=30)
+    assert path.read_bytes()[4:8] == b"ftyp"
 
 
 def test_an_error_of_ffmpeg_is_raised_and_nothing_is_left(tmp_path, monkeypatch):

@@ -26,11 +26,15 @@ MOST_NAMED = 3
 
 def broke(faults: Sequence[Fault]) -> Fault | None:
     """Return the first fault that broke the run: one that lasts to the end, or an urgent one."""
-    for each in faults:
-        kind = KINDS[each.kind]
-        if kind.lasting and (each.to_the_end or kind.urgent):
-            return each
-    return None
+    return next(iter(_breaking(faults)), None)
+
+
+def _breaking(faults: Sequence[Fault]) -> list[Fault]:
+    return [
+        each
+        for each in faults
+        if KINDS[each.kind].lasting and (each.to_the_end or KINDS[each.kind].urgent)
+    ]
 
 
 def verdict(faults: Sequence[Fault]) -> str:
@@ -47,14 +51,23 @@ def verdict(faults: Sequence[Fault]) -> str:
     'Broke at step 8: fc1 exploded'
     >>> verdict([Fault("spike", ("fc1",), (312, 312), (31.2, 31.2), 57.5, 312, present=4)])
     'Did not break; 1 fault, spike in fc1 at step 312'
+    >>> loss = Fault("exploding", (), (4, 14), (0.4, 1.4), 3.6e7, 4, logged="loss")
+    >>> verdict([loss, Fault("exploding", ("fc1",), (5, 20), (0.5, 2.0), 1e5, 8, present=4)])
+    'Broke at step 4: the loss exploded; step 5: fc1 exploded'
     >>> verdict([])
     'Healthy'
     """
     if not faults:
         return "Healthy"
-    first = broke(faults)
-    if first is not None:
-        return f"Broke at step {first.steps[0]}: {_happened(first)}"
+    breaking = _breaking(faults)
+    if breaking:
+        first = breaking[0]
+        told = f"Broke at step {first.steps[0]}: {_happened(first)}"
+        # The loss alone does not say where.
+        where = next((each for each in breaking if each.layers), first)
+        if where is not first:
+            told += f"; step {where.steps[0]}: {_happened(where)}"
+        return told
     first = faults[0]
     step = first.steps[0]
     if first.kind == "died":

@@ -13,6 +13,7 @@ import numpy as np
 from gradmidi.detection.history import Fault
 from gradmidi.log import ABSENT, RunLog
 from gradmidi.music.preset import Preset, load
+from gradmidi.music.valuevoices import fitted
 from gradmidi.sources.opened import open_log
 from gradmidi.sources.selection import Selection
 from gradmidi.text.describe import lines_of
@@ -334,5 +335,5 @@ def faults(run: RunLog | str | Path, preset: str | Preset = "pentatonic") -> tup
 
 
 def _summarize(log: RunLog, preset: str | Preset) -> Summary:
-    chosen = load(preset)
+    chosen = fitted(load(preset), log.header)
     return summarize(log, chosen.faults, chosen.values.which)

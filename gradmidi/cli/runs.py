@@ -126,6 +126,7 @@ def describe(
     """Print a run's faults and norms as lines of text."""
     from gradmidi.detection.kinds import KINDS
     from gradmidi.music.score import check_values
+    from gradmidi.music.valuevoices import fitted
     from gradmidi.options import Options
     from gradmidi.run import Run
     from gradmidi.sources.opened import open_log, value_names
@@ -140,7 +141,7 @@ def describe(
     values = value_names(run, selection)
     log, preset = open_log(run, selection, Run), Options(**given, values=values).music
     check_values(log, values)
-    limits, heard = preset.faults, preset.values.which
+    limits, heard = preset.faults, fitted(preset, log.header).values.which
     if as_json:
         typer.echo(log.to_json(preset))
     else:

@@ -313,9 +313,13 @@ def fault(
     ('spike in fc1 (norm 57.5)', 'the run died')
     >>> fault("nan", [], math.nan, 0, "loss"), fault("inf", [], -math.inf, 0, "val/acc")
     ('the loss nan', 'the logged val/acc inf')
+    >>> fault("spike", [], 9.0, 0, "loss")
+    'spike in the loss (9)'
     """
     if logged:
         amount = f" ({number(value, 3)})" if math.isfinite(value) else ""
+        if not KINDS[kind].lasting:
+            return f"{kind} in {_value(logged)}{amount}"
         return f"{_value(logged)} {kind}{amount}"
     if not layers:
         if kind == "stalled":

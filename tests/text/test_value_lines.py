@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 import gradmidi
 from gradmidi.cli.app import app
-from gradmidi.log import End, Frame, Header, encode, row
+from gradmidi.log import End, Frame, Header, Layer, encode, row
 from gradmidi.text.values import MOST_KEPT, Gathered
 
 
@@ -65,12 +65,27 @@ def test_a_spike_of_a_value_that_is_heard_is_told_where_it_sounds(tmp_path):
         for step in range(100):
             ears.frame([1.0], loss=9.0 if step == 80 else 2.0)
     text = (tmp_path / "a" / "run.txt").read_text()
-    assert "step 81: the loss spike (9)" in text
+    assert "step 81: spike in the loss (9)" in text
     assert "no faults" in told(tmp_path / "a")
     done = CliRunner().invoke(
         app, ["describe", str(tmp_path / "a"), "--values", "loss", "--fail-on", "spike"]
     )
     assert done.exit_code == 3
+
+
+def test_what_a_file_of_few_imported_layers_plays_is_described(tmp_path):
+    header = Header((Layer("total", 0),), config={"imported": "log.csv"})
+    items = [
+        Frame(step, 0.1 * step, row([1.0]), {"loss": 9.0 if step == 81 else 2.0})
+        for step in range(1, 101)
+    ]
+    path = tmp_path / "a" / "run.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(b"".join(map(encode, [header, *items, End("imported", 10.1, 100)])))
+    gradmidi.render(tmp_path / "a", tmp_path / "a.txt")
+    text = (tmp_path / "a.txt").read_text().splitlines()
+    assert "step 81: spike in the loss (9)" in text
+    assert told(tmp_path / "a") == text == str(gradmidi.read(tmp_path / "a")).splitlines()
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def _play(
             if source.paced
             else f"following {source.name}; steps before now make no sound"
         )
-    relay = Relay(source.lines, live, paced=source.paced, stop=source.stop)
+    relay = Relay(source.lines, live, paced=source.paced, stop=source.stop, name=source.name)
     live.watch()
     try:
         if wait:

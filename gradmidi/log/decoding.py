@@ -45,6 +45,8 @@ class Decoder:
     ----------
     source : str
         Name of the log in error messages.
+    anew : bool, default False
+        Whether another run may begin, with other layers, as in a log that is followed.
 
     Attributes
     ----------
@@ -56,8 +58,9 @@ class Decoder:
         Number of the first such line, from 1; 0 if none.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, *, anew: bool = False) -> None:
         self.source = source
+        self._anew = anew
         self.header: Header | None = None
         self.unreadable = 0
         self.first_unreadable = 0
@@ -125,7 +128,8 @@ class Decoder:
             for layer in fields.pop("layers")
         )
         config = fields.pop("config", {})
-        if self.header is not None and layers != self.header.layers:
+        another = self._anew and not fields.get("resumed")
+        if self.header is not None and layers != self.header.layers and not another:
             raise RunLogError(f"{self.source}: line {self._number} resumes with other layers")
         self._width = len(layers)
         self._last = None

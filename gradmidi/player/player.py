@@ -10,7 +10,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from gradmidi.base.messages import say
@@ -20,6 +20,15 @@ from gradmidi.log import End as LogEnd
 from gradmidi.music.events import Event, Joined, Off, On
 from gradmidi.player.guard import Guard, Note
 from gradmidi.player.lateness import Lateness
+from gradmidi.player.limits import (
+    END_SECONDS,
+    IDLE_SECONDS,
+    LOOK_SECONDS,
+    MOST_ITEMS,
+    SENDING_SECONDS,
+    STALE_SECONDS,
+    STUCK_SECONDS,
+)
 from gradmidi.player.midiclock import BEATS_A_BAR, MidiClock
 from gradmidi.player.mixer import Mixer, Status
 from gradmidi.player.outputs import Outputs
@@ -27,28 +36,6 @@ from gradmidi.player.schedule import Grid, Schedule, Timed
 from gradmidi.text.words import going_on
 
 __all__ = ["Player"]
-
-IDLE_SECONDS = 0.05
-"""The longest sleep of the loop."""
-
-END_SECONDS = 1.5
-"""How long the end of a run may last; then every note is ended."""
-
-STUCK_SECONDS = 3.0
-"""If the loop stands still for this long, the guard ends the process."""
-
-SENDING_SECONDS = 0.5
-"""The same while sending, since a native call that takes this long never returns. Elsewhere a busy
-machine may delay the loop for longer."""
-
-MOST_ITEMS = 1000
-"""How many items are processed before the loop reads the clock again."""
-
-LOOK_SECONDS = 0.2
-"""How often the loop checks for its parent process and sends its status."""
-
-STALE_SECONDS = 0.25
-"""A note that is this late is left out."""
 
 Answer = Callable[[dict[str, Any]], None]
 
@@ -73,6 +60,8 @@ class Player:
     ----------
     inbox : queue.SimpleQueue
         Items and commands, each with its arrival time; None is the end of the pipe.
+    anew : Header or None
+        The header of another run that begins in the log, which ends this one; see `again`.
     """
 
     def __init__(
@@ -89,7 +78,9 @@ class Player:
         self.inbox: queue.SimpleQueue[tuple[float, Record | dict[str, Any] | None]] = (
             queue.SimpleQueue()
         )
-        self.decoder = Decoder("the run")
+        self.decoder = Decoder("the run", anew=True)
+        self.anew: Header | None = None
+        self._frames_before = 0
         self.lateness = Lateness()
         self.ticking = Lateness()
         self._outputs = outputs
@@ -140,9 +131,22 @@ class Player:
         """End every note and the loop, at once."""
         self._stopped = True
 
+    def again(self, outputs: Outputs) -> "Player":
+        """Return a player that plays the run which has begun in the log, from its header on."""
+        assert self.anew is not None
+        kept: dict[str, Any] = {"guard": self._guard, "clock": self._clock, "sleep": self._sleep}
+        session = replace(self.session, history=self._history)
+        after = Player(session, outputs, self._answer, **kept)
+        after.inbox, after.decoder, after._watched = self.inbox, self.decoder, self._watched
+        after._run, after._lines, after._waiting = self._run, self._lines + 1, self._waiting
+        after._frames_before = self.counts().get("frames", 0)
+        after._begin(self.anew)
+        return after
+
     def counts(self) -> dict[str, Any]:
         """Return all counts by name."""
         scheduled = asdict(self._schedule.counts) if self._schedule is not None else {}
+        scheduled["frames"] = scheduled.get("frames", 0) + self._frames_before
         counts = {
             **scheduled,
             "merged": self._merged,
@@ -177,6 +181,8 @@ class Player:
             else:
                 self._lines += 1
                 self._take(item, arrived)
+                if self._stopped:
+                    return
 
     def _take(self, item: Record, arrived: float) -> None:
         if self._schedule is None:
@@ -186,16 +192,28 @@ class Player:
         if self.session.paced:
             self._waiting.append(item)
             return
+        if self._begins_anew(item):
+            return
         self._schedule.take(item, arrived)
         if isinstance(item, LogEnd):
             self._close(arrived)
+
+    def _begins_anew(self, item: Record) -> bool:
+        """Stop at the header of another run; return whether the item is one."""
+        if isinstance(item, Header) and not item.resumed:
+            self.anew = item
+            self.stop()
+        return self.anew is not None
 
     def _compose(self, now: float) -> None:
         schedule = self._schedule
         if schedule is None:
             return
         while self._waiting and schedule.wants(now):
-            schedule.take(self._waiting.popleft(), now)
+            item = self._waiting.popleft()
+            if self._begins_anew(item):
+                return
+            schedule.take(item, now)
             if self._over and not self._waiting:
                 schedule.close(now)
         timed = schedule.advance(now)

@@ -15,11 +15,12 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
-from gradmidi.base.messages import messages_to, warn
+from gradmidi.base.messages import messages_to, say, warn
 from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.live.session import Session
 from gradmidi.player.guard import Guard
@@ -79,6 +80,13 @@ def _run(answers: "_Answers") -> int:
         faulthandler.enable(file=sys.stderr)
         try:
             player.run()
+            number = 1
+            while player.anew is not None:
+                number += 1
+                say("the log begins anew: what follows is another run")
+                guard.allow(OPENING_SECONDS)
+                player = player.again(Outputs(_numbered(session, number)))
+                player.run()
         except Exception as error:
             warn(f"the player has stopped: {type(error).__name__}: {error}")
             return 1
@@ -87,6 +95,14 @@ def _run(answers: "_Answers") -> int:
         return 0
     finally:
         guard.close()
+
+
+def _numbered(session: Session, number: int) -> Session:
+    """Return a session whose recording has a number, since an earlier run has one already."""
+    if session.take is None:
+        return session
+    take = Path(session.take)
+    return dataclasses.replace(session, take=str(take.with_stem(f"{take.stem}-{number}")))
 
 
 def real_time(process: int) -> bool:

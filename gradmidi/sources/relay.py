@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.live.feed import Live
-from gradmidi.log import RunLog, encode
+from gradmidi.log import Decoder, RunLog, encode
 from gradmidi.log.lock import QUIET_SECONDS, is_locked
 from gradmidi.sources.follow import CAUGHT_UP, Line
 
@@ -18,6 +18,10 @@ BACKLOG = 2000
 """How many lines may wait in the player."""
 
 WAIT_SECONDS = 0.02
+
+SHOWN = 60
+"""How many characters of a line that is no log an error shows."""
+
 END = b'{"end"'
 
 
@@ -71,6 +75,8 @@ class Relay:
         Whether to play the whole run, by its own time.
     stop : threading.Event
         Ends the reading; the source uses the same event.
+    name : str, default "the run"
+        Name of the source in errors.
 
     Attributes
     ----------
@@ -79,7 +85,13 @@ class Relay:
     """
 
     def __init__(
-        self, source: Iterable[Line], live: Live, *, paced: bool, stop: threading.Event
+        self,
+        source: Iterable[Line],
+        live: Live,
+        *,
+        paced: bool,
+        stop: threading.Event,
+        name: str = "the run",
     ) -> None:
         self.error: GradmidiError | None = None
         self._stop = stop
@@ -88,6 +100,8 @@ class Relay:
         self._paced = paced
         self._past = not paced
         self._sent = 0
+        self._name = name
+        self._begun = False
         self._heard = False
         self._thread = threading.Thread(target=self._run, name="gradmidi relay", daemon=True)
 
@@ -112,11 +126,14 @@ class Relay:
                 if line == CAUGHT_UP:
                     continue
                 self._heard = self._heard or not line.past
+                self._check(line.data)
                 self._live.write(line.data)
                 self._sent += 1
                 self._wait()
                 if self._paced and not line.past and line.data.startswith(END):
                     return
+            if not self._begun and not self._stop.is_set():
+                raise RunLogError(f"{self._name} holds no line of a run log")
             if not (self._heard or self._paced):
                 raise RunLogError(
                     "the run is over, and all of it was there before; "
@@ -129,6 +146,16 @@ class Relay:
             self.error = RunLogError(f"the run cannot be read on: {reason}")
         finally:
             self._live.do("end")
+
+    def _check(self, line: bytes) -> None:
+        """Raise RunLogError if the first line is not a header."""
+        if not self._begun and line.strip():
+            self._begun = True
+            try:
+                Decoder(self._name).decode(line)
+            except RunLogError as error:
+                shown = line.decode(errors="replace").strip()[:SHOWN]
+                raise RunLogError(f"{error}, but {shown!r}") from None
 
     def _wait(self) -> None:
         live = self._live

@@ -296,6 +296,31 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_1(run, words, line):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b"", "stdin holds no line of a run log"),
+        (b"\n\n", "stdin holds no line of a run log"),
+        (
+            b'{"gradmidi": 1, "layers": "none"}\n',
+            "stdin is not a run log: its first line is not a gradmidi header, but "
+            "'{\"gradmidi\": 1, \"layers\": \"none\"}'",
+        ),
+    ],
+)
+@pytest.mark.parametrize("begin", ["start", "now"])
+def test_a_pipe_without_a_run_log_is_one_line(text, line, begin):
+    done = subprocess.run(
+        [sys.executable, "-m", "gradmidi", "play", "-", "--osc", "9", "--from", begin],
+        input=text,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1] == f"gradmidi: {line}"
+    assert done.stderr.count(b"gradmidi: ") == 1
+
+
 def test_help_fits_eighty_columns_and_names_every_cable():
     for word in ("play", "demo", "check", "ports", "panic"):
         done = gradmidi(word, "--help")

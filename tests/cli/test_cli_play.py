@@ -304,7 +304,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_1(run, words, line):
         (
             b'{"gradmidi": 1, "layers": "none"}\n',
             "stdin is not a run log: its first line is not a gradmidi header, but "
-            "'{\"gradmidi\": 1, \"layers\": \"none\"}'",
+            '\'{"gradmidi": 1, "layers": "none"}\'',
         ),
     ],
 )

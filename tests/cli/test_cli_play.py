@@ -300,7 +300,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_1(run, words, line):
     ("text", "line"),
     [
         (b"", "stdin holds no line of a run log"),
-        (b"\n\n", "stdin holds no line of a run log"),
+        (b"\n\n", "stdin has ended without a number"),
         (
             b'{"gradmidi": 1, "layers": "none"}\n',
             "stdin is not a run log: its first line is not a gradmidi header, but "

@@ -210,6 +210,9 @@ class Joiner:
 
     def _row(self, norms: dict[str, float]) -> np.ndarray:
         row = np.array([norms.get(column, ABSENT) for column in self._columns])
+        if len(self._starts) == len(row):
+            # A column for each layer.
+            return row
         return combine(row, self._members, self._starts)
 
     def _taken(self, row: Row) -> tuple[dict[str, float], dict[str, float]]:

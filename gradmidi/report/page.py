@@ -125,7 +125,9 @@ class Page:
             fault_sounds=any(v < 0 for run, _ in self.played for v in set(run.notes["voice"])),
             faults_text=_count_line(faults),
             marks=marks,
-            departures=[self._place(point) for point in self.departures],
+            departures=sorted(
+                (self._place(point) for point in self.departures), key=lambda p: p["at"] is None
+            ),
             notable=self._notable(),
             strips=self._strip_labels(),
             heat=self._heat_texts(),

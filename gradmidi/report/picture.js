@@ -129,7 +129,7 @@ class Picture {
   }
 
   drawSigns() {
-    const { pen, width, height } = this.begin(this.signs);
+    const { pen, width, height } = this.begin(this.signs, false);
     pen.fillStyle = this.ink("dim");
     let free = -Infinity;
     for (const mark of run.marks) {
@@ -140,7 +140,6 @@ class Picture {
       pen.fillText(label, x + 3, 8);
       free = x + pen.measureText(label).width + 8;
     }
-    const top = run.marks.length ? 16 : 0;
     const rows = [-Infinity, -Infinity];
     pen.fillStyle = this.ink("fault");
     for (const fault of run.faults) {
@@ -156,7 +155,7 @@ class Picture {
       const begin = Math.max(2, Math.min(x - 5, width - size - 2));
       const row = rows.findIndex((end) => begin > end);
       if (row < 0) continue;
-      pen.fillText(label, begin, height - 18 - 14 * row < top + 6 ? top + 7 : height - 18 - 14 * row);
+      pen.fillText(label, begin, height - 18 - 14 * row);
       rows[row] = begin + size + 10;
     }
   }
@@ -171,8 +170,9 @@ class Picture {
     if (low !== high) pen.fillText(low, width - this.right + GAP, height - 9);
     pen.fillText(high, width - this.right + GAP, low === high ? height / 2 : 9);
     pen.fillStyle = this.ink("ink");
-    const y = (level) => height - 4 - ((level - LEAST) / (MOST - LEAST)) * (height - 8);
-    const whole = heat.first - 0.5;
+    const y = (level) => low === high
+      ? height / 2
+      : height - 4 - ((level - LEAST) / (MOST - LEAST)) * (height - 8);
     let before = null;
     this.eachPixel((x, first, last) => {
       let least = MOST + 1, most = 0;
@@ -197,7 +197,6 @@ class Picture {
     });
     pen.fillStyle = this.ink("line");
     pen.fillRect(this.left, height - 1, width - this.left - this.right, 1);
-    return whole;
   }
 
   // Call back for each pixel of the axis with the columns of the heat map below it.
@@ -219,7 +218,7 @@ class Picture {
     const scale = window.devicePixelRatio || 1;
     const image = this.pixels(Math.round(inner * scale), Math.round(height * scale));
     pen.imageSmoothingEnabled = false;
-    pen.drawImage(image, this.left, 0, inner, height);
+    pen.drawImage(image, this.left, 0, Math.ceil(inner), height);
     const row = height / heat.rows;
     if (row >= 10) {
       pen.fillStyle = this.ink("paper");
@@ -243,10 +242,10 @@ class Picture {
   hatch(pen, inner, height) {
     pen.save();
     pen.beginPath();
-    pen.rect(this.left, 0, inner, height);
+    pen.rect(this.left, 0, Math.floor(inner), height);
     pen.clip();
     pen.fillStyle = this.ink("paper");
-    pen.fillRect(this.left, 0, inner, height);
+    pen.fillRect(this.left, 0, Math.floor(inner), height);
     pen.strokeStyle = this.ink("hatch");
     pen.lineWidth = 1;
     pen.beginPath();

@@ -1,11 +1,12 @@
-"""Measure the size of a run's page, and the time to build it and to open it in a browser.
+"""Measure a run's page and picture: size, time to build, time to open and to redraw in a browser.
 
     python benchmarks/report.py [--quick]
 
-The runs have 200 steps with 4 layers, and 10,000 and 100,000 steps with 15 layers (with --quick,
-not the last). Each page is built by a separate process that measures itself. Then Chromium opens
-each file three times; the times end when the page is loaded, and when its picture is drawn and it
-responds to a key. Without Playwright or Chromium, only size and build time are printed.
+The runs have 200 steps with 4 layers, 10,000 and 100,000 steps with 15 layers, and 100,000 steps
+with 300 layers (with --quick, only the first two). Each page and picture is made by a separate
+process that measures its own processor time. Then Chromium opens each page three times; the times
+end when the page is loaded, and when its picture is drawn and it responds to a key. A redraw draws
+all parts of the picture again. Without Playwright or Chromium, nothing is opened.
 """
 
 import json
@@ -23,8 +24,13 @@ import numpy as np
 from gradmidi._render import render
 from gradmidi.log import End, Header, Layer, encode_end, encode_frame, encode_header
 
-RUNS = ((200, 4), (10_000, 15), (100_000, 15))
+RUNS = ((200, 4), (10_000, 15), (100_000, 15), (100_000, 300))
 ROUNDS = 3
+REDRAW = """() => Array.from({ length: 9 }, () => {
+  const began = performance.now();
+  picture.draw();
+  return performance.now() - began;
+}).sort((a, b) => a - b)[4]"""
 ANSWERS = """async () => {
   document.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
   await new Promise((next) => requestAnimationFrame(() => requestAnimationFrame(next)));
@@ -58,15 +64,18 @@ def megabytes() -> float:
 
 
 def one(log: str) -> None:
-    """Build a page; runs in a separate process."""
+    """Make a picture and a page; runs in a separate process."""
     path = Path(log)
-    began = time.perf_counter()
-    render(path, path.with_suffix(".html"))
-    print(json.dumps([time.perf_counter() - began, megabytes()]))
+    took = []
+    for ending in (".png", ".html"):
+        began = time.process_time()
+        render(path, path.with_suffix(ending))
+        took.append(time.process_time() - began)
+    print(json.dumps([*took, megabytes()]))
 
 
-def opened(pages: list[Path]) -> list[tuple[float, float]]:
-    """Return the seconds until each page is loaded and responds; empty without a browser."""
+def opened(pages: list[Path]) -> list[tuple[float, ...]]:
+    """Return the seconds until each page is loaded and responds, and milliseconds of a redraw."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     try:
         from playwright.sync_api import sync_playwright
@@ -87,10 +96,10 @@ def opened(pages: list[Path]) -> list[tuple[float, float]]:
                 tab.goto(page.as_uri())
                 loaded = time.perf_counter() - began
                 assert tab.evaluate(ANSWERS)
-                times.append((loaded, time.perf_counter() - began))
+                answered = time.perf_counter() - began
+                times.append((loaded, answered, tab.evaluate(REDRAW)))
                 context.close()
-            loads, answers = zip(*times, strict=True)
-            found.append((statistics.median(loads), statistics.median(answers)))
+            found.append(tuple(map(statistics.median, zip(*times, strict=True))))
         browser.close()
     return found
 
@@ -99,7 +108,7 @@ def main(runs: tuple[tuple[int, int], ...]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         built, pages = [], []
         for steps, layers in runs:
-            log = Path(folder) / str(steps) / "run.jsonl"
+            log = Path(folder) / f"{steps}-{layers}" / "run.jsonl"
             log.parent.mkdir()
             write(log, steps, layers)
             command = [sys.executable, __file__, "--one", str(log)]
@@ -109,12 +118,17 @@ def main(runs: tuple[tuple[int, int], ...]) -> None:
         times = opened(pages)
         if not times:
             print("Playwright or Chromium is not installed: no page was opened")
-        print(f"{'steps':>8}{'layers':>8}{'page MB':>9}{'built in s':>12}{'peak MB':>9}", end="")
-        print(f"{'loaded in s':>13}{'answers in s':>14}" if times else "")
-        for place, ((steps, layers), (took, peak)) in enumerate(zip(runs, built, strict=True)):
+        heads = ["steps", "layers", "picture s", "page MB", "page s", "peak MB"]
+        heads += ["loaded s", "answers s", "redraw ms"] if times else []
+        print("".join(f"{head:>11}" for head in heads))
+        for place, ((steps, layers), (drawn, made, peak)) in enumerate(
+            zip(runs, built, strict=True)
+        ):
             size = pages[place].stat().st_size / 1e6
-            print(f"{steps:8,}{layers:8}{size:9.2f}{took:12.2f}{peak:9.0f}", end="")
-            print("{:13.2f}{:14.2f}".format(*times[place]) if times else "")
+            print(
+                f"{steps:11,}{layers:11}{drawn:11.2f}{size:11.2f}{made:11.2f}{peak:11.0f}", end=""
+            )
+            print("{:11.2f}{:11.2f}{:11.0f}".format(*times[place]) if times else "")
 
 
 if __name__ == "__main__":

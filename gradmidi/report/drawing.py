@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Drawing", "Texts", "draw"]
 
-FAULTS_DRAWN, FAULT_ROWS = 400, 2
-"""Faults with a mark, and rows of their names."""
+FAULTS_DRAWN, FAULT_ROWS = 400, 3
+"""Faults with a mark, and most rows of their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ class _Drawer:
         most = 0.55 if heat.layers else 1.4
         each = max(1.9 * line, min(most, 0.09 * canvas.tall if heat.layers else most))
         strips = heat.strips[: int((0.3 if heat.layers else 0.7) * (canvas.tall - 0.6) / each)]
-        marks = (0.55 + 0.95 * FAULT_ROWS) * line if heat.faults else 0.3 * line
+        rows_of_names = min(FAULT_ROWS if canvas.tall > 4.0 else 2, len(heat.faults))
+        marks = (0.55 + 0.95 * rows_of_names) * line if heat.faults else 0.3 * line
         legend = self._legend_rows()
         low = (1.2 + 1.25 * len(legend) + 1.2 * (1 + self.times)) * line
         tall = max(0.15 * canvas.tall, top - len(strips) * each - marks - low)
@@ -201,7 +202,7 @@ class _Drawer:
             steps, [0.25 * canvas.line / tall] * len(steps), marker="v",
             s=(0.62 * canvas.points) ** 2, color=canvas.theme.fault, linewidths=0, clip_on=False,
         )  # fmt: skip
-        free = [-1.0] * FAULT_ROWS
+        free = [-1.0] * round((tall / canvas.line - 0.55) / 0.95)
         left, right = self.edges
         for fault, step in zip(faults, steps, strict=True):
             x = self.left + self.inner * (step - left) / (right - left)

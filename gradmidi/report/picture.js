@@ -140,7 +140,8 @@ class Picture {
       pen.fillText(label, x + 3, 8);
       free = x + pen.measureText(label).width + 8;
     }
-    const rows = [-Infinity, -Infinity];
+    const room = height - 12 - (run.marks.length ? 16 : 0);
+    const rows = Array(Math.floor(room / 14)).fill(-Infinity);
     pen.fillStyle = this.ink("fault");
     for (const fault of run.faults) {
       if (!this.inside(fault.place)) continue;

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from gradmidi.sources.opened import open_log
 from gradmidi.sources.selection import Selection
 from gradmidi.text.describe import lines_of
 from gradmidi.text.summary import Summary, summarize
+from gradmidi.text.verdict import verdict
 
 __all__ = ["Player", "Run", "describe", "faults", "read"]
 
@@ -49,7 +51,7 @@ class Player:
 
 
 class Run(RunLog):
-    """A run on disk; printing it describes it, and a notebook also shows a player.
+    """A run on disk; printing it describes it, and a notebook also shows player and picture.
 
     Parameters
     ----------
@@ -212,8 +214,20 @@ class Run(RunLog):
 
     def _repr_html_(self) -> str:
         text = html.escape(str(self))
-        player = self.audio()._repr_html_() if self.steps else ""
+        player = self.audio()._repr_html_() + self._picture() if self.steps else ""
         return f"{player}<pre>{text}</pre>"
+
+    def _picture(self) -> str:
+        """Return the heat map as an element of HTML; empty where Matplotlib is not installed."""
+        from gradmidi._render import render
+
+        if find_spec("matplotlib") is None:
+            return ""
+        label = html.escape(f"{self.name}: {verdict(self._summary().faults)}", quote=True)
+        with tempfile.TemporaryDirectory() as folder:
+            (path,) = render(self, Path(folder) / "run.png", dpi=84)
+            source = base64.b64encode(path.read_bytes()).decode()
+        return f'<img alt="{label}" src="data:image/png;base64,{source}">'
 
 
 def read(

@@ -185,6 +185,7 @@ def test_a_run_shows_itself_in_a_notebook(run):
     page = shown._repr_html_()
     assert '<audio controls preload="metadata"' in page
     assert "autoplay" not in page
+    assert '<img alt="a: Healthy" src="data:image/png;base64,iVBOR' in page
     assert "conv1 (10 parameters)" in page
     assert str(shown).splitlines()[0].startswith("run a: Net, 4 layers, 40 steps")
 

@@ -251,9 +251,11 @@ class Watch:
             # A layer that carries nothing explodes only together with others.
             carries = logs > past.least(number, self._loss.falls)
             small, high, far = far & ~carries, high & carries, far & carries
-        above = np.clip(self._above.length + np.where(far, 1, -1), 0, 2 * limits.sustain)
+        # Frames in which a layer has no gradient, as networks that take turns, say nothing of it.
+        there = frame.norms != ABSENT
+        above = np.clip(self._above.length + np.where(far, 1, -1) * there, 0, 2 * limits.sustain)
         self._above.set(above, frame.step)
-        risen = np.clip(self._risen.length + np.where(high, 1, -1), 0, 2 * limits.steady)
+        risen = np.clip(self._risen.length + np.where(high, 1, -1) * there, 0, 2 * limits.steady)
         self._risen.set(risen, frame.step)
         # A layer that rose by many decades in its first frames may be nan before `sustain`.
         leapt = far & (logs > past.leap)
@@ -288,10 +290,15 @@ class Watch:
     def _find_dead(self, frame: Frame) -> tuple[Finding, ...]:
         limits = self._limits
         zero = frame.norms == 0.0
-        zeros = np.maximum(self._zeros.length + np.where(zero, 1, -2), 0)
+        there = frame.norms != ABSENT
+        zeros = np.maximum(self._zeros.length + np.where(zero, 1, -2) * there, 0)
         self._zeros.set(zeros, frame.step)
-        dead = zeros >= limits.dead if not self._loss.learnt else np.zeros_like(zero)
-        return self._move("dead", frame, dead, 2 * zeros >= limits.dead, zero, self._zeros)
+        dead = there & (zeros >= limits.dead)
+        if self._loss.learnt:
+            dead[:] = False
+        return self._move(
+            "dead", frame, dead, there & (2 * zeros >= limits.dead), zero, self._zeros
+        )
 
     def _find_missing(self, frame: Frame, lost: Bools | None) -> tuple[Finding, ...]:
         streak = self._absence.streak
@@ -302,8 +309,9 @@ class Watch:
     def _find_vanishing(self, frame: Frame, logs: Floats, number: Bools) -> tuple[Finding, ...]:
         limits, past = self._limits, self._past
         low = number & (logs < past.low)
-        self._below.set((self._below.length + 1) * low, frame.step)
-        raised = self._below.length >= limits.fading
+        length = np.where(low, self._below.length + 1, 0)
+        self._below.set(np.where(frame.norms == ABSENT, self._below.length, length), frame.step)
+        raised = number & (self._below.length >= limits.fading)
         if raised.any():
             raised &= (logs < past.floor) | self._fell_alone()
         raised |= past.faint & number

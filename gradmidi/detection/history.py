@@ -48,8 +48,12 @@ class Fault:
         How many layers had a gradient at step `found`, or no longer had one.
     logged : str
         The name of the logged value that has it, such as ``"loss"``; empty for all others.
+    first : tuple of str
+        Of ``nan`` and ``inf``, which spread within a few steps, the layers that had it at step
+        `found`, if more have it later.
     below : str
-        If the layers are a row of neighbours, the layer that comes next, towards the output.
+        If the layers, or the first ones, are a row of neighbours, the layer that comes next,
+        towards the output.
 
     Examples
     --------
@@ -67,6 +71,7 @@ class Fault:
     to_the_end: bool = False
     present: int = 0
     logged: str = ""
+    first: tuple[str, ...] = ()
     below: str = ""
 
 
@@ -83,6 +88,7 @@ class _Open:
         self.value = math.nan
         self.present = 0
         self.logged = ""
+        self.origin: set[int] = set()
         # The frames, counted from the first, in which it was found and in which a layer's ended.
         self.at = self.over = 0
 
@@ -213,6 +219,8 @@ class FaultLog:
         elif since < joined.first:
             joined.first, joined.begun = since, self._time(since)
         grows = not joined.layers.issuperset(layers)
+        if joined.found == frame.step:
+            joined.origin.update(layers)
         joined.layers.update(layers)
         joined.active.update(layers)
         if grows:
@@ -266,7 +274,8 @@ class FaultLog:
             until = self.watch.lasting[each.kind].until
             last = max(int(until[layer]) for layer in each.active)
             ended = self._time(last)
-        after = below(sorted(layers), len(self._names))
+        first = each.origin if KINDS[each.kind].spreads and each.origin < layers else set()
+        after = below(sorted(first or layers), len(self._names))
         return Fault(
             each.kind,
             tuple(self._names[layer] for layer in sorted(layers)),
@@ -277,5 +286,6 @@ class FaultLog:
             goes_on,
             each.present,
             each.logged,
+            tuple(self._names[layer] for layer in sorted(first)),
             "" if after is None else self._names[after],
         )

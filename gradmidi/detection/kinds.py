@@ -33,6 +33,8 @@ class Kind:
         Whether layers have it, or the run itself.
     urgent : bool, default False
         Whether training is lost unless somebody acts: it sounds a little louder.
+    spreads : bool, default False
+        Whether all layers have it soon after one: the first ones are named besides.
     """
 
     name: str
@@ -42,11 +44,12 @@ class Kind:
     reminded: bool = True
     of_layers: bool = True
     urgent: bool = False
+    spreads: bool = False
 
 
 _TABLE = (
-    Kind("nan", 90, "norms, or logged values, that are nan", lasting=True, urgent=True),
-    Kind("inf", 80, "norms, or logged values, that are infinite", lasting=True, urgent=True),
+    Kind("nan", 90, "norms, or logged values, that are nan", True, urgent=True, spreads=True),
+    Kind("inf", 80, "norms, or logged values, that are infinite", True, urgent=True, spreads=True),
     Kind(
         "exploding", 70, "norms, or the loss, far above what they were", lasting=True, urgent=True
     ),

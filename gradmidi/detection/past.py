@@ -248,6 +248,8 @@ class Past:
         above = self._log_high + np.where(young, self._log_young, 0.0)
         np.copyto(self.high, np.minimum(largest + above, self._ceiling), where=known)
         most = blocks.max(axis=0).astype(np.float64)
+        # A layer that has a gradient in few frames of a block has no level of its own.
+        most = np.where(most > NONE + 1.0, most, largest)
         np.copyto(self.level, np.minimum(most + above, self._ceiling), where=known)
         self.leap[known] = np.inf
         swing = np.maximum(self._log_spike, self._limits.swing * (largest - middle))

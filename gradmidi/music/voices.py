@@ -115,6 +115,15 @@ def silent(layers: Sequence[Layer], voices: Sequence[Voice]) -> tuple[str, ...]:
     return tuple(layer.name for index, layer in enumerate(layers) if index not in heard)
 
 
+RISEN = 0.01
+"""A branch that begins at zero rises by decades in its first steps: its voice has its reference
+once it is above this share of the largest voice's norm."""
+
+PATIENCE, TIMES = 16, 8
+"""Such a voice that does not double in so many frames has its reference; all have it after so many
+times as many."""
+
+
 class VoiceNorms:
     """The norms of voices, and each voice's reference: the norm at which it sounds at home.
 
@@ -124,7 +133,7 @@ class VoiceNorms:
         The voices.
     references : sequence of float, optional
         A reference for each voice; nan, the default, is replaced by the voice's first finite
-        norm above zero.
+        norm above zero. Of a voice that began at zero, small norms are none while it rises.
 
     Examples
     --------
@@ -140,6 +149,8 @@ class VoiceNorms:
         self.references = (
             [math.nan] * len(voices) if references is None else [float(r) for r in references]
         )
+        # Of each voice that began at zero: frames it has waited, and its norm a while ago.
+        self._waiting: dict[int, tuple[int, float]] = {}
 
     @property
     def complete(self) -> bool:
@@ -154,9 +165,27 @@ class VoiceNorms:
         """Use a frame's norms as references of the voices that have none yet."""
         if self.complete:
             return
-        for voice, norm in enumerate(self.combined(norms).tolist()):
-            if math.isnan(self.references[voice]) and 0.0 < norm < math.inf:
+        found = self.combined(norms)
+        usable = (found > 0.0) & np.isfinite(found)
+        largest = float(found[usable].max(initial=0.0))
+        for voice in np.flatnonzero(found == 0.0).tolist():
+            self._waiting.setdefault(voice, (0, 0.0))
+        for voice in np.flatnonzero(usable).tolist():
+            norm = float(found[voice])
+            if math.isnan(self.references[voice]) and not self._waits(voice, norm, largest):
                 self.references[voice] = norm
+
+    def _waits(self, voice: int, norm: float, largest: float) -> bool:
+        """Return whether a voice's norm is no reference: it began at zero, and rises."""
+        if voice not in self._waiting or norm >= RISEN * largest:
+            return False
+        frames, before = self._waiting[voice]
+        if frames % PATIENCE == 0:
+            if norm < 2.0 * before or frames == PATIENCE * TIMES:
+                return False
+            before = norm
+        self._waiting[voice] = (frames + 1, before)
+        return True
 
 
 def _by_patterns(

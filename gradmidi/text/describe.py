@@ -117,7 +117,15 @@ def fault_line(found: Fault) -> str:
 
 
 def _fault(found: Fault) -> str:
-    return fault(found.kind, found.layers, found.value, found.present, found.logged, found.below)
+    return fault(
+        found.kind,
+        found.layers,
+        found.value,
+        found.present,
+        found.logged,
+        found.below,
+        found.first,
+    )
 
 
 def faults_line(found: Sequence[Fault]) -> str:

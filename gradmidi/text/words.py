@@ -283,6 +283,7 @@ def fault(
     present: int = 0,
     logged: str = "",
     below: str = "",
+    first: Sequence[str] = (),
 ) -> str:
     """Return what is wrong, and where, without its step.
 
@@ -299,7 +300,9 @@ def fault(
     logged : str, default ""
         The name of the logged value that has it.
     below : str, default ""
-        The layer after the last of them, if they are a row of neighbours.
+        The layer after the last of them, or of the first ones, if they are a row of neighbours.
+    first : sequence of str, default ()
+        The layers that had it first.
 
     Examples
     --------
@@ -309,6 +312,8 @@ def fault(
     'conv1, conv2 and fc1 dead (3 of 4 layers)'
     >>> fault("missing", ["fc1"], 0.0, 4)
     'fc1 missing (no gradient any more)'
+    >>> fault("nan", ["conv1", "fc1"], math.nan, 2, first=["conv1"])
+    'all layers nan (first in conv1)'
     >>> fault("spike", ["fc1"], 57.5, 4), fault("died", [], 12.0)
     ('spike in fc1 (norm 57.5)', 'the run died')
     >>> fault("nan", [], math.nan, 0, "loss"), fault("inf", [], -math.inf, 0, "val/acc")
@@ -327,11 +332,13 @@ def fault(
         if kind == "skipped":
             return "update skipped by the gradient scaler"
         return f"the run {kind}"
-    who, beside = layers_of(layers, present or len(layers) + 1, below)
+    who, beside = layers_of(layers, present or len(layers) + 1, "" if first else below)
     total = "total norm" if len(layers) > 1 else "norm"
     norm = f"{total} {number(value, 3)}" if 0.0 < value < math.inf else ""
     if kind == "missing":
         norm = "no gradient any more"
-    details = ", ".join(filter(None, (beside if present else "", norm)))
+    begun = ", ".join(filter(None, layers_of(first, present, below))) if first else ""
+    origin = f"first in {begun}" if first else ""
+    details = ", ".join(filter(None, (beside if present else "", norm, origin)))
     what = f"{who} {kind}" if KINDS[kind].lasting else f"{kind} in {who}"
     return f"{what} ({details})" if details else what

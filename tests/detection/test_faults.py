@@ -803,3 +803,37 @@ def test_a_cut_in_the_depth_is_told_of_the_layer_it_is_at(first, factor):
     fault = next(fault for fault in log.so_far() if fault.kind != "spike")
     assert fault.layers == tuple(f"layer{i}" for i in range(first, 7))
     assert (fault.below, fault.steps[0]) == ("layer7", 200)
+
+
+def test_a_layer_that_has_a_gradient_in_every_second_frame_can_have_each_lasting_fault():
+    for factor, kind in ((1e3, "exploding"), (1e-5, "vanishing"), (0.0, "dead")):
+        norms = noise(1200, 6, spread=0.3)
+        norms[::2, :3] = ABSENT
+        norms[1::2, 3:] = ABSENT
+        assert watch(norms) == []
+        norms[600:, 0] = np.where(norms[600:, 0] == ABSENT, ABSENT, norms[600:, 0] * factor)
+        log = FaultLog(layers(6), Faults())
+        for item in frames(norms):
+            log.add(item)
+        lasting = [fault for fault in log.so_far() if fault.kind != "spike"]
+        assert [(fault.kind, fault.layers) for fault in lasting] == [(kind, ("layer0",))]
+        assert abs(lasting[0].steps[0] - 601) <= 5
+        assert lasting[0].to_the_end or lasting[0].steps[1] >= 1199
+
+
+def test_where_a_nan_began_is_said_when_all_layers_have_it():
+    norms = noise(100, 8)
+    norms[50, :3] = NAN
+    norms[51:] = NAN
+    log = FaultLog(layers(8), Faults())
+    for item in frames(norms):
+        log.add(item)
+    (fault,) = log.so_far()
+    assert (fault.kind, len(fault.layers), fault.steps) == ("nan", 8, (51, 100))
+    assert (fault.first, fault.below) == (("layer0", "layer1", "layer2"), "layer3")
+    # What all have from the first is said of all.
+    norms[50] = NAN
+    log = FaultLog(layers(8), Faults())
+    for item in frames(norms):
+        log.add(item)
+    assert log.so_far()[0].first == ()

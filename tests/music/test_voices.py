@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradmidi.errors import PresetError
 from gradmidi.log import Layer
-from gradmidi.music.voices import Voice, group, silent
+from gradmidi.music.voices import Voice, VoiceNorms, group, silent
 
 MOST = 15
 
@@ -454,3 +455,23 @@ def test_blocks_are_never_cut_and_bands_are_near_equal(sizes: Sizes, most: int) 
 @given(sizes=models, most=st.integers(1, 20))
 def test_the_same_layers_give_the_same_voices(sizes: Sizes, most: int) -> None:
     assert group(layers_of(sizes), most) == group(layers_of(sizes), most)
+
+
+def test_a_voice_that_begins_at_zero_has_no_home_while_it_rises():
+    norms = VoiceNorms([Voice(0, "stem", (0,)), Voice(1, "branch", (1,)), Voice(2, "still", (2,))])
+    rise = np.minimum(0.3, 1e-7 * 10.0 ** (np.arange(100) / 10.0))
+    rise[0] = 0.0
+    for norm in rise:
+        norms.observe(np.array([1.0, norm, 5e-5]))
+    # A branch that begins at zero has its home near where it stays; a layer that is always small
+    # has its first norm.
+    assert norms.references[0] == 1.0
+    assert 0.01 <= norms.references[1] < 0.02
+    assert norms.references[2] == 5e-5
+
+
+def test_a_voice_that_rises_for_long_has_a_home_in_the_end():
+    norms = VoiceNorms([Voice(0, "stem", (0,)), Voice(1, "branch", (1,))])
+    for step in range(300):
+        norms.observe(np.array([1.0, 1e-12 * 2.0 ** (step / 12.0) if step else 0.0]))
+    assert norms.complete

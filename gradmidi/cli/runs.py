@@ -253,7 +253,8 @@ def import_(
         typer.Argument(
             metavar="SOURCE",
             help="A TensorBoard folder, an offline run of W&B, a run of MLflow, a Trainer's output "
-            "folder, a CSV file, JSON lines, or a folder that holds one of them.",
+            "folder, a CSV file, JSON lines, text that a training printed, or a folder that holds "
+            "one of them; - for text on stdin.",
         ),
     ],
     output: Annotated[

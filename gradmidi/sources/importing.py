@@ -1,5 +1,6 @@
 """Import a log that another tool wrote into a run log (`import_log`)."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ from gradmidi.errors import RunLogError
 from gradmidi.log import FILE_NAME, Item, encode
 from gradmidi.sources.converting import convert
 from gradmidi.sources.following import follow_log
-from gradmidi.sources.kinds import find_log
+from gradmidi.sources.kinds import find_log, text_of
 from gradmidi.sources.selection import Selection
+from gradmidi.sources.textreader import GivenText, TextReader
 
 __all__ = ["Imported", "import_growing", "import_log"]
 
@@ -49,8 +51,8 @@ def import_log(
     log : str or Path
         A TensorBoard folder or event file, an offline run of W&B, a run of MLflow's file store,
         a ``trainer_state.json`` of Transformers, a CSV file (exported from W&B or MLflow, written
-        by Lightning or Keras, or any other), a file of JSON lines, or a folder that holds one of
-        them.
+        by Lightning or Keras, or any other), a file of JSON lines, a file of text that a training
+        printed, or a folder that holds one of them; ``-`` for such text on stdin.
     out : str or Path
         The run's folder, or a ``.jsonl`` file. Missing folders are made.
     columns : sequence of str, optional
@@ -87,7 +89,11 @@ def import_log(
     """
     target = _target(out, force=force)
     selection = Selection(kind, tuple(columns), tuple(values), step)
-    done = convert(find_log(log, kind), selection)
+    if str(log) == "-":
+        text = TextReader(GivenText(sys.stdin.buffer.read()))
+        done = convert(text_of("stdin"), selection, text)
+    else:
+        done = convert(find_log(log, kind), selection)
     _write(target, done.items)
     return Imported(target, (*_moved(out, target), *done.lines))
 

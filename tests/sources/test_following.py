@@ -237,6 +237,21 @@ def test_a_log_that_is_replaced_is_read_anew_and_one_that_is_gone_is_waited_for(
         until(lambda: f"{path} is back; still looking" in said, "the message")
 
 
+def test_a_log_that_never_has_a_number_is_told_once(tmp_path: Path, said: list[str]) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,note\n1,calm\n2,calm\n3,calm\n")
+    now, stop = [0.0], threading.Event()
+
+    def clock() -> float:
+        now[0] += 0.5
+        if now[0] > 60.0:
+            stop.set()
+        return now[0]
+
+    assert list(follow_log(find_log(path), Selection(), stop=stop, clock=clock)) == []
+    assert said == [f"{path} has no number yet; still looking"]
+
+
 def test_a_damaged_record_is_told_while_following(tmp_path: Path, said: list[str]) -> None:
     path = events(tmp_path / "tb", *(scalar("loss", n, n, n) for n in range(4)))
     with Followed(tmp_path / "tb") as log:

@@ -185,6 +185,14 @@ def test_a_finished_text_is_described(tmp_path: Path) -> None:
     )
     assert done.stdout.startswith("run stdin: 0 layers, 10 steps")
     assert done.stderr == "gradmidi: stdin is text: hearing loss; seen too: mfu\n"
+    subprocess.run(
+        [sys.executable, "-m", "gradmidi", "import", "-", "-o", tmp_path / "run"],
+        input=printed,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert gradmidi.read(tmp_path / "run").steps == 10
 
 
 # -- text that goes on -----------------------------------------------------------------------------

@@ -24,6 +24,8 @@ from gradmidi.report.moduletree import Group, groups
 __all__ = [
     "FARTHEST",
     "INF",
+    "MOST_CELLS",
+    "MOST_COLUMNS",
     "NAN",
     "NONE",
     "ZERO_CODE",

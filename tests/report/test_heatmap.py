@@ -12,6 +12,7 @@ from gradmidi.music.score import score_of
 from gradmidi.report.heatmap import (
     FARTHEST,
     INF,
+    MOST_CELLS,
     MOST_COLUMNS,
     NAN,
     NONE,
@@ -84,6 +85,15 @@ def test_rows_are_reduced_too(tmp_path):
     small = reduced(found.codes, 100, 4)
     assert small.shape == (100, 4)
     assert np.argwhere(small == NAN).tolist() == [[1234 // 20, 2]]
+
+
+def test_the_map_of_many_layers_has_a_bounded_size(tmp_path):
+    names = [f"blocks.{index}" for index in range(300)]
+    run = write_log(tmp_path / "run", np.ones((9000, 300)).tolist(), names=names, loss=False)
+    found = heat(run)
+    assert found.width == 4
+    assert found.codes.shape == (300, 2250)
+    assert found.codes.size <= MOST_CELLS
 
 
 def test_steps_that_were_not_logged_show_the_step_before(tmp_path):

@@ -246,7 +246,7 @@ def report(
     seconds : float
         Duration of the run.
     cost : float
-        Seconds that capture cost_text on the training thread.
+        Seconds that capture and `log` took, and processor time of the log's thread.
     """
     cost_text = ""
     if cost and seconds:

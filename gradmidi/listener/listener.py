@@ -83,6 +83,7 @@ class Listener:
         )
         self._readout: Readout | None = None
         self._closed = False
+        self._logging = 0.0  # Seconds that `log` took.
         recording.on_replace = lambda: self._close("replaced by another listener", wait=False)
         atexit.register(self._exit)
 
@@ -167,6 +168,7 @@ class Listener:
         """
         if not self._writer.is_open:
             return
+        begun = time.perf_counter()
         plain = {}
         for name, value in values.items():
             try:
@@ -174,6 +176,7 @@ class Listener:
             except Exception as error:
                 self._warnings.note(f"log({name}=…)", error, "it is left out")
         self._writer.values(plain, looked_at=self._recording.measured)
+        self._logging += time.perf_counter() - begun
 
     def _now_or_later(self, value: Any) -> Any:
         """Read a number on the CPU; leave a tensor on a device to the writer's thread."""
@@ -326,7 +329,7 @@ class Listener:
             seconds = self._writer.seconds
             cost = 0.0
             if self._capture is not None:
-                cost = self._capture.cost
+                cost = self._capture.cost + self._logging
                 self._capture.detach(quiet=not wait)
             self._writer.close(reason, 0.0)
             interrupt.wait(lambda s: self._writer.close(reason, s), FLUSH_SECONDS, 2)
@@ -340,6 +343,7 @@ class Listener:
                     feed.close(FEED_SECONDS)
                 except Exception as error:
                     self._warnings.note("live output", error, "the files are still written")
+            cost += self._writer.cost if cost else 0.0
             report(self._writer, self.folder, self._warnings, seconds=seconds, cost=cost)
             until = time.monotonic() + (FILES_SECONDS if wait else 0.0)
             if rendering is not None:

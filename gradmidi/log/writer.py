@@ -99,8 +99,8 @@ class LogWriter:
         clipping: Clipping | None = None,
     ) -> None:
         self.path = folder.path / FILE_NAME  # The log.
-        self._skipped = 0
-        self._given = 0
+        self.cost = 0.0  # Processor time of the writer's thread, in seconds, after the end.
+        self._given = self._skipped = 0
         self._seen = 0
         self._feeds = tuple(feeds)
         self._clock = clock
@@ -337,6 +337,7 @@ class LogWriter:
         self._ended = True
         self._guarded(self._release)
         self._settle()
+        self.cost = time.thread_time()
         # Send it at once: the log's own end is written after all other lines.
         end = End(reason, t, self._seen)
         self._feed(end, encode(end))

@@ -16,7 +16,10 @@ needs a system that reports the processor time of threads.
 The table before it shows the effect of a budget on the model with the shortest steps: the time
 between two hooks, one before and one after the listener's, over a run of some thousand steps.
 
-MODEL is one of cnn-10, cnn-256, resnet18, resnet50, gpt, budget, layers.
+The first of them shows the cost of `updates=10`: what one measurement takes before and after the
+step, a tenth of it as a share of the bare step, and the memory for the copies of weights.
+
+MODEL is one of cnn-10, cnn-256, resnet18, resnet50, gpt, updates, budget, layers.
 """
 
 import argparse
@@ -28,6 +31,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -36,6 +40,7 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
 import gradmidi
+from gradmidi.capture.updates import Updates
 from gradmidi.listener.listen import Listener
 
 FLOOR, BARE = "`_foreach_norm`", "bare step"
@@ -51,6 +56,7 @@ LARGE_NORM = 1e9
 SMALL_NORM = 1e-3
 """A limit so small that everything is clipped."""
 
+UPDATES = 10
 BUDGETS, BUDGET_STEPS, QUICK_BUDGET_STEPS = (None, 0.01, 0.005), 2000, 100
 LAYERS, LAYERS_ROUNDS, QUICK_ROUNDS = 2000, 40, 3
 LOG_THREAD = "gradmidi run log"
@@ -136,7 +142,7 @@ CASES = {
     ),
 }
 
-TABLES = ("budget", "layers")
+TABLES = ("updates", "budget", "layers")
 
 Way = Callable[[], object]
 
@@ -292,6 +298,38 @@ def share(budget: float | None, steps: int) -> tuple[float, int]:
     return looking / (whole - looking), looked
 
 
+def updates(rounds: int | None) -> None:
+    """Print what it costs to measure the size of each tenth update."""
+    print("| `updates=10` | a measurement | share of the bare step | memory |")
+    print("|---|---|---|---|")
+    for name in ("cnn-10", "resnet18", "gpt"):
+        case = CASES[name]
+        torch.manual_seed(0)
+        model = case.model()
+        x, y = case.batch()
+        kind = torch.optim.AdamW if case.adam else torch.optim.SGD
+        optimizer = kind(model.parameters(), lr=1e-4)
+        members = [(index, each) for index, each in enumerate(model.parameters())]
+        sizes = Updates(1, len(members))
+        bare, measuring = [], []
+        for _ in range((rounds or case.rounds) + 1):
+            marks = [time.perf_counter()]
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x), y).backward()
+            for call in (partial(sizes.begin, members), optimizer.step, sizes.end):
+                marks.append(time.perf_counter())
+                call()
+            marks.append(time.perf_counter())
+            bare.append(marks[1] - marks[0] + marks[3] - marks[2])
+            measuring.append(marks[2] - marks[1] + marks[4] - marks[3])
+        took, step = statistics.median(measuring[1:]), statistics.median(bare[1:])
+        megabytes = sum(each.numel() * each.element_size() for each in sizes._kept) / 1e6
+        print(
+            f"| {case.title} | {took * 1e3:.2f} ms | {took / UPDATES / step:.2%} | "
+            f"{megabytes:.0f} MB |"
+        )
+
+
 def budgets(steps: int) -> None:
     """Print the share of the time that measuring takes with several budgets."""
     print(
@@ -363,6 +401,9 @@ def main() -> None:
     }
     if columns:
         tell(columns)
+        print()
+    if "updates" in names:
+        updates(QUICK_ROUNDS if chosen.quick else None)
         print()
     if "budget" in names:
         budgets(QUICK_BUDGET_STEPS if chosen.quick else BUDGET_STEPS)

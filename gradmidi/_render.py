@@ -13,7 +13,10 @@ from gradmidi.sinks.registry import DRAWN, check_endings, file_sink
 from gradmidi.sinks.sink import FileSink, Reader
 from gradmidi.sources.opened import open_log
 
-__all__ = ["render"]
+__all__ = ["OF", "render"]
+
+OF = ("gradients", "updates")
+"""What the voices of layers may play."""
 
 
 def render(
@@ -24,6 +27,7 @@ def render(
     length: float | str | None = None,
     voices: Mapping[str, str] | None = None,
     legend: bool = False,
+    of: str = "gradients",
     stems: str | Path | None = None,
     size: tuple[float, float] | str | None = None,
     dpi: float = 120.0,
@@ -49,6 +53,9 @@ def render(
         Voices of your own: for each a name and a pattern over layer names.
     legend : bool, default False
         Start with a legend: each voice at home, then one, then three doublings up.
+    of : {"gradients", "updates"}, default "gradients"
+        What the voices of layers play: the norms of gradients, or the sizes of updates, which
+        ``listen(updates=10)`` measures. An update of 0.001 of the weights is at home.
     stems : str or Path, optional
         A folder for a WAV of each voice and one of the fault sounds.
     size : tuple of (float, float) or str, optional
@@ -86,8 +93,12 @@ def render(
         raise GradmidiError(
             f"size, dpi and theme are for files that end in {' '.join(DRAWN)}; none is written"
         )
+    if of not in OF:
+        raise GradmidiError(f"of={of!r}; allowed is {' or '.join(map(repr, OF))}")
     log = run if isinstance(run, RunLog) else open_log(run)
-    score = score_of(log, load(preset), time=time, length=length, patterns=voices, legend=legend)
+    score = score_of(
+        log, load(preset), time=time, length=length, patterns=voices, legend=legend, of=of
+    )
     sinks: list[FileSink] = []
     written = targets
     try:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gradmidi.base.checks import is_share, path_of, steps_made, texts
+from gradmidi.base.checks import check_count, is_share, path_of, steps_made, texts
 from gradmidi.base.messages import say
 from gradmidi.base.table import setting
 from gradmidi.base.trackers import SummaryWriter, check_tracker
@@ -190,6 +190,10 @@ class Options:
             metavar="SHARE",
         ),
     )
+    updates: int | None = field(
+        default=None,
+        metadata=about("Measure the size of every Nth update", int, metavar="N", least=1),
+    )
     scaler: Any = field(
         default=None, metadata=about("Object whose step(optimizer) steps or skips the optimizer")
     )
@@ -227,8 +231,9 @@ class Options:
         if self.out is not None:
             path_of("out", self.out, "a folder")
         self._check_resume()
-        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
-            raise CaptureError(f"every={self.every!r}; allowed is a whole number of 1 or more")
+        check_count("every", self.every)
+        if self.updates is not None:
+            check_count("updates", self.updates)
         if self.budget is not None and not is_share(self.budget):
             raise CaptureError(
                 f"budget={self.budget!r}; allowed is a share above 0 and below 1, as 0.005"

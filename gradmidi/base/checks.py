@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gradmidi.errors import GradmidiError, RunLogError
+from gradmidi.errors import CaptureError, GradmidiError, RunLogError
 
-__all__ = ["is_share", "path_of", "steps_made", "texts"]
+__all__ = ["check_count", "is_share", "path_of", "steps_made", "texts"]
 
 
 def path_of(name: str, value: Any, allowed: str) -> Path:
@@ -24,6 +24,12 @@ def texts(name: str, value: Any, allowed: str) -> tuple[str, ...]:
     if not isinstance(found, Iterable) or not all(isinstance(each, str) for each in found):
         raise GradmidiError(f"{name}={value!r}; allowed are {allowed}")
     return tuple(found)
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raise CaptureError unless an option is a whole number of 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise CaptureError(f"{name}={value!r}; allowed is a whole number of 1 or more")
 
 
 def is_share(value: Any) -> bool:

@@ -40,6 +40,7 @@ from gradmidi.capture.steps import (
     outside_compile,
 )
 from gradmidi.capture.tap import Tap
+from gradmidi.capture.updates import Updates
 from gradmidi.errors import CaptureError
 from gradmidi.log import Layer
 
@@ -150,6 +151,7 @@ class Capture:
         self._scaling: dict[int, int] = {}
         self._strides: list[Stride] = []
         self._hook: Callable[[Any], None] | None = None
+        self._each_update: int | None = None
         self.leaving: list[Callable[[], None]] = []
 
     def attach(
@@ -159,8 +161,10 @@ class Capture:
         every: int = 1,
         budget: float | None = None,
         scaler: Any = None,
+        updates: int | None = None,
     ) -> None:
         """Begin: `consumer` gets the norms of each update that is read; options as in `listen`."""
+        self._each_update = updates
         if self._frozen:
             say(
                 f"left out, as nothing in them is trained: {some(self._frozen)}; call listen() "
@@ -168,7 +172,8 @@ class Capture:
             )
         everything = self._tap(None, consumer, self._stride(every, budget))
         stride = self._stride(every, budget)
-        gathering = Gathering(self._joined(consumer, stride), stride)
+        joined = consumer if self._shards is None else self._shards.consumer(consumer, stride)
+        gathering = Gathering(joined, stride)
         self.look = outside_compile(everything.look)
 
         def hook(given: Any) -> None:
@@ -263,9 +268,6 @@ class Capture:
             self._shards = meet([layer.name for layer in self.layers])
         return self._shards is not None
 
-    def _joined(self, consumer: Consumer, stride: Stride) -> Consumer:
-        return consumer if self._shards is None else self._shards.consumer(consumer, stride)
-
     def _tap(
         self,
         optimizer: Optimizer | None,
@@ -274,8 +276,10 @@ class Capture:
         gathering: Gathering | None = None,
     ) -> Tap:
         weight = None if self._shards is None else share
-        joined = self._joined(consumer, stride)
-        return Tap(self._own, optimizer, joined, stride, gathering, weight, self._check)
+        joined = consumer if self._shards is None else self._shards.consumer(consumer, stride)
+        each = None if optimizer is None else self._each_update
+        updates = None if each is None else Updates(each, len(self.layers), weight)
+        return Tap(self._own, optimizer, joined, stride, gathering, weight, self._check, updates)
 
     def _stride(self, every: int, budget: float | None) -> Stride:
         self._strides.append(Stride(every, budget))
@@ -301,9 +305,8 @@ class Capture:
             found = parameters_of if not is_dynamo_compiling() else nn.Module.parameters
             parameters = () if model is None else found(model)
         given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-        if is_dynamo_compiling() and not may_break():
-            return utils.clip_grad_norm_(given, max_norm, norm_type, error_if_nonfinite, foreach)
-        clip: Callable[..., Tensor] = self._clip
+        whole = is_dynamo_compiling() and not may_break()
+        clip: Callable[..., Tensor] = utils.clip_grad_norm_ if whole else self._clip
         return clip(given, max_norm, norm_type, error_if_nonfinite, foreach)
 
     def _clip_here(self, given: Sequence[Tensor], *how: Any) -> Tensor:

@@ -29,7 +29,7 @@ from gradmidi.capture.steps import Consumer, Stride
 from gradmidi.errors import CaptureError
 from gradmidi.log import ABSENT
 
-__all__ = ["Shards", "is_sharded", "local", "meet", "share"]
+__all__ = ["Shards", "is_sharded", "local", "meet", "part", "share"]
 
 MEET_SECONDS = 60.0
 """How long the ranks wait for each other at the start."""
@@ -71,6 +71,11 @@ def local(gradient: Any) -> Tensor:
         )
     part: Tensor = gradient.to_local()
     return part
+
+
+def part(tensor: Any) -> Any:
+    """Return this rank's part of a tensor, which is all of it unless it is spread."""
+    return local(tensor) if hasattr(tensor, "placements") else tensor
 
 
 def share(gradient: Any) -> float:
@@ -160,7 +165,7 @@ class Shards:
         self._layers = layers
         self._open = True
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[tuple[Future[np.ndarray], np.ndarray, _Local]] = (
+        self._queue: queue.SimpleQueue[tuple[Future[np.ndarray], np.ndarray, _Local, int]] = (
             queue.SimpleQueue()
         )
         self._pending: deque[tuple[Future[np.ndarray], Stride]] = deque()
@@ -172,7 +177,9 @@ class Shards:
         stride.agree(stride.wanted)
         return _Shard(self, inner, stride)
 
-    def look(self, read: "_Local", state: float, stride: Stride) -> "Future[np.ndarray] | None":
+    def look(
+        self, read: "_Local", state: float, stride: Stride, rows: int = 1
+    ) -> "Future[np.ndarray] | None":
         """Put what this rank sees on its way; return what all of them see.
 
         Parameters
@@ -183,6 +190,8 @@ class Shards:
             How this rank is.
         stride : Stride
             Told which stride the ranks agreed on, the largest that one wanted.
+        rows : int, default 1
+            How many rows of all layers `read` gives, one after another.
 
         Returns
         -------
@@ -197,7 +206,7 @@ class Shards:
         with self._lock:
             if not self._open:
                 return None
-            self._queue.put((future, about, read))
+            self._queue.put((future, about, read, rows * self._layers))
         self._pending.append((future, stride))
         return future
 
@@ -208,7 +217,7 @@ class Shards:
         with self._lock:
             if self._open:
                 self._open = False
-                self._queue.put((Future(), about, None))
+                self._queue.put((Future(), about, None, self._layers))
         wait([future for future, _ in self._pending if not future.done()], LEAVE_SECONDS)
         self._thread.join(PART_SECONDS)
         self._give_up()
@@ -230,17 +239,17 @@ class Shards:
             self._pending.popleft()[0].cancel()
 
     def _about(self, summed: np.ndarray) -> np.ndarray:
-        return summed[2 * self._layers :].reshape(3, self._world)
+        return summed[-3 * self._world :].reshape(3, self._world)
 
     # -- on the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
         off = False
         while not off:
-            future, about, read = self._queue.get()
+            future, about, read, width = self._queue.get()
             mine = about[0, self._own]
             try:
-                summed = self._sum(about, read)
+                summed = self._sum(about, read, width)
                 state, step, _ = self._about(summed)
                 if state.any() or (step != step[0]).any():
                     off = True
@@ -261,8 +270,8 @@ class Shards:
             while not self._queue.empty():
                 self._queue.get()[0].cancel()
 
-    def _sum(self, about: np.ndarray, read: "_Local") -> np.ndarray:
-        row = np.full(self._layers, ABSENT)
+    def _sum(self, about: np.ndarray, read: "_Local", width: int) -> np.ndarray:
+        row = np.full(width, ABSENT)
         if read is not None:
             try:
                 row = read()
@@ -307,6 +316,12 @@ class _Shard:
             self._inner.skip()
         else:
             self._inner.take(future, partial(_whole, layers=self._layers), skipped)
+
+    def update(self, norms: Any, row: Callable[[Any], Any]) -> None:
+        """Take the size of an update, of this rank's part."""
+        future = self._shards.look(partial(row, norms), FINE, self._stride, rows=2)
+        if future is not None:
+            self._inner.update(future, partial(_whole, layers=2 * self._layers))
 
     def skip(self) -> None:
         """Learn of a step that was not looked at, on no rank."""

@@ -42,6 +42,9 @@ class Consumer(Protocol):
         `skipped` is true where a scaler skipped the update; it may be a number on a device.
         """
 
+    def update(self, norms: Any, row: Callable[[Any], Any]) -> None:
+        """Take how far the last update moved each layer, and the size of its weights, as a row."""
+
     def skip(self) -> None:
         """Count an update whose gradients were not read."""
 
@@ -156,11 +159,11 @@ class Steps(Protocol):
 
     Attributes
     ----------
-    waiting : Optimizer or None
-        What steps, if `after_step` is to be called.
+    ends : bool
+        Whether `after_step` is to be called.
     """
 
-    waiting: Optimizer | None
+    ends: bool
 
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
         """Read the gradients; return other arguments where a closure is among them."""
@@ -169,7 +172,7 @@ class Steps(Protocol):
         """Note that the step under way calls another `step`."""
 
     def after_step(self) -> None:
-        """Note that the step is done, for what was waiting for it."""
+        """Do what is to be done after the step."""
 
 
 class StepHook:
@@ -223,7 +226,7 @@ class StepHook:
             return
         nesting = self._nesting
         outermost = nesting.outermost
-        if nesting.depth == 1 and outermost is not None and outermost.waiting is None:
+        if nesting.depth == 1 and outermost is not None and not outermost.ends:
             # As `_after` in the usual case, which calls nothing that could be compiled.
             nesting.depth, nesting.outermost = 0, None
         else:
@@ -246,7 +249,7 @@ class StepHook:
         nesting.depth -= 1
         if nesting.depth < 1 and (outermost := nesting.outermost) is not None:
             nesting.outermost = None
-            if outermost.waiting is not None:
+            if outermost.ends:
                 outermost.after_step()
 
     def __reduce__(self) -> tuple[type["StepHook"], tuple[()]]:

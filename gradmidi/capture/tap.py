@@ -8,8 +8,7 @@ it is dropped where the gradients were changed in between.
 import functools
 import operator
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,45 +16,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from gradmidi.capture.clipped import Clipped, sample, state
 from gradmidi.capture.norms import UNFIT, Gathering, Norms, Plan, Row, in_backward
 from gradmidi.capture.optimizers import held_by
 from gradmidi.capture.readout import Readout, capturing
 from gradmidi.capture.steps import Consumer, Stride
+from gradmidi.capture.updates import Updates
 
 __all__ = ["Tap"]
-
-SAMPLED = 64
-"""So many entries of the smallest gradient are compared: `.data` is changed without a trace."""
 
 CHANGED = (
     "the gradients at the step are not those that clipping left: the norms logged are those at the "
     "step"
 )
-
-
-@dataclass(slots=True)
-class _Clipped:
-    """Gradients that were clipped, or are about to be, and whose step has not come yet.
-
-    Parameters
-    ----------
-    seen : (Norms, Row) or None
-        The norms from before, and what makes a row of them; None where the step is not read.
-    given : bool
-        Whether the norms were handed over already.
-    gradient : Tensor or None
-        The smallest of the gradients, kept so that its identity is not used again.
-    sample : list or Tensor or None
-        A copy of its first entries.
-    state : list of int
-        Identity of each gradient, and how often it had been changed.
-    """
-
-    seen: tuple[Norms, Row] | None = None
-    given: bool = False
-    gradient: Tensor | None = None
-    sample: Any = None
-    state: list[int] = field(default_factory=list)
 
 
 class Tap:
@@ -78,6 +51,8 @@ class Tap:
     check : callable, optional
         Called with the optimizer, when the parameters that it holds are others than before; and
         with None, when a layer has no gradient any more.
+    updates : Updates, optional
+        Measures the size of updates.
 
     Attributes
     ----------
@@ -85,6 +60,8 @@ class Tap:
         Set to True by each step of the optimizer.
     waiting : Optimizer or None
         What steps, while its gradients are still to be read during the step.
+    ends : bool
+        Whether `after_step` has something to do.
     """
 
     def __init__(
@@ -96,6 +73,7 @@ class Tap:
         gathering: Gathering | None = None,
         share: Callable[[Any], float] | None = None,
         check: Callable[[Optimizer | None], None] = lambda _: None,
+        updates: Updates | None = None,
     ) -> None:
         self.consumer = consumer
         self.stride = stride
@@ -112,9 +90,12 @@ class Tap:
         self._known: list[nn.Parameter] | None = None
         self._own: dict[int, nn.Parameter] = {}
         self._smallest: nn.Parameter | None = None
-        self._clipped: _Clipped | None = None
+        self._clipped: Clipped | None = None
         self._seconds = 0.0
         self.waiting: Optimizer | None = None
+        self.ends = False
+        self._updates = updates
+        self._is_measuring = self._is_taken = False
         self._is_read = False
         self._regroup()
 
@@ -130,6 +111,7 @@ class Tap:
         """Read the gradients; where a closure makes them, after its first evaluation."""
         self.stepped = True
         self.waiting = None
+        self.ends = False
         try:
             if self._remote and capturing():
                 # Nothing is computed now, and what is recorded will not call this.
@@ -138,6 +120,8 @@ class Tap:
             if place is None and self._gathering is not None and in_backward():
                 self._gathering.add(self._read_later)
                 return None
+            if self._updates is not None:
+                self._begin_update(self._updates)
         except Exception as error:
             self.consumer.fail(error)
             return None
@@ -146,6 +130,7 @@ class Tap:
             return None
         # Horovod's optimizers add up the gradients of all ranks before they call `super().step`.
         self.waiting = optimizer
+        self.ends = True
         return None if place is None else self._with_closure(place, args, kwargs)
 
     def _with_closure(self, place: int | str, args: Any, kwargs: Any) -> Any:
@@ -156,7 +141,7 @@ class Tap:
             if self.waiting is None:
                 return self._evaluate_again(closure, *given, **named)
             loss = closure(*given, **named)
-            self.after_step()
+            self._look_late()
             return loss
 
         if isinstance(place, int):
@@ -174,10 +159,32 @@ class Tap:
     def before_inner_step(self, args: Any, kwargs: Any) -> None:
         """Read the gradients if the step under way calls another that evaluates no closure."""
         if self.waiting is not None and _closure_in(args, kwargs) is None:
-            self.after_step()
+            self._look_late()
 
     def after_step(self) -> None:
-        """Read the gradients that are still to be read."""
+        """Read the gradients that are still to be read, and measure the update if it is due."""
+        self.ends = False
+        if self.waiting is not None:
+            self._look_late()
+        if self._is_measuring and self._updates is not None:
+            self._is_measuring = False
+            begin = time.perf_counter()
+            measured = self._updates.end()
+            if self._is_taken:
+                self.consumer.update(*measured)
+            self.stride.seconds += time.perf_counter() - begin
+
+    def _begin_update(self, updates: Updates) -> None:
+        updates.count()
+        self._is_taken = False
+        if updates.are_due and self.stride.coming:
+            begin = time.perf_counter()
+            self._regroup()
+            updates.begin(self.members())
+            self._is_measuring = self.ends = True
+            self.stride.seconds += time.perf_counter() - begin
+
+    def _look_late(self) -> None:
         optimizer, self.waiting = self.waiting, None
         self.look(optimizer)
 
@@ -212,15 +219,16 @@ class Tap:
                 norms = tuple(map(later, norms))
                 skipped = None if skipped is None else later(skipped)
             self.consumer.take(norms, row, skipped)
+            self._is_taken = True
             if self._optimizer is None:
                 # Should they be clipped now, they have been read.
-                self._keep(_Clipped(given=True))
+                self._keep(Clipped(given=True))
             self.stride.spent(self._seconds + time.perf_counter() - begin)
             self._seconds = 0.0
         except Exception as error:
             self.consumer.fail(error)
 
-    def _from_before(self, clipped: _Clipped) -> tuple[Norms, Row]:
+    def _from_before(self, clipped: Clipped) -> tuple[Norms, Row]:
         """Return norms, those from before clipping if the gradients are what it left."""
         if clipped.given or clipped.seen is None:
             return self.read()
@@ -282,7 +290,7 @@ class Tap:
                 if clipped.given:
                     self.consumer.see_clipping()
                 return
-            self._clipped = fresh = _Clipped()
+            self._clipped = fresh = Clipped()
             if self.stride.coming:
                 begin = time.perf_counter()
                 fresh.seen = self.read() if read is None else read()
@@ -300,9 +308,9 @@ class Tap:
         if clipped is not None:
             self._keep(clipped)
             if clipped.gradient is not None and not clipped.given:
-                clipped.sample = _sample(clipped.gradient)
+                clipped.sample = sample(clipped.gradient)
 
-    def _keep(self, clipped: _Clipped) -> None:
+    def _keep(self, clipped: Clipped) -> None:
         smallest = self._smallest
         if smallest is None or smallest.grad is None:
             there = [each for each in self._own.values() if each.grad is not None]
@@ -311,27 +319,27 @@ class Tap:
             self._clipped = None
             return
         clipped.gradient = smallest.grad
-        clipped.state = _state(self._own.values())
+        clipped.state = state(self._own.values())
         self._clipped = clipped
 
-    def _is_changed(self, clipped: _Clipped) -> Any:
+    def _is_changed(self, clipped: Clipped) -> Any:
         """Return whether the gradients are others by now; on a device, a number that tells it."""
         if self._is_replaced(clipped):
             return True
-        sample = clipped.sample
-        now = None if sample is None else _sample(clipped.gradient)
+        before = clipped.sample
+        now = None if before is None else sample(clipped.gradient)
         if now is None:
             return False
         if isinstance(now, list):
             # A nan differs from itself, not from its name.
-            return sample != now and str(sample) != str(now)
-        changed = ((sample != now) & ~(sample.isnan() & now.isnan())).any()
+            return before != now and str(before) != str(now)
+        changed = ((before != now) & ~(before.isnan() & now.isnan())).any()
         return changed.float().reshape(1)
 
-    def _is_replaced(self, clipped: _Clipped) -> bool:
+    def _is_replaced(self, clipped: Clipped) -> bool:
         """Return whether a gradient is another tensor by now, or was changed as torch counts it."""
         self._regroup()
-        return self._smallest is None or _state(self._own.values()) != clipped.state
+        return self._smallest is None or state(self._own.values()) != clipped.state
 
     def _regroup(self) -> None:
         """See whether the optimizer holds other parameters than before."""
@@ -366,24 +374,6 @@ def _closure_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | str | No
 
 def _held(groups: Sequence[Mapping[str, Any]]) -> list[nn.Parameter]:
     return [parameter for group in groups for parameter in group["params"]]
-
-
-_version = operator.attrgetter("_version")
-
-
-def _state(parameters: Iterable[nn.Parameter]) -> list[int]:
-    gradients = [each for parameter in parameters if (each := parameter.grad) is not None]
-    return [*map(id, gradients), *map(_version, gradients)]
-
-
-def _sample(gradient: Any) -> Any:
-    """Copy a gradient's first entries: a list on the host, else a tensor."""
-    if gradient.layout is not torch.strided:
-        return None
-    first = gradient.to_local() if hasattr(gradient, "placements") else gradient
-    if first.numel() > SAMPLED:
-        first = first.detach().reshape(-1)[:SAMPLED]
-    return first.tolist() if first.is_cpu else first.detach().clone()
 
 
 def _divided(norms: Tensor | list[float], scale: Tensor) -> Tensor:

@@ -68,6 +68,7 @@ def register(app: typer.Typer) -> None:
     "reference_tone",
     "parameters",
     "every",
+    "updates",
     "budget",
     "files",
     "keep",

@@ -13,6 +13,7 @@ from gradmidi.cli.options import (
     Theme,
     Timing,
     length_of,
+    one_of,
     selects,
     takes,
 )
@@ -55,6 +56,15 @@ def render(
             help="Start with each voice at home, then above; print when each of them sounds.",
         ),
     ] = False,
+    of: Annotated[
+        str,
+        typer.Option(
+            callback=one_of("gradients", "updates"),
+            metavar="gradients|updates",
+            help="What the layers' voices play: gradients, or the updates of listen(updates=10), "
+            "for which home is 0.001 of the weights.",
+        ),
+    ] = "gradients",
     stems: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write a WAV for each voice and one for the faults."),
@@ -93,6 +103,7 @@ def render(
         time=time,
         length=seconds,
         legend=legend,
+        of=of,
         stems=stems,
         size=size,
         dpi=dpi,

@@ -19,6 +19,7 @@ from gradmidi.detection.logged import Logged, Spell
 from gradmidi.detection.loss import LossPast
 from gradmidi.detection.pace import Pace
 from gradmidi.detection.past import BLOCK, NONE, Past, logarithms
+from gradmidi.detection.rates import Rate
 from gradmidi.detection.reports import Reports, total
 from gradmidi.log import ABSENT, End, Frame, Header, Item, Layer, Pause
 
@@ -64,6 +65,7 @@ class Watch:
         self._past = Past(count, limits, [layer.size for layer in layers])
         self._pace = Pace(limits)
         self._loss = LossPast(limits)
+        self._rate = Rate()
         self.logged = Logged(limits, heard if layers or heard else ("*",))
         self._above, self._risen = Streak(count), Streak(count)
         self._below, self._zeros = Streak(count), Streak(count)
@@ -159,6 +161,7 @@ class Watch:
         self._past.restart()
         self._loss.restart()
         self.logged.restart()
+        self._rate.restart()
         self._absence.restart()
         self._diverging_reported = -math.inf
         for streak in (self._above, self._risen, self._below, self._zeros):
@@ -176,7 +179,7 @@ class Watch:
             # The same step again, with values that were logged after its line was written.
             if self._lossless:
                 self._take_loss(frame)
-            return self.logged.add(frame)
+            return self.logged.add(frame) + self._rate.add(frame)
         late = self.overdue(frame.t)
         if frame.step < self._step:
             self._forget()
@@ -187,6 +190,7 @@ class Watch:
         if frame.extra.get("skipped"):
             return late + self._reports.add("skipped", [RUN], frame)
         self._take_loss(frame)
+        late += self._rate.add(frame)
         logs = logarithms(frame.norms)
         past = self._past
         if past.meet(logs, frame.norms):

@@ -57,6 +57,7 @@ _TABLE = (
     # Often intended, as when layers are frozen: once is enough.
     Kind("missing", 55, "gradients that no longer come", lasting=True, reminded=False),
     Kind("vanishing", 50, "norms far below what they were, or below other layers'", lasting=True),
+    Kind("overshooting", 45, "updates too large for the network to learn from", of_layers=False),
     Kind("spike", 40, "a norm far above all of the steps before"),
     Kind("skipped", 30, "an update that the gradient scaler skipped", of_layers=False),
     Kind("stalled", 20, "no step for a long time", of_layers=False),
@@ -87,6 +88,7 @@ class Finding:
     value : float
         The norm at that step, may be nan or inf; of the whole run the norm over all layers; the
         logged value;
+        of updates the median share of the weights that they changed;
         of a run that stalled the seconds without a step, of one that died its last second.
     layers : tuple of int
         The layers that `layer` stands for: a row of neighbours, or all that have the fault.

@@ -51,7 +51,7 @@ class _Callback(Callback):
         If an option's value is not allowed.
     """
 
-    without = ("layers", "parameters", "budget", "scaler")
+    without = ("layers", "parameters", "budget", "updates", "scaler")
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -173,6 +173,7 @@ def listen(
     parameters: str = "all",
     every: int = 1,
     budget: float | None = None,
+    updates: int | None = None,
     scaler: Any = None,
     files: str | Sequence[str] = ("mid", "wav", "txt"),
     keep: str = "layers",
@@ -241,6 +242,11 @@ def listen(
         Largest share of the training time that measuring may take, above 0 and below 1 (0.005 is
         half a percent). Steps are left out to keep this limit. The log has the step number of
         each measured step.
+    updates : int, optional
+        Also measure each nth update (10 is a good choice): the L2 norm of what the step added to a
+        layer's weights, divided by the norm of the weights. Practitioners keep it near 1e-3. By
+        default it is not measured. It needs memory for a copy of the weights, of at most
+        524,288 entries of each parameter.
     scaler : object, optional
         An object whose ``step(optimizer)`` steps the optimizer or skips the step. Only needed for
         a class of your own; torch's GradScaler is found without it.
@@ -307,6 +313,7 @@ def listen(
         parameters=parameters,
         every=every,
         budget=budget,
+        updates=updates,
         scaler=scaler,
         files=files,
         keep=keep,

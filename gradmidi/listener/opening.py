@@ -53,7 +53,13 @@ def open_capture(
 
 def attach(capture: "Capture", consumer: "Consumer", options: Options) -> None:
     """Make capture pass each step's norms to `consumer`."""
-    capture.attach(consumer, every=options.every, budget=options.budget, scaler=options.scaler)
+    capture.attach(
+        consumer,
+        every=options.every,
+        budget=options.budget,
+        scaler=options.scaler,
+        updates=options.updates,
+    )
 
 
 def open_run(

@@ -46,6 +46,9 @@ class StepCounter:
         """Count a step."""
         self.step += 1
 
+    def update(self, norms: Any, row: Row) -> None:
+        """Do nothing."""
+
     def skip(self) -> None:
         """Count a step."""
         self.step += 1

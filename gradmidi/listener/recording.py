@@ -1,6 +1,7 @@
 """Check the norms of each step and write them to the run log."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,10 @@ class Recording:
         read = row if fold is None else lambda n: fold(row(n))
         self._writer.frame(self.step, norms, read, None, skipped)
 
+    def update(self, norms: Any, row: Row) -> None:
+        """Write the size of the last step's update, as `row` gives it later."""
+        self._writer.update(self.step, norms, partial(_ratios, row=row, fold=self._fold))
+
     def skip(self) -> None:
         """Count a step that was not measured."""
         self.step += 1
@@ -155,6 +160,16 @@ class Recording:
     def replace(self) -> None:
         """End the run, because another listener is attached to the same optimizer."""
         self.on_replace()
+
+
+def _ratios(norms: Any, *, row: Row, fold: Row | None) -> np.ndarray:
+    """Divide how far each layer moved by the size of its weights; `ABSENT` for a layer of zeros."""
+    moved, sizes = np.split(row(norms), 2)
+    if fold is not None:
+        moved, sizes = fold(moved), fold(sizes)
+    known = (moved != ABSENT) & (sizes > 0.0) | np.isnan(moved) | np.isnan(sizes)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        return np.where(known, moved / sizes, ABSENT)
 
 
 class Rows:

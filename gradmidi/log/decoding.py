@@ -112,7 +112,7 @@ class Decoder:
             return None
         if (frame.step, frame.t) == self._last:
             # Version 0.1 wrote a frame again, with what was logged late for it.
-            return Values(frame.step, frame.extra, frame.norms)
+            return Values(frame.step, frame.extra, frame.norms, frame.updates)
         self._last = frame.step, frame.t
         return frame
 
@@ -162,7 +162,8 @@ def decode_frame(fields: dict[str, Any], width: int) -> Frame | None:
     if norms is None:
         return None
     step, seconds = _decode_count(fields.pop("step")), decode_seconds(fields.pop("t"))
-    return Frame(step, seconds, norms, _decode_values(fields))
+    updates = _decode_row(fields.pop("updates"), width) if _has_updates(fields) else None
+    return Frame(step, seconds, norms, _decode_values(fields), updates)
 
 
 def decode_late(fields: dict[str, Any], width: int) -> Values | None:
@@ -172,7 +173,13 @@ def decode_late(fields: dict[str, Any], width: int) -> Values | None:
     if norms is not None and row is None:
         return None
     fields.pop("t", None)
-    return Values(_decode_count(fields.pop("step")), _decode_values(fields), row)
+    updates = _decode_row(fields.pop("updates"), width) if _has_updates(fields) else None
+    return Values(_decode_count(fields.pop("step")), _decode_values(fields), row, updates)
+
+
+def _has_updates(fields: dict[str, Any]) -> bool:
+    """Return whether a line has a row of updates; a logged value may be called so too."""
+    return type(fields.get("updates")) is list
 
 
 def _decode_values(values: dict[str, Any]) -> dict[str, Any]:

@@ -41,10 +41,10 @@ _POWERS = np.array([float(f"1e{exponent}") for exponent in range(19)])
 def encode(record: Record) -> bytes:
     """Encode a record."""
     match record:
-        case Frame(step, t, norms, extra):
-            return encode_frame(step, t, norms.tolist(), extra)
-        case Values(step, values, norms):
-            return encode_values(step, values, norms)
+        case Frame(step, t, norms, extra, updates):
+            return encode_frame(step, t, norms.tolist(), extra, updates)
+        case Values(step, values, norms, updates):
+            return encode_values(step, values, norms, updates)
         case Mark():
             return encode_mark(record)
         case Pause():
@@ -86,6 +86,7 @@ def encode_frame(
     t: float,
     norms: "Sequence[float] | np.ndarray",
     extra: Mapping[str, Scalar] | None = None,
+    updates: "np.ndarray | None" = None,
 ) -> bytes:
     r"""Encode a frame.
 
@@ -99,6 +100,8 @@ def encode_frame(
         One norm for each layer; `ABSENT` for no gradient.
     extra : mapping, optional
         Numbers and texts that were logged for the step.
+    updates : ndarray of float, optional
+        One number for each layer, see `gradmidi.log.Frame`.
 
     Examples
     --------
@@ -107,11 +110,16 @@ def encode_frame(
     b'{"step": 1, "t": 0.0162, "norms": [0.45, null, "nan"], "loss": 2.301}\n'
     """
     row, beside = _row(norms), _values(extra) if extra else ""
+    if updates is not None:
+        beside = f', "updates": [{_row(updates)}]{beside}'
     return f'{{"step": {step}, "t": {_micro(t)}, "norms": [{row}]{beside}}}\n'.encode()
 
 
 def encode_values(
-    step: int, values: Mapping[str, Scalar], norms: "np.ndarray | None" = None
+    step: int,
+    values: Mapping[str, Scalar],
+    norms: "np.ndarray | None" = None,
+    updates: "np.ndarray | None" = None,
 ) -> bytes:
     r"""Encode values that were logged for a step after its frame was written.
 
@@ -121,6 +129,8 @@ def encode_values(
     b'{"step": 7, "loss": 2.3}\n'
     """
     row = "" if norms is None else f', "norms": [{_row(norms)}]'
+    if updates is not None:
+        row += f', "updates": [{_row(updates)}]'
     return f'{{"step": {step}{row}{_values(values)}}}\n'.encode()
 
 

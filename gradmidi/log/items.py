@@ -110,12 +110,16 @@ class Frame:
         The norm of each layer: 0.0 for exactly zero, `ABSENT` for no gradient; may be nan or inf.
     extra : mapping
         Values that were logged for the step: ``loss``, ``lr`` and others.
+    updates : ndarray of float64, shape (layers,), optional
+        Size of the update of each layer's weights, divided by the size of the weights (L2 norms);
+        `ABSENT` for a layer that was not updated. Only in steps in which it was measured.
     """
 
     step: int
     t: float
     norms: np.ndarray
     extra: Mapping[str, Scalar] = field(default_factory=dict)
+    updates: np.ndarray | None = None
 
     @property
     def loss(self) -> float | None:
@@ -131,7 +135,8 @@ class Frame:
         {'loss': 2.3}
         """
         norms = self.norms if late.norms is None else late.norms
-        return Frame(self.step, self.t, norms, {**self.extra, **late.values})
+        updates = self.updates if late.updates is None else late.updates
+        return Frame(self.step, self.t, norms, {**self.extra, **late.values}, updates)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,11 +151,14 @@ class Values:
         Added to the frame's `extra`; a name that it has already gets the new value.
     norms : ndarray of float64, shape (layers,), optional
         Replaces the frame's norms, if the total norm before clipping was logged late.
+    updates : ndarray of float64, shape (layers,), optional
+        The frame's `updates`, which are measured after its norms.
     """
 
     step: int
     values: Mapping[str, Scalar]
     norms: np.ndarray | None = None
+    updates: np.ndarray | None = None
 
     @property
     def loss(self) -> float | None:

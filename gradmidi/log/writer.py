@@ -18,7 +18,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from gradmidi.log import (
     encode_header,
 )
 from gradmidi.log.disk import BEHIND, BEHIND_SECONDS, Awake, Disk, LogFile
+from gradmidi.log.feed import Feed
 from gradmidi.log.folder import RunFolder
 from gradmidi.log.values import TOTAL, Assignment, Clipping, is_at_hand, read_scalar
 
@@ -52,16 +53,6 @@ IDLE_SECONDS = 1.0
 
 Reader = Callable[[Any], np.ndarray]
 """Makes a row of norms from what capture passed on; called on the writer's thread."""
-
-
-class Feed(Protocol):
-    """Live output that gets each line of the log when it is written."""
-
-    def send(self, record: Record, line: bytes) -> None:
-        """Send a record and its line, on the writer's thread; must return at once."""
-
-    def close(self, timeout: float) -> None:
-        """End all notes and release all resources, within `timeout` seconds."""
 
 
 class LogWriter:
@@ -100,8 +91,7 @@ class LogWriter:
     ) -> None:
         self.path = folder.path / FILE_NAME  # The log.
         self.cost = 0.0  # Processor time of the writer's thread, in seconds, after the end.
-        self._given = self._skipped = 0
-        self._seen = 0
+        self._given = self._skipped = self._seen = 0
         self._feeds = tuple(feeds)
         self._clock = clock
         self._start = self._opened = clock()
@@ -215,6 +205,11 @@ class LogWriter:
             captured = looked_at and not self._dropping
             self._queue.put((self._awake.seconds, self._on_values, self.now(), values, captured))
 
+    def update(self, step: int, norms: Any, read: Reader) -> None:
+        """Queue the size of a step's update; `read` makes a row of it on the writer's thread."""
+        if self._open and not self._dropping:
+            self._queue.put((self._awake.seconds, self._on_update, self.now(), step, norms, read))
+
     def mark(self, text: str) -> None:
         """Queue a mark."""
         if self._open:
@@ -317,6 +312,13 @@ class LogWriter:
             restored = self._restored(last) if TOTAL in found else last
             norms = None if restored is last else restored.norms
             self._emit(Values(last.step, found, norms))
+
+    def _on_update(self, t: float, step: int, norms: Any, read: Reader) -> None:
+        late, held = Values(step, {}, updates=read(norms)), self._held
+        if held is not None and held.step == step:
+            self._held = held.joined(late)
+        elif self._last is not None and self._last.step == step:
+            self._emit(late)
 
     def _on_mark(self, t: float, text: str) -> None:
         self._release()

@@ -96,6 +96,8 @@ PATTERNS = {
     "missing": _pulses("lms", 80, (88, 84, 79), (81, 81, 80)),
     # Four steps down, with pauses. Bongos and congas.
     "vanishing": _pulses("mmmm", 120, (89, 84, 79, 74), (60, 61, 63, 64)),
+    # One long and low, two short and high. Guiro.
+    "overshooting": _pulses("lss", 40, (77, 91, 91), (74, 73, 73)),
     # Up and down at once. Cowbell.
     "spike": _pulses("sss", 20, (83, 95, 83), (56, 56, 56)),
     # Twice the same, apart. Side stick.

@@ -6,6 +6,8 @@ the items come from a file or from a training run as it happens.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -27,6 +29,9 @@ __all__ = ["LONGEST_SECONDS", "Score", "check_values", "compose", "fit", "score_
 
 MOST_SHOWN = 15
 """Most names in an error message."""
+
+USUAL_UPDATE = 1e-3
+"""An update of a thousandth of the weights: common practice for a network that learns well."""
 
 LONGEST_SECONDS = 180.0
 """By default a longer piece is fitted to this length."""
@@ -57,6 +62,9 @@ class Score:
     values : sequence of str, default ()
         Names of logged values that have a voice, besides those that the preset names without a
         wildcard. Others that it allows get a voice when they appear.
+    of : {"gradients", "updates"}, default "gradients"
+        What the voices of layers play. Updates are at home at `USUAL_UPDATE`; a step in which they
+        were not measured has no slot.
 
     Attributes
     ----------
@@ -82,12 +90,17 @@ class Score:
         legend: bool = False,
         slots: Slots | None = None,
         values: Sequence[str] = (),
+        of: str = "gradients",
     ) -> None:
         self.header = header
+        self._of_updates = of == "updates"
         self.preset = preset = fitted(preset, header)
         # Values get channels of their own: leave room for them.
         most = max(1, preset.voices.most - len(preset.values.which))
         self.voices: tuple[Voice, ...] = group(header.layers, most, patterns or header.voices)
+        if self._of_updates and references is None:
+            # A voice of several layers is the root of the sum of their squares.
+            references = [USUAL_UPDATE * math.sqrt(len(each.layers)) for each in self.voices]
         self.composer = Composer(
             preset,
             header.layers,
@@ -128,8 +141,11 @@ class Score:
             events = self.advance(self.wall.index_of(item.t))
         findings = self._watch.add(item)
         if isinstance(item, Frame):
-            self.composer.observe(item.norms, item.extra)
-            return events + self._composed(self._slots.add(item, findings))
+            heard = self._heard(item)
+            if heard is None:
+                return events + self.composer.alarm(findings)
+            self.composer.observe(heard.norms, heard.extra)
+            return events + self._composed(self._slots.add(heard, findings))
         if isinstance(item, Mark):
             self._slots.mark(item.text)
         self._closed = isinstance(item, End)
@@ -138,8 +154,14 @@ class Score:
     def recall(self, item: Item) -> None:
         """Process an item from before playing started: it sets references but makes no events."""
         self._watch.add(item)
-        if isinstance(item, Frame):
-            self.composer.observe(item.norms, item.extra)
+        if isinstance(item, Frame) and (heard := self._heard(item)) is not None:
+            self.composer.observe(heard.norms, heard.extra)
+
+    def _heard(self, frame: Frame) -> Frame | None:
+        """Return a frame whose norms are what the voices play; None if it has none of that."""
+        if not self._of_updates:
+            return frame
+        return None if frame.updates is None else replace(frame, norms=frame.updates)
 
     def advance(self, index: int) -> list[Event]:
         """Close the slots before slot `index`, for ``time="wall"``; return the events that are due.
@@ -213,33 +235,41 @@ def score_of(
     length: float | str | None = None,
     patterns: Mapping[str, str] | None = None,
     legend: bool = False,
+    of: str = "gradients",
 ) -> Score:
     """Make the score of a run on disk, fitted to `length` seconds; raise if it has no steps."""
     if not log.steps:
         raise RunLogError(f"{log.path} holds no steps yet: there is nothing to play")
+    steps = log.steps
+    if of == "updates":
+        steps = sum(frame.updates is not None for frame in log.frames())
+        if not steps:
+            raise RunLogError(
+                f"{log.path} holds no sizes of updates; listen(…, updates=10) measures them"
+            )
     values = _value_names(log, preset)
-    score = Score(log.header, preset, time=time, patterns=patterns, legend=legend, values=values)
+    make = partial(
+        Score,
+        log.header,
+        preset,
+        time=time,
+        patterns=patterns,
+        legend=legend,
+        values=values,
+        of=of,
+    )
+    score = make()
     if not score.all_voices:
         raise RunLogError(
             f"{log.path} has no layers, and no logged value is a number: there is nothing to play"
         )
-    slots = log.steps if time == "step" else math.ceil(log.seconds / score.slot_seconds)
+    slots = steps if time == "step" else math.ceil(log.seconds / score.slot_seconds)
     if length != "full":
         # The piece includes the sound of the run's end.
         tail = seconds_of(END) if preset.faults.sound else 0.0
         length = (LONGEST_SECONDS if length is None else float(length)) - tail
     per_slot = fit(slots, score.slot_seconds, length)
-    if per_slot == 1:
-        return score
-    return Score(
-        log.header,
-        preset,
-        time=time,
-        per_slot=per_slot,
-        patterns=patterns,
-        legend=legend,
-        values=values,
-    )
+    return score if per_slot == 1 else make(per_slot=per_slot)
 
 
 def voices_of(log: RunLog, preset: Preset) -> tuple[Voice, ...]:

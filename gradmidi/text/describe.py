@@ -76,6 +76,12 @@ def _lines(summary: Summary) -> Iterator[str]:
             f"last {number(layer.last)}, largest {number(layer.largest)} "
             f"at step {layer.largest_step}"
         )
+    for layer in summary.layers:
+        if math.isfinite(layer.update):
+            yield (
+                f"{layer.name}: update, as a share of the weights: median "
+                f"{number(layer.update)}, largest {number(layer.largest_update)}"
+            )
     yield from _odd(summary.layers)
 
 

@@ -6,7 +6,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,9 @@ class LayerNumbers:
         Of its finite norms; nan where there are none.
     largest_step : int
         The step of the largest one; 0 where there is none.
+    update, largest_update : float
+        Median and largest size of an update, divided by the size of the weights; nan where none
+        was measured.
     nan, inf, zero, absent : int
         Steps at which its norm was nan, infinite or exactly zero, or there was no gradient.
     first_nan, first_inf : int
@@ -63,6 +66,8 @@ class LayerNumbers:
     first_nan: int = 0
     first_inf: int = 0
     zero_since: int = 0
+    update: float = math.nan
+    largest_update: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +183,7 @@ class Summarizer:
         self._numbers = _Numbers(len(log.layers))
         self._every = max(1, math.ceil(log.steps / SAMPLES))
         self._sampled: list[np.ndarray] = []
+        self._updates = _Updates()
         self._losses: list[float] = []
         self._steps, self._seconds, self._ending, self._dropped = 0, 0.0, "", 0
         self._clipping = log.header.clipping
@@ -192,6 +198,8 @@ class Summarizer:
             self._steps += 1
             self._seconds, self._ending = item.t, ""
             self._numbers.add(item)
+            if item.updates is not None:
+                self._updates.add(item.updates)
             for name, value in numbers_of(item.extra).items() if self._heard else ():
                 if name not in self._values and chosen(name, self._heard):
                     self._values[name] = Gathered(name)
@@ -224,9 +232,15 @@ class Summarizer:
             losses=tuple(self._losses),
             values=tuple(each.numbers() for each in self._values.values()),
             every=self._every,
-            layers=self._numbers.of(log.layers, medians(self._sampled, len(log.layers))),
+            layers=self._layers(),
             faults=self._faults.finish(running=self._running),
         )
+
+    def _layers(self) -> tuple[LayerNumbers, ...]:
+        layers = self._log.layers
+        numbers = self._numbers.of(layers, medians(self._sampled, len(layers)))
+        sizes = self._updates.numbers(len(layers))
+        return tuple(replace(each, **size) for each, size in zip(numbers, sizes, strict=True))
 
 
 class _Numbers:
@@ -296,6 +310,34 @@ class _Numbers:
         self._largest = np.where(larger, masked[peak, at], self._largest)
         self._rows.clear()
         self._steps.clear()
+
+
+class _Updates:
+    """Sizes of updates, of which at most `SAMPLES` rows are kept, evenly spread."""
+
+    def __init__(self) -> None:
+        self._rows: list[np.ndarray] = []
+        self._every = 1
+        self._seen = 0
+        self._largest: np.ndarray | None = None
+
+    def add(self, row: np.ndarray) -> None:
+        """Add the updates of a step."""
+        finite = np.where(np.isfinite(row) & (row >= 0.0), row, np.nan)
+        self._largest = finite if self._largest is None else np.fmax(self._largest, finite)
+        if self._seen % self._every == 0:
+            self._rows.append(row)
+        self._seen += 1
+        if len(self._rows) > SAMPLES:
+            del self._rows[1::2]
+            self._every *= 2
+
+    def numbers(self, layers: int) -> list[dict[str, Any]]:
+        """Return the keywords of `LayerNumbers` for each layer; none if nothing was measured."""
+        if self._largest is None:
+            return [{} for _ in range(layers)]
+        pairs = zip(medians(self._rows, layers), self._largest.tolist(), strict=True)
+        return [{"update": median, "largest_update": largest} for median, largest in pairs]
 
 
 def medians(rows: Sequence[np.ndarray], layers: int) -> list[float]:

@@ -294,7 +294,8 @@ def fault(
     layers : sequence of str
         The layers that have it; none where it is a logged value or the run itself.
     value : float
-        The norm over these layers; the logged value; of a stalled run the seconds without a step.
+        The norm over these layers; the logged value; of a stalled run the seconds without a step;
+        of an update its share of the weights.
     present : int, default 0
         How many layers had a gradient; 0 where that is not known.
     logged : str, default ""
@@ -329,6 +330,9 @@ def fault(
     if not layers:
         if kind == "stalled":
             return f"the run stalled (no step for {number(value, 3)} s)"
+        if kind == "overshooting":
+            share = f"an update changed the weights by {number(100.0 * value, 2)} %"
+            return f"the learning rate is too high ({share})"
         if kind == "skipped":
             return "update skipped by the gradient scaler"
         return f"the run {kind}"

@@ -103,7 +103,7 @@ def train(folder: Path, kind: str, fault: str) -> None:
     if fault != "deaf" and not (fault == "alone" and rank != 0):
         try:
             out = folder / ("run" if rank == 0 else f"run of {rank}")
-            ears = gradmidi.listen(model, optimizer, out=out, files=(), **options)
+            ears = gradmidi.listen(model, optimizer, out=out, files=(), updates=5, **options)
         except gradmidi.GradmidiError as error:
             print(f"refused: {error}", flush=True)
             with contextlib.suppress(OSError):

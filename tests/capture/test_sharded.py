@@ -76,6 +76,10 @@ class Trained:
     def norms(self) -> np.ndarray:
         return np.array([frame.norms for frame in self.frames])
 
+    @property
+    def updates(self) -> dict[int, np.ndarray]:
+        return {each.step: each.updates for each in self.frames if each.updates is not None}
+
 
 def train(folder: Path, world: int) -> None:
     """Have so many processes make all their trainings, one after another."""
@@ -148,6 +152,9 @@ def test_the_norms_are_those_of_one_process(trained, alone, world, kind) -> None
     assert [frame.step for frame in several.frames] == list(range(1, STEPS + 1))
     np.testing.assert_allclose(several.norms, alone.norms, rtol=1e-4)
     assert (several.norms[:, 4] == ABSENT).all(), "the layer that is never used"
+    assert list(several.updates) == list(alone.updates) == [1, 6, 11]
+    for step, sizes in alone.updates.items():
+        np.testing.assert_allclose(several.updates[step], sizes, rtol=1e-3)
     for rank in range(world):
         alike(several.result(rank)["state"], alone.result()["state"])
         assert several.result(rank)["hooks"] == 0

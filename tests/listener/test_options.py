@@ -73,7 +73,7 @@ def test_the_signatures_of_listen_and_record_are_the_options() -> None:
     declared = {each.name: each.default for each in fields(Options)}
     assert MISSING not in declared.values()
     own = {"listen": {"model", "optimizer"}, "record": {"layers"}}
-    of_capture = {"layers", "parameters", "every", "budget", "scaler"}
+    of_capture = {"layers", "parameters", "every", "budget", "updates", "scaler"}
     for name, left_out in (("listen", {"settings"}), ("record", {"settings", *of_capture})):
         taken = {
             parameter.name: parameter.default

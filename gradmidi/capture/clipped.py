@@ -1,0 +1,60 @@
+"""What clipping left of the gradients, to see at the step whether they were changed since."""
+
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradmidi.capture.norms import Norms, Row
+
+__all__ = ["Clipped", "sample", "state"]
+
+SAMPLED = 64
+"""So many entries of the smallest gradient are compared: `.data` is changed without a trace."""
+
+
+@dataclass(slots=True)
+class Clipped:
+    """Gradients that were clipped, or are about to be, and whose step has not come yet.
+
+    Parameters
+    ----------
+    seen : (Norms, Row) or None
+        The norms from before, and what makes a row of them; None where the step is not read.
+    given : bool
+        Whether the norms were handed over already.
+    gradient : Tensor or None
+        The smallest of the gradients, kept so that its identity is not used again.
+    sample : list or Tensor or None
+        A copy of its first entries.
+    state : list of int
+        Identity of each gradient, and how often it had been changed.
+    """
+
+    seen: tuple[Norms, Row] | None = None
+    given: bool = False
+    gradient: Tensor | None = None
+    sample: Any = None
+    state: list[int] = field(default_factory=list)
+
+
+_version = operator.attrgetter("_version")
+
+
+def state(parameters: Iterable[nn.Parameter]) -> list[int]:
+    """Return the identity of each gradient, and how often it was changed."""
+    gradients = [each for parameter in parameters if (each := parameter.grad) is not None]
+    return [*map(id, gradients), *map(_version, gradients)]
+
+
+def sample(gradient: Any) -> Any:
+    """Copy a gradient's first entries: a list on the host, else a tensor."""
+    if gradient.layout is not torch.strided:
+        return None
+    first = gradient.to_local() if hasattr(gradient, "placements") else gradient
+    if first.numel() > SAMPLED:
+        first = first.detach().reshape(-1)[:SAMPLED]
+    return first.tolist() if first.is_cpu else first.detach().clone()

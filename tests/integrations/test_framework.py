@@ -92,7 +92,7 @@ def test_a_name_that_no_adapter_has() -> None:
 
 
 ADAPTERS = {
-    "keras": {"layers", "parameters", "budget", "scaler"},
+    "keras": {"layers", "parameters", "budget", "updates", "scaler"},
     "lightning": set(),
     "transformers": set(),
 }

@@ -57,12 +57,11 @@ class Rate:
     """
 
     def __init__(self) -> None:
-        self._judged = 0
         self.restart()
 
     def restart(self) -> None:
         """Begin a new segment of the run."""
-        self._sizes = 0
+        self._judged = self._sizes = 0
         self._largest = 0.0
         self._calm = 0
         self._is_reported = False

@@ -98,15 +98,13 @@ class LogWriter:
         self._warnings = warnings or Warnings()
         self._clipping = clipping
         self._file = LogFile(folder, self._warnings)
-        self._open = True
-        self._ended = False
+        self._open, self._ended, self._dropping = True, False, False
         self._awake = Awake()
         self._behind_since: float | None = None
         self._tick = LIVE_TICK_SECONDS if self._feeds else TICK_SECONDS
         self._assignment = Assignment()
         self._held: Frame | None = None  # Read but not written yet.
         self._last: Frame | None = None  # Written; with all values logged for it since.
-        self._dropping = False
         self._queue: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self._header = replace(header, resumed=folder.resumed)
         if folder.fd < 0:

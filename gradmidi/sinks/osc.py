@@ -126,6 +126,8 @@ class Osc:
         self._voices = [self._voice(v.index, v.name, len(v.layers)) for v in voices]
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
+        # Without this option the system refuses broadcast addresses.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         self._post([start_message(run, len(voices), layers), *self._voices])
         self._announced = clock()
         # The first sign of life comes at once.

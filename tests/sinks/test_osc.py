@@ -3,6 +3,7 @@ import re
 import shlex
 import socket
 import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -457,3 +458,18 @@ def test_a_host_that_is_not_there_is_named():
         resolve("gradmidi.invalid:9000")
     with pytest.raises(PortError, match=r"no host 'x{64}' was found"):
         resolve("x" * 64 + ":9000")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the loopback device has a broadcast address")
+def test_a_broadcast_address_reaches_each_program_that_listens():
+    ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        ear.bind(("", 0))
+        ear.settimeout(10)
+        target = f"127.255.255.255:{ear.getsockname()[1]}"
+        osc = Osc(target, Rig(), "a", [Voice(0, "fc1", (0,))], 1)
+        osc.close()
+        assert ear.recv(2048).startswith(b"/gradmidi/start")
+        assert osc.counters.errors == 0
+    finally:
+        ear.close()

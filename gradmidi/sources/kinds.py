@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradmidi.errors import RunLogError
+from gradmidi.log import FILE_NAME
 from gradmidi.sources.csvfile import CsvReader
 from gradmidi.sources.jsonfiles import JsonLinesReader, TrainerReader
 from gradmidi.sources.mlflowstore import MlflowReader
@@ -175,7 +176,9 @@ def _files(*patterns: str) -> Find:
         if path.is_file():
             lower = Path(path.name.lower())
             return [path] if any(lower.match(pattern) for pattern in patterns) else []
-        return {file for pattern in patterns for file in path.rglob(pattern) if file.is_file()}
+        found = {file for pattern in patterns for file in path.rglob(pattern) if file.is_file()}
+        # A run of gradmidi is no log of another tool.
+        return {file for file in found if file.name != FILE_NAME}
 
     return find
 

@@ -278,3 +278,10 @@ def test_a_log_that_is_read_leaves_no_files_behind(
     assert (run.name, len(list((tmp_path / "temporary").iterdir()))) == ("log", 1)
     del run
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_folder_of_runs_of_gradmidi_is_no_log_of_another_tool(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "run.jsonl").write_text('{"gradmidi": 1, "layers": []}\n')
+    with pytest.raises(RunLogError, match=r"no run at .*; give a folder that holds run\.jsonl"):
+        gradmidi.read(tmp_path)

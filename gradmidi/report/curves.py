@@ -18,7 +18,7 @@ from gradmidi.text.words import listed, number, times
 
 __all__ = ["NO_LOSS", "Curves", "Tracer", "heard", "is_logarithmic", "notable", "trace"]
 
-MOST_VALUES = 800_000
+MOST_VALUES = 700_000
 """Most norms in all curves of a run; a longer run has bins of several steps."""
 
 BATCH = 2048

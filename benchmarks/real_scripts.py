@@ -590,7 +590,7 @@ class Run:
 
     said: list[str]
     faults: tuple[gradmidi.Fault, ...]
-    losses: list[float]
+    losses: list[float | None]
     totals: list[float]
     at: int
     site: str
@@ -619,7 +619,7 @@ def train(name: str, fault: str | None, steps: int, folder: Path) -> Run:
     return Run(
         gradmidi.describe(run),
         gradmidi.faults(run),
-        [math.nan if frame.loss is None else frame.loss for frame in frames],
+        [frame.loss for frame in frames],
         [float(np.sqrt(np.square(frame.norms[frame.norms >= 0]).sum())) for frame in frames],
         (AT - 1) * pace + 1,
         script.site,
@@ -712,6 +712,8 @@ def trainscope(run: Run) -> list[int]:
     detector, found = ChangePointDetector(), []
     for step, loss in enumerate(run.losses, 1):
         # Its detector is not given what is not finite; that counts as found here.
+        if loss is None:
+            continue
         if not math.isfinite(loss) or detector.update(loss) is not None:
             found.append(step)
     return apart(found)
@@ -722,7 +724,7 @@ def losslint(run: Run) -> list[int]:
     from losslint.checks import run_all_checks
     from losslint.parsing import RunLog
 
-    series: dict[str, list[float | None]] = {"loss": run.losses, "grad_norm": run.totals}
+    series: dict[str, list[float | None]] = {"loss": run.losses, "grad_norm": list(run.totals)}
     log = RunLog(list(range(1, len(run.losses) + 1)), series, Path("run"))
     found = [each for each in run_all_checks(log) if each.severity in ("warning", "error")]
     # A finding of the whole run has no step.

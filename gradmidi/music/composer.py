@@ -256,10 +256,9 @@ class Composer:
         if residue == "brightness" and found.brightness != self._brightness[voice]:
             self._brightness[voice] = found.brightness
             self._agenda.add(Control(tick, voice, BRIGHTNESS, found.brightness))
-        bend = found.pitch - found.note
-        if residue == "bend" and bend != self._bend[voice]:
-            self._bend[voice] = bend
-            self._agenda.add(Bend(tick, voice, bend))
+        if residue == "bend" and found.bend != self._bend[voice]:
+            self._bend[voice] = found.bend
+            self._agenda.add(Bend(tick, voice, found.bend))
 
     def _release(self, tick: int, voice: int) -> None:
         held = self._held[voice]

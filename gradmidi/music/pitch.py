@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gradmidi.base.table import key
 from gradmidi.errors import PresetError
+from gradmidi.midi.numbers import BEND_RANGE
 
 __all__ = [
     "SCALES",
@@ -234,6 +235,11 @@ class Tone:
     def brightness(self) -> int:
         """The residue as a controller value; one step of the scale covers 0–127."""
         return min(127, max(0, round((self.residue + 0.5) * 127)))
+
+    @property
+    def bend(self) -> float:
+        """Semitones from the note to the pitch; above note 129 a bend does not reach it."""
+        return min(max(self.pitch - self.note, -BEND_RANGE), BEND_RANGE)
 
 
 def rail(residue: str) -> float:

@@ -244,10 +244,9 @@ class ValueVoices:
         if residue == "brightness" and found.brightness != value.brightness:
             value.brightness = found.brightness
             events.append(Control(tick, voice, BRIGHTNESS, found.brightness))
-        bend = found.pitch - found.note
-        if residue == "bend" and bend != value.bend:
-            value.bend = bend
-            events.append(Bend(tick, voice, bend))
+        if residue == "bend" and found.bend != value.bend:
+            value.bend = found.bend
+            events.append(Bend(tick, voice, found.bend))
         velocity = self._preset.values.velocity
         events.append(On(tick, voice, found.note, velocity, found.pitch, value.number))
         events.append(Off(tick + self._length, voice, found.note))

@@ -83,6 +83,13 @@ def test_whatever_the_norms_every_note_is_in_range_and_ends(rows, preset):
     assert not sounding
 
 
+def test_a_bend_above_the_highest_note_stays_in_its_range():
+    events = play([[None, None, None, 139.0]], "classic")
+    (bend,) = [event for event in events if isinstance(event, Bend)]
+    (note,) = ons(events)
+    assert (note.note, bend.semitones, round(note.pitch, 2)) == (127, 2, 129.02)
+
+
 @given(st.floats(1e-12, 1e12), st.floats(1.0, 1e6), st.sampled_from(LOG_PRESETS))
 def test_a_larger_norm_never_sounds_lower(ratio, factor, name):
     preset = load(name)

@@ -1,11 +1,14 @@
 """Sizes of updates in a log: read, described, rendered, and told apart from values."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
+from listening import Receiver
 from typer.testing import CliRunner
 
 import gradmidi
@@ -104,6 +107,21 @@ def test_render_plays_them(run: Path, tmp_path: Path) -> None:
     norms = [json.loads(line)["norms"] for line in done.stdout.splitlines() if '"norms"' in line]
     assert norms[0][0] == pytest.approx(1e-3, rel=0.02)
     assert norms[2][0] == pytest.approx(4e-3, rel=0.02)
+
+
+def test_play_plays_them(run: Path) -> None:
+    with Receiver() as receiver:
+        words = [str(run), "--osc", receiver.target, "--of", "updates", "--time", "step"]
+        done = subprocess.run(
+            [sys.executable, "-m", "gradmidi", "play", *words, "--from", "start"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        notes = receiver.of("/gradmidi/note")
+    played = [norm for voice, _, _, velocity, norm in notes if voice == 0 and velocity]
+    assert played == pytest.approx([1e-3, 2e-3, 4e-3])
 
 
 def test_what_was_not_measured_cannot_be_rendered(tmp_path: Path) -> None:

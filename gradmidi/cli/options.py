@@ -60,6 +60,15 @@ Timing = Annotated[
         help="One slot for each step, or the run's own timing.",
     ),
 ]
+Of = Annotated[
+    str,
+    typer.Option(
+        callback=one_of("gradients", "updates"),
+        metavar="gradients|updates",
+        help="What the layers' voices play: gradients, or the updates of listen(updates=10), "
+        "for which home is 0.001 of the weights.",
+    ),
+]
 Length = Annotated[
     str | None,
     typer.Option(

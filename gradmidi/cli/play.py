@@ -13,6 +13,7 @@ import typer
 from gradmidi.cli.keys import await_enter, closed_by_signals, show_on
 from gradmidi.cli.options import (
     Level,
+    Of,
     Plain,
     SourceArgument,
     Timing,
@@ -74,6 +75,7 @@ def play(
         ),
     ] = None,
     time: Timing = "wall",
+    of: Of = "gradients",
     delay: Annotated[
         float,
         typer.Option(
@@ -105,6 +107,7 @@ def play(
         session = options.session(
             timetags=osc_timetags,
             time=time,
+            of=of,
             paced=paced,
             history=not paced,
             delay=delay,

@@ -8,12 +8,12 @@ import typer
 from gradmidi.cli.options import (
     Dpi,
     Length,
+    Of,
     Size,
     SourceArgument,
     Theme,
     Timing,
     length_of,
-    one_of,
     selects,
     takes,
 )
@@ -56,15 +56,7 @@ def render(
             help="Start with each voice at home, then above; print when each of them sounds.",
         ),
     ] = False,
-    of: Annotated[
-        str,
-        typer.Option(
-            callback=one_of("gradients", "updates"),
-            metavar="gradients|updates",
-            help="What the layers' voices play: gradients, or the updates of listen(updates=10), "
-            "for which home is 0.001 of the weights.",
-        ),
-    ] = "gradients",
+    of: Of = "gradients",
     stems: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write a WAV for each voice and one for the faults."),

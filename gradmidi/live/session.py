@@ -34,6 +34,8 @@ class Session:
         Addresses of apprise that faults are sent to.
     time : {"wall", "step"}
         The run's own timing, or one slot for each step.
+    of : {"gradients", "updates"}
+        What the voices of layers play.
     paced : bool
         Whether to play a run from its start by its own time; otherwise play it as it happens.
     history : bool
@@ -59,6 +61,7 @@ class Session:
     take: str | None = None
     notify: tuple[str, ...] = ()
     time: str = "wall"
+    of: str = "gradients"
     paced: bool = False
     history: bool = False
     delay: float = 0.0

@@ -318,6 +318,7 @@ class Player:
             session.preset,
             header,
             time=session.time,
+            of=session.of,
             paced=session.paced,
             history=self._history,
             delay=session.delay,

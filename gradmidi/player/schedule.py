@@ -109,8 +109,8 @@ class Schedule:
         How norms become music.
     header : Header
         The run's first header.
-    time : {"wall", "step"}
-        The run's own timing, or one slot for each step (only with `paced`).
+    time, of : str
+        As in `Session`; ``time="step"`` only with `paced`.
     paced : bool, default False
         Whether to play a run from its start by its own time; otherwise play it as it happens.
     history : bool, default False
@@ -148,12 +148,13 @@ class Schedule:
         header: Header,
         *,
         time: str = "wall",
+        of: str = "gradients",
         paced: bool = False,
         history: bool = False,
         delay: float = 0.0,
         grid: Grid | None = None,
     ) -> None:
-        self.score = Score(header, preset, time=time)
+        self.score = Score(header, preset, time=time, of=of)
         self.counts = Counts()
         self.base: int | None = None if paced or history else 0
         self.finished = False

@@ -1,8 +1,8 @@
 """Write the page of commands from the code: ``python docs/commands.py > docs/commands.md``."""
 
 from collections.abc import Iterator
+from typing import Any
 
-import click
 from typer.main import get_command
 
 from gradmidi.cli.app import app
@@ -20,13 +20,13 @@ FOOT = "This page is written by `python docs/commands.py > docs/commands.md`, fr
 
 def page() -> str:
     """Return the page."""
-    commands: dict[str, click.Command] = get_command(app).commands  # type: ignore[attr-defined]
+    commands: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
     shown = [line for name, command in commands.items() for line in _command(name, command)]
     return "\n".join((HEAD, *shown, FOOT, ""))
 
 
-def _command(name: str, command: click.Command) -> Iterator[str]:
-    context = click.Context(command, info_name=f"gradmidi {name}")
+def _command(name: str, command: Any) -> Iterator[str]:
+    context = command.context_class(command, info_name=f"gradmidi {name}")
     yield f"## {name}"
     yield ""
     yield _cell(command.help or "").replace("\\|", "|")

@@ -165,6 +165,7 @@ gate = 1.0
 """
 
 
+@pytest.mark.slow
 def test_the_player_is_killed_where_keys_are_struck_again_as_they_are_let_go_of(tmp_path, receiver):
     preset = tmp_path / "at-once.toml"
     preset.write_text(AT_ONCE)
@@ -184,6 +185,7 @@ def test_the_trainer_and_the_player_are_killed_at_once(tmp_path, receiver):
         ended_well(trainer, receiver, since=struck)
 
 
+@pytest.mark.slow
 def test_the_player_and_its_guard_are_killed_at_once(tmp_path, receiver):
     with Trainer(tmp_path / "a", osc=receiver.target, steps=300) as trainer:
         underway(receiver)
@@ -389,6 +391,7 @@ def test_two_processes_are_listened_to_at_once(tmp_path):
             assert out == alone()
 
 
+@pytest.mark.slow
 def test_the_disk_is_full_under_the_log(tmp_path, receiver):
     with Trainer(tmp_path / "a", osc=receiver.target, steps=200, disk="full") as trainer:
         code, out, err = trainer.result()

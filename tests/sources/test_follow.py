@@ -199,6 +199,7 @@ def test_another_machine_is_followed_and_its_folder_found(tmp_path, said):
     assert said == []
 
 
+@pytest.mark.slow
 def test_a_connection_that_breaks_goes_on_after_the_last_line(tmp_path, said):
     path = tmp_path / "run.jsonl"
     lines = [line(n, n / 10) for n in range(1, 9)]

@@ -237,6 +237,7 @@ def test_a_log_that_is_replaced_is_read_anew_and_one_that_is_gone_is_waited_for(
         until(lambda: f"{path} is back; still looking" in said, "the message")
 
 
+@pytest.mark.slow
 def test_a_log_that_never_has_a_number_is_told_once(tmp_path: Path, said: list[str]) -> None:
     path = tmp_path / "log.csv"
     path.write_text("step,note\n1,calm\n2,calm\n3,calm\n")

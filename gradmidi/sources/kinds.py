@@ -119,6 +119,8 @@ def find_log(source: str | Path, kind: str | None = None) -> FoundLog:
     found = logs_at(path, kind)
     if len(found) == 1:
         return found[0]
+    if not found and (path.name == FILE_NAME or (path / FILE_NAME).is_file()):
+        raise RunLogError(f"{path} is a run of gradmidi already, and can be used as it is")
     files = " ".join(each.files for each in wanted)
     if path.is_file():
         raise RunLogError(

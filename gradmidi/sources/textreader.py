@@ -34,6 +34,9 @@ MOST_NAMES = 10_000
 _BREAKS = re.compile(rb"[\r\n\x08]+")
 """Ends of lines; progress bars begin the same line again."""
 
+BINARY = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
+"""Bytes that text does not have; it may have bell, backspace, tab, form feed and escape."""
+
 _ERROR = re.compile(r"(?:[A-Za-z_]\w*\.)*(\w*(?:Error|Exception|Interrupt|Exit)\b.*)")
 TRACEBACK = "Traceback (most recent call last)"
 
@@ -264,7 +267,7 @@ class TextReader:
 
     def _of_line(self, line: bytes) -> list[Row]:
         self._number += 1
-        if b"\0" in line:
+        if BINARY.search(line[:LONGEST_LINE]):
             self._binary += 1
             return []
         text = clean(line[:LONGEST_LINE].decode("utf-8", "replace"))

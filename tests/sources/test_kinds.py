@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mido
 import pytest
+from logs import write_log
 from toollogs import events, scalar, wandb
 
 import gradmidi
@@ -285,3 +286,10 @@ def test_a_folder_of_runs_of_gradmidi_is_no_log_of_another_tool(tmp_path: Path) 
     (tmp_path / "a" / "run.jsonl").write_text('{"gradmidi": 1, "layers": []}\n')
     with pytest.raises(RunLogError, match=r"no run at .*; give a folder that holds run\.jsonl"):
         gradmidi.read(tmp_path)
+
+
+def test_a_run_of_gradmidi_needs_no_import(tmp_path: Path) -> None:
+    run = write_log(tmp_path / "a", [[1.0] * 4])
+    for path in (run, run / "run.jsonl"):
+        with pytest.raises(RunLogError, match="is a run of gradmidi already"):
+            gradmidi.import_log(path, tmp_path / "b")

@@ -163,7 +163,7 @@ def test_what_is_printed_once_is_no_value_until_the_end() -> None:
 def test_binary_long_lines_and_half_letters_do_no_harm() -> None:
     letter = "größe".encode()
     rows = text(
-        b"step 1 loss 2\n\0\x01\xff loss 3\n\n",
+        b"step 1 loss 2\n\0\xff loss 3\n\x01 loss 3\n\n",
         b"step 2 loss 4 " + b"x" * 10_000_000 + b" loss 9\n",
         b"step 3 loss 5 " + letter[:3] + b"\n" + letter[:3],
     )

@@ -7,6 +7,7 @@ these fields. The keys of ``[time]``, ``[pitch]`` and ``[faults]`` are in `style
 
 import dataclasses
 import math
+import os
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -262,7 +263,9 @@ def names() -> tuple[str, ...]:
     >>> "pentatonic" in names()
     True
     """
-    return tuple(sorted(path.stem for path in _folder().glob("*.toml")))
+    # Not Path.glob, which finds nothing, silently, if no file descriptor is left.
+    files = map(Path, os.listdir(_folder()))
+    return tuple(sorted(path.stem for path in files if path.suffix == ".toml"))
 
 
 def load(preset: "str | Path | Preset", settings: Mapping[str, Any] | None = None) -> Preset:

@@ -117,9 +117,10 @@ def find_log(source: str | Path, kind: str | None = None) -> FoundLog:
     path = Path(source)
     wanted = _wanted(kind)
     found = logs_at(path, kind)
-    if len(found) == 1:
+    is_run = path.name == FILE_NAME and kind is None
+    if len(found) == 1 and not is_run:
         return found[0]
-    if not found and (path.name == FILE_NAME or (path / FILE_NAME).is_file()):
+    if is_run or (not found and (path / FILE_NAME).is_file()):
         raise RunLogError(f"{path} is a run of gradmidi already, and can be used as it is")
     files = " ".join(each.files for each in wanted)
     if path.is_file():

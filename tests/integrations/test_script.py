@@ -177,7 +177,7 @@ def test_a_training_that_goes_on_after_another_goes_on_in_its_own_run(tmp_path: 
 
 
 def test_options_are_those_of_listen(tmp_path: Path) -> None:
-    words = ("--layers", "top=fc2", "--parameters", "weights", "--every", "2")
+    words = ("--voices", "top=fc2", "--parameters", "weights", "--every", "2")
     done = run(
         "--out", "a", *words, "--preset", "hold", "--files", "mid", SCRIPTS / "small.py", "plain",
         cwd=tmp_path,

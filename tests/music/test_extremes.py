@@ -136,7 +136,7 @@ def test_two_thousand_layers_are_heard_and_seen(tmp_path):
     assert np.isfinite(samples).all()
     assert 0.02 < np.abs(samples).max() < 0.9
     text = page.read_text(encoding="utf-8")
-    assert text.count('class="lane voice"') == 15
+    assert text.count('class="lane" data-voice=') == 15
     assert f"step 31: {layers[1234]} nan" in text
     assert [name for name in layers if name not in text] == []
     assert page.stat().st_size < 3_000_000

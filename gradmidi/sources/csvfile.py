@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gradmidi.errors import RunLogError
+from gradmidi.sources.growing import until_found
 from gradmidi.sources.rows import Row
 from gradmidi.sources.textfile import TextFile
 from gradmidi.text.words import count
@@ -165,6 +166,9 @@ class CsvReader:
 
     def poll(self, *, whole: bool = False) -> list[Row]:
         """Return the next rows, see `Reader`."""
+        return until_found(lambda: self._next(whole=whole))
+
+    def _next(self, *, whole: bool) -> list[Row] | None:
         lines = self._file.poll(whole=whole)
         if self._file.restarts > self._restarts:
             self._restarts = self._file.restarts
@@ -172,12 +176,12 @@ class CsvReader:
         if self._layout is None:
             lines = self._lines = self._lines + lines
             if not self._find_layout(whole=whole) or self._layout is None:
-                return []
+                return None
             lines = lines[self._layout.first :]
             self._number = self._layout.first
         new = self._new(self._read(lines, self._layout))
         self._numbers.check()
-        return new or (self.poll(whole=whole) if lines else [])
+        return new if lines else None
 
     def close(self) -> None:
         """Close the file."""

@@ -1,12 +1,15 @@
 """Read what is added to a file, and notice when it is replaced, truncated or removed."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from gradmidi.errors import RunLogError
 
-__all__ = ["CHUNK_BYTES", "GrowingFile"]
+__all__ = ["CHUNK_BYTES", "GrowingFile", "until_found"]
+
+T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 16
 
@@ -102,3 +105,18 @@ class GrowingFile:
         return there.st_size < self.position or (
             (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino)
         )
+
+
+def until_found(read: Callable[[], list[T] | None]) -> list[T]:
+    """Read piece by piece until one holds something; `read` returns None when there is no more.
+
+    Examples
+    --------
+    >>> pieces = iter([[], [], ["row"], None])
+    >>> until_found(lambda: next(pieces)), until_found(lambda: next(pieces))
+    (['row'], [])
+    """
+    while (found := read()) is not None:
+        if found:
+            return found
+    return []

@@ -8,6 +8,7 @@ from typing import Any
 
 from gradmidi.errors import RunLogError
 from gradmidi.sources.csvfile import STEPS, TIMES, time_of
+from gradmidi.sources.growing import until_found
 from gradmidi.sources.rows import Cell, Row
 from gradmidi.sources.textfile import TextFile
 from gradmidi.text.words import count
@@ -96,9 +97,12 @@ class JsonLinesReader:
 
     def poll(self, *, whole: bool = False) -> list[Row]:
         """Return the next rows, see `Reader`."""
+        return until_found(lambda: self._next(whole=whole))
+
+    def _next(self, *, whole: bool) -> list[Row] | None:
         lines = self._file.poll(whole=whole)
         rows = [row for line in lines if (row := self._row(line)) is not None]
-        return rows or (self.poll(whole=whole) if lines else [])
+        return rows if lines else None
 
     def close(self) -> None:
         """Close the file."""

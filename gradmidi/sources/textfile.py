@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 from gradmidi.errors import RunLogError
-from gradmidi.sources.growing import GrowingFile
+from gradmidi.sources.growing import GrowingFile, until_found
 
 __all__ = ["TextFile"]
 
@@ -68,18 +68,21 @@ class TextFile:
         RunLogError
             If the file is not text.
         """
+        return until_found(lambda: self._next(whole=whole))
+
+    def _next(self, *, whole: bool) -> list[str] | None:
         chunk = self._file.read(READ_BYTES)
         if self._file.restarts > self._restarts:
             self._restarts = self._file.restarts
             self._begin()
         if not chunk and not (whole and self._rest):
-            return []
+            return None
         text = self._rest + self._decoded(chunk)
         end = len(text) if not chunk else text.rfind("\n") + 1
         self._rest = text[end:]
         lines = list(io.StringIO(text[:end], newline=""))
         self._lines += len(lines)
-        return lines or self.poll(whole=whole)
+        return lines
 
     def close(self) -> None:
         """Close the file."""

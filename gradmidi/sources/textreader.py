@@ -9,7 +9,7 @@ from collections import deque
 from pathlib import Path
 from typing import Protocol
 
-from gradmidi.sources.growing import GrowingFile
+from gradmidi.sources.growing import GrowingFile, until_found
 from gradmidi.sources.printed import clean, numbers_in, step_in
 from gradmidi.sources.rows import Row
 from gradmidi.text.words import count
@@ -229,16 +229,18 @@ class TextReader:
 
     def poll(self, *, whole: bool = False) -> list[Row]:
         """Return the next rows, see `Reader`."""
+        return until_found(lambda: self._next(whole=whole))
+
+    def _next(self, *, whole: bool) -> list[Row] | None:
         ended = isinstance(self._source, PassThrough) and self._source.ended
         data = self._source.read()
         if self._source.restarts > self._restarts:
             self._restarts = self._source.restarts
             self._rest = b""
         if data:
-            rows = self._rows(data)
-            return rows or self.poll(whole=whole)
+            return self._rows(data)
         if not (whole or ended):
-            return []
+            return None
         rows = self._rows(b"\n") if self._rest else []
         # What was printed once is all there is.
         rows += self._once.values()
@@ -247,7 +249,7 @@ class TextReader:
         self._once = {}
         if ended and not rows:
             self.ending = f"exception: {self._error}" if self._error else "closed"
-        return rows
+        return rows or None
 
     def close(self) -> None:
         """Close the file."""

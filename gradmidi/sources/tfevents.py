@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradmidi.sources.crc32c import masked, masked_all
-from gradmidi.sources.growing import GrowingFile
+from gradmidi.sources.growing import GrowingFile, until_found
 from gradmidi.sources.protobuf import Value, fields, signed, single, text
 
 __all__ = ["Event", "EventFile"]
@@ -84,8 +84,6 @@ class EventFile:
         Records, or stretches of the file, that were skipped because their CRC is wrong.
     first_damaged : int
         Position of the first one, in bytes.
-    unfinished : int
-        Bytes of a record that is not complete yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -98,31 +96,28 @@ class EventFile:
         self.damaged = self.first_damaged = 0
 
     @property
-    def unfinished(self) -> int:
-        """Bytes of a record that is not complete yet."""
-        return len(self._rest)
-
-    @property
     def missing(self) -> bool:
         """Whether the file is gone."""
         return self._file.missing
 
     def poll(self) -> list[Event]:
         """Return the events that were added since the last call; empty if there are none."""
+        return until_found(self._next)
+
+    def _next(self) -> list[Event] | None:
         chunk = self._file.read(READ_BYTES)
         if self._file.restarts > self._restarts:
             self._restarts = self._file.restarts
             self._rest, self._begin = b"", 0
         if not chunk:
-            return []
+            return None
         self._rest += chunk
         events = []
         for data in self._records():
             event = self._event(data)
             if event is not None:
                 events.append(event)
-        # Perhaps there was no scalar in these bytes, but more of them.
-        return events or self.poll()
+        return events
 
     def close(self) -> None:
         """Close the file."""

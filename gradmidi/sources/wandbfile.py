@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gradmidi.errors import RunLogError
-from gradmidi.sources.growing import GrowingFile
+from gradmidi.sources.growing import GrowingFile, until_found
 from gradmidi.sources.protobuf import fields, signed, text
 from gradmidi.sources.rows import Cell, Row
 from gradmidi.text.words import count
@@ -85,12 +85,15 @@ class WandbReader:
 
     def poll(self, *, whole: bool = False) -> list[Row]:
         """Return the next rows, see `Reader`."""
+        return until_found(self._next)
+
+    def _next(self) -> list[Row] | None:
         chunk = self._file.read(READ_BYTES)
         if self._file.restarts > self._restarts:
             self._restarts = self._file.restarts
             self._begin()
         if not chunk:
-            return []
+            return None
         self._rest += chunk
         rows = []
         for data in self._records():
@@ -101,7 +104,7 @@ class WandbReader:
                 continue
             if row is not None:
                 rows.append(row)
-        return rows or self.poll(whole=whole)
+        return rows
 
     def close(self) -> None:
         """Close the file."""

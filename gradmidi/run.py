@@ -2,7 +2,6 @@
 
 import base64
 import html
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -161,7 +160,7 @@ class Run(RunLog):
         >>> summary["steps"], summary["faults"], summary["layers"][0]["largest"]
         (1, [], 0.5)
         """
-        return json.dumps(self._summary(preset).to_dict(), ensure_ascii=False, allow_nan=False)
+        return self._summary(preset).to_json()
 
     def audio(
         self, preset: str | Preset = "pentatonic", *, length: float | str | None = PLAYER_SECONDS

@@ -133,8 +133,8 @@ def describe(
     from gradmidi.options import Options
     from gradmidi.run import Run
     from gradmidi.sources.opened import open_log, value_names
-    from gradmidi.text.describe import describe as lines
-    from gradmidi.text.describe import describe_now, kinds_now
+    from gradmidi.text.describe import lines_of, standing
+    from gradmidi.text.summary import summarize
 
     kinds = {each.strip() for each in fail_on.split(",")} if fail_on is not None else set()
     if wrong := sorted(kinds - set(KINDS)):
@@ -145,19 +145,17 @@ def describe(
     log, preset = open_log(run, selection, Run), Options(**given, values=values).music
     check_values(log, values)
     limits, heard = preset.faults, fitted(preset, log.header).values.which
-    if as_json:
-        typer.echo(log.to_json(preset))
+    if now:
+        stands = standing(log, None, limits, heard)
+        told, found = stands.lines(), stands.kinds
     else:
-        told = describe_now(log, None, limits, heard) if now else lines(log, limits, heard)
-        for line in told:
-            typer.echo(line)
-    if kinds:
-        if now:
-            found = kinds_now(log, None, limits, heard)
-        else:
-            found = {each.kind for each in log.faults(preset)}
-        if kinds & found:
-            raise typer.Exit(3)
+        summary = summarize(log, limits, heard)
+        told = iter([summary.to_json()]) if as_json else lines_of(summary)
+        found = {each.kind for each in summary.faults}
+    for line in told:
+        typer.echo(line)
+    if kinds & found:
+        raise typer.Exit(3)
 
 
 def decode(

@@ -2,20 +2,21 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from gradmidi.base.messages import printable
 from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.limits import Faults
-from gradmidi.log import End, Frame, RunLog
+from gradmidi.log import End, Frame, Layer, RunLog
 from gradmidi.log.values import chosen, numbers_of
 from gradmidi.text.summary import LayerNumbers, Summary, medians, summarize
 from gradmidi.text.values import lines as value_lines
 from gradmidi.text.words import ago, count, fault, layers_of, norm, number, when
 
-__all__ = ["describe", "describe_now", "fault_line", "faults_line", "kinds_now", "lines_of"]
+__all__ = ["Standing", "describe", "fault_line", "faults_line", "lines_of", "standing"]
 
 RECENT = 16
 """Frames before the last whose median says which way a norm goes."""
@@ -151,13 +152,80 @@ def faults_line(found: Sequence[Fault]) -> str:
     return f"{count(len(found), 'fault')}. First, {text}"
 
 
-def describe_now(
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a run stands, from one reading of its log.
+
+    Parameters
+    ----------
+    name : str
+        Name of the run.
+    layers : tuple of Layer
+        Its layers.
+    last : Frame or None
+        The last frame.
+    usual : list of float
+        Median norm of each layer in the frames before.
+    ending : str
+        How the run has ended, or that it goes on.
+    wrong : tuple of Fault
+        The faults that go on.
+    stalled : float or None
+        Seconds without a step, if the run is stalled.
+    values : dict of str to tuple of float
+        First and last number of each logged value that is told.
+    past : Fault or None
+        The last fault.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    last: Frame | None
+    usual: Sequence[float]
+    ending: str
+    wrong: tuple[Fault, ...]
+    stalled: float | None
+    values: Mapping[str, tuple[float, float]]
+    past: Fault | None
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of the faults that go on."""
+        return {each.kind for each in self.wrong} | (
+            {"stalled"} if self.stalled is not None else set()
+        )
+
+    def lines(self) -> Iterator[str]:
+        """Write it in lines, with no markup, that each make sense on their own."""
+        return map(printable, self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        if self.last is None:
+            yield f"run {self.name}: no step yet"
+            return
+        yield f"run {self.name}: step {self.last.step} at {number(self.last.t, 3)} s, {self.ending}"
+        for each in self.wrong:
+            yield f"{_fault(each)}, since step {each.steps[0]}"
+        if self.stalled is not None:
+            yield f"the run stalled: no step for {self.stalled:.0f} s"
+        if not self.kinds:
+            yield "nothing is wrong now"
+        for name, (first, value) in self.values.items():
+            yield f"{name} {number(value)}, first {number(first)}"
+        norms = self.last.norms.tolist()
+        for info, value, before in zip(self.layers, norms, self.usual, strict=True):
+            yield f"{info.name} {_now(value, before)}"
+        if self.past is not None:
+            yield f"last fault, {fault_line(self.past)}"
+
+
+def standing(
     log: RunLog,
     now: float | None = None,
     limits: Faults | None = None,
     heard: Sequence[str] = (),
-) -> Iterator[str]:
-    """Say where a run stands: its last step, each layer's norm, and what is wrong with it.
+) -> Standing:
+    """Read where a run stands: its last step, each layer's norm, and what is wrong with it.
 
     Parameters
     ----------
@@ -168,23 +236,15 @@ def describe_now(
     limits, heard
         As of `describe`.
 
-    Yields
-    ------
-    str
-        One line each, with no markup, that makes sense on its own.
+    Returns
+    -------
+    Standing
     """
-    return map(printable, _now_lines(log, now, limits or Faults(), heard))
-
-
-def _now_lines(
-    log: RunLog, now: float | None, limits: Faults, heard: Sequence[str]
-) -> Iterator[str]:
     age = log.age if now is None else max(0.0, now - log.path.stat().st_mtime)
-    faults = FaultLog(log.layers, limits, heard)
+    faults = FaultLog(log.layers, limits or Faults(), heard)
     values: dict[str, tuple[float, float]] = {}
     last: Frame | None = None
     recent: deque[np.ndarray] = deque(maxlen=RECENT)
-    losses: list[float] = []
     end: End | None = None
     running = log.running
     for item in log.items():
@@ -196,52 +256,25 @@ def _now_lines(
             last = item
             for name, value in numbers_of(item.extra).items():
                 values[name] = values.get(name, (value,))[0], value
-            if item.loss is not None:
-                losses = [losses[0] if losses else item.loss, item.loss]
-    if last is None:
-        yield f"run {log.name}: no step yet"
-        return
     going = f"{'still running' if running else 'not closed'}, last step {ago(age)}"
-    told = end.reason if end else going
-    yield f"run {log.name}: step {last.step} at {number(last.t, 3)} s, {told}"
-    stalled = faults.watch.overdue(last.t + age) if end is None else ()
-    wrong = faults.going_on()
-    for each in wrong:
-        yield f"{_fault(each)}, since step {each.steps[0]}"
-    if stalled:
-        yield f"the run stalled: no step for {age:.0f} s"
-    if not wrong and not stalled:
-        yield "nothing is wrong now"
-    if losses:
-        yield f"loss {number(losses[1])}, first {number(losses[0])}"
-    for name, (first, value) in values.items():
-        if name != "loss" and (not log.layers or (heard and chosen(name, heard))):
-            yield f"{name} {number(value)}, first {number(first)}"
-    usual = medians(list(recent), len(log.layers))
-    for info, value, before in zip(log.layers, last.norms.tolist(), usual, strict=True):
-        yield f"{info.name} {_now(value, before)}"
+    stalled = end is None and bool(faults.watch.overdue((last.t if last else 0.0) + age))
+    told = sorted(values, key=lambda name: name != "loss")
     past = faults.so_far()
-    if past:
-        yield f"last fault, {fault_line(past[-1])}"
-
-
-def kinds_now(
-    log: RunLog,
-    now: float | None = None,
-    limits: Faults | None = None,
-    heard: Sequence[str] = (),
-) -> set[str]:
-    """Return the kinds of the faults that go on; the arguments are those of `describe_now`."""
-    age = log.age if now is None else max(0.0, now - log.path.stat().st_mtime)
-    faults = FaultLog(log.layers, limits or Faults(), heard)
-    seconds, ended = 0.0, False
-    for item in log.items():
-        faults.add(item)
-        ended = isinstance(item, End)
-        if isinstance(item, Frame):
-            seconds = item.t
-    stalled = () if ended else faults.watch.overdue(seconds + age)
-    return {each.kind for each in faults.going_on()} | {each.kind for each in stalled}
+    return Standing(
+        log.name,
+        log.layers,
+        last,
+        medians(list(recent), len(log.layers)),
+        end.reason if end else going,
+        faults.going_on(),
+        age if stalled else None,
+        {
+            name: values[name]
+            for name in told
+            if name == "loss" or not log.layers or (heard and chosen(name, heard))
+        },
+        past[-1] if past else None,
+    )
 
 
 def _now(value: float, before: float) -> str:

@@ -4,6 +4,7 @@
 `Summary` it returns: `describe`, `run.txt`, the page, the last lines of `listen`, JSON.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -131,10 +132,9 @@ class Summary:
     layers: tuple[LayerNumbers, ...]
     faults: tuple[Fault, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the summary in types that JSON has: ``"nan"``, ``"inf"`` for such numbers."""
-        found: dict[str, Any] = _plain(asdict(self))
-        return found
+    def to_json(self) -> str:
+        """Return the summary as a JSON object: ``"nan"``, ``"inf"`` for such numbers."""
+        return json.dumps(_plain(asdict(self)), ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

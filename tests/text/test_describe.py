@@ -20,7 +20,7 @@ from gradmidi.detection.detector import Watch
 from gradmidi.detection.limits import Faults
 from gradmidi.log import RunLog
 from gradmidi.music.preset import load
-from gradmidi.text.describe import describe, describe_now, kinds_now
+from gradmidi.text.describe import describe, standing
 
 
 def told(run):
@@ -98,7 +98,7 @@ def test_a_run_without_steps_is_told(tmp_path):
 
 def now(run, age=2.0):
     log = RunLog(run)
-    return list(describe_now(log, log.path.stat().st_mtime + age))
+    return list(standing(log, log.path.stat().st_mtime + age).lines())
 
 
 def test_where_a_run_stands_is_told_in_numbers_and_which_way_each_goes(tmp_path):
@@ -299,8 +299,8 @@ def test_a_run_without_an_end_is_stalled_now_and_died_in_the_whole(tmp_path):
     run = write_log(tmp_path / "a", [[1.0] * 4] * 60)
     log = run / "run.jsonl"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
-    assert kinds_now(RunLog(run), log.stat().st_mtime + 1.0) == set()
-    assert kinds_now(RunLog(run), log.stat().st_mtime + 100.0) == {"stalled"}
+    assert standing(RunLog(run), log.stat().st_mtime + 1.0).kinds == set()
+    assert standing(RunLog(run), log.stat().st_mtime + 100.0).kinds == {"stalled"}
     assert code(run, "--fail-on", "died")[0] == 3
 
 

@@ -8,7 +8,7 @@ from logs import write_log
 
 import gradmidi
 from gradmidi.base.messages import say
-from gradmidi.text.describe import describe_now
+from gradmidi.text.describe import standing
 
 EVIL = "\x1b]0;title\x07\x1b[2Jfc1\r\n\u202e"
 SHOWN = r"\x1b]0;title\x07\x1b[2Jfc1\r\n\u202e"
@@ -16,7 +16,7 @@ SHOWN = r"\x1b]0;title\x07\x1b[2Jfc1\r\n\u202e"
 
 def test_describe_prints_control_characters_as_escapes(tmp_path):
     folder = write_log(tmp_path / "a", [[1.0], [float("nan")], [1.0]], names=[EVIL])
-    for lines in (gradmidi.describe(folder), describe_now(gradmidi.read(folder))):
+    for lines in (gradmidi.describe(folder), standing(gradmidi.read(folder)).lines()):
         lines = list(lines)
         assert any(SHOWN in line for line in lines)
         assert all(line.isprintable() for line in lines)

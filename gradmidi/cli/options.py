@@ -27,6 +27,7 @@ __all__ = [
     "is_plain",
     "length_of",
     "one_of",
+    "output_option",
     "rig_parameter",
     "selects",
     "takes",
@@ -110,6 +111,12 @@ RIG_FLAGS: Mapping[str, str] = {
 SWITCHES = ("--programs", "--pan", "--clock")
 
 
+def output_option(endings: Iterable[str], then: str = "") -> Any:
+    """Return the option ``-o FILE``, for files with these endings; `then` is added to its help."""
+    text = f"File to write; the ending gives the format: {' '.join(endings)}. May be repeated."
+    return typer.Option("--output", "-o", metavar="FILE", help=text + then)
+
+
 def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that adds options of `gradmidi.options.Options` to a command, as `given`.
 
@@ -122,7 +129,6 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        signature = inspect.signature(command, eval_str=True)
         has_rig = "rig" in names
         added = [flag for name in names for flag in _flags(name, has_rig=has_rig)]
 
@@ -130,22 +136,13 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
             used = {flag.name: values.pop(flag.name) for flag in added}
             command(**values, given=_given(used, has_rig=has_rig))
 
-        parameters: list[inspect.Parameter] = []
-        for parameter in signature.parameters.values():
-            own = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            parameters += added if parameter.name == "given" else [own]
-        called.__name__ = command.__name__
-        called.__doc__ = command.__doc__
-        called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        called.__annotations__ = {each.name: each.annotation for each in parameters}
-        return called
+        return _with_flags(called, command, "given", added)
 
     return decorate
 
 
 def selects(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say what to take from a log of another tool, as `selection`."""
-    signature = inspect.signature(command, eval_str=True)
 
     def called(**given: Any) -> None:
         from gradmidi.sources.selection import Selection
@@ -153,10 +150,21 @@ def selects(command: Callable[..., None]) -> Callable[..., None]:
         kind, columns, values, step = (given.pop(flag.name) for flag in _SELECTION)
         command(**given, selection=Selection(kind, tuple(columns or ()), names_of(values), step))
 
+    return _with_flags(called, command, "selection", _SELECTION)
+
+
+def _with_flags(
+    called: Callable[..., None],
+    command: Callable[..., None],
+    place: str,
+    flags: Iterable[inspect.Parameter],
+) -> Callable[..., None]:
+    """Give `called` the signature of a command, with flags in place of its parameter `place`."""
+    signature = inspect.signature(command, eval_str=True)
     parameters: list[inspect.Parameter] = []
     for parameter in signature.parameters.values():
         own = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        parameters += _SELECTION if parameter.name == "selection" else [own]
+        parameters += flags if parameter.name == place else [own]
     called.__name__ = command.__name__
     called.__doc__ = command.__doc__
     called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]

@@ -14,6 +14,7 @@ from gradmidi.cli.options import (
     Theme,
     Timing,
     length_of,
+    output_option,
     selects,
     takes,
 )
@@ -21,6 +22,9 @@ from gradmidi.sinks.registry import BUILT_IN
 from gradmidi.sources.selection import Selection
 
 __all__ = ["register"]
+
+COMPARED = (".wav", ".flac", ".ogg", ".mp3", ".html", ".png", ".svg", ".pdf")
+"""Endings of the files that `gradmidi compare` writes."""
 
 
 def register(app: typer.Typer) -> None:
@@ -34,16 +38,7 @@ def register(app: typer.Typer) -> None:
 @selects
 def render(
     run: SourceArgument,
-    output: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help=f"File to write; the ending gives the format: {' '.join(BUILT_IN)}. "
-            "May be repeated.",
-        ),
-    ] = None,
+    output: Annotated[list[Path] | None, output_option(BUILT_IN)] = None,
     *,
     given: dict[str, Any],
     selection: Selection,
@@ -198,13 +193,7 @@ def compare(
     ],
     output: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="File to write; the ending gives the format: .wav .flac .ogg .mp3 .html .png "
-            ".svg .pdf. May be repeated. Without it, only the words are printed.",
-        ),
+        output_option(COMPARED, " Without it, only the words are printed."),
     ] = None,
     by: Annotated[
         str, typer.Option(metavar="step|examples|time", help="How to align the runs.")

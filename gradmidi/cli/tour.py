@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradmidi.cli.keys import closed_by_signals
-from gradmidi.cli.options import takes
+from gradmidi.cli.options import output_option, takes
 from gradmidi.errors import GradmidiError
 
 if TYPE_CHECKING:
@@ -29,16 +29,7 @@ def register(app: typer.Typer) -> None:
 
 @takes("midi", "osc", "audio", "rig", "settings", "preset")
 def tour(
-    output: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help=f"File to write; the ending gives the format: {' '.join(ENDINGS)}. "
-            "May be repeated.",
-        ),
-    ] = None,
+    output: Annotated[list[Path] | None, output_option(ENDINGS)] = None,
     *,
     given: dict[str, Any],
 ) -> None:

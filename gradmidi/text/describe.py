@@ -191,9 +191,8 @@ class Standing:
     @property
     def kinds(self) -> set[str]:
         """The kinds of the faults that go on."""
-        return {each.kind for each in self.wrong} | (
-            {"stalled"} if self.stalled is not None else set()
-        )
+        kinds = {each.kind for each in self.wrong}
+        return kinds if self.stalled is None else {*kinds, "stalled"}
 
     def lines(self) -> Iterator[str]:
         """Write it in lines, with no markup, that each make sense on their own."""

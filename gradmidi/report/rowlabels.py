@@ -37,7 +37,6 @@ class RowLabels:
     def __init__(self, canvas: Canvas, heat: HeatMap, tall: float) -> None:
         self._canvas = canvas
         self._row = tall / max(1, len(heat.layers))
-        self._tall = tall
         least = FITS * canvas.line / self._row
         fitting = _fitting(heat.groups, least)
         most = LEFT_MOST * canvas.wide

@@ -12,7 +12,7 @@ from gradmidi.log import ABSENT, End, Frame, Header, Layer, Record, Values, comb
 from gradmidi.sources.columns import Choice, name_of
 from gradmidi.sources.converting import NOMINAL_SECONDS, RunClock, header_of
 from gradmidi.sources.metrics import MOST, is_progress, matches
-from gradmidi.sources.rows import Row, joined
+from gradmidi.sources.rows import Row, Series, joined
 
 __all__ = ["SETTLE_SECONDS", "Joiner"]
 
@@ -38,21 +38,11 @@ class _Step:
 
 
 @dataclass(slots=True)
-class _Series:
-    """Numbers the steps of one series, as `gather` does."""
+class _Series(Series):
+    """Numbers the steps of one series of a growing log: also its segment, and what a step has."""
 
-    first: int
-    last: int
-    highest: int
-    offset: int = 0
     segment: int = 0
     columns: set[str] = field(default_factory=set)
-
-    def number_on(self, number: int) -> None:
-        """Let `number` be the step after the highest one."""
-        self.offset = self.highest + 1 - number
-        self.first = number
-        self.columns = set()
 
 
 class Joiner:
@@ -260,6 +250,7 @@ class Joiner:
             again = series.columns & columns
             if again and not self._repeats and not row.resumed:
                 series.number_on(number)
+                series.columns = set()
         elif number < series.last:
             if self._repeats and series.last - number <= NEAR:
                 # Lines of several processes need not be in order.

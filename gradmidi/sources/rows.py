@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from gradmidi.errors import RunLogError
 from gradmidi.text.words import count
 
-__all__ = ["Cell", "Row", "Step", "Table", "counter_of", "gather", "joined"]
+__all__ = ["Cell", "Row", "Series", "Step", "Table", "counter_of", "gather", "joined"]
 
 Cell = float | str
 AnyCell = TypeVar("AnyCell", float, Cell)
@@ -93,13 +93,18 @@ class Step:
 
 
 @dataclass(slots=True)
-class _Series:
+class Series:
     """Numbers the steps of one series."""
 
     first: int
     last: int
     highest: int
     offset: int = 0
+
+    def number_on(self, number: int) -> None:
+        """Let `number` be the step after the highest one."""
+        self.offset = self.highest + 1 - number
+        self.first = number
 
 
 def gather(
@@ -125,7 +130,7 @@ def gather(
     norms = norms or beside
     counter = _counter(table, norms, noun)
     steps: dict[int, Step] = {}
-    series: dict[str, _Series] = {}
+    series: dict[str, Series] = {}
     again: list[str] = []
     replaced: list[str] = []
     without: list[str] = []
@@ -139,12 +144,11 @@ def gather(
             continue
         at = series.get(row.series)
         if at is None:
-            at = series[row.series] = _Series(number, number, number)
+            at = series[row.series] = Series(number, number, number)
         there = steps.get(number + at.offset)
         if there is not None and any(column in there.values for column in found):
             if number <= at.first or (number == at.last and not row.resumed):
-                at.offset = at.highest + 1 - number
-                at.first = number
+                at.number_on(number)
                 again.append(row.where)
             else:
                 replaced += [row.where] * sum(column in there.values for column in found)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from gradmidi.detection.kinds import RUN, Finding
 from gradmidi.detection.limits import Faults
 from gradmidi.detection.loss import LossPast
-from gradmidi.log import Frame, Scalar
-from gradmidi.log.values import chosen, numbers_of
+from gradmidi.log import Frame, Scalar, numbers_of
+from gradmidi.log.values import chosen
 
 __all__ = ["Logged", "Spell"]
 

@@ -32,6 +32,7 @@ from gradmidi.log.items import (
     Scalar,
     Values,
     combine,
+    numbers_of,
     row,
 )
 from gradmidi.log.reader import RunLog, locate
@@ -62,5 +63,6 @@ __all__ = [
     "encode_pause",
     "encode_values",
     "locate",
+    "numbers_of",
     "row",
 ]

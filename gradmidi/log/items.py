@@ -22,6 +22,7 @@ __all__ = [
     "Scalar",
     "Values",
     "combine",
+    "numbers_of",
     "row",
 ]
 
@@ -164,6 +165,21 @@ class Values:
     def loss(self) -> float | None:
         """The logged loss, may be nan or infinite; None if there is none."""
         return _loss(self.values)
+
+
+def numbers_of(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the logged values that are numbers; they may be nan or infinite.
+
+    Examples
+    --------
+    >>> numbers_of({"loss": 2.3, "skipped": True, "note": "a", "epoch": 3})
+    {'loss': 2.3, 'epoch': 3.0}
+    """
+    return {
+        name: float(value)
+        for name, value in values.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
 
 
 def _loss(values: Mapping[str, Scalar]) -> float | None:

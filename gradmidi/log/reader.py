@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +20,7 @@ from gradmidi.log.decoding import (
     decode_late,
     decode_seconds,
 )
-from gradmidi.log.items import FILE_NAME, Frame, Header, Item, Layer, Values
+from gradmidi.log.items import FILE_NAME, Frame, Header, Item, Layer, Values, numbers_of
 from gradmidi.log.lock import QUIET_SECONDS, is_locked
 
 __all__ = ["RunLog", "locate"]
@@ -140,6 +141,14 @@ class RunLog:
     def layers(self) -> tuple[Layer, ...]:
         """The layers, in the order of a frame's norms."""
         return self.header.layers
+
+    @cached_property
+    def logged(self) -> tuple[str, ...]:
+        """The names of logged numbers, in the order in which they appear; reads the log once."""
+        known: dict[str, None] = {}
+        for frame in self.frames():
+            known.update(dict.fromkeys(numbers_of(frame.extra)))
+        return tuple(known)
 
     def items(self) -> Iterator[Item]:
         """Read the log from the start: headers, frames, marks, pauses and the end.

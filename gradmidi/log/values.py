@@ -17,7 +17,6 @@ __all__ = [
     "Clipping",
     "chosen",
     "is_at_hand",
-    "numbers_of",
     "read_scalar",
 ]
 
@@ -162,21 +161,6 @@ class Assignment:
                 self._given.add(name)
                 found[name] = value
         return found
-
-
-def numbers_of(values: Mapping[str, Any]) -> dict[str, float]:
-    """Return the logged values that are numbers; they may be nan or infinite.
-
-    Examples
-    --------
-    >>> numbers_of({"loss": 2.3, "skipped": True, "note": "a", "epoch": 3})
-    {'loss': 2.3, 'epoch': 3.0}
-    """
-    return {
-        name: float(value)
-        for name, value in values.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
 
 
 def chosen(name: str, which: Sequence[str]) -> bool:

@@ -15,7 +15,7 @@ from gradmidi.detection.detector import Watch
 from gradmidi.detection.kinds import Finding
 from gradmidi.errors import RunLogError
 from gradmidi.log import End, Frame, Header, Item, Mark, RunLog
-from gradmidi.log.values import chosen, numbers_of
+from gradmidi.log.values import chosen
 from gradmidi.music.alarms import END, seconds_of
 from gradmidi.music.composer import Composer
 from gradmidi.music.events import Event
@@ -279,7 +279,7 @@ def voices_of(log: RunLog, preset: Preset) -> tuple[Voice, ...]:
 
 def check_values(log: RunLog, which: Sequence[str]) -> None:
     """Raise RunLogError if a name or a pattern matches no logged value of a run."""
-    known = _logged(log) if which else []
+    known = log.logged if which else ()
     for pattern in which:
         if not any(chosen(name, (pattern,)) for name in known):
             shown = ", ".join(known[:MOST_SHOWN]) or "none"
@@ -293,14 +293,7 @@ def _value_names(log: RunLog, preset: Preset) -> list[str]:
     which = fitted(preset, log.header).values.which
     if log.layers and not which:
         return []
-    return [name for name in _logged(log) if chosen(name, which)][:MOST_VALUES]
-
-
-def _logged(log: RunLog) -> list[str]:
-    known: dict[str, None] = {}
-    for frame in log.frames():
-        known.update(dict.fromkeys(numbers_of(frame.extra)))
-    return list(known)
+    return [name for name in log.logged if chosen(name, which)][:MOST_VALUES]
 
 
 def compose(

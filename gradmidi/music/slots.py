@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gradmidi.detection.kinds import Finding
-from gradmidi.log import Frame
-from gradmidi.log.values import numbers_of
+from gradmidi.log import Frame, numbers_of
 
 __all__ = ["Slot", "Slots", "StepSlots", "WallSlots"]
 

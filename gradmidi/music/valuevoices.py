@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gradmidi.log import Header
-from gradmidi.log.values import chosen, numbers_of
+from gradmidi.log import Header, numbers_of
+from gradmidi.log.values import chosen
 from gradmidi.midi import metadata
 from gradmidi.music.events import (
     BRIGHTNESS,

@@ -10,8 +10,8 @@ import numpy as np
 from gradmidi.base.messages import printable
 from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.limits import Faults
-from gradmidi.log import End, Frame, Layer, RunLog
-from gradmidi.log.values import chosen, numbers_of
+from gradmidi.log import End, Frame, Layer, RunLog, numbers_of
+from gradmidi.log.values import chosen
 from gradmidi.text.summary import LayerNumbers, Summary, medians, summarize
 from gradmidi.text.values import lines as value_lines
 from gradmidi.text.words import ago, count, fault, layers_of, norm, number, when

@@ -14,8 +14,8 @@ import numpy as np
 
 from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.limits import Faults
-from gradmidi.log import End, Frame, Item, Layer, RunLog
-from gradmidi.log.values import chosen, numbers_of
+from gradmidi.log import End, Frame, Item, Layer, RunLog, numbers_of
+from gradmidi.log.values import chosen
 from gradmidi.text.values import Gathered, ValueNumbers
 
 __all__ = ["LayerNumbers", "Summarizer", "Summary", "medians", "summarize"]

@@ -188,6 +188,15 @@ def test_importing_gradmidi_imports_neither_torch_nor_what_opens_anything() -> N
     assert said == "[]\n"
 
 
+def test_the_command_line_starts_without_what_only_its_commands_need() -> None:
+    said = python(
+        "import sys, gradmidi.cli.app\n"
+        "heavy = {'numpy', 'rich', 'mido', 'orjson', 'gradmidi.log', 'gradmidi.live.feed'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    assert said == "[]\n"
+
+
 def test_without_rtmidi_only_live_midi_is_missing(tmp_path: Path) -> None:
     # As above Python 3.12, where it has no wheels.
     words = [

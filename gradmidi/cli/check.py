@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from gradmidi.base.messages import printable
 from gradmidi.midi.rig import Rig
 from gradmidi.music.lesson import Cue
 from gradmidi.sinks.sink import Sink
@@ -35,7 +36,7 @@ def layout(rig: Rig, names: Sequence[str]) -> Iterator[str]:
     faults: channel 10
     """
     for index, name in enumerate(names):
-        yield f"voice {index + 1}: {_where(rig, rig.place(index))}, {name}"
+        yield f"voice {index + 1}: {_where(rig, rig.place(index))}, {printable(name)}"
     place = rig.fault_place
     yield "faults: off" if place is None else f"faults: {_where(rig, place)}"
 
@@ -64,7 +65,7 @@ def perform(
     start = clock()
     for cue in sounds:
         sleep(max(0.0, start + cue.tick * cue.seconds - clock()))
-        tell(timeline(cue.tick * cue.seconds, cue.text))
+        tell(printable(timeline(cue.tick * cue.seconds, cue.text)))
         for event in cue.events:
             sleep(max(0.0, start + event.tick * cue.seconds - clock()))
             sink.send((event,))

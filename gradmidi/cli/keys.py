@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
-from gradmidi.base.messages import messages_to
+from gradmidi.base.messages import messages_to, printable
 from gradmidi.cli.view import (
     DRAW_SECONDS,
     LEVEL_STEP_DB,
@@ -220,7 +220,7 @@ def show_on(*, plain: bool, numbers: bool = True) -> "Iterator[PlainLines | Pict
         Whether these lines include numbers, besides faults and marks.
     """
     if plain:
-        lines = PlainLines(lambda text: typer.echo(text, err=True), numbers=numbers)
+        lines = PlainLines(lambda text: typer.echo(printable(text), err=True), numbers=numbers)
         with messages_to(lambda record: lines.say(record.getMessage())):
             yield lines
         return

@@ -23,7 +23,6 @@ from gradmidi.cli.options import (
     takes,
 )
 from gradmidi.errors import GradmidiError
-from gradmidi.live.feed import Live
 from gradmidi.sources.selection import Selection
 from gradmidi.text.words import count
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gradmidi.cli.view import Picture, PlainLines
+    from gradmidi.live.feed import Live
     from gradmidi.sources.follow import Line
     from gradmidi.sources.textreader import PassThrough
 
@@ -95,6 +95,7 @@ def play(
     plain: Plain = False,
 ) -> None:
     """Play a run through MIDI, OSC or the sound card."""
+    from gradmidi.live.feed import Live
     from gradmidi.options import Options
     from gradmidi.sources.opened import value_names
 
@@ -208,7 +209,7 @@ def _source(run: str, begin: str | None, selection: Selection) -> _Source:
 
 
 def _play(
-    source: _Source, live: Live, show: "PlainLines | Picture", *, level: float, wait: bool
+    source: _Source, live: "Live", show: "PlainLines | Picture", *, level: float, wait: bool
 ) -> None:
     from gradmidi.cli.keys import Keys, watch
     from gradmidi.sources.relay import Relay

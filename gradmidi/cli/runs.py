@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gradmidi.base.messages import printable
 from gradmidi.cli.options import (
     Dpi,
     Length,
@@ -82,7 +83,7 @@ def render(
     check_values(log, values)
     if legend:
         for cue in legend_cues(preset, Score(log.header, preset).voices):
-            typer.echo(timeline(cue.tick * cue.seconds, cue.text), err=True)
+            typer.echo(printable(timeline(cue.tick * cue.seconds, cue.text)), err=True)
     written = write(
         log,
         *paths,

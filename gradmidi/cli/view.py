@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gradmidi.base.messages import printable
-from gradmidi.log import ABSENT
 from gradmidi.text import words
 
 if TYPE_CHECKING:
@@ -41,9 +40,6 @@ KEYS = (
     "n says the numbers, f the last fault, q quits"
 )
 """The same for screen readers."""
-
-CELLS = {0.0: "zero", ABSENT: "none"}
-"""Norms that are words in the picture: exactly zero, and no gradient."""
 
 Status = Mapping[str, Any]
 
@@ -274,7 +270,7 @@ def picture(
         rows.add_row(
             str(index + 1),
             Text(printable(name), overflow="ellipsis"),
-            CELLS.get(norms[index]) or words.number(norms[index], 3),
+            _cell(norms[index]),
             status["notes"][index] or "–",
             bar,
         )
@@ -282,7 +278,7 @@ def picture(
         note = status["notes"][index] if index < len(status["notes"]) else ""
         rows.add_row(
             str(index + 1),
-            Text(name, overflow="ellipsis"),
+            Text(printable(name), overflow="ellipsis"),
             words.number(float(status["values"].get(name, "nan")), 3),
             note or "–",
             Text(""),
@@ -299,3 +295,10 @@ def picture(
         whole.add_row(Text(counts, style="yellow"))
     whole.add_row(Text(HELP, style="dim", overflow="ellipsis", no_wrap=True))
     return whole
+
+
+def _cell(norm: float) -> str:
+    """Return a norm in the picture: zero, and no gradient (below zero), are words."""
+    if norm == 0.0:
+        return "zero"
+    return "none" if norm < 0.0 else words.number(norm, 3)

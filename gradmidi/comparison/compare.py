@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gradmidi.base.messages import printable
 from gradmidi.comparison.departure import RULE, Departure, departure
 from gradmidi.comparison.pairs import Layout, PairWriter, Side, lay_out, play_pair
 from gradmidi.comparison.picture import draw_comparison
@@ -182,7 +183,7 @@ def _write(layout: Layout, targets: Sequence[Path], by: str, look: Look) -> Iter
             _page(path, layout, pairs, found, [*lines, *departs], summaries, by, sound)
     names = [run.name for run in layout.runs]
     told = [line for pair in zip(names, summaries, strict=True) for line in _faults(*pair)]
-    yield from (*lines, *told, *departs)
+    yield from map(printable, (*lines, *told, *departs))
 
 
 # -- words ---------------------------------------------------------------------------------

@@ -6,10 +6,13 @@ Nothing heavy is imported here, so that every room above may use it.
 import math
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from gradmidi.detection.kinds import KINDS, Finding
-from gradmidi.log import Layer
 from gradmidi.music.events import Alarm
+
+if TYPE_CHECKING:
+    from gradmidi.log import Layer
 
 __all__ = [
     "ago",
@@ -219,11 +222,12 @@ def alarm(event: Alarm) -> str:
     return f"step {event.step}: {what}"
 
 
-def going_on(finding: Finding, layers: Sequence[Layer]) -> str:
+def going_on(finding: Finding, layers: "Sequence[Layer]") -> str:
     """Return a fault that goes on as a line.
 
     Examples
     --------
+    >>> from gradmidi.log import Layer
     >>> going_on(Finding("dead", 0, 12, 0.0, (0,), 4), [Layer("fc1", 10)])
     'fc1 dead, since step 12'
     """

@@ -8,6 +8,8 @@ from logs import write_log
 
 import gradmidi
 from gradmidi.base.messages import say
+from gradmidi.cli.check import layout
+from gradmidi.midi.rig import Rig
 from gradmidi.text.describe import standing
 
 EVIL = "\x1b]0;title\x07\x1b[2Jfc1\r\n\u202e"
@@ -30,6 +32,21 @@ def test_the_command_line_prints_them_as_escapes(tmp_path):
         )
         assert b"\x1b" not in done.stdout + done.stderr
         assert rb"\x1b[2J" in done.stdout + done.stderr
+
+
+def test_a_comparison_prints_them_as_escapes(tmp_path):
+    runs = [
+        write_log(tmp_path / name, [[1.0], [last], [last]], names=[EVIL])
+        for name, last in (("a", 1.0), ("b", float("nan")))
+    ]
+    lines = gradmidi.compare(runs).lines
+    assert any(SHOWN in line for line in lines)
+    assert all(line.isprintable() for line in lines)
+
+
+def test_a_list_of_channels_prints_them_as_escapes():
+    line, *_ = layout(Rig(), [EVIL])
+    assert line == f"voice 1: channel 1, {SHOWN}"
 
 
 def test_a_message_is_one_printable_line(capsys):

@@ -271,11 +271,12 @@ class Watch:
         return self._move("exploding", frame, raised, raised | half | small, held, self._risen)
 
     def _take_loss(self, frame: Frame) -> None:
-        self._lossless = frame.loss is None
+        loss = frame.loss
+        self._lossless = loss is None
         rate = frame.extra.get("lr")
         if isinstance(rate, float):
             self._loss.set_rate(rate)
-        self._loss.add(frame.loss, frame.step)
+        self._loss.add(loss, frame.step)
 
     def _find_diverging(self, frame: Frame) -> tuple[Finding, ...]:
         key = ("exploding", "loss")

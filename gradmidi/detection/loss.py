@@ -117,12 +117,14 @@ class LossPast:
             now = [now[0], math.inf, math.inf]
         self.high = loss > now[0]
         high = loss > min(now)
-        if high and not any(self._above):
+        counting = any(self._above)
+        if high and not counting:
             self._rose = step
-        self._above = [
-            min(max(above + (1 if loss > limit else -1), 0), 2 * needed)
-            for above, limit, needed in zip(self._above, now, self._needed, strict=True)
-        ]
+        if high or counting:
+            self._above = [
+                min(max(above + (1 if loss > limit else -1), 0), 2 * needed)
+                for above, limit, needed in zip(self._above, now, self._needed, strict=True)
+            ]
         if high:
             self._calm, self.until = 0, step
         else:

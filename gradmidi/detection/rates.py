@@ -72,7 +72,8 @@ class Rate:
 
     def add(self, frame: Frame) -> tuple[Finding, ...]:
         """Take a frame, or the same one again with what was logged late; return what is wrong."""
-        found = self._losses(frame.loss) if frame.loss is not None else False
+        loss = frame.loss
+        found = self._losses(loss) if loss is not None else False
         if frame.updates is not None and self._judged != frame.step:
             self._judged = frame.step
             present = frame.updates[np.isfinite(frame.updates) & (frame.updates >= 0.0)]

@@ -35,7 +35,8 @@ MOST_STEP = 2**53
 MOST_SECONDS = 1e10
 """The largest time: three hundred years."""
 
-_SCALARS = (str, int, float, bool)
+_NUMBERS = frozenset((int, float, bool))
+_SCALARS = _NUMBERS | {str}
 
 
 class Decoder:
@@ -184,6 +185,8 @@ def _has_updates(fields: dict[str, Any]) -> bool:
 
 def _decode_values(values: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers and texts, with nan and infinity in place of the texts for them."""
+    if _NUMBERS.issuperset(map(type, values.values())):
+        return values
     return {
         name: _NOT_FINITE.get(value, value) if type(value) is str else value
         for name, value in values.items()

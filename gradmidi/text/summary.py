@@ -205,8 +205,9 @@ class Summarizer:
                     self._values[name] = Gathered(name)
                 if name in self._values:
                     self._values[name].add(item.step, value)
-            if item.loss is not None:
-                self._losses = [self._losses[0] if self._losses else item.loss, item.loss]
+            loss = item.loss
+            if loss is not None:
+                self._losses = [self._losses[0] if self._losses else loss, loss]
         elif isinstance(item, End):
             self._ending, self._dropped = item.reason, self._dropped + item.dropped
             self._clipping = item.clipping or self._clipping

@@ -14,6 +14,7 @@ from gradmidi.sources.converting import hearing_lines, texts_of
 from gradmidi.sources.follow import CAUGHT_UP, Line
 from gradmidi.sources.joining import SETTLE_SECONDS, Joiner
 from gradmidi.sources.kinds import FoundLog
+from gradmidi.sources.metrics import is_progress, matches
 from gradmidi.sources.reader import Reader
 from gradmidi.sources.rows import Row, counter_of
 from gradmidi.sources.selection import Selection
@@ -29,7 +30,8 @@ LEAST_POLL, MOST_POLL = 0.01, 0.25
 """Seconds between two looks at a log: longer, the longer nothing has come."""
 
 SILENCE_SECONDS = 10.0
-"""After this long without a number, the user is told."""
+"""After this long without a number, the user is told. If there are only numbers that measure
+progress, they are heard after this time."""
 
 
 def follow_log(
@@ -147,8 +149,11 @@ class _Following:
         if self._first is None:
             return
         steps = {row.counts[:1] for row in self._rows[-10_000:]}
-        due = now - self._first >= FIRST_SECONDS or len(steps) >= FIRST_STEPS
-        if not due and not at_once:
+        waited = now - self._first
+        due = waited >= FIRST_SECONDS or len(steps) >= FIRST_STEPS
+        # What tools print before they train must not be taken for values.
+        ready = waited >= SILENCE_SECONDS or any(map(self._is_wanted, self.reader.columns))
+        if not (due and ready) and not at_once:
             return
         try:
             joiner = self._chosen()
@@ -167,6 +172,10 @@ class _Following:
             yield CAUGHT_UP
             rows = rows[self._old :]
         yield from self._lines(joiner.add(rows, now, past=self._past))
+
+    def _is_wanted(self, column: str) -> bool:
+        named = (*self._selection.values, *self._selection.columns)
+        return matches(column, named) if named else not is_progress(column)
 
     def _chosen(self) -> Joiner:
         texts = texts_of(self._rows)

@@ -19,9 +19,6 @@ __all__ = ["SETTLE_SECONDS", "Joiner"]
 SETTLE_SECONDS = 0.02
 """A step is complete when nothing was added to it for this long."""
 
-NEAR = 10
-"""A step that is printed again may be so many steps back, without being a restart."""
-
 REMEMBERED = 1000
 """How many steps before the newest one values may still come for."""
 
@@ -252,8 +249,7 @@ class Joiner:
                 series.number_on(number)
                 series.columns = set()
         elif number < series.last:
-            if self._repeats and series.last - number <= NEAR:
-                # Lines of several processes need not be in order.
+            if self._repeats and series.is_near(number):
                 return number + series.offset
             if number <= series.first and not row.resumed:
                 series.number_on(number)

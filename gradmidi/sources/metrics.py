@@ -15,16 +15,16 @@ MOST = 15
 RULE = f"the first {MOST}: losses first, then the others in their order in the log"
 """How `choose_values` chooses if there are more values than `MOST`."""
 
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_WORD = re.compile(r"[A-Z]{2,}s(?![a-z])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 """A word of a name, in snake_case or CamelCase."""
 
 _LOSS = re.compile(r"loss(es)?|nll|perplexity|ppl|bpb|logloss|error")
 
 _PROGRESS = re.compile(
     r"batch(es)?|bsz|cpu|date|days?|disk|duration|elapsed|epochs?|eta|examples?|flops|flos|fps"
-    r"|[kmg]i?b|gpu|hours?|hrs?|index|its?|iter(ation)?s?|mem(ory)?|mfu|min(ute)?s?|ms|num|per"
-    r"|power|progress|remaining|runtime|samples?|sec(ond)?s?|seed|speed|steps?|temp(erature)?"
-    r"|tflops|throughput|time|timestamp|timesteps|tok(en)?s?|tps|usage|util|utili[sz]ation"
+    r"|[kmg]i?b|gpu|hours?|hrs?|images?|index|instances?|ips|its?|iter(ation)?s?|mem(ory)?|mfu"
+    r"|min(ute)?s?|modes?|ms|num|param(eter)?s?|per|power|progress|remaining|runtime|s|samples?"
+    r"|sec(ond)?s?|seed|sents?|size|skipped|speed|steps?|temp(erature)?|tflops|throughput|time|timestamp|timesteps|tok(en)?s?|tps|usage|util|utili[sz]ation"
     r"|ups|version|wall|wps"
 )
 """A name with one of these words counts progress, or measures speed or hardware."""
@@ -89,10 +89,11 @@ def is_progress(name: str) -> bool:
 
     Examples
     --------
-    >>> [is_progress(name) for name in ("tok/s", "train/epoch", "mfu", "loss", "val_acc")]
+    >>> [is_progress(name) for name in ("tok/s", "train/epoch", "loss_scale", "loss", "val_acc")]
     [True, True, True, False, False]
     """
-    return any(map(_PROGRESS.fullmatch, _words(name)))
+    words = _words(name)
+    return any(map(_PROGRESS.fullmatch, words)) or {"loss", "scale"} <= set(words)
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

@@ -2,14 +2,18 @@
 
 import math
 import re
+from typing import NamedTuple
 
-__all__ = ["clean", "numbers_in", "step_in"]
+from gradmidi.sources.metrics import is_progress
+
+__all__ = ["PrintedStep", "clean", "numbers_in", "step_in"]
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 """Escape sequences of ECMA-48: colours, movements of the cursor, titles of windows."""
 
 _NUMBER = (
-    r"[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)"
+    r"[-+]?(?:[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?|(?:\d+\.?\d*|\.\d+)(?:[eED][-+]?\d+)?"
+    r"|nan|inf(?:inity)?)"
 )
 
 _WORD = r"[A-Za-z_][\w/@.\-]*?"
@@ -20,59 +24,101 @@ _OF = (
 )
 """A word before a name that belongs to it, as in ``val loss`` and ``training's auc``."""
 
+_FIELD = r"(?<=[|;\t])[ ]*(?:[A-Za-z]\w*[ ]+){1,6}"
+"""Words before a name in a field of its own, as in ``| loss scale: 1.0 | lm loss: 2.3 |``."""
+
 _METRIC = (
     r"(?:\w+[_/-])?(?:loss(?:es)?|acc(?:uracy)?|lr|ppl|perplexity|gnorm|grad_?norm|norm|reward|returns?|f1"
     r"|auc|bleu|rouge|err(?:or)?|mae|mse|rmse|nll|bpb|kl|entropy|score|map|iou|dice|recall|precision"
-    r"|mfu|time|acc@\d+|rate)"
+    r"|mfu|time|acc@\d+|rate|cost)"
 )
-"""A name that a number may follow with only a space between."""
+"""A name that a number may follow with only a space, a dash or an arrow between."""
+
+_CALL = r"(?:(?:(?:np|numpy|jnp|torch)\.)?(?:tensor|array|float(?:16|32|64)|bfloat16)\()?"
+"""What PyTorch, NumPy and JAX print before a number, as in ``tensor(0.5, device='cuda:0')``."""
 
 _PAIR = re.compile(
-    rf"""(?<![\w/@.\-])(?P<quote>["']?)
-    (?:
-      (?P<name>{_OF}{_WORD})(?P=quote)[ ]*(?:[:=]|is[ ])\s*["']?
-    | (?P<plain>{_OF}{_METRIC})[ ]+
+    rf"""(?:
+      (?P<quote>["'])(?P<quoted>[A-Za-z_][^"'=:\[\]{{}}]{{0,79}})(?P=quote)[ ]*[:=]\s*["']?
+    | (?<![\w/@.\-])(?P<name>(?:{_FIELD}|{_OF}){_WORD}(?:[ ]?\([A-Za-z/%_ ]+\))?)
+      [ ]*(?:[:=]|is[ ])\s*["']?
+    | (?<![\w/@.\-])(?P<plain>{_OF}{_METRIC})[ ]+(?:(?:-|->|→)[ ]+)?
     )
+    {_CALL}(?P<list>\[)?
     (?P<number>{_NUMBER})
     (?:[ ]?/[ ]?(?P<of>\d+)(?![\d/:.]))?
-    (?P<scale>[kKMGB](?=[\s/,|)\]]|tok|it|$))?
-    (?![:]\d|\.\d|[\d_]|/\d|-\d)
+    (?P<scale>(?-i:[kKMGB])(?=[\s/,|)\]]|tok|it|$))?
+    (?P<unit>(?:[ ]?(?:[num]s|µs|s|secs?|seconds?)|[mh]|mins?|hours?|(?-i:[KMGT]i?[Bb]))(?![\w/.]))?
+    (?![:]\d|\.\d|[A-Za-z\d_]|/\d|-\d|%\|)(?(list)|(?!,\d))
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 
 _RATE = re.compile(
     rf"(?<![\w.:])(?P<number>{_NUMBER})(?P<scale>[kKMG])?[ ]?"
-    r"(?P<unit>(?:it|tok|tokens?|samples?|steps?|ex|img|images?|ms|s|sec)/(?:s|sec|it|step|iter|batch))\b"
+    r"(?P<unit>(?:it|tok|tokens?|samples?|steps?|ex|img|images?|batch|ms|s|sec)"
+    r"/(?:s|sec|it|step|iter|batch))\b"
 )
 """A number before its name, as in ``12.5k tok/s`` and ``207ms/step``."""
 
 _SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
-_STEP_WORD = r"(?:global[_ ]?step|steps?|iter(?:ation)?s?|it|batch(?:es)?|num_updates|updates?)"
+_STEP_WORD = (
+    r"(?:global[_ ]?step|(?:time)?steps?|iter(?:ation)?s?|it|batch(?:es)?|num_updates|updates?)"
+)
+
+_STEP_NUMBER = r"(\d[\d,]*)(?![\d.]*[eE\d]|\.\d|\w)"
 
 _STEPS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"(?<![\w/@.\-'])(?:\w+[/_])?{_STEP_WORD}[\"']?\s*(?:[:=#]|\[)?\s*\[?\s*(\d[\d,]*)(?![\d.]*[eE\d]|\.\d|\w)",
-        r"^\s*\[\s*(\d+)\s*\]",
-        r"\[\s*\d+\s*\]\[\s*(\d+)\s*/\s*\d+\s*\]",
+        rf"(?<![A-Za-z])(?:global|total)[_ ]?(?:time)?steps?[\"']?\s*[:=]?\s*{_STEP_NUMBER}",
+        rf"(?<![\w/@.\-'])(?:\w+[/_])?{_STEP_WORD}[\"']?\s*(?:[:=#]|\[)?\s*\[?\s*{_STEP_NUMBER}",
+        r"(?:^|\]\s)\s*\[\s*(\d+)\s*\](?!\s*\[)",
+        r"\[\s*\d+\s*\]\s*\[\s*(\d+)\s*/\s*\d+\s*\]",
         r"(?:^|[|\[(\s])\s*(\d+)\s*/\s*\d+\s+(?:batches|steps|it)\b",
         r"\|\s*(\d+)/\d+ \[",
         r"\[\s*(\d+)\s*/\s*\d+(?:\s*\(|\s*\])",
         r"^\s*(?:epoch\s*\S+\s+)?(\d+)\s*/\s*\d+(?=\s)",
         r"^\s*\[\s*\d+\s*,\s*(\d+)\s*\]",
+        r"^\s*(\d+)it \[",
+        r"^\s*(\d+):\t",
+        r"\bUp\. (\d+) :",
     )
 )
-"""How steps are printed: ``step 120``; ``[120]``; ``[0][120/2000]``; ``120/2000``."""
+"""How steps are printed: ``step 120``; ``[120]``; ``[0][120/2000]``; ``120/2000``; ``120:``."""
 
 _EPOCH = re.compile(r"(?<![\w/])epoch[\"']?\s*[:=]?\s*\[?\s*(\d+)(?![\d.]*\.\d|\d*[eE])", re.I)
 
-_COUNTS = re.compile(rf"(?:\w+[/_])?{_STEP_WORD}|epochs?|rank|device|gpu|cuda|seed|pid|port", re.I)
+_COUNTS = re.compile(
+    rf"(?:[\w/]+[/_])?(?:{_STEP_WORD}|episodes?|epochs?)|rank|device|gpu|cuda|seed|pid|port", re.I
+)
 """Names whose numbers are no values."""
 
-_FILES = (".py", ".cc", ".cpp", ".cu", ".rs")
-"""Endings of names of files, which a line's number follows."""
+_JUDGED = re.compile(r"(?:\w+[_/-])?(?:loss|grad_?norm)", re.IGNORECASE)
+"""What a warning may say of the training itself."""
+
+_NO_VALUES = (
+    re.compile(r"(?:train|training|val|valid|validation|eval|test) *[:=] *\d+ +\[", re.IGNORECASE),
+    re.compile(r"[\w.]+\.(?:py|cc|cpp|cu|rs):\d|[\w.]+:\d+(?:[)\]]| (?:-|>>))"),
+)
+"""Numbers that are no values: a phase's epoch, as in ``Train: 0 [  50/1251 (  4%)]``, and a place
+in code, as in ``train.py:42]`` and ``trainer:261 -``."""
+
+
+class PrintedStep(NamedTuple):
+    """The step that a line names.
+
+    Parameters
+    ----------
+    number : int
+        Its number.
+    is_epoch : bool
+        Whether the line names only an epoch.
+    """
+
+    number: int
+    is_epoch: bool = False
 
 
 def clean(text: str) -> str:
@@ -87,7 +133,9 @@ def clean(text: str) -> str:
 
 
 def numbers_in(line: str) -> dict[str, float]:
-    """Return the numbers in a line by name.
+    """Return the numbers in a line by name; of two with one name the first.
+
+    A number with a unit of time or memory has the unit in its name.
 
     Examples
     --------
@@ -95,37 +143,53 @@ def numbers_in(line: str) -> dict[str, float]:
     {'loss': 2.31, 'lr': 0.001, 'val_loss': nan, 'tok/s': 12500.0}
     >>> numbers_in("{'loss': 2.31, 'grad_norm': 0.5} Accuracy: 98/100 (98%) at 12:30:01")
     {'loss': 2.31, 'grad_norm': 0.5, 'Accuracy': 0.98}
+    >>> numbers_in("loss(val): tensor(0.5, device='cuda:0') | lm loss: 2.3E+00 | dt: 12ms")
+    {'loss_val': 0.5, 'lm_loss': 2.3, 'dt_ms': 12.0}
     """
     found: dict[str, float] = {}
     for match in _PAIR.finditer(line):
-        name = (match["name"] or match["plain"]).replace("'s ", " ").strip()
-        if _COUNTS.fullmatch(name.split()[-1]) or name.endswith(_FILES):
+        name = _name(match["quoted"] or match["name"] or match["plain"])
+        if _COUNTS.fullmatch(name) or any(each.match(line, match.start()) for each in _NO_VALUES):
+            continue
+        if match["of"] is not None and match["list"]:
             continue
         number = _value(match["number"], match["scale"])
         if match["of"] is not None:
             number = number / float(match["of"]) if float(match["of"]) else math.nan
-        found[re.sub(r"\s+", "_", name)] = number
+        if match["unit"] and not is_progress(name):
+            name = f"{name}_{match['unit'].strip()}"
+        found.setdefault(name, number)
+    if "warning" in line.lower():
+        found = {name: number for name, number in found.items() if _JUDGED.fullmatch(name)}
     for match in _RATE.finditer(line):
         found.setdefault(match["unit"], _value(match["number"], match["scale"]))
     return found
 
 
-def step_in(line: str) -> int | None:
+def step_in(line: str) -> PrintedStep | None:
     """Return the step that a line names; None if it names none.
 
     Examples
     --------
-    >>> [step_in(line) for line in ("iter 7: loss 2", "[12] auc:0.5", " 30%|###  | 3/10 [00:01")]
+    >>> lines = ("iter 7: loss 2", "[12] auc:0.5", " 30%|###  | 3/10 [00:01")
+    >>> [step_in(line).number for line in lines]
     [7, 12, 3]
     >>> step_in("Accuracy: 98/100"), step_in("Epoch 3: val_loss 2.5")
-    (None, 3)
+    (None, PrintedStep(number=3, is_epoch=True))
     """
-    for pattern in (*_STEPS, _EPOCH):
+    for pattern in _STEPS:
         match = pattern.search(line)
         if match is not None:
-            return int(match[1].replace(",", ""))
-    return None
+            return PrintedStep(int(match[1].replace(",", "")))
+    match = _EPOCH.search(line)
+    return PrintedStep(int(match[1]), is_epoch=True) if match is not None else None
+
+
+def _name(text: str) -> str:
+    text = text.replace("'s ", " ").replace("(", " ").replace(")", " ")
+    return "_".join(text.split())
 
 
 def _value(text: str, scale: str | None) -> float:
-    return float(text.replace(",", "")) * (_SCALES[scale] if scale else 1.0)
+    number = float(text.replace(",", "").replace("D", "e").replace("d", "e"))
+    return number * (_SCALES[scale] if scale else 1.0)

@@ -60,7 +60,9 @@ def table_of(reader: Reader) -> Table:
                     rows.append(row)
     finally:
         reader.close()
-    return Table(reader.columns, rows, reader.counters, reader.notes, reader.clipping)
+    return Table(
+        reader.columns, rows, reader.counters, reader.notes, reader.clipping, reader.repeats
+    )
 
 
 def _is_void(row: Row, purge: Row) -> bool:

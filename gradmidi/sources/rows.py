@@ -10,6 +10,10 @@ from gradmidi.text.words import count
 
 __all__ = ["Cell", "Row", "Series", "Step", "Table", "counter_of", "gather", "joined"]
 
+NEAR, FEW = 10, 2
+"""A step that is printed again may be so many steps back, because lines of several processes need
+not be in order; fewer, if it is the first step, with which another epoch may begin."""
+
 Cell = float | str
 AnyCell = TypeVar("AnyCell", float, Cell)
 
@@ -61,6 +65,8 @@ class Table:
         Messages to the user about what was left out or changed.
     clipping : str
         See `gradmidi.log.Header`.
+    repeats : bool
+        See `gradmidi.sources.reader.Reader`.
     """
 
     columns: tuple[str, ...]
@@ -68,6 +74,7 @@ class Table:
     counters: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     clipping: str = "unknown"
+    repeats: bool = False
 
 
 @dataclass(slots=True)
@@ -100,6 +107,10 @@ class Series:
     last: int
     highest: int
     offset: int = 0
+
+    def is_near(self, number: int) -> bool:
+        """Return whether a step that is printed again is the same one, not another epoch's."""
+        return 0 <= self.last - number <= (FEW if number <= self.first else NEAR)
 
     def number_on(self, number: int) -> None:
         """Let `number` be the step after the highest one."""
@@ -139,6 +150,9 @@ def gather(
         if not found:
             continue
         number = index if counter is None else _whole(row, counter, table.counters, source)
+        if number is None and table.repeats and row.series in series:
+            # It belongs to the newest step.
+            number = series[row.series].last
         if number is None:
             without += [row.where] * sum(column in norms for column in found)
             continue
@@ -146,7 +160,11 @@ def gather(
         if at is None:
             at = series[row.series] = Series(number, number, number)
         there = steps.get(number + at.offset)
-        if there is not None and any(column in there.values for column in found):
+        if (
+            there is not None
+            and any(column in there.values for column in found)
+            and not (table.repeats and at.is_near(number))
+        ):
             if number <= at.first or (number == at.last and not row.resumed):
                 at.number_on(number)
                 again.append(row.where)

@@ -1,16 +1,20 @@
 """Read what a training prints: a file, or a pipe whose bytes are passed on (`PassThrough`)."""
 
 import contextlib
+import math
 import os
 import re
 import sys
 import threading
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from gradmidi.sources.growing import GrowingFile, until_found
-from gradmidi.sources.printed import clean, numbers_in, step_in
+from gradmidi.sources.printed import clean, numbers_in
+from gradmidi.sources.printedsteps import Printed, Steps
+from gradmidi.sources.printedtables import PrintedTables
 from gradmidi.sources.rows import Row
 from gradmidi.text.words import count
 
@@ -183,7 +187,7 @@ class TextReader:
     """Finds the numbers in what a training prints, with the step they belong to.
 
     A name becomes a value when a second line has it, so that settings that are printed once are
-    none.
+    none. At the end of the text, results that were printed once are values too.
 
     Parameters
     ----------
@@ -198,10 +202,13 @@ class TextReader:
     def __init__(self, source: "Bytes | Path") -> None:
         self._source: Bytes = GrowingFile(source) if isinstance(source, Path) else source
         self._names: dict[str, None] = {}
-        self._once: dict[str, Row] = {}
+        self._once: dict[str, Printed] = {}
+        self._tables = PrintedTables()
+        self._steps = Steps()
         self._rest = b""
         self._long = False
         self._number = self._binary = 0
+        self._first: float = math.inf
         self._error = ""
         self._in_traceback = False
         self._restarts = 0
@@ -242,10 +249,15 @@ class TextReader:
         if not (whole or ended):
             return None
         rows = self._rows(b"\n") if self._rest else []
-        # What was printed once is all there is.
-        rows += self._once.values()
-        for row in self._once.values():
-            self._names.update(dict.fromkeys(row.values))
+        for text in self._tables.rest():
+            rows += self._of_text(text)
+        for line in self._steps.rest():
+            rows += self._of_printed(line)
+        for name, line in self._once.items():
+            # What was printed once is a result, or, if nothing came twice, all there is.
+            if line.line > self._first or not self._names:
+                rows.append(self._row(line, name))
+        self._names.update(dict.fromkeys(row.series for row in rows if row.series))
         self._once = {}
         if ended and not rows:
             self.ending = f"exception: {self._error}" if self._error else "closed"
@@ -274,24 +286,35 @@ class TextReader:
             return []
         text = clean(line[:LONGEST_LINE].decode("utf-8", "replace"))
         self._look_for_errors(text)
+        return [row for part in self._tables.read(text) for row in self._of_text(part)]
+
+    def _of_text(self, text: str) -> list[Row]:
         found = numbers_in(text)
-        if not found:
-            return []
-        self._error = ""
-        step = step_in(text)
-        where, counts = f"line {self._number}", (None if step is None else float(step),)
+        if found:
+            self._error = ""
+        line = Printed(self._number, found)
+        return [row for each in self._steps.take(text, line) for row in self._of_printed(each)]
+
+    def _of_printed(self, line: Printed) -> list[Row]:
+        """Return the row of a line; a name that comes for the first time waits for a second."""
         rows = []
-        for name in [name for name in found if name not in self._names]:
-            row = self._once.pop(name, None)
+        for name in [name for name in line.numbers if name not in self._names]:
+            once = self._once.pop(name, None)
             if len(self._names) + len(self._once) >= MOST_NAMES:
-                del found[name]
-            elif row is None:
-                # It may come late, so it is a series of its own.
-                self._once[name] = Row(where, counts, None, {name: found.pop(name)}, name)
+                del line.numbers[name]
+            elif once is None:
+                self._once[name] = replace(line, numbers={name: line.numbers.pop(name)})
             else:
                 self._names[name] = None
-                rows.append(row)
-        return [*rows, *([Row(where, counts, None, dict(found))] if found else [])]
+                self._first = min(self._first, once.line)
+                rows.append(self._row(once, name))
+        return [*rows, *([self._row(line)] if line.numbers else [])]
+
+    def _row(self, line: Printed, series: str = "") -> Row:
+        """Return a row; what comes late is a series of its own."""
+        sure = line.step is not None and self._steps.is_sure(line)
+        step = float(line.step) if line.step is not None and sure else None
+        return Row(f"line {line.line}", (step,), None, dict(line.numbers), series)
 
     def _look_for_errors(self, text: str) -> None:
         """Remember the last line of a traceback."""

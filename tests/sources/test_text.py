@@ -137,7 +137,8 @@ def test_the_numbers_that_tools_print(tool: str) -> None:
     from gradmidi.sources.printed import clean
 
     line, step, expected = LINES[tool]
-    assert step_in(clean(line)) == step
+    found = step_in(clean(line))
+    assert (None if found is None else found.number) == step
     # A nan is not equal to itself.
     assert str(numbers_in(clean(line))) == str(expected)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
+from gradmidi.midi.rig import Rig
+from gradmidi.midi.rig import load as load_rig
 from gradmidi.music.preset import Preset, load
 from gradmidi.music.score import Score, score_of
 from gradmidi.report.look import Look
@@ -29,6 +31,7 @@ def render(
     legend: bool = False,
     of: str = "gradients",
     stems: str | Path | None = None,
+    rig: str | Path | Rig | None = None,
     size: tuple[float, float] | str | None = None,
     dpi: float = 120.0,
     theme: str = "light",
@@ -58,6 +61,9 @@ def render(
         ``listen(updates=10)`` measures. An update of 0.001 of the weights is at home.
     stems : str or Path, optional
         A folder for a WAV of each voice and one of the fault sounds.
+    rig : str or Path or Rig, optional
+        A ``.toml`` file or a rig, which a ``.mid`` follows as a cable does: channels, bend range,
+        controllers, and whether there are notes.
     size : tuple of (float, float) or str, optional
         Width and height of pictures and films in inches, as ``(3.5, 2.5)`` or ``"3.5x2.5"``.
     dpi : float, default 120
@@ -97,7 +103,14 @@ def render(
         raise GradmidiError(f"of={of!r}; allowed is {' or '.join(map(repr, OF))}")
     log = run if isinstance(run, RunLog) else open_log(run)
     score = score_of(
-        log, load(preset), time=time, length=length, patterns=voices, legend=legend, of=of
+        log,
+        load(preset),
+        time=time,
+        length=length,
+        patterns=voices,
+        legend=legend,
+        of=of,
+        rig=None if rig is None else load_rig(rig),
     )
     sinks: list[FileSink] = []
     written = targets

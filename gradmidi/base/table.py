@@ -4,6 +4,7 @@ import dataclasses
 import math
 import tomllib
 import typing
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from types import UnionType
@@ -21,7 +22,10 @@ T = typing.TypeVar("T")
 
 def key(default: Any, doc: str, **limits: Any) -> Any:
     """Declare a key of a table: its default, its meaning and its limits."""
-    return field(default=default, metadata={"doc": doc, **limits})
+    metadata = {"doc": doc, **limits}
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, hash=False, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
@@ -98,6 +102,11 @@ def _checked(kind: Any, value: Any, limits: typing.Mapping[str, Any], where: str
             count = "a list" if length is None else f"a list of {length}"
             raise PresetError(f"{where} = {shown(value)}; allowed is {count}")
         return tuple(_checked(item, member, limits, where) for member in value)
+    if typing.get_origin(kind) is Mapping:
+        if not isinstance(value, dict):
+            raise PresetError(f"{where} = {shown(value)}; allowed is a table of names and numbers")
+        item = typing.get_args(kind)[1]
+        return {name: _checked(item, v, limits, f"{where}.{name}") for name, v in value.items()}
     if not _fits(kind, value):
         raise PresetError(f"{where} = {shown(value)}; allowed is {_TYPE_NAMES[kind]}")
     if "choices" in limits and value not in limits["choices"]:

@@ -4,12 +4,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from gradmidi.base.messages import printable
-from gradmidi.midi.rig import Rig
+from gradmidi.midi.rig import LEVEL, Rig
+from gradmidi.music.events import PPQ, Number
 from gradmidi.music.lesson import Cue
+from gradmidi.music.voices import Voice
 from gradmidi.sinks.sink import Sink
 from gradmidi.text.words import timeline
 
-__all__ = ["layout", "perform"]
+__all__ = ["layout", "perform", "sweeps"]
+
+SWEEP = 16
+"""Values of a controller on its way up in a sweep."""
+
+APART = 30
+"""Ticks between two of them."""
 
 
 def layout(rig: Rig, names: Sequence[str]) -> Iterator[str]:
@@ -25,20 +33,61 @@ def layout(rig: Rig, names: Sequence[str]) -> Iterator[str]:
     Yields
     ------
     str
-        A line that makes sense on its own.
+        A line that makes sense on its own; then one for each controller of the rig.
 
     Examples
     --------
-    >>> for line in layout(Rig(), ["conv1", "fc1"]):
+    >>> for line in layout(Rig(cc={"level": 20, "loss": 21}), ["conv1", "fc1"]):
     ...     print(line)
     voice 1: channel 1, conv1
     voice 2: channel 2, fc1
     faults: channel 10
+    level of each voice: controller 20 on its channel
+    loss: channel 16, controller 21
     """
     for index, name in enumerate(names):
         yield f"voice {index + 1}: {_where(rig, rig.place(index))}, {printable(name)}"
     place = rig.fault_place
     yield "faults: off" if place is None else f"faults: {_where(rig, place)}"
+    for name, number in rig.cc.items():
+        pair = f"controllers {number} and {number + 32}"
+        which = pair if name in rig.cc_fine else f"controller {number}"
+        if name == LEVEL or rig.value_place is None:
+            yield f"level of each voice: {which} on its channel"
+        else:
+            yield f"{printable(name)}: {_where(rig, rig.value_place)}, {which}"
+
+
+def sweeps(rig: Rig, voices: Sequence[Voice], last: Cue) -> Iterator[Cue]:
+    """Move each controller of the rig from 0 to its top and back, one after another.
+
+    Programs that assign a controller by moving it (MIDI learn) need one that moves alone.
+
+    Parameters
+    ----------
+    rig : Rig
+        The controllers.
+    voices : sequence of Voice
+        The voices, each of which has a controller of its level.
+    last : Cue
+        What is played before.
+    """
+    tick = max(last.tick, *(event.tick for event in last.events)) + PPQ
+    knobs: list[tuple[str, int | None, str]] = []
+    for name in rig.cc:
+        if name == LEVEL:
+            knobs += [(name, v.index, f"{v.name}: level") for v in voices if v.layers]
+        else:
+            knobs.append((name, None, name))
+    for name, voice, text in knobs:
+        fine = name in rig.cc_fine
+        values = [(16383 if fine else 127) * step // SWEEP for step in range(SWEEP + 1)]
+        events = [
+            Number(tick + place * APART, voice, rig.cc[name], value, fine)
+            for place, value in enumerate([*values, *values[-2::-1]])
+        ]
+        yield Cue(f"controller {rig.cc[name]}, {text}", tuple(events), last.seconds, tick)
+        tick = events[-1].tick + PPQ
 
 
 def perform(

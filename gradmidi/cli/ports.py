@@ -15,6 +15,10 @@ Ports = Annotated[
     list[str],
     typer.Argument(metavar="PORT", help="A MIDI output's name or part of it (see: ports)."),
 ]
+OptionalPorts = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[PORT]", help="A MIDI output's name or part of it (see: ports)."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -40,16 +44,19 @@ def ports() -> None:
 
 @takes("preset", "rig", "settings")
 def check(
-    port: Ports,
+    port: OptionalPorts = None,
     run: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Use the voices of this run.")
     ] = None,
     voices: Annotated[int, typer.Option(min=1, max=60, help="Number of voices without --run.")] = 4,
+    only_list: Annotated[
+        bool, typer.Option("--list", help="Print the list of channels, and play nothing.")
+    ] = False,
     *,
     given: dict[str, Any],
 ) -> None:
-    """Play each voice, then the fault sounds, and list the channels."""
-    from gradmidi.cli.check import layout, perform
+    """List the channels, and play each voice, controller and fault sound."""
+    from gradmidi.cli.check import layout, perform, sweeps
     from gradmidi.log import RunLog
     from gradmidi.music.lesson import check as cues
     from gradmidi.music.score import voices_of
@@ -58,12 +65,18 @@ def check(
     from gradmidi.player.guard import Guard
     from gradmidi.sinks.midiport import MidiPort
 
-    options = Options(**given, midi=port)
+    options = Options(**given, midi=port or None)
     sound, studio = options.music, options.cables
     if run is None:
         players = tuple(Voice(i, f"layer {i + 1}", (i,)) for i in range(voices))
     else:
         players = voices_of(RunLog(run), sound)
+    lines = list(layout(studio, [voice.name for voice in players]))
+    if only_list:
+        typer.echo("\n".join(lines))
+        return
+    if not studio.ports:
+        raise typer.BadParameter("give PORT, a MIDI output; --list prints the channels without one")
     with closed_by_signals():
         # The guard ends the notes if this process is killed.
         guard = Guard({"rig": asdict(studio), "osc": ()})
@@ -71,9 +84,9 @@ def check(
             sink = MidiPort(studio, sound, players)
             guard.begin(len(players))
             try:
-                for line in layout(studio, [voice.name for voice in players]):
-                    typer.echo(line)
-                perform(cues(sound, players), sink, typer.echo)
+                typer.echo("\n".join(lines))
+                sounds = list(cues(sound, players))
+                perform(iter([*sounds, *sweeps(studio, players, sounds[-1])]), sink, typer.echo)
             finally:
                 sink.close()
         finally:

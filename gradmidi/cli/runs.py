@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
     app.command("import")(import_)
 
 
-@takes("preset", "settings", "reference_tone")
+@takes("preset", "rig", "settings", "reference_tone")
 @selects
 def render(
     run: SourceArgument,
@@ -66,6 +66,7 @@ def render(
 ) -> None:
     """Write a run as MIDI, audio, page, picture, film or text."""
     from gradmidi._render import render as write
+    from gradmidi.midi.rig import Rig
     from gradmidi.music.lesson import legend as legend_cues
     from gradmidi.music.score import Score, check_values
     from gradmidi.options import Options
@@ -78,7 +79,8 @@ def render(
         raise typer.BadParameter("nothing to write; give -o FILE or --stems DIR")
 
     values = value_names(run, selection)
-    preset, seconds = Options(**given, values=values).music, length_of(length)
+    options, seconds = Options(**given, values=values), length_of(length)
+    preset = options.music
     log = open_log(run, selection, Run)
     check_values(log, values)
     if legend:
@@ -93,6 +95,7 @@ def render(
         legend=legend,
         of=of,
         stems=stems,
+        rig=None if options.cables == Rig() else options.cables,
         size=size,
         dpi=dpi,
         theme=theme,

@@ -111,7 +111,7 @@ class Session:
         rig = fields.pop("rig")
         return cls(
             preset=parse(table, name, f"preset {name}"),
-            rig=Rig(**{**rig, "ports": tuple(rig["ports"])}),
+            rig=Rig.of_fields(rig),
             **{**fields, "osc": tuple(fields["osc"]), "notify": tuple(fields["notify"])},
         )
 

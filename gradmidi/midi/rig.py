@@ -10,14 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from gradmidi.base.table import key, read_toml, section
 from gradmidi.errors import PresetError
 from gradmidi.midi.channels import FAULT_CHANNEL
 from gradmidi.midi.numbers import BEND_RANGE
 
-__all__ = ["Rig", "channel_list", "load"]
+__all__ = ["FAULT", "LEVEL", "Rig", "channel_list", "load"]
+
+LEVEL, FAULT = "level", "fault"
+"""The names in `cc` that are not names of logged values."""
+
+USED = (6, 10, 38, 64, 74, *range(96, 102))
+"""Controllers that have another meaning: data entry, pan, Hold, brightness, and registered
+parameters (MIDI 1.0, RP-021)."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,8 @@ class Rig:
     Raises
     ------
     PresetError
-        If a channel is invalid, no channel is left for the voices, or a port is given twice.
+        If a channel is invalid, no channel is left for the voices, a port or a controller is given
+        twice, or the values and the faults have the same channel.
 
     Examples
     --------
@@ -62,27 +70,97 @@ class Rig:
     active_sensing: bool = key(
         True, "send Active Sensing while notes sound, so that a synth ends them if gradmidi is gone"
     )
+    notes: bool = key(
+        True, "false: send no notes of voices, only controllers, the sounds of faults and the clock"
+    )
+    mirror: bool = key(
+        False, "send every voice to all ports, instead of further voices to further ports"
+    )
+    cc: Mapping[str, int] = key(
+        {},
+        "numbers as controllers, as {level = 20, loss = 21, fault = 23}: level is the norm of each "
+        "voice, on its channel; fault is whether something is wrong; other names are logged values",
+        least=1,
+        most=119,
+    )
+    cc_fine: tuple[str, ...] = key(
+        (), "names in cc that are sent with 14 bits, as two controllers: n and n + 32"
+    )
+    cc_channel: int = key(
+        16, "channel of fault and of logged values in cc, on the first port", least=1, most=16
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.faults, str) and self.faults != "off":
             raise PresetError(f"faults = {self.faults!r}; allowed is a channel, 1 to 16, or 'off'")
         if len(set(self.ports)) < len(self.ports):
             raise PresetError(f"ports = {list(self.ports)}; allowed is each port once")
+        self._check_controllers()
         if not self.voice_channels:
+            taken = [] if self.fault_place is None else [f"faults have channel {self.faults}"]
+            taken += [] if self.value_place is None else [f"values have channel {self.cc_channel}"]
             raise PresetError(
-                f"channels = {self.channels!r} leaves no channel for the voices; faults have "
-                f"channel {self.faults}: give either another"
+                f"channels = {self.channels!r} leaves no channel for the voices; "
+                f"{' and '.join(taken)}: give either another"
+            )
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Return the rig that `dataclasses.asdict` or JSON made these fields of."""
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+        }
+        return cls(**values)
+
+    def _check_controllers(self) -> None:
+        for name in self.cc_fine:
+            if name not in self.cc:
+                raise PresetError(f"cc_fine = {name!r}; allowed are names in cc")
+            if self.cc[name] > 31:
+                raise PresetError(
+                    f"cc.{name} = {self.cc[name]} with 14 bits; allowed is 1 to 31, and the second "
+                    "controller is 32 more"
+                )
+        owners: dict[int, str] = {}
+        for name, number in self.cc.items():
+            for each in (number, number + 32) if name in self.cc_fine else (number,):
+                if each in USED:
+                    raise PresetError(
+                        f"cc.{name} = {number}: controller {each} has another meaning; allowed is "
+                        "1 to 119 except 6, 10, 38, 64, 74 and 96 to 101"
+                    )
+                if each in owners:
+                    raise PresetError(
+                        f"cc.{owners[each]} and cc.{name} both have controller {each}; give one of "
+                        "them another"
+                    )
+                owners[each] = name
+        if self.value_place is not None and self.cc_channel == self.faults:
+            raise PresetError(
+                f"cc_channel = {self.cc_channel} is the channel of the faults; give either another"
             )
 
     @cached_property
     def voice_channels(self) -> tuple[int, ...]:
         """The channels that voices use on each port, in order, 1–16."""
-        return tuple(c for c in channel_list(self.channels) if c != self.faults)
+        taken = [self.faults] if self.value_place is None else [self.faults, self.cc_channel]
+        return tuple(c for c in channel_list(self.channels) if c not in taken)
 
     @property
     def fault_place(self) -> tuple[int, int] | None:
         """The port and the channel of fault sounds; None if they are off."""
         return None if isinstance(self.faults, str) else (0, self.faults)
+
+    @property
+    def value_place(self) -> tuple[int, int] | None:
+        """The port and the channel of values as controllers; None if there are none."""
+        return (0, self.cc_channel) if any(name != LEVEL for name in self.cc) else None
+
+    def mirrored(self, place: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Return all ports with their channel that get what is meant for one port and channel."""
+        if not self.mirror:
+            return (place,)
+        return tuple((port, place[1]) for port in range(max(1, len(self.ports))))
 
     def place(self, voice: int) -> tuple[int, int]:
         """Return the port and the channel of a voice.
@@ -100,7 +178,7 @@ class Rig:
             1–16.
         """
         channels = self.voice_channels
-        room = len(channels) * max(1, len(self.ports))
+        room = len(channels) * (1 if self.mirror else max(1, len(self.ports)))
         port, index = divmod(voice % room, len(channels))
         return port, channels[index]
 
@@ -170,7 +248,9 @@ def load(rig: "str | Path | Rig | None" = None, options: Mapping[str, Any] | Non
     if not given:
         return chosen
     # Validate the options together with the file's other keys, not with the defaults.
-    kept = {**dataclasses.asdict(chosen), "ports": list(chosen.ports)}
+    kept = {
+        k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(chosen).items()
+    }
     return _parse({**kept, **given}, "option")
 
 

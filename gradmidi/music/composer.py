@@ -14,11 +14,13 @@ import numpy as np
 from gradmidi.detection.kinds import Finding
 from gradmidi.log import Layer, Scalar
 from gradmidi.midi import metadata
+from gradmidi.midi.rig import Rig
+from gradmidi.music.agenda import Agenda
 from gradmidi.music.alarms import Alarms, Precedence
+from gradmidi.music.controllers import Controllers
 from gradmidi.music.events import (
     BRIGHTNESS,
     PPQ,
-    Agenda,
     Bend,
     Control,
     End,
@@ -66,6 +68,8 @@ class Composer:
         Start the piece with a legend: each voice at home, then one, then three doublings up.
     values : sequence of str, default ()
         Logged values that have a voice from the start.
+    rig : Rig, optional
+        Its controllers are played besides the notes.
 
     Attributes
     ----------
@@ -83,6 +87,7 @@ class Composer:
         references: Sequence[float] | None = None,
         legend: bool = False,
         values: Sequence[str] = (),
+        rig: Rig | None = None,
     ) -> None:
         self.preset = preset
         self.voices = tuple(voices)
@@ -91,6 +96,8 @@ class Composer:
         self.slot_ticks = preset.time.slot_ticks(max(1, len(voices)))
         self.values = ValueVoices(preset, values, first=len(voices), slot_ticks=self.slot_ticks)
         self._joined: list[Voice] = []
+        slot_seconds = self.slot_ticks * preset.time.tick_seconds
+        self._controllers = Controllers(rig or Rig(), len(voices), self.slot_ticks, slot_seconds)
         self._layers = tuple(layers)
         self._frames_per_slot = frames_per_slot
         given = preset.pitch.reference
@@ -129,6 +136,7 @@ class Composer:
         """Use a frame's norms and values as references of the voices that have none yet."""
         self._norms.observe(norms)
         self._joined += self.values.observe(values or {})
+        self._controllers.observe(values or {})
 
     def slot(self, slot: Slot, wrong: Sequence[int] = ()) -> list[Event]:
         """Compose the next slot; return the events due by its end. `wrong`: voices at fault."""
@@ -151,7 +159,9 @@ class Composer:
             if math.isfinite(norm) and norm >= 0.0:
                 self._last[voice] = norm
         step = Step(start, slot.step, slot.seconds, tuple(self._last), self._levels(), slot.loss)
-        self._agenda.add(replace(step, values=numbers, now=tuple(norms), wrong=tuple(wrong)))
+        step = replace(step, values=numbers, now=tuple(norms), wrong=tuple(wrong))
+        faulty = bool(wrong or slot.findings)
+        self._agenda.add(step, *self._controllers.slot(slot.index, step, faulty=faulty))
         for voice, norm in enumerate(norms):
             self._play(slot.index, start, voice, norm)
         self._add_values(self.values.slot(slot.index, start, slot.values))
@@ -183,8 +193,8 @@ class Composer:
         if closed:
             self._agenda.add(*self._alarms.end(now))
         events = self._agenda.rest()
-        last = max((event.tick for event in events), default=0)
-        return [*events, End(max(last, now), self._step, self._seconds)]
+        last = max([now, *(event.tick for event in events)])
+        return [*events, *self._controllers.finish(last), End(last, self._step, self._seconds)]
 
     @property
     def _now(self) -> int:
@@ -193,6 +203,8 @@ class Composer:
 
     def _add_faults(self, tick: int, findings: Sequence[Finding]) -> None:
         self._agenda.add(*self._precedence.admit(tick, self._alarms.add(tick, findings)))
+        if findings:
+            self._agenda.add(*self._controllers.fault(tick))
 
     def _add_values(self, events: Sequence[Event]) -> None:
         """Add the notes of values, softer while a fault sounds."""

@@ -1,11 +1,10 @@
-"""The events that every sink reads, the agenda that orders them, and the notes that sound.
+"""The events that every sink reads, and the notes that sound.
 
 A piece is a stream of events in order of ticks; at equal ticks an `Off` comes before an `On`.
 Events have no duration, since live output does not know the future. `voice` counts from 0; faults
 sound on `FAULT_VOICE`.
 """
 
-import heapq
 from collections import deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ __all__ = [
     "BRIGHTNESS",
     "FAULT_VOICE",
     "PPQ",
-    "Agenda",
     "Alarm",
     "Bend",
     "Control",
@@ -23,6 +21,7 @@ __all__ = [
     "Event",
     "Joined",
     "Mark",
+    "Number",
     "Off",
     "On",
     "Sounding",
@@ -136,6 +135,43 @@ class Bend:
     tick: int
     voice: int
     semitones: float
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number of the run, as a controller that the rig asks for; it makes no sound.
+
+    Parameters
+    ----------
+    tick : int
+        Ticks since the start of the piece.
+    voice : int or None
+        Index of the voice, from 0; None: a number of the whole run, on the channel of values.
+    controller : int
+        MIDI controller number, 0–119; with `fine` 0–31.
+    value : int
+        Its value, 0–127; with `fine` 0–16383.
+    fine : bool, default False
+        Whether the value has 14 bits, sent as two controllers (MIDI 1.0, controllers 0–63).
+    """
+
+    tick: int
+    voice: int | None
+    controller: int
+    value: int
+    fine: bool = False
+
+    def controls(self) -> tuple[tuple[int, int], ...]:
+        """Return controllers and values, 0–127, the upper seven bits first.
+
+        Examples
+        --------
+        >>> Number(0, 0, 20, 100).controls(), Number(0, 0, 20, 8193, fine=True).controls()
+        (((20, 100),), ((20, 64), (52, 1)))
+        """
+        if not self.fine:
+            return ((self.controller, self.value),)
+        return (self.controller, self.value >> 7), (self.controller + 32, self.value & 127)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,52 +308,7 @@ class End:
     seconds: float
 
 
-Event = On | Off | Control | Bend | Mark | Joined | Step | Alarm | End
-
-_RANK: dict[type, int] = {
-    Joined: -1,
-    Step: 0,
-    Off: 1,
-    Mark: 2,
-    Alarm: 3,
-    Control: 4,
-    Bend: 5,
-    On: 6,
-    End: 7,
-}
-
-
-class Agenda:
-    """A queue of events in order of ticks; at equal ticks by type, then in the order added.
-
-    Examples
-    --------
-    >>> agenda = Agenda()
-    >>> agenda.add(Off(20, 0, 60), On(10, 0, 60, 80, 60.0), Off(10, 0, 62))
-    >>> [type(event).__name__ for event in agenda.until(20)]
-    ['Off', 'On']
-    """
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, int, int, Event]] = []
-        self._count = 0
-
-    def add(self, *events: Event) -> None:
-        """Add events."""
-        for event in events:
-            self._count += 1
-            heapq.heappush(self._heap, (event.tick, _RANK[type(event)], self._count, event))
-
-    def until(self, tick: int) -> list[Event]:
-        """Remove and return the events before `tick`, in order."""
-        due: list[Event] = []
-        while self._heap and self._heap[0][0] < tick:
-            due.append(heapq.heappop(self._heap)[3])
-        return due
-
-    def rest(self) -> list[Event]:
-        """Remove and return every event, in order."""
-        return self.until(1 << 62)
+Event = On | Off | Control | Number | Bend | Mark | Joined | Step | Alarm | End
 
 
 class Sounding(Generic[Key, Note]):

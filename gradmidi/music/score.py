@@ -16,6 +16,7 @@ from gradmidi.detection.kinds import Finding
 from gradmidi.errors import RunLogError
 from gradmidi.log import End, Frame, Header, Item, Mark, RunLog
 from gradmidi.log.values import chosen
+from gradmidi.midi.rig import Rig
 from gradmidi.music.alarms import END, seconds_of
 from gradmidi.music.composer import Composer
 from gradmidi.music.events import Event
@@ -65,6 +66,8 @@ class Score:
     of : {"gradients", "updates"}, default "gradients"
         What the voices of layers play. Updates are at home at `USUAL_UPDATE`; a step in which they
         were not measured has no slot.
+    rig : Rig, optional
+        Its controllers are played besides the notes.
 
     Attributes
     ----------
@@ -76,6 +79,8 @@ class Score:
         Length of a slot in seconds.
     wall : WallSlots or None
         The grid of seconds, for ``time="wall"``.
+    rig : Rig or None
+        As given: channels and controllers of a MIDI file.
     """
 
     def __init__(
@@ -91,8 +96,10 @@ class Score:
         slots: Slots | None = None,
         values: Sequence[str] = (),
         of: str = "gradients",
+        rig: Rig | None = None,
     ) -> None:
         self.header = header
+        self.rig = rig
         self._of_updates = of == "updates"
         self.preset = preset = fitted(preset, header)
         # Values get channels of their own: leave room for them.
@@ -109,6 +116,7 @@ class Score:
             references=references,
             legend=legend,
             values=list(dict.fromkeys([*named(preset), *values])),
+            rig=rig,
         )
         self._closed = False
         self._watch = Watch(header.layers, preset.faults, preset.values.which)
@@ -236,6 +244,7 @@ def score_of(
     patterns: Mapping[str, str] | None = None,
     legend: bool = False,
     of: str = "gradients",
+    rig: Rig | None = None,
 ) -> Score:
     """Make the score of a run on disk, fitted to `length` seconds; raise if it has no steps."""
     if not log.steps:
@@ -257,6 +266,7 @@ def score_of(
         legend=legend,
         values=values,
         of=of,
+        rig=rig,
     )
     score = make()
     if not score.all_voices:

@@ -14,7 +14,7 @@ from statistics import median
 
 from gradmidi.base.table import key
 
-__all__ = ["FIRST", "MOST_VALUES", "Law", "Values", "law_of"]
+__all__ = ["FIRST", "MOST_VALUES", "Law", "Values", "is_share", "law_of"]
 
 MOST_VALUES = 15
 """Most values of a run that have a voice."""
@@ -140,8 +140,8 @@ def law_of(name: str, first: Sequence[float], settings: Values) -> Law:
     >>> law_of("reward", [-21.0, -20.0, -20.5], Values())
     Law(home=-21.0, unit=2.0, additive=True)
     """
-    words = [word.lower() for word in _WORD.findall(name)]
-    share = any(map(_SHARES.fullmatch, words))
+    words = _words(name)
+    share = is_share(name)
     positive = [number for number in first if number > 0.0]
     if min(first) < 0.0 or not positive or share or any(map(_SIGNED.fullmatch, words)):
         return Law(first[0], settings.difference or _difference(first, share=share), additive=True)
@@ -152,6 +152,21 @@ def law_of(name: str, first: Sequence[float], settings: Values) -> Law:
     # One degree is at least twice the usual change from one number to the next.
     factor = next((f for f in FACTORS if math.log(f) >= 2.0 * change), FACTORS[-1])
     return Law(positive[0], factor, additive=False)
+
+
+def is_share(name: str) -> bool:
+    """Return whether a value is a share or a percentage, by its name, as an accuracy.
+
+    Examples
+    --------
+    >>> is_share("val/acc"), is_share("loss")
+    (True, False)
+    """
+    return any(map(_SHARES.fullmatch, _words(name)))
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name)]
 
 
 def _difference(first: Sequence[float], *, share: bool) -> float:

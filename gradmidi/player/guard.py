@@ -216,7 +216,7 @@ def silence(
     for target in osc:
         with contextlib.suppress(GradmidiError, OSError):
             _silence_osc(target, notes)
-    gear = Rig(**{**rig, "ports": tuple(rig["ports"])})
+    gear = Rig.of_fields(rig)
     for port, messages in endings(gear, voices, notes).items():
         if port.startswith(VIRTUAL):
             problems.append(
@@ -248,22 +248,28 @@ def endings(rig: Any, voices: int, notes: Sequence[Note]) -> dict[str, list[tupl
         RELEASE_VELOCITY,
         STOP,
     )
+    from gradmidi.midi.rig import LEVEL
     from gradmidi.music.events import FAULT_VOICE
 
     found: dict[str, list[tuple[int, ...]]] = {}
     if rig.ports:
-        places = {voice: rig.place(voice) for voice in range(voices)}
+        places = {voice: rig.mirrored(rig.place(voice)) for voice in range(voices)}
         if rig.fault_place is not None:
-            places[FAULT_VOICE] = rig.fault_place
+            places[FAULT_VOICE] = rig.mirrored(rig.fault_place)
         for voice, key, _ in notes:
-            if voice in places:
-                port, channel = places[voice]
+            for port, channel in places.get(voice, ()):
                 ending = (NOTE_OFF | channel - 1, key, RELEASE_VELOCITY)
                 found.setdefault(rig.ports[port], []).append(ending)
-        for port, channel in sorted(set(places.values())):
+        numbers = [number for name, number in rig.cc.items() if name == LEVEL]
+        controllers = (HOLD, ALL_SOUND_OFF, ALL_NOTES_OFF, *numbers)
+        for port, channel in sorted({each for several in places.values() for each in several}):
             found.setdefault(rig.ports[port], []).extend(
-                (CONTROL | channel - 1, controller, 0)
-                for controller in (HOLD, ALL_SOUND_OFF, ALL_NOTES_OFF)
+                (CONTROL | channel - 1, controller, 0) for controller in controllers
+            )
+        values = [number for name, number in rig.cc.items() if name != LEVEL]
+        for port, channel in rig.mirrored(rig.value_place) if rig.value_place else ():
+            found.setdefault(rig.ports[port], []).extend(
+                (CONTROL | channel - 1, controller, 0) for controller in values
             )
     if rig.clock:
         found.setdefault(rig.clock if isinstance(rig.clock, str) else rig.ports[0], []).append(

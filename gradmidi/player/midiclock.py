@@ -6,10 +6,11 @@ Detailed Specification, System Real Time Messages and Song Position Pointer.
 """
 
 import math
+from dataclasses import dataclass
 
 from gradmidi.midi import numbers
 
-__all__ = ["BEATS_A_BAR", "TICKS_A_QUARTER", "MidiClock"]
+__all__ = ["BEATS_A_BAR", "TICKS_A_QUARTER", "Grid", "MidiClock"]
 
 TICKS_A_QUARTER = 24
 BEATS_A_BAR = 4
@@ -19,6 +20,33 @@ POSITION_ZERO = (numbers.SONG_POSITION, 0, 0)
 
 MOST_MISSED = 24
 """Most late ticks that are sent at once after the process stood still; others are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The grid of a MIDI clock, which the first slot must keep.
+
+    Parameters
+    ----------
+    earliest : float
+        No slot sounds before this, in the caller's seconds.
+    quantum : float
+        The first slot sounds a multiple of this after `earliest`, in seconds.
+    """
+
+    earliest: float
+    quantum: float
+
+    def after(self, seconds: float) -> float:
+        """Return the first point of the grid at or after `seconds`.
+
+        Examples
+        --------
+        >>> Grid(10.0, 0.5).after(10.6), Grid(10.0, 0.5).after(3.0)
+        (11.0, 10.0)
+        """
+        steps = math.ceil((seconds - self.earliest) / self.quantum - 1e-6)
+        return self.earliest + max(0, steps) * self.quantum
 
 
 class MidiClock:

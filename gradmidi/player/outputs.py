@@ -6,6 +6,7 @@ An error of one output does not stop the others.
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gradmidi.base.messages import Warnings, warn
 from gradmidi.errors import GradmidiError, PortError
 from gradmidi.live.session import Session
+from gradmidi.midi.rig import Rig
 from gradmidi.music.events import Event
 from gradmidi.music.values import MOST_VALUES
 from gradmidi.music.voices import Voice
@@ -193,7 +195,9 @@ class Outputs:
         assert session.take is not None
         Path(session.take).parent.mkdir(parents=True, exist_ok=True)
         late = session.paced or session.history
-        return LiveRecording(session.take, session.preset, voices, run, from_first=late)
+        # If the rig holds nothing but ports, the file has as many as its voices need.
+        rig = None if replace(session.rig, ports=()) == Rig() else session.rig
+        return LiveRecording(session.take, session.preset, voices, run, from_first=late, rig=rig)
 
     def _each(self, call: Callable[[LiveSink], None]) -> None:
         for sink in self._sinks:

@@ -29,10 +29,10 @@ from gradmidi.player.limits import (
     STALE_SECONDS,
     STUCK_SECONDS,
 )
-from gradmidi.player.midiclock import BEATS_A_BAR, MidiClock
+from gradmidi.player.midiclock import BEATS_A_BAR, Grid, MidiClock
 from gradmidi.player.mixer import Mixer, Status
 from gradmidi.player.outputs import Outputs
-from gradmidi.player.schedule import Grid, Schedule, Timed
+from gradmidi.player.schedule import Schedule, Timed
 from gradmidi.text.words import going_on
 
 __all__ = ["Player"]
@@ -323,6 +323,7 @@ class Player:
             history=self._history,
             delay=session.delay,
             grid=None if clock is None else Grid(bar, clock.interval),
+            rig=session.rig,
         )
         voices = self._schedule.score.all_voices
         if clock is not None and self._schedule.base == 0:

@@ -11,11 +11,13 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from gradmidi.log import End, Frame, Header, Item, Mark, Pause, Record, Scalar, Values
+from gradmidi.midi.rig import Rig
 from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset
 from gradmidi.music.score import Score
+from gradmidi.player.midiclock import Grid
 
-__all__ = ["LEAD_SECONDS", "MARGIN_SECONDS", "Counts", "Grid", "Schedule", "Timed"]
+__all__ = ["LEAD_SECONDS", "MARGIN_SECONDS", "Counts", "Schedule", "Timed"]
 
 MARGIN_SECONDS = 0.017
 """How long a slot waits for lines after its end: the time from the hook to the player."""
@@ -46,33 +48,6 @@ class Counts:
     frames: int = 0
     late: int = 0
     shifts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """The grid of a MIDI clock, which the first slot must keep.
-
-    Parameters
-    ----------
-    earliest : float
-        No slot sounds before this, in the caller's seconds.
-    quantum : float
-        The first slot sounds a multiple of this after `earliest`, in seconds.
-    """
-
-    earliest: float
-    quantum: float
-
-    def after(self, seconds: float) -> float:
-        """Return the first point of the grid at or after `seconds`.
-
-        Examples
-        --------
-        >>> Grid(10.0, 0.5).after(10.6), Grid(10.0, 0.5).after(3.0)
-        (11.0, 10.0)
-        """
-        steps = math.ceil((seconds - self.earliest) / self.quantum - 1e-6)
-        return self.earliest + max(0, steps) * self.quantum
 
 
 @dataclass(slots=True)
@@ -119,6 +94,8 @@ class Schedule:
         Delay of all sound in seconds, for lines that arrive in bursts.
     grid : Grid, optional
         The grid that the first slot must keep.
+    rig : Rig, optional
+        The controllers that are played besides the notes.
 
     Attributes
     ----------
@@ -153,8 +130,9 @@ class Schedule:
         history: bool = False,
         delay: float = 0.0,
         grid: Grid | None = None,
+        rig: Rig | None = None,
     ) -> None:
-        self.score = Score(header, preset, time=time, of=of)
+        self.score = Score(header, preset, time=time, of=of, rig=rig)
         self.counts = Counts()
         self.base: int | None = None if paced or history else 0
         self.finished = False

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gradmidi.base.messages import Warnings
+from gradmidi.midi.rig import Rig
 from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
@@ -31,6 +32,8 @@ class LiveRecording:
         Title of the piece.
     from_first : bool, default False
         Start the file at the first event instead of tick 0.
+    rig : Rig, optional
+        Its channels, bend range, controllers and whether there are notes.
 
     Attributes
     ----------
@@ -63,9 +66,10 @@ class LiveRecording:
         title: str,
         *,
         from_first: bool = False,
+        rig: Rig | None = None,
     ) -> None:
         self.counters = Counters()
-        self._file = MidiFile(path, preset, voices, title=title)
+        self._file = MidiFile(path, preset, voices, title=title, rig=rig)
         self._warnings = Warnings()
         self._base: int | None = None if from_first else 0
         self._closed = False

@@ -39,13 +39,14 @@ from gradmidi.music.events import (
     Control,
     Event,
     Joined,
+    Number,
     Off,
     On,
     Sounding,
 )
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
-from gradmidi.sinks.setup import layered, setup
+from gradmidi.sinks.setup import layered, setup, without_notes
 from gradmidi.sinks.sink import Counters
 from gradmidi.text.words import count
 
@@ -122,21 +123,21 @@ class MidiPort:
         try:
             for name in rig.ports:
                 wire = connect(name)
-                self._ports.append(_Port(wire, rig.din_limit, self.counters, warnings, clock))
+                port = _Port(wire, rig, self.counters, warnings, clock)
+                self._ports.append(port)
         except BaseException:
             self.close()
             raise
-        places = {voice.index: rig.place(voice.index) for voice in voices}
-        if rig.fault_place is not None:
-            places[FAULT_VOICE] = rig.fault_place
-        # Channels count from 0 on the wire.
-        self._places = {
-            voice: (self._ports[index], channel - 1) for voice, (index, channel) in places.items()
+        self._places: dict[int | None, tuple[tuple[_Port, int], ...]] = {
+            voice.index: self._found(rig.place(voice.index)) for voice in voices
         }
+        self._places[FAULT_VOICE] = self._found(rig.fault_place)
+        self._places[None] = self._found(rig.value_place)
         self._takes: dict[type, Callable[[Any], None]] = {
             On: self._on,
             Off: self._off,
             Control: self._control,
+            Number: self._number,
             Bend: self._bend,
             Joined: self._join,
         }
@@ -161,6 +162,8 @@ class MidiPort:
             dropped.
         """
         takes = self._takes
+        if not self._rig.notes:
+            events = without_notes(events)
         if not self._ports:
             self.counters.dropped += sum(type(event) in takes for event in events)
             return
@@ -189,43 +192,45 @@ class MidiPort:
         for port in ports:
             port.close()
 
+    def _found(self, place: tuple[int, int] | None) -> "tuple[tuple[_Port, int], ...]":
+        """Return the ports that a place of the rig means; channels count from 0 on the wire."""
+        places = self._rig.mirrored(place) if place is not None else ()
+        return tuple((self._ports[index], channel - 1) for index, channel in places)
+
     def _on(self, on: On) -> None:
-        place = self._places.get(on.voice)
-        if place is not None:
-            port, channel = place
+        for port, channel in self._places.get(on.voice, ()):
             port.note_on(channel, on.voice, on.note, on.velocity)
 
     def _off(self, off: Off) -> None:
-        place = self._places.get(off.voice)
-        if place is not None:
-            port, channel = place
+        for port, channel in self._places.get(off.voice, ()):
             port.note_off(channel, off.voice, off.note)
 
     def _control(self, control: Control) -> None:
-        place = self._places.get(control.voice)
-        if place is not None:
-            port, channel = place
+        for port, channel in self._places.get(control.voice, ()):
             port.control((CONTROL | channel, control.controller, control.value))
 
+    def _number(self, number: Number) -> None:
+        for port, channel in self._places.get(number.voice, ()):
+            for controller, value in number.controls():
+                port.control((CONTROL | channel, controller, value))
+
     def _bend(self, bend: Bend) -> None:
-        place = self._places.get(bend.voice)
-        if place is not None:
-            port, channel = place
-            word = bend_word(bend.semitones * BEND_RANGE / self._rig.bend_range)
+        word = bend_word(bend.semitones * BEND_RANGE / self._rig.bend_range)
+        for port, channel in self._places.get(bend.voice, ()):
             port.control((BEND | channel, word & 127, word >> 7))
 
     def _join(self, joined: Joined) -> None:
-        index, channel = self._rig.place(joined.voice)
-        self._places[joined.voice] = self._ports[index], channel - 1
+        self._places[joined.voice] = self._found(self._rig.place(joined.voice))
         self._set_up(joined.voice)
 
     def _set_up(self, voice: int) -> None:
         """Send the setup of a voice's channel, once for all voices on it."""
-        place = self._places[voice]
-        if place in self._greeted:
-            return
-        self._greeted.add(place)
-        port, channel = place
+        for place in self._places[voice]:
+            if place not in self._greeted:
+                self._greeted.add(place)
+                self._greet(*place, voice)
+
+    def _greet(self, port: "_Port", channel: int, voice: int) -> None:
         program, pan = setup(self._preset, voice, self._layers)
         if self._rig.programs and program:
             port.send((PROGRAM | channel, program - 1))
@@ -248,7 +253,7 @@ class _Port:
     def __init__(
         self,
         wire: Wire,
-        limit: int,
+        rig: Rig,
         counters: Counters,
         warnings: Warnings,
         clock: Callable[[], float],
@@ -256,7 +261,8 @@ class _Port:
         self.wire = wire
         self._counters = counters
         self._warnings = warnings
-        self._limit = limit
+        self._limit = limit = rig.din_limit
+        self._numbers = {n + more for n in rig.cc.values() for more in (0, 32)}
         self._burst = max(1.0, limit * BURST_SECONDS) if limit else math.inf
         self._room = self._burst
         self._clock = clock
@@ -351,6 +357,8 @@ class _Port:
                 self.send((status, 0, MIDDLE))
             elif number == BRIGHTNESS:
                 self.send((status, number, MIDDLE))
+            elif number in self._numbers:
+                self.send((status, number, 0))
         if stuck:
             self._warnings.note(
                 f"silence at {self.wire.name!r}",

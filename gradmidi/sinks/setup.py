@@ -1,14 +1,15 @@
-"""The program and the pan of a voice: of a voice of layers, and of a logged value."""
+"""Program and pan of a voice, of layers or of a logged value; events without notes."""
 
 from collections.abc import Sequence
 
 from gradmidi.midi.channels import pan_value, program_of
 from gradmidi.midi.numbers import MIDDLE
+from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Bend, Control, Event, Off, On
 from gradmidi.music.preset import Preset
 from gradmidi.music.valuevoices import place_of
 from gradmidi.music.voices import Voice
 
-__all__ = ["layered", "setup"]
+__all__ = ["layered", "setup", "without_notes"]
 
 
 def layered(voices: Sequence[Voice]) -> int:
@@ -39,3 +40,13 @@ def setup(preset: Preset, voice: int, layers: int) -> tuple[int, int]:
     programs = preset.voices.programs
     program = program_of(voice, layers, programs) if programs else 0
     return program, pan_value(voice, layers, preset.sound.pan)
+
+
+def without_notes(events: Sequence[Event]) -> list[Event]:
+    """Leave out the notes of voices and what shapes them; the sounds of faults stay."""
+    return [
+        event
+        for event in events
+        if not (isinstance(event, (On, Off, Bend)) and event.voice != FAULT_VOICE)
+        and not (isinstance(event, Control) and event.controller == BRIGHTNESS)
+    ]

@@ -1,8 +1,11 @@
 import itertools
 
 import pytest
+from logs import write_log
+from typer.testing import CliRunner
 
-from gradmidi.cli.check import layout, perform
+from gradmidi.cli.app import app
+from gradmidi.cli.check import layout, perform, sweeps
 from gradmidi.detection.kinds import KINDS
 from gradmidi.midi.rig import Rig
 from gradmidi.music.alarms import END, PATTERNS
@@ -128,3 +131,44 @@ def test_the_list_for_a_daw_names_ports_where_there_are_several():
         "voice 3: port 'more', channel 1, c",
         "faults: off",
     ]
+
+
+def test_a_sweep_moves_one_controller_at_a_time_to_its_top_and_back():
+    rig = Rig(cc={"level": 20, "loss": 21}, cc_fine=("loss",))
+    last = list(cues(load("pentatonic"), VOICES))[-1]
+    found = list(sweeps(rig, (*VOICES, Voice(2, "acc", ())), last))
+    assert [cue.text for cue in found] == [
+        "controller 20, conv1: level",
+        "controller 20, blocks.0-3: level",
+        "controller 21, loss",
+    ]
+    over = last.events[-1].tick
+    for cue, top in zip(found, (127, 127, 16383), strict=True):
+        values = [event.value for event in cue.events]
+        assert (values[0], max(values), values[-1]) == (0, top, 0)
+        assert len({(event.voice, event.controller) for event in cue.events}) == 1
+        assert cue.events[0].tick > over
+        over = cue.events[-1].tick
+
+
+def test_the_list_is_printed_without_a_port_and_without_playing(tmp_path):
+    run = write_log(tmp_path / "a", [[1.0] * 4] * 3)
+    rig = tmp_path / "rig.toml"
+    rig.write_text("ports = ['Nowhere']\nchannels = '3-9'\ncc = {level = 20, loss = 21}\n")
+    words = ["check", "--list", "--run", run, "--rig", rig, "--set", "cc_fine=['level']"]
+    done = CliRunner().invoke(app, list(map(str, words)))
+    assert (done.exit_code, done.output.splitlines()) == (
+        0,
+        [
+            "voice 1: channel 3, conv1",
+            "voice 2: channel 4, conv2",
+            "voice 3: channel 5, fc1",
+            "voice 4: channel 6, fc2",
+            "faults: channel 10",
+            "level of each voice: controllers 20 and 52 on its channel",
+            "loss: channel 16, controller 21",
+        ],
+    )
+    refused = CliRunner().invoke(app, ["check"])
+    assert refused.exit_code == 2
+    assert "give PORT, a MIDI output; --list prints the channels without one" in refused.output

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mido
 import pytest
+from logs import write_log
 from typer.testing import CliRunner
 
 import gradmidi
@@ -72,10 +73,8 @@ def test_keys_of_the_rig_are_read_as_in_its_file() -> None:
     assert (rig.channels, rig.din_limit, rig.clock, rig.faults) == ("1-4,6", 900, True, "off")
 
 
-def test_a_file_has_no_rig(run: Path) -> None:
-    done = CliRunner().invoke(
-        app, ["render", str(run), "-o", str(run / "a.mid"), "--set", "clock=true"]
-    )
+def test_a_description_has_no_rig(run: Path) -> None:
+    done = CliRunner().invoke(app, ["describe", str(run), "--set", "clock=true"])
     assert done.exit_code == 2
     assert "allowed here is a key of the preset, as --set time.tempo=90" in done.output
 
@@ -115,3 +114,26 @@ def test_help_cuts_no_line_at_eighty_columns() -> None:
     text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
     assert "..." not in text.replace("[ARGS]...", "")
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_rig_and_its_flags_shape_a_file_as_a_cable(tmp_path: Path) -> None:
+    run = write_log(tmp_path / "a", [[1.0, 2.0, 3.0, 4.0]] * 3)
+    rig = tmp_path / "rig.toml"
+    rig.write_text("channels = '3,5'\nfaults = 'off'\ncc = {level = 20}\n")
+    places = []
+    for words in ([], ["--rig", rig], ["--channels", "2-5"], ["--set", "channels=2-5"]):
+        file = tmp_path / "a.mid"
+        done = CliRunner().invoke(app, ["render", str(run), "-o", str(file), *map(str, words)])
+        assert done.exit_code == 0, done.output
+        tracks = mido.MidiFile(file).tracks[1:5]
+        places.append([{m.channel + 1 for m in track if not m.is_meta} for track in tracks])
+    assert places == [
+        [{1}, {2}, {3}, {4}],
+        [{3}, {5}, {3}, {5}],
+        [{2}, {3}, {4}, {5}],
+        [{2}, {3}, {4}, {5}],
+    ]
+    wrong = ["render", str(run), "-o", str(tmp_path / "b.mid"), "--set", "cc={loss=21,lr=21}"]
+    done = CliRunner().invoke(app, wrong)
+    assert done.exit_code == 1
+    assert not (tmp_path / "b.mid").exists()

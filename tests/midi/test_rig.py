@@ -24,6 +24,15 @@ def test_a_rig_of_its_own_puts_fifteen_voices_where_the_midi_file_has_them():
     assert rig.fault_place == (0, 10)
 
 
+CONTROLLERS = """
+notes = false
+mirror = true
+cc = { level = 20, "val/acc" = 21, fault = 60 }
+cc_fine = ["level"]
+cc_channel = 5
+"""
+
+
 def test_every_key_is_read_from_toml(tmp_path):
     path = rig_file(
         tmp_path,
@@ -38,7 +47,22 @@ def test_every_key_is_read_from_toml(tmp_path):
         clock = "Clock In"
         """,
     )
-    rig = Rig(("Digitone", "virtual:more"), "1-4,6", "off", True, True, 12, 900, "Clock In")
+    path.write_text(path.read_text() + CONTROLLERS)
+    rig = Rig(
+        ("Digitone", "virtual:more"),
+        "1-4,6",
+        "off",
+        True,
+        True,
+        12,
+        900,
+        "Clock In",
+        notes=False,
+        mirror=True,
+        cc={"level": 20, "val/acc": 21, "fault": 60},
+        cc_fine=("level",),
+        cc_channel=5,
+    )
     assert load(path) == load(str(path)) == rig
     assert load(rig) is rig
     assert load() == Rig()
@@ -71,6 +95,19 @@ BAD = [
     ("din_limit = -1", "din_limit = -1; allowed is 0 to 10000"),
     ("clock = 1", "clock = 1; allowed is true or false or text"),
     ("[channels", "is not valid TOML"),
+    ("cc = 20", "cc = 20; allowed is a table of names and numbers"),
+    ("cc = {level = 'x'}", "cc.level = 'x'; allowed is a whole number"),
+    ("cc = {level = 120}", "cc.level = 120; allowed is 1 to 119"),
+    ("cc = {level = 0}", "cc.level = 0; allowed is 1 to 119"),
+    ("cc = {level = 74}", "cc.level = 74: controller 74 has another meaning; allowed is 1 to 119"),
+    ("cc = {level = 6}\ncc_fine = ['level']", "controller 6 has another meaning"),
+    ("cc = {loss = 21, lr = 21}", "cc.loss and cc.lr both have controller 21; give one of them"),
+    ("cc = {level = 20, loss = 52}\ncc_fine = ['level']", "both have controller 52"),
+    ("cc = {level = 32}\ncc_fine = ['level']", "cc.level = 32 with 14 bits; allowed is 1 to 31"),
+    ("cc = {level = 20}\ncc_fine = ['loss']", "cc_fine = 'loss'; allowed are names in cc"),
+    ("cc = {loss = 20}\ncc_channel = 10", "cc_channel = 10 is the channel of the faults; give"),
+    ("cc = {loss = 20}\nchannels = 16", "no channel .* faults have channel 10 and values have"),
+    ("cc_channel = 17", "cc_channel = 17; allowed is 1 to 16"),
 ]
 
 
@@ -127,9 +164,28 @@ def test_the_manual_lists_every_key_with_its_default_and_meaning():
     for declared in dataclasses.fields(Rig):
         row = next(line for line in text.splitlines() if line.startswith(f"| `{declared.name}` |"))
         assert declared.metadata["doc"] in row
+        default = getattr(Rig(), declared.name)
         written = {"()": "[]", "False": "false", "True": "true"}
-        shown = written.get(str(declared.default), str(declared.default))
+        shown = written.get(str(default), str(default))
         assert f"`{shown}`" in row
+
+
+def test_values_as_controllers_have_a_channel_that_no_voice_has():
+    assert Rig(cc={"level": 20}).voice_channels[-1] == 16
+    assert Rig(cc={"level": 20}).value_place is None
+    rig = Rig(cc={"level": 20, "loss": 21}, cc_channel=2)
+    assert rig.voice_channels[:3] == (1, 3, 4)
+    assert rig.value_place == (0, 2)
+
+
+def test_a_mirror_has_every_voice_on_every_port():
+    rig = Rig(ports=("a", "b"), channels="1-2", mirror=True)
+    assert [rig.mirrored(rig.place(voice)) for voice in range(3)] == [
+        ((0, 1), (1, 1)),
+        ((0, 2), (1, 2)),
+        ((0, 1), (1, 1)),
+    ]
+    assert Rig(ports=("a", "b")).mirrored((1, 3)) == ((1, 3),)
 
 
 def test_one_channel_may_be_a_number(tmp_path):

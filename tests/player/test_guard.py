@@ -1,6 +1,7 @@
 """The guard: ends a process that is stuck, leaves one that stood still, and ends what is left."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -135,6 +136,17 @@ def test_every_note_and_channel_that_the_voices_have_is_ended(monkeypatch, clock
         expected.setdefault(stopped, []).append(STOP)
     assert {name: wire.messages for name, wire in wires.items()} == expected
     assert all(wire.closed for wire in wires.values())
+
+
+def test_the_controllers_of_a_rig_return_to_zero_on_every_port_of_a_mirror(monkeypatch):
+    wires = defaultdict(Wire)
+    monkeypatch.setattr("gradmidi.midi.ports.open_output", wires.__getitem__)
+    cc = {"level": 20, "loss": 21, "fault": 23}
+    rig = Rig(ports=("a", "b"), faults="off", cc=cc, mirror=True)
+    assert silence(json.loads(json.dumps(asdict(rig))), (), 1, [(0, 60, 60.0)]) == []
+    values = [(0xBF, 21, 0), (0xBF, 23, 0)]
+    expected = [(0x80, 60, 64), *CHANNEL_1, (0xB0, 20, 0), *values]
+    assert {name: wire.messages for name, wire in wires.items()} == dict.fromkeys("ab", expected)
 
 
 def test_what_cannot_be_silenced_is_reported(monkeypatch):

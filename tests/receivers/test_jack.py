@@ -7,9 +7,11 @@ import sys
 import textwrap
 import time
 
+import mido
 import numpy as np
 import pytest
 import soundfile
+from logs import write_log
 from studio import Program, dumped, midi_dump, recording, sounding, wait_until
 
 from gradmidi.errors import PortError
@@ -205,6 +207,31 @@ def test_the_commands_list_check_and_silence(jack, dump):
     assert wrong.returncode == 1
     assert wrong.stderr.startswith("gradmidi: no MIDI output matches 'Volca'; there are: ")
     assert wrong.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_controllers_without_notes_arrive_as_the_take_and_the_file_have_them(jack, dump, tmp_path):
+    program = dump("modular")
+    rows = [[2.0 ** (i % 5), 1.0] for i in range(12)]
+    run = write_log(tmp_path / "a", rows, names=("a", "b"))
+    rig, take, file = tmp_path / "rig.toml", tmp_path / "take.mid", tmp_path / "file.mid"
+    rig.write_text("notes = false\ncc = {level = 20, loss = 21}\ncc_fine = ['loss']\n")
+    words = ("--rig", rig, "--set", "faults.sound=false")
+    played = gradmidi("play", run, "--midi", "modular", "--take", take, *words)
+    assert played.returncode == 0, played.stderr
+    rendered = gradmidi("render", run, "-o", file, *words, "--time", "wall")
+    assert rendered.returncode == 0, rendered.stderr
+    wanted = [
+        (0xB0 | m.channel, m.control, m.value)
+        for m in mido.MidiFile(file)
+        if m.type == "control_change" and m.control != 10
+    ]
+    assert {message[:2] for message in wanted} == {(0xB0, 20), (0xB1, 20), (0xBF, 21), (0xBF, 53)}
+    assert [m.bytes() for m in mido.MidiFile(take)] == [m.bytes() for m in mido.MidiFile(file)]
+    heard = [message for message in dumped(program) if message[0] != 0xFE]
+    # At the end, what was moved returns to 0 once more, when the port is closed.
+    assert heard[: len(wanted)] == wanted
+    assert all(message[2] == 0 for message in heard[len(wanted) :])
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGINT])

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rights import as_nobody
 
+from gradmidi.midi.rig import Rig
 from gradmidi.music.events import (
     BRIGHTNESS,
     FAULT_VOICE,
@@ -31,11 +32,12 @@ from gradmidi.music.events import (
     End,
     Event,
     Mark,
+    Number,
     Off,
     On,
     Step,
 )
-from gradmidi.music.preset import Preset, load
+from gradmidi.music.preset import Preset, load, parse
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.midifile import MidiFile
 
@@ -54,8 +56,9 @@ def write(
     voices: Sequence[Voice] = named("conv1", "fc1"),
     preset: Preset = PENTATONIC,
     title: str = "run",
+    rig: Rig | None = None,
 ) -> bytes:
-    sink = MidiFile(path, preset, voices, title=title)
+    sink = MidiFile(path, preset, voices, title=title, rig=rig)
     sink.send(events)
     sink.close()
     return path.read_bytes()
@@ -667,3 +670,80 @@ def test_timidity_plays_it_to_the_end(piece: Path, tmp_path: Path) -> None:
     assert max(samples) > 1000
     seconds = len(samples) / 2 / 8000
     assert seconds >= 32 * 120 * CLASSIC.time.tick_seconds
+
+
+# -- a file as a rig's cables carry it ----------------------------------------------------------
+
+
+def test_a_rig_gives_channels_and_bend_range_and_controllers(tmp_path: Path) -> None:
+    preset = parse({"title": "t", "pitch": {"residue": "bend"}}, "bent", "bent.toml")
+    rig = Rig(channels="5,2", faults=7, bend_range=12, cc={"level": 20, "loss": 21}, cc_channel=3)
+    events = [
+        Number(0, None, 21, 64),
+        Bend(0, 1, 2.0),
+        *note(0, 100, 0, 60),
+        *note(0, 100, 1, 62),
+        *note(0, 100, FAULT_VOICE, 80),
+        Number(50, 0, 20, 100),
+    ]
+    data = write(tmp_path / "a.mid", sorted(events, key=lambda e: e.tick), preset=preset, rig=rig)
+    tracks_of(data)
+    first, second, faults, values = mido.MidiFile(tmp_path / "a.mid").tracks[1:]
+    assert [(t.name, {m.channel + 1 for m in t if not m.is_meta}) for t in (first, second)] == [
+        ("conv1", {5}),
+        ("fc1", {2}),
+    ]
+    assert (faults.name, {m.channel + 1 for m in faults if not m.is_meta}) == ("faults", {7})
+    assert [m.value for m in second if m.type == "control_change" and m.control == 6] == [12]
+    assert [m.pitch for m in second if m.type == "pitchwheel"] == [round(8192 * 2 / 12)]
+    assert [(m.control, m.value) for m in first if m.type == "control_change"][-1] == (20, 100)
+    assert [(m.channel + 1, m.control, m.value) for m in values if not m.is_meta] == [(3, 21, 64)]
+
+
+def test_a_rig_without_faults_or_notes_leaves_them_out(tmp_path: Path) -> None:
+    events = [*note(0, 100, 0, 60), *note(0, 100, FAULT_VOICE, 80)]
+    events.sort(key=lambda event: event.tick)
+    for rig, kept in (
+        (Rig(faults="off"), [60]),
+        (Rig(notes=False), [80]),
+        (Rig(faults="off", notes=False), []),
+    ):
+        write(tmp_path / "a.mid", events, rig=rig)
+        played = [m for m in mido.MidiFile(tmp_path / "a.mid") if m.type == "note_on"]
+        assert [m.note for m in played] == kept
+
+
+def test_several_ports_of_a_rig_are_named_in_the_file(tmp_path: Path) -> None:
+    rig = Rig(ports=("Digitone", "Volca"), channels="1")
+    write(tmp_path / "a.mid", [], named("a", "b", "c"), rig=rig)
+    tracks = mido.MidiFile(tmp_path / "a.mid").tracks[1:]
+    names = [m.name for track in tracks for m in track if m.type == "device_name"]
+    assert names == ["Digitone", "Volca", "Digitone"]
+    write(tmp_path / "b.mid", [], named("a", "b", "c"), rig=replace(rig, mirror=True))
+    types = {m.type for track in mido.MidiFile(tmp_path / "b.mid").tracks for m in track}
+    assert "device_name" not in types
+
+
+@settings(max_examples=60, deadline=None)
+@given(wanted=notes)
+def test_voices_on_one_channel_never_strike_a_key_that_sounds(
+    tmp_path_factory: pytest.TempPathFactory, wanted: list[tuple[int, int, int, int, int]]
+) -> None:
+    """In the merged tracks, each note ends before its key is struck again."""
+    path = tmp_path_factory.mktemp("notes") / "a.mid"
+    events, tick = [], 0
+    for voice, key, wait, length, velocity in wanted:
+        tick += 2 + wait
+        events += note(tick, tick + length, voice, key % 3 + 60, velocity)
+    write(path, in_order(events), named("a", "b", "c"), rig=Rig(channels="4"))
+    held: set[int] = set()
+    struck = 0
+    for message in mido.MidiFile(path):
+        if message.type == "note_on":
+            assert message.note not in held
+            held.add(message.note)
+            struck += 1
+        elif message.type == "note_off":
+            held.remove(message.note)
+    assert not held
+    assert struck == len(wanted)

@@ -12,6 +12,7 @@ from gradmidi.music.events import (
     End,
     Joined,
     Mark,
+    Number,
     Off,
     On,
     Step,
@@ -383,3 +384,45 @@ def test_a_rig_switches_active_sensing_off():
     desk.clock.now += 1.0
     desk.sink.keep_alive()
     assert desk.tape.take() == []
+
+
+# -- controllers, mirrors, no notes -------------------------------------------------------------
+
+
+def test_numbers_become_controllers_of_their_voice_or_of_the_channel_of_values():
+    rig = {"cc": {"level": 20, "loss": 21}, "cc_fine": ("loss",), "cc_channel": 2}
+    desk = Desk(**rig)
+    # Channel 2 is taken, so voice 2 has channel 3.
+    assert desk.play(Number(0, 1, 20, 100), Number(0, None, 21, 8193, fine=True)) == [
+        (0xB2, 20, 100),
+        (0xB1, 21, 64),
+        (0xB1, 53, 1),
+    ]
+    desk.sink.close()
+    assert set(desk.tape.take()) == {(0xB2, 20, 0), (0xB1, 21, 0), (0xB1, 53, 0)}
+
+
+def test_numbers_above_the_limit_wait_and_the_newest_counts():
+    desk = Desk(din_limit=20, cc={"level": 20})
+    assert desk.play(Number(0, 0, 20, 1), Number(0, 0, 20, 2), Number(0, 0, 20, 3)) == [
+        (0xB0, 20, 1)
+    ]
+    desk.clock.now += 1.0
+    assert desk.play() == [(0xB0, 20, 3)]
+
+
+def test_a_mirror_plays_each_voice_on_every_port_and_ends_it_there():
+    desk = Desk(ports=("synth", "more"), mirror=True)
+    assert desk.play(on(1, 60), on(FAULT_VOICE, 37)) == [(0x91, 60, 80), (0x99, 37, 80)]
+    assert desk.tapes["more"].take() == [(0x91, 60, 80), (0x99, 37, 80)]
+    desk.sink.silence()
+    for tape in desk.tapes.values():
+        assert {(0x81, 60, 64), (0x89, 37, 64)} <= set(tape.take())
+
+
+def test_without_notes_only_controllers_and_fault_sounds_are_sent():
+    desk = Desk(notes=False, cc={"level": 20}, preset=BENT)
+    desk.tape.take()
+    events = (on(0, 60), Control(0, 0, BRIGHTNESS, 9), Bend(0, 0, 0.5), Number(0, 0, 20, 100))
+    assert desk.play(*events, off(0, 60)) == [(0xB0, 20, 100)]
+    assert desk.play(on(FAULT_VOICE, 37), off(FAULT_VOICE, 37)) == [(0x99, 37, 80), (0x89, 37, 64)]

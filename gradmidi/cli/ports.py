@@ -55,7 +55,7 @@ def check(
     *,
     given: dict[str, Any],
 ) -> None:
-    """List the channels, and play each voice, controller and fault sound."""
+    """Play each voice, controller and fault sound; list the channels."""
     from gradmidi.cli.check import layout, perform, sweeps
     from gradmidi.log import RunLog
     from gradmidi.music.lesson import check as cues

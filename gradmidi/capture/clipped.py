@@ -1,8 +1,8 @@
 """What clipping left of the gradients, to see at the step whether they were changed since."""
 
 import operator
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gradmidi.capture.norms import Norms, Row
 
-__all__ = ["Clipped", "sample", "state"]
+__all__ = ["Clipped", "sample"]
 
 SAMPLED = 64
 """So many entries of the smallest gradient are compared: `.data` is changed without a trace."""
@@ -28,23 +28,43 @@ class Clipped:
         Whether the norms were handed over already.
     gradient : Tensor or None
         The smallest of the gradients, kept so that its identity is not used again.
+    version : int or None
+        How often that one had been changed, if it alone is compared.
     sample : list or Tensor or None
         A copy of its first entries.
-    state : list of int
+    state : sequence of int
         Identity of each gradient, and how often it had been changed.
     """
 
     seen: tuple[Norms, Row] | None = None
     given: bool = False
     gradient: Tensor | None = None
+    version: int | None = None
     sample: Any = None
-    state: list[int] = field(default_factory=list)
+    state: Sequence[int] = ()
+
+    @classmethod
+    def of_given(cls, gradient: Tensor) -> "Clipped":
+        """Note the smallest gradient alone, which takes less time than all: they are given."""
+        return cls(None, True, gradient, gradient._version)
+
+    def keep(self, gradient: Tensor, parameters: Iterable[nn.Parameter]) -> None:
+        """Note the smallest gradient, and the state of all."""
+        self.gradient, self.version = gradient, None
+        self.state = _state(parameters)
+
+    def is_replaced(self, gradient: Tensor | None, parameters: Iterable[nn.Parameter]) -> bool:
+        """Return whether the gradients are others than were noted, the smallest of them given."""
+        if self.version is None:
+            return _state(parameters) != self.state
+        kept = self.gradient
+        return kept is None or gradient is not kept or kept._version != self.version
 
 
 _version = operator.attrgetter("_version")
 
 
-def state(parameters: Iterable[nn.Parameter]) -> list[int]:
+def _state(parameters: Iterable[nn.Parameter]) -> list[int]:
     """Return the identity of each gradient, and how often it was changed."""
     gradients = [each for parameter in parameters if (each := parameter.grad) is not None]
     return [*map(id, gradients), *map(_version, gradients)]

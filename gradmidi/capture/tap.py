@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradmidi.capture.clipped import Clipped, sample, state
+from gradmidi.capture.clipped import Clipped, sample
 from gradmidi.capture.norms import UNFIT, Gathering, Norms, Plan, Row, in_backward
 from gradmidi.capture.optimizers import held_by
 from gradmidi.capture.readout import Readout, capturing
@@ -222,7 +222,8 @@ class Tap:
             self._is_taken = True
             if self._optimizer is None:
                 # Should they be clipped now, they have been read.
-                self._keep(Clipped(given=True))
+                gradient = self._sampled()
+                self._clipped = None if gradient is None else Clipped.of_given(gradient)
             self.stride.spent(self._seconds + time.perf_counter() - begin)
             self._seconds = 0.0
         except Exception as error:
@@ -311,16 +312,19 @@ class Tap:
                 clipped.sample = sample(clipped.gradient)
 
     def _keep(self, clipped: Clipped) -> None:
+        gradient = self._sampled()
+        if gradient is not None:
+            clipped.keep(gradient, self._own.values())
+        self._clipped = None if gradient is None else clipped
+
+    def _sampled(self) -> Tensor | None:
+        """Return the smallest gradient, which is compared later."""
         smallest = self._smallest
-        if smallest is None or smallest.grad is None:
-            there = [each for each in self._own.values() if each.grad is not None]
-            smallest = self._smallest = min(there, key=Tensor.numel, default=None)
-        if smallest is None:
-            self._clipped = None
-            return
-        clipped.gradient = smallest.grad
-        clipped.state = state(self._own.values())
-        self._clipped = clipped
+        if smallest is not None and (gradient := smallest.grad) is not None:
+            return gradient
+        there = [each for each in self._own.values() if each.grad is not None]
+        smallest = self._smallest = min(there, key=Tensor.numel, default=None)
+        return None if smallest is None else smallest.grad
 
     def _is_changed(self, clipped: Clipped) -> Any:
         """Return whether the gradients are others by now; on a device, a number that tells it."""
@@ -339,7 +343,8 @@ class Tap:
     def _is_replaced(self, clipped: Clipped) -> bool:
         """Return whether a gradient is another tensor by now, or was changed as torch counts it."""
         self._regroup()
-        return self._smallest is None or state(self._own.values()) != clipped.state
+        smallest = self._smallest
+        return smallest is None or clipped.is_replaced(smallest.grad, self._own.values())
 
     def _regroup(self) -> None:
         """See whether the optimizer holds other parameters than before."""

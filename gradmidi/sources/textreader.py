@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import threading
+import time
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,9 @@ LONGEST_LINE = 1 << 16
 
 MOST_WAITING = 1 << 22
 """How many bytes may wait to be read for numbers; older ones are left out."""
+
+PIECE_BYTES, PAUSE_SECONDS = 1 << 16, 0.05
+"""If text comes faster than it can be read, so many bytes are read before a pause."""
 
 MOST_NAMES = 10_000
 """How many names are remembered; later ones are not looked at."""
@@ -77,19 +81,21 @@ class PassThrough:
         Whether the pipe has ended.
     left_out : int
         Bytes that were not read for numbers.
+    restarts : int
+        How often bytes were left out; reading goes on with a whole line.
     """
 
     missing = False
-    restarts = 0
 
     def __init__(self, source: int, target: int, first: bytes = b"") -> None:
         self.ended = False
-        self.left_out = 0
+        self.left_out = self.restarts = 0
         self._source = source
         self._target: int | None = target
         self._first = first
         self._waiting: deque[bytes] = deque()
         self._size = 0
+        self._gap = self._too_fast = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="gradmidi text", daemon=True)
 
@@ -106,11 +112,34 @@ class PassThrough:
     def read(self, most: int = CHUNK_BYTES) -> bytes:
         """Return the next bytes that were copied; empty if there are none now."""
         with self._lock:
-            if not self._waiting:
+            while self._waiting:
+                data = self._waiting.popleft()
+                self._size -= len(data)
+                if self._gap:
+                    data = self._after_gap(data)
+                if data:
+                    break
+            else:
                 return b""
-            data = self._waiting.popleft()
-            self._size -= len(data)
-            return data
+            if not self._gap:
+                return data
+        # The copying thread needs the processor more than the reader does.
+        time.sleep(PAUSE_SECONDS)
+        return data
+
+    def _after_gap(self, data: bytes) -> bytes:
+        """Return the whole lines of a chunk; if text comes too fast, only the first of them."""
+        begin = data.find(b"\n") + 1
+        piece = data[begin:] if begin else b""
+        if self._too_fast or not begin:
+            piece = piece[:PIECE_BYTES]
+            piece = piece[: piece.rfind(b"\n") + 1]
+        else:
+            self._gap = False
+        self._too_fast = False
+        self.left_out += len(data) - len(piece)
+        self.restarts += 1
+        return piece
 
     def close(self) -> None:
         """Do nothing: copying goes on until the pipe ends."""
@@ -150,6 +179,7 @@ class PassThrough:
                 old = self._waiting.popleft()
                 self._size -= len(old)
                 self.left_out += len(old)
+                self._gap = self._too_fast = True
 
 
 def _widen(descriptor: int | None) -> None:
@@ -243,7 +273,7 @@ class TextReader:
         data = self._source.read()
         if self._source.restarts > self._restarts:
             self._restarts = self._source.restarts
-            self._rest = b""
+            self._rest, self._long = b"", False
         if data:
             return self._rows(data)
         if not (whole or ended):

@@ -13,6 +13,7 @@ import pytest
 from listening import Receiver, until
 
 import gradmidi
+from gradmidi.sources import textreader
 from gradmidi.sources.printed import numbers_in, step_in
 from gradmidi.sources.rows import Row
 from gradmidi.sources.textreader import GivenText, PassThrough, TextReader
@@ -232,9 +233,10 @@ def test_text_goes_on_byte_for_byte_and_at_once() -> None:
 
 
 def test_a_reader_that_is_too_slow_loses_old_bytes_and_they_are_counted() -> None:
+    line = b"x" * 65535 + b"\n"
     with pipes() as (through, write, read):
         thread = threading.Thread(
-            target=lambda: ([os.write(write, b"x" * 65536) for _ in range(160)], os.close(write))
+            target=lambda: ([os.write(write, line) for _ in range(160)], os.close(write))
         )
         thread.start()
         size = 0
@@ -248,6 +250,30 @@ def test_a_reader_that_is_too_slow_loses_old_bytes_and_they_are_counted() -> Non
         assert kept + through.left_out == size
         assert 0 < kept <= 1 << 22
         os.close(read)
+
+
+def test_where_text_is_left_out_no_number_is_made_of_two_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(textreader, "MOST_WAITING", 1 << 16)
+    monkeypatch.setattr(textreader, "PIECE_BYTES", 1 << 12)
+    source = PassThrough(0, 1)
+    reader = TextReader(source)
+    text = b"".join(b"step %d loss 1%d.5\n" % (n, n) for n in range(20_000))
+    rows = []
+    # No chunk ends with a line, and every tenth time one is read.
+    for at in range(0, len(text), 6_500):
+        source._keep(text[at : at + 6_500])
+        if at % 65_000 == 0:
+            rows += reader.poll()
+    source.ended = True
+    while found := reader.poll():
+        rows += found
+    assert source.left_out > 100_000
+    assert len(rows) > 1_000
+    for row in rows:
+        assert row.values == {"loss": float(f"1{int(row.counts[0])}.5")}
+    assert rows[-1].counts == (19_999.0,)
 
 
 def test_if_the_reader_of_stdout_is_gone_training_goes_on() -> None:

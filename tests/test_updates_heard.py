@@ -132,3 +132,27 @@ def test_what_was_not_measured_cannot_be_rendered(tmp_path: Path) -> None:
     with pytest.raises(GradmidiError, match="of='weights'; allowed is 'gradients' or 'updates'"):
         gradmidi.render(tmp_path / "a", tmp_path / "a.mid", of="weights")
     assert not (tmp_path / "a.mid").exists()
+
+
+@pytest.mark.parametrize("how", ["finished", "piped", "another tool's"])
+def test_what_was_not_measured_cannot_be_played(tmp_path: Path, how: str) -> None:
+    with gradmidi.record(tmp_path / "a", layers=["a"], files=()) as ears:
+        ears.frame([0.5])
+    (tmp_path / "log.csv").write_text("step,loss\n1,2\n")
+    source = {"finished": str(tmp_path / "a"), "piped": "-", "another tool's": "log.csv"}[how]
+    with Receiver() as receiver, (tmp_path / "a" / "run.jsonl").open("rb") as log:
+        words = [source, "--osc", receiver.target, "--of", "updates"]
+        done = subprocess.run(
+            [sys.executable, "-m", "gradmidi", "play", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=log,
+            cwd=tmp_path,
+        )
+    assert done.returncode == 1
+    error = done.stderr.splitlines()[-1]
+    name = {"finished": f"{source}/run.jsonl", "piped": "stdin"}.get(how, source)
+    assert error == (
+        f"gradmidi: {name} holds no sizes of updates; listen(…, updates=10) measures them"
+    )

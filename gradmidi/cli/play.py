@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time as now
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +27,7 @@ from gradmidi.sources.selection import Selection
 from gradmidi.text.words import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from gradmidi.cli.view import Picture, PlainLines
     from gradmidi.live.feed import Live
@@ -38,6 +38,9 @@ __all__ = ["register"]
 
 PAST_SECONDS = 2.0
 """Text that was printed before, and is still in the pipe, comes within this time."""
+
+UPDATES = b'"updates": '
+"""What a line of a run log holds if it has sizes of updates."""
 
 LAST_SECONDS = 3.0
 """How long text is passed on after Ctrl-C."""
@@ -101,7 +104,7 @@ def play(
 
     options = Options(**given, values=value_names(run, selection))
     with closed_by_signals():
-        source = None if run == "-" else _source(run, begin, selection)
+        source = None if run == "-" else _source(run, begin, selection, of)
         paced = begin == "start" if source is None else source.paced
         if time == "step" and not paced:
             raise typer.BadParameter("--time step needs the whole run: add --from start")
@@ -123,6 +126,8 @@ def play(
         live = Live(session)
         try:
             source = source or _piped(stdin or 0, selection, paced=paced)
+            if of == "updates":
+                source = replace(source, lines=_with_updates(source))
             text = source.text is not None
             with show_on(plain=is_plain(asked=plain) or text, numbers=not text) as show:
                 _play(source, live, show, level=level, wait=wait)
@@ -179,10 +184,22 @@ def _piped(descriptor: int, selection: Selection, *, paced: bool) -> _Source:
     return _Source("stdin", lines, paced, stop, text)
 
 
-def _source(run: str, begin: str | None, selection: Selection) -> _Source:
+def _with_updates(source: _Source) -> "Iterator[Line]":
+    """Yield the lines of a source; raise RunLogError at its end if no step has sizes of updates."""
+    from gradmidi.music.score import no_updates
+
+    found = False
+    for line in source.lines:
+        found = found or UPDATES in line.data
+        yield line
+    if not found:
+        raise no_updates(source.name)
+
+
+def _source(run: str, begin: str | None, selection: Selection, of: str) -> _Source:
     """Find a run on another machine or in a folder, or the log of another tool."""
     from gradmidi.log import RunLog
-    from gradmidi.music.score import check_values
+    from gradmidi.music.score import check_values, count_updates, no_updates
     from gradmidi.sources import follow
     from gradmidi.sources.following import follow_log
     from gradmidi.sources.kinds import find_log
@@ -200,9 +217,13 @@ def _source(run: str, begin: str | None, selection: Selection) -> _Source:
         log: RunLog = open_log(run)
         if is_over(log.path, now()) and begin != "now":
             check_values(log, selection.values)
+            if of == "updates":
+                count_updates(log)
             return _Source(log.name, finished_lines(log), True, stop)
         return _Source(log.name, follow.follow_file(log.path, stop=stop), whole, stop)
     found = find_log(run, selection.kind)
+    if of == "updates":
+        raise no_updates(found.path)
     if is_quiet(found.changed, now()) and begin != "now":
         return _Source(found.name, finished_lines(open_log(run, selection)), True, stop)
     return _Source(found.name, follow_log(found, selection, stop=stop), whole, stop)

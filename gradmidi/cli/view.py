@@ -108,7 +108,7 @@ def _way(old: float, new: float) -> str:
 
 
 def _changed(old: float, new: float) -> str:
-    return "" if new == old else " up" if new > old else " down"
+    return " up" if new > old else " down" if new < old else ""
 
 
 @dataclass(slots=True)

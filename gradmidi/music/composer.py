@@ -150,9 +150,10 @@ class Composer:
         for text in slot.marks:
             self._agenda.add(Mark(start, text))
         self._add_faults(start, slot.findings)
-        numbers = tuple(each for each in slot.values.items() if math.isfinite(each[1]))
+        numbers = tuple(slot.values.items())
+        finite = any(math.isfinite(number) for _, number in numbers)
         heard = any(0.0 < norm < math.inf for norm in norms)
-        if not heard and not (self.values.voices and numbers):
+        if not heard and not (self.values.voices and finite):
             self._agenda.add(*self._alarms.idle(start))
         for voice, norm in enumerate(norms):
             self._describe(start, voice)

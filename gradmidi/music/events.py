@@ -234,7 +234,7 @@ class Step:
     loss : float, optional
         The last loss in the slot; may be nan or infinite.
     values : tuple of (str, float)
-        Name and last finite number of each value that was logged in the slot.
+        Name and last number of each value that was logged in the slot; may be nan or infinite.
     now : tuple of float
         The norm of each voice in the slot: may be nan, infinite or `gradmidi.log.ABSENT`.
     wrong : tuple of int

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -26,7 +27,17 @@ from gradmidi.music.values import MOST_VALUES
 from gradmidi.music.valuevoices import fitted, named
 from gradmidi.music.voices import Voice, group
 
-__all__ = ["LONGEST_SECONDS", "Score", "check_values", "compose", "fit", "score_of", "voices_of"]
+__all__ = [
+    "LONGEST_SECONDS",
+    "Score",
+    "check_values",
+    "compose",
+    "count_updates",
+    "fit",
+    "no_updates",
+    "score_of",
+    "voices_of",
+]
 
 MOST_SHOWN = 15
 """Most names in an error message."""
@@ -251,11 +262,7 @@ def score_of(
         raise RunLogError(f"{log.path} holds no steps yet: there is nothing to play")
     steps = log.steps
     if of == "updates":
-        steps = sum(frame.updates is not None for frame in log.frames())
-        if not steps:
-            raise RunLogError(
-                f"{log.path} holds no sizes of updates; listen(…, updates=10) measures them"
-            )
+        steps = count_updates(log)
     values = _value_names(log, preset)
     make = partial(
         Score,
@@ -280,6 +287,19 @@ def score_of(
         length = (LONGEST_SECONDS if length is None else float(length)) - tail
     per_slot = fit(slots, score.slot_seconds, length)
     return score if per_slot == 1 else make(per_slot=per_slot)
+
+
+def count_updates(log: RunLog) -> int:
+    """Return how many steps of a run have sizes of updates; raise RunLogError if none has."""
+    steps = sum(frame.updates is not None for frame in log.frames())
+    if not steps:
+        raise no_updates(log.path)
+    return steps
+
+
+def no_updates(source: str | Path) -> RunLogError:
+    """Return the error for a source without sizes of updates."""
+    return RunLogError(f"{source} holds no sizes of updates; listen(…, updates=10) measures them")
 
 
 def voices_of(log: RunLog, preset: Preset) -> tuple[Voice, ...]:

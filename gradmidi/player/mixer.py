@@ -213,16 +213,18 @@ class Status:
         return {
             "step": self._step.step,
             "seconds": self._step.seconds,
-            # JSON has no nan.
             "loss": str(self._loss) if self._loss is not None else None,
-            "norms": [
-                number if math.isfinite(number) else str(number) for number in self._step.now
-            ],
+            "norms": [_as_json(number) for number in self._step.now],
             "wrong": self._step.wrong,
             "levels": self._step.levels,
             "notes": self._notes,
-            "values": self._values,
+            "values": {name: _as_json(number) for name, number in self._values.items()},
             "faults": list(self._faults),
             "fault_count": self._count,
             "mark": self._mark,
         }
+
+
+def _as_json(number: float) -> float | str:
+    """Return a number as JSON can hold it, which has no nan."""
+    return number if math.isfinite(number) else str(number)

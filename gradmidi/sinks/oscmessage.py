@@ -65,19 +65,24 @@ def voice_message(voice: int, name: str, channel: int, layers: int) -> bytes:
 def step_messages(step: Step) -> Iterator[bytes]:
     """Encode the numbers of a slot: step and seconds, loss, values, norms and levels.
 
-    Floats must be finite: a loss that is nan or infinite is sent as a text instead.
+    Floats must be finite: a loss or value that is nan or infinite is sent as a text instead.
     """
     yield _message("/gradmidi/step", "if", step.step, step.seconds)
     loss = step.loss
+    odd = {name: number for name, number in step.values if not math.isfinite(number)}
     if loss is not None and math.isfinite(loss):
         yield _message("/gradmidi/loss", "f", loss)
+    elif loss is not None:
+        odd["loss"] = loss
     for name, number in step.values:
+        if name in odd:
+            continue
         yield _message("/gradmidi/value", "sif", ascii_text(name, "value"), step.step, number)
     for address, values in (("/gradmidi/norms", step.norms), ("/gradmidi/level", step.levels)):
         sent = values[:MOST_FLOATS]
         yield _message(address, "f" * len(sent), *sent)
-    if loss is not None and not math.isfinite(loss):
-        yield _message("/gradmidi/notfinite", "ss", "loss", str(loss))
+    for name, number in odd.items():
+        yield _message("/gradmidi/notfinite", "ss", ascii_text(name, "value"), str(number))
 
 
 def note_message(on: On, velocity: int) -> bytes:

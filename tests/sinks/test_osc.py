@@ -178,6 +178,18 @@ def test_a_loss_that_is_not_finite_is_sent_as_a_text(desk, loss):
     assert sent[3] == ("/gradmidi/notfinite", "ss", "loss", str(loss))
 
 
+def test_a_value_that_is_not_finite_is_sent_as_a_text_and_a_loss_once(desk):
+    values = (("loss", math.nan), ("val/acc", math.inf), ("lr", 0.5))
+    sent = desk.play(Step(0, 7, 0.0, (1.0, 1.0), (0, 0), math.nan, values))
+    assert [message for message in sent if message[0].startswith("/gradmidi/not")] == [
+        ("/gradmidi/notfinite", "ss", "loss", "nan"),
+        ("/gradmidi/notfinite", "ss", "val/acc", "inf"),
+    ]
+    assert [message for message in sent if message[0] == "/gradmidi/value"] == [
+        ("/gradmidi/value", "sif", "lr", 7, 0.5)
+    ]
+
+
 def test_a_fault_of_a_logged_value_is_sent_with_its_name(desk):
     assert desk.play(Alarm(0, "nan", "", 31, math.nan, logged="val/acc")) == [
         ("/gradmidi/fault", "ssif", "nan", "val/acc", 31, 0.0)

@@ -78,6 +78,9 @@ class Track:
         """End the oldest note of a key; write the note off only if no later note has the key."""
         struck = self._sounding.end(note)
         if struck is not None and note not in self._sounding:
+            if len(self._shared) > 1:
+                # An earlier track may strike the key at this tick, and is read first.
+                tick = max(tick - 1, struck, self.tick)
             self._end(tick, note, struck)
 
     def give_way(self, tick: int, note: int) -> None:

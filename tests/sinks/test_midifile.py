@@ -17,7 +17,7 @@ from pathlib import Path
 import mido
 import pretty_midi
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rights import as_nobody
 
@@ -726,6 +726,7 @@ def test_several_ports_of_a_rig_are_named_in_the_file(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(wanted=notes)
+@example([(0, 0, 0, 1, 1), (0, 0, 0, 1, 1), (1, 1, 0, 18, 1), (0, 1, 16, 1, 1)])
 def test_voices_on_one_channel_never_strike_a_key_that_sounds(
     tmp_path_factory: pytest.TempPathFactory, wanted: list[tuple[int, int, int, int, int]]
 ) -> None:

@@ -43,3 +43,40 @@ def above(samples: np.ndarray, rate: int, hertz: float) -> float:
     """
     high = signal.butter(10, hertz, "highpass", fs=rate, output="sos")
     return 20.0 * math.log10(np.abs(signal.sosfilt(high, samples, axis=0)).max() + 1e-12)
+
+
+def measured(samples: np.ndarray, rate: int) -> dict[str, float]:
+    """Loudness (LUFS), loudness range (LU) and true peak (dBTP), measured by ffmpeg's ebur128."""
+    import re
+    import subprocess
+
+    channels = samples.shape[1]
+    command = ["ffmpeg", "-hide_banner", "-nostats", "-f", "f32le", "-ar", str(rate)]
+    command += ["-ac", str(channels), "-i", "-", "-af", "ebur128=peak=true", "-f", "null", "-"]
+    sent = samples.astype("<f4").tobytes()
+    done = subprocess.run(command, input=sent, capture_output=True, check=True)
+    summary = done.stderr.decode().rsplit("Summary:", 1)[1]
+    number = r"\s+(-?[\d.]+|-inf|nan)"
+    found = {
+        name: float(re.search(name + ":" + number, summary)[1]) for name in ("I", "LRA", "Peak")
+    }
+    return {"lufs": found["I"], "lra": found["LRA"], "peak": found["Peak"]}
+
+
+def felt(samples: np.ndarray, rate: int) -> dict[str, float]:
+    """Sharpness, roughness and loudness of samples played at 60 dB SPL, measured by mosqito.
+
+    Sharpness (DIN 45692) in acum at its 95th percentile, roughness (Daniel and Weber) in asper, on
+    average; loudness (ISO 532-1, Zwicker) in sone that is exceeded 5 % of the time.
+    """
+    mosqito = pytest.importorskip("mosqito.sq_metrics")
+    mono = signal.resample_poly(samples.mean(axis=1), RATE, rate)
+    mono *= 20e-6 * 10.0 ** (60.0 / 20.0) / math.sqrt((mono**2).mean())
+    loud, specific, _, _ = mosqito.loudness_zwtv(mono, RATE)
+    sharp = mosqito.sharpness_din_from_loudness(loud, specific)
+    rough, *_ = mosqito.roughness_dw(mono, RATE, overlap=0.0)
+    return {
+        "sharpness": float(np.percentile(sharp[loud > 1.0], 95)),
+        "roughness": float(np.mean(rough)),
+        "n5": float(np.percentile(loud, 95)),
+    }

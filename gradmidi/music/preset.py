@@ -102,6 +102,9 @@ class Sound:
     )
     gain: float = key(0.0, "dB added to everything", least=-60.0, most=24.0)
     channels: int = key(2, "1: mono, 2: stereo", least=1, most=2)
+    even: bool = key(
+        True, "notes of every pitch are about equally loud (ISO 226); false: of equal power"
+    )
     limiter: bool = key(True, "a soft limiter on the sum")
     format: str = key(
         "pcm16", "samples of a .wav: pcm16 (dithered) or float", choices=("pcm16", "float")

@@ -75,8 +75,7 @@ AnyStyle = TypeVar("AnyStyle", bound=type["Style"])
 def register(style: AnyStyle) -> AnyStyle:
     """Register a style under its `name`, so that presets can use it; a class decorator.
 
-    This applies to one process. The player and the command line find a style of another package
-    by an entry point; see the top of this module.
+    This applies to one process; for others an entry point is needed, see the top of this module.
 
     Parameters
     ----------
@@ -233,6 +232,8 @@ class Style:
         A short description for the list of styles.
     together : bool, default True
         Whether the voices of a slot sound at the same time; if so, the synth lowers them.
+    holds : bool, default False
+        Whether a note may last longer than a slot.
     strokes_at_home : int, default 0
         If the number of notes in a slot carries the norm: the number at home. 0 if the pitch
         carries the norm.
@@ -249,6 +250,7 @@ class Style:
     name: ClassVar[str]
     about: ClassVar[str]
     together: ClassVar[bool] = True
+    holds: ClassVar[bool] = False
     strokes_at_home: ClassVar[int] = 0
 
     def play(self, part: Part, tone: Tone) -> Sequence[Stroke]:
@@ -329,6 +331,7 @@ class Hold(Style):
 
     name = "hold"
     about = "a note is held until it changes"
+    holds = True
 
     def play(self, part: Part, tone: Tone) -> tuple[Stroke, ...]:
         """Strike one note without an end."""

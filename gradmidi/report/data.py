@@ -21,7 +21,7 @@ from gradmidi.report.curves import Curves, heard, is_logarithmic
 from gradmidi.report.heatmap import HeatMap, colours
 from gradmidi.report.played import PULSE, PlayedRun
 from gradmidi.report.rowlabels import brackets, pieces
-from gradmidi.sound.instrument import CEILING, KNEE, VALUE, VELOCITY, instrument
+from gradmidi.sound.instrument import CEILING, KNEE, PHASES, VALUE, VELOCITY, instrument
 from gradmidi.sound.instrument import PULSE as PULSE_TIMBRE
 from gradmidi.sound.timbre import spectrum
 from gradmidi.text.words import number
@@ -73,7 +73,7 @@ def data_of(
         for voice in voices
     ]
     loss = loss_scale(played)
-    synth, spectra = _synth(preset, len(voices), values, [run for run, _ in played])
+    synth, sounds = _synth(preset, len(voices), values, [run for run, _ in played])
     return {
         "voices": [
             {
@@ -85,8 +85,8 @@ def data_of(
             for voice, scale in zip(voices, scales, strict=True)
         ],
         "played": [
-            _run(preset, run, curves, scales, loss, index) | _axis(curves, at, places)
-            for at, ((run, curves), index) in enumerate(zip(played, spectra, strict=True))
+            _run(preset, run, curves, scales, loss, own) | _axis(curves, at, places)
+            for at, ((run, curves), own) in enumerate(zip(played, sounds, strict=True))
         ],
         "lossScale": loss,
         "synth": synth,
@@ -111,7 +111,7 @@ def _run(
     curves: Curves,
     scales: Sequence[Scale],
     loss: LossScale | None,
-    spectra: NDArray[np.int32],
+    sounds: dict[str, str],
 ) -> dict[str, Any]:
     slot_ticks = preset.time.slot_ticks(len(scales))
     binned = not np.array_equal(np.where(curves.high > 0.0, curves.high, ABSENT), curves.low)
@@ -142,7 +142,7 @@ def _run(
         "notes": {
             **{name: text(column) for name, column in run.notes.items()},
             "pitch": text(np.asarray(run.notes["pitch"], np.float32)),
-            "spectrum": text(spectra),
+            **sounds,
         },
         "brightness": {name: text(column) for name, column in run.brightness.items()},
     }
@@ -293,17 +293,18 @@ def levels(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.u
 
 def _synth(
     preset: Preset, voices: int, values: int, runs: Sequence[PlayedRun]
-) -> tuple[dict[str, Any], list[NDArray[np.int32]]]:
+) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Compute the tables that the page's synth needs to sound like gradmidi's synth.
 
-    Returns the synth's settings and, for each run, the index of every note's spectrum.
+    Returns the synth's settings and, for each run, columns with the index of every note's
+    spectrum and with the phase at which it starts.
     """
     parts = instrument(preset, voices, RATE, values)
     columns = [
         np.stack(
             [
                 _timbres(np.asarray(notes["voice"]), np.asarray(notes["sound"]), voices),
-                np.asarray(notes["pitch"]),
+                list(map(parts.pitch_of, notes["voice"], notes["pitch"])),
             ]
         )
         for notes in (run.notes for run in runs)
@@ -327,6 +328,7 @@ def _synth(
     settings = {
         "rate": RATE,
         "velocity": VELOCITY,
+        "phases": PHASES,
         "limiter": preset.sound.limiter,
         "knee": KNEE,
         "ceiling": CEILING,
@@ -354,7 +356,17 @@ def _synth(
         "gains": text(np.array(gains, np.float32)),
     }
     ends = np.cumsum([column.shape[1] for column in columns])[:-1]
-    return settings, np.split(index.ravel().astype(np.int32), ends)
+    return settings, [
+        {
+            "spectrum": text(own),
+            "phase": text(
+                np.array(
+                    list(map(parts.phase_of, run.notes["voice"], run.notes["start"])), np.uint8
+                )
+            ),
+        }
+        for run, own in zip(runs, np.split(index.ravel().astype(np.int32), ends), strict=True)
+    ]
 
 
 def _timbres(voice: NDArray[np.int_], sound: NDArray[np.int_], voices: int) -> NDArray[np.int_]:

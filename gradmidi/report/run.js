@@ -80,6 +80,7 @@ class PlayedRun {
       velocity: unpack(raw.notes.velocity, Uint8Array),
       sound: unpack(raw.notes.sound, Uint8Array),
       spectrum: unpack(raw.notes.spectrum, Int32Array),
+      phase: unpack(raw.notes.phase, Uint8Array),
     };
     this.brightness = {
       at: seconds(raw.brightness.at),

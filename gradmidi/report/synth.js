@@ -96,7 +96,7 @@ class Synth {
   }
 
   add(player, note, begin, off, sampleOf, first, frames, left, right) {
-    const { voice, velocity, spectrum } = player.played.notes;
+    const { voice, velocity, spectrum, phase } = player.played.notes;
     const shape = spectra.shape[spectrum[note]], cycles = spectra.cycles[spectrum[note]];
     const { attack, release } = settings.timbres[spectra.timbre[spectrum[note]]];
     const from = Math.max(begin, first), to = Math.min(off + release, first + frames);
@@ -104,16 +104,18 @@ class Synth {
     const loud = (velocity[note] / settings.velocity) ** 2;
     const [toLeft, toRight] = this.places(player.played, voice[note]).map((gain) => gain * loud);
 
-    const size = to - from;
+    // Samples of the wave that are left out at its start, which gives it its phase.
+    const skip = cycles ? round(phase[note] / settings.phases / cycles) : 0;
+    const size = to - from, past = from - begin + skip;
     const base = new Float32Array(size), upper = new Float32Array(size);
     const fundamental = shapes.first[shape];
     for (let partial = fundamental; partial < shapes.first[shape + 1]; partial++) {
       const into = partial === fundamental ? base : upper;
       const turn = shapes.number[partial] * cycles, damping = shapes.damping[partial];
-      const angle = 2 * Math.PI * ((turn * (from - begin)) % 1);
+      const angle = 2 * Math.PI * ((turn * past) % 1);
       const fall = Math.exp(-damping);
       const cos = Math.cos(2 * Math.PI * turn) * fall, sin = Math.sin(2 * Math.PI * turn) * fall;
-      const level = shapes.amplitude[partial] * Math.exp(-damping * (from - begin));
+      const level = shapes.amplitude[partial] * Math.exp(-damping * past);
       let x = Math.cos(angle) * level, y = Math.sin(angle) * level;
       for (let n = 0; n < size; n++) {
         into[n] += y;

@@ -7,9 +7,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradmidi.music.events import FAULT_VOICE, On
+from gradmidi.music.pitch import Tone
 from gradmidi.music.preset import Preset
 from gradmidi.music.valuevoices import place_of
-from gradmidi.sound.timbre import Gains, Samples, Spectrum, Timbre, balance, hollow, ramp
+from gradmidi.sound.timbre import (
+    Gains,
+    Samples,
+    Spectrum,
+    Timbre,
+    balance,
+    hollow,
+    ramp,
+    spectrum,
+)
 
 __all__ = ["CEILING", "KNEE", "PULSE", "VALUE", "VELOCITY", "Instrument", "instrument"]
 
@@ -18,8 +28,24 @@ AMPLITUDE = 0.1
 
 VELOCITY = 80
 
-ALIKE = 4
-"""With this many voices the gain is 1; more voices are softer, fewer are louder."""
+POWER = 1.16
+"""Mean power of all voices together at velocity 80, in units of `AMPLITUDE` squared.
+
+Whatever a preset's timbre, note length and number of voices are, it is as loud as the default."""
+
+HELD_SECONDS = 4.0
+"""Length of a held note for which its mean power is computed."""
+
+VALUE_GAIN = 0.7
+
+SPREAD = (math.sqrt(5.0) - 1.0) / 2.0
+"""The golden ratio: multiples of it, without their whole part, lie evenly between 0 and 1."""
+
+PHASES = 256
+"""Number of phases at which a note may start."""
+
+DETUNE = 0.06
+"""Semitones between the lowest and the highest detuning of voices whose notes are held."""
 
 TURN_MS = 10.0
 """How long a held note takes to reach a new brightness."""
@@ -52,12 +78,39 @@ class Instrument:
         Ramp from 0 to 1 by which a held note moves to a new brightness.
     voices : int
         Number of voices of layers; later voices are of values.
+    slot_ticks : int
+        Ticks in a slot.
+    together : bool
+        Whether voices sound at the same time.
+    holds : bool
+        Whether a note may last longer than a slot.
     """
 
     timbres: tuple[Timbre, Timbre, Timbre, Timbre]
     places: Mapping[int, Samples]
     turn: Samples
     voices: int
+    slot_ticks: int
+    together: bool
+    holds: bool
+
+    def phase_of(self, voice: int, tick: int) -> int:
+        """Return the phase at which a voice's note starts, in `PHASES` of a cycle.
+
+        Each voice has another phase in each slot, so that of voices on one note the powers add
+        up. With equal phases the amplitudes would add up or cancel, depending on the pitch and on
+        the time between the notes.
+        """
+        if not self.together or voice == FAULT_VOICE:
+            return 0
+        turns = (voice + 1) * tick / self.slot_ticks * SPREAD
+        return int(turns % 1.0 * PHASES)
+
+    def pitch_of(self, voice: int, pitch: float) -> float:
+        """Return the pitch that sounds: detuned by up to 3 cents if notes are held."""
+        if not self.holds or not 0 <= voice < self.voices:
+            return pitch
+        return pitch + DETUNE * ((voice + 1) * SPREAD % 1.0 - 0.5)
 
     def kind_of(self, on: On) -> int:
         """Return the index in `timbres` of a note's timbre."""
@@ -83,13 +136,20 @@ def instrument(preset: Preset, voices: int, rate: int, values: int = 0) -> Instr
         sound.brightness,
         ramp(sound.attack, rate),
         np.float32(1.0) - ramp(sound.release, rate),
+        sound.even,
     )
     hollowed = replace(plain, partials=hollow(sound.partials, sound.contrast))
     rise = ramp(PULSE_MS, rate)
     still = (0.0,) * len(PULSE_PARTIALS)
-    pulse = Timbre(PULSE_PARTIALS, still, 0.0, rise, np.float32(1.0) - rise)
+    pulse = Timbre(PULSE_PARTIALS, still, 0.0, rise, np.float32(1.0) - rise, sound.even)
     gain = AMPLITUDE * 10.0 ** (sound.gain / 20.0)
-    together = math.sqrt(ALIKE / max(1, voices)) if preset.style.together else 1.0
+    style = preset.style
+    together = 1.0
+    if style.together:
+        homes = preset.home_notes(max(1, voices))
+        at_home = sum(sum(spectrum(plain, float(home), rate).powers) for home in homes)
+        even = at_home / max(math.fsum(partial**2 for partial in sound.partials), 1e-6)
+        together = math.sqrt(POWER / _power(preset) / max(even, 1e-6))
     places = {
         voice: _place(
             sound.pan * (2.0 * voice / (voices - 1) - 1.0) if voices > 1 else 0.0,
@@ -99,7 +159,8 @@ def instrument(preset: Preset, voices: int, rate: int, values: int = 0) -> Instr
         for voice in range(voices)
     }
     for value in range(values):
-        places[voices + value] = _place(place_of(preset, value), sound.channels, gain)
+        place = place_of(preset, value)
+        places[voices + value] = _place(place, sound.channels, gain * VALUE_GAIN)
     places[FAULT_VOICE] = _place(0.0, sound.channels, gain)
     low = Timbre(
         preset.values.partials,
@@ -107,8 +168,38 @@ def instrument(preset: Preset, voices: int, rate: int, values: int = 0) -> Instr
         sound.brightness,
         plain.attack,
         plain.release,
+        sound.even,
     )
-    return Instrument((plain, hollowed, pulse, low), places, ramp(TURN_MS, rate), voices)
+    return Instrument(
+        (plain, hollowed, pulse, low),
+        places,
+        ramp(TURN_MS, rate),
+        voices,
+        preset.time.slot_ticks(max(1, voices)),
+        style.together,
+        style.holds,
+    )
+
+
+def _power(preset: Preset) -> float:
+    """Return the mean power of one voice that stays at home, in units of `AMPLITUDE` squared."""
+    part = preset.parts(1)[0]
+    tick, sound = preset.time.tick_seconds, preset.sound
+    home = Tone(part.notes[part.home], float(part.notes[part.home]), 0.0, 0)
+    total = 0.0
+    seconds = part.slot_ticks * tick
+    for stroke in preset.style.play(part, home):
+        length = HELD_SECONDS if stroke.length is None else stroke.length * tick
+        seconds = HELD_SECONDS if stroke.length is None else seconds
+        times = np.arange(0.0, length + sound.release / 1000.0, 0.001)
+        shape = np.ones(len(times))
+        rise, fall = ramp(sound.attack, 1000), 1.0 - ramp(sound.release, 1000)
+        shape[: len(rise)] = rise[: len(times)]
+        shape[len(times) - len(fall) :] *= fall[: len(times)]
+        for partial, decay in zip(sound.partials, sound.decay, strict=True):
+            wave = partial * shape * (np.exp(-times / decay) if decay else 1.0)
+            total += float(np.sum(wave**2)) * 0.001 / 2.0
+    return max(total / seconds, 1e-6)
 
 
 def _place(place: float, channels: int, gain: float) -> Samples:

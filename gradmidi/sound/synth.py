@@ -14,7 +14,14 @@ import numpy as np
 from gradmidi.errors import GradmidiError
 from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Control, End, Event, Off, On, Sounding
 from gradmidi.music.preset import Preset
-from gradmidi.sound.instrument import CEILING, KNEE, VELOCITY, Instrument, instrument
+from gradmidi.sound.instrument import (
+    CEILING,
+    KNEE,
+    PHASES,
+    VELOCITY,
+    Instrument,
+    instrument,
+)
 from gradmidi.sound.timbre import SEGMENT, Gains, Samples, Spectrum, Timbre, spectrum, table
 
 __all__ = ["Synth"]
@@ -31,6 +38,7 @@ class _Note:
         "off",
         "places",
         "rise",
+        "skip",
         "spectrum",
         "start",
         "timbre",
@@ -44,8 +52,11 @@ class _Note:
         spectrum: Spectrum,
         places: Samples,
         gains: Gains,
+        skip: int,
     ) -> None:
         self.start = start
+        # Samples of the wave that are left out at its start, which gives it its phase.
+        self.skip = skip
         self.timbre = timbre
         self.spectrum = spectrum
         self.places = places
@@ -102,9 +113,10 @@ class Synth:
     and the value at the start) changes a voice's upper partials at equal power. A note on
     `FAULT_VOICE`, or with a `sound`, is a pulse with ramps of 25 ms and its own timbre.
 
-    A note's amplitude is 0.1 · (velocity / 80)². If voices sound together, it is scaled by
-    √(4 / voices), so that 2 voices are as loud as 15. It is not scaled for pulses, or if voices
-    sound one after another (style ``arpeggio``).
+    A note's amplitude is 0.1 · (velocity / 80)². If voices sound together, it is scaled so that
+    any number of voices, of any timbre and note length, have the same mean power, and each note
+    starts at a phase of its own, so that of voices on one note the powers add up. Neither is done
+    for pulses, or if voices sound one after another (style ``arpeggio``).
 
     Parameters
     ----------
@@ -261,11 +273,14 @@ class Synth:
 
     def _strike(self, sample: int, on: On) -> None:
         timbre = self._parts.timbres[self._parts.kind_of(on)]
-        partials = self._spectra(timbre, on.pitch, self._rate)
+        pitch = self._parts.pitch_of(on.voice, on.pitch)
+        partials = self._spectra(timbre, pitch, self._rate)
         loudness = (on.velocity / VELOCITY) ** 2
         places = self._places[on.voice] * np.float32(loudness)
         gains = self._gains(on.voice, timbre, partials)
-        note = _Note(sample, timbre, partials, places, gains)
+        phase = self._parts.phase_of(on.voice, on.tick)
+        skip = round(phase / PHASES / partials.cycles) if phase and partials.cycles else 0
+        note = _Note(sample, timbre, partials, places, gains, skip)
         self._notes.append(note)
         self._held[on.voice].start(on.note, note)
 
@@ -274,7 +289,7 @@ class Synth:
         at, stop = max(begin, note.start), min(end, note.end)
         while at < stop:
             own = at - note.start
-            segment, offset = divmod(own, SEGMENT)
+            segment, offset = divmod(own + note.skip, SEGMENT)
             turned, before, gains, until = note.turn_at(at)
             turning = before != gains and at < turned + len(self._way)
             if turning:

@@ -6,12 +6,14 @@ short lists (sin(a + b) = sin a cos b + cos a sin b), and is used for every note
 """
 
 import math
+import operator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradmidi.music.pitch import pitch_to_hz
+from gradmidi.sound.contour import contour
 
 __all__ = [
     "SEGMENT",
@@ -31,7 +33,7 @@ Samples = NDArray[np.float32]
 Gains = tuple[float, float]
 """Gains of the fundamental and of the upper partials."""
 
-SEGMENT = 8192
+SEGMENT = 9600
 """Samples in one table."""
 
 TOP_HZ = 20000.0
@@ -54,6 +56,15 @@ BRIGHT_DB = 12.0
 FAINT = 1e-8
 """A partial that has decayed this far ends, which avoids slow denormal numbers of float32."""
 
+EVEN_SHARE = 0.5
+"""Share of the equal-loudness contour that is made up for.
+
+The contour is of pure tones. Tones of several partials are louder than their strongest partial,
+most of all low ones, whose partials lie in different critical bands."""
+
+LOUDEST = 8.0
+"""Most by which the power of a low note is raised for that: 9 dB."""
+
 _STRIDE = 128
 _ROWS = np.arange(0, SEGMENT, _STRIDE)
 _COLUMNS = np.arange(_STRIDE)
@@ -73,6 +84,8 @@ class Timbre:
         How much brightness changes the upper partials, 0 to 1.
     attack, release : ndarray of float32
         Ramps up from 0 and down from 1, a level for each sample.
+    even : bool, default False
+        Whether notes of every pitch are about equally loud; otherwise they have equal power.
     """
 
     partials: tuple[float, ...]
@@ -80,6 +93,7 @@ class Timbre:
     brightness: float
     attack: Samples
     release: Samples
+    even: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,7 +166,8 @@ def spectrum(timbre: Timbre, pitch: float, rate: int) -> Spectrum:
 
     Above C3 the partials are the timbre's. Below, the spectral envelope is fixed in hertz, so a low
     note has more partials, some of which small speakers can play. Upper partials fade out towards
-    12 kHz. The total power is always the timbre's.
+    12 kHz. The total power is the timbre's; if the timbre is even, it is the power weighted with
+    half of the decibels of `contour` that is the same at every pitch.
 
     Parameters
     ----------
@@ -191,7 +206,12 @@ def spectrum(timbre: Timbre, pitch: float, rate: int) -> Spectrum:
         amplitudes.append(_between(partials, index * stretch) * min(1.0, fade))
     squares = [amplitude**2 for amplitude in amplitudes]
     power = math.fsum(squares)
-    scale = math.sqrt(math.fsum(partial**2 for partial in partials) / power) if power else 0.0
+    heard = power
+    if timbre.even:
+        weights = (10.0 ** (-EVEN_SHARE * contour(number * hz) / 10.0) for number in numbers)
+        heard = math.fsum(map(operator.mul, squares, weights))
+    heard = max(heard, power / LOUDEST)
+    scale = math.sqrt(math.fsum(partial**2 for partial in partials) / heard) if power else 0.0
     return Spectrum(
         hz / rate,
         tuple(numbers),

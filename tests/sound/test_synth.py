@@ -14,7 +14,7 @@ from scipy import signal
 from gradmidi.errors import GradmidiError
 from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Bend, Control, End, Event, Mark, Off, On
 from gradmidi.music.pitch import hz_to_pitch, pitch_to_hz
-from gradmidi.music.preset import Preset, Sound, Time, load
+from gradmidi.music.preset import Preset, Sound, Time, load, parse
 from gradmidi.sound.synth import Synth
 
 RATE = 44100
@@ -34,6 +34,7 @@ def preset(**sound) -> Preset:
         "pan": 0.8,
         "gain": 0.0,
         "channels": 2,
+        "even": False,
         "limiter": True,
         **sound,
     }
@@ -78,6 +79,12 @@ def piece(seconds: float, *, voices: int = 4, seed: int = 0) -> list[Event]:
                     events.append((turn, 1, Control(turn, voice, BRIGHTNESS, rng.randrange(128))))
             tick += rng.choice([30, 120, 120, 240])
     return [event for _, _, event in sorted(events, key=lambda entry: entry[:2])]
+
+
+def alike(heard: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether samples are a wave that is given, but for one factor."""
+    level = np.sum(heard.astype(float) * wanted) / np.sum(wanted**2)
+    return level > 0.0 and np.abs(heard / level - wanted).max() < 1e-6
 
 
 def jump(samples: np.ndarray, start: int, stop: int) -> float:
@@ -130,10 +137,16 @@ def test_a_note_is_its_partials_its_ramps_and_its_place(voice, second, third):
     wave *= 0.5 - 0.5 * np.cos(np.pi * np.minimum(n, rise) / rise)
     off = round(length * TICK)
     wave *= 0.5 + 0.5 * np.cos(np.pi * np.clip(n - off, 0, fall) / fall)
-    wave *= 0.1 * (100 / 80) ** 2 * 10 ** (-3 / 20) * math.sqrt(4 / 9)
+    wave *= 0.1
     angle = (chosen.sound.pan * (2 * voice / 8 - 1) + 1) * math.pi / 4
     wanted = np.stack((wave * math.cos(angle), wave * math.sin(angle)), axis=1)
-    assert np.abs(heard - wanted).max() < 1e-6
+    assert alike(heard, wanted)
+    softer = [On(0, voice, 60, 80, pitch), Off(length, voice, 60)]
+    ratio = heard.max() / play(chosen, softer, 8000, voices=9).max()
+    assert ratio == pytest.approx((100 / 80) ** 2, rel=1e-5)
+    louder = dataclasses.replace(chosen, sound=dataclasses.replace(chosen.sound, gain=0.0))
+    ratio = heard.max() / play(louder, events, 8000, voices=9).max()
+    assert ratio == pytest.approx(10 ** (-3 / 20), rel=1e-5)
 
 
 @pytest.mark.parametrize("pitch", [28.0, 45.31, 60.0, 69.5, 87.13, 105.0])
@@ -206,7 +219,7 @@ def test_a_note_let_go_in_its_attack_falls_from_where_it_was():
     ramp = 0.5 - 0.5 * np.cos(np.pi * np.minimum(n, off) / rise)
     ramp *= 0.5 + 0.5 * np.cos(np.pi * np.clip(n - off, 0, fall) / fall)
     wanted = 0.1 * ramp * np.sin(2 * np.pi * pitch_to_hz(90.0) * n / RATE)
-    assert np.abs(heard - wanted).max() < 1e-6
+    assert alike(heard, wanted)
     assert not heard[off + fall :].any()
 
 
@@ -395,6 +408,47 @@ def test_first_voice_left_last_voice_right_equal_power():
         powers.append((left, left + right))
     assert all(a[0] > b[0] for a, b in itertools.pairwise(powers))
     assert [total for _, total in powers] == pytest.approx([powers[0][1]] * 5, rel=1e-5)
+
+
+@pytest.mark.parametrize("pitch", [40.0, 69.0, 95.0])
+def test_of_voices_on_one_note_the_powers_add_up(pitch):
+    power = []
+    for voices in range(1, 9):
+        events: list[Event] = []
+        for slot in range(160):
+            events += [On(120 * slot, voice, 60, 80, pitch) for voice in range(voices)]
+            events += [Off(120 * slot + 108, voice, 60) for voice in range(voices)]
+        heard = play(preset(limiter=False, contrast=0.0), events, 20 * RATE, voices=15)
+        power.append(float(np.mean(heard.astype(float) ** 2)))
+    expected = [power[0] * voices for voices in range(1, 9)]
+    assert 10 * np.log10(power) == pytest.approx(10 * np.log10(expected), abs=0.5)
+    assert power == sorted(power)
+
+
+def test_voices_that_are_held_on_one_note_are_detuned_and_never_cancel():
+    chosen = load("hold")
+    alone, both = (
+        play(chosen, [On(0, voice, 60, 80, 60.0) for voice in voices], 20 * RATE, voices=15)
+        for voices in ((3,), (3, 4))
+    )
+    second = np.arange(20 * RATE) // RATE
+    ratio = np.bincount(second, (both**2).sum(axis=1)) / np.bincount(second, (alone**2).sum(axis=1))
+    assert ratio.mean() > 1.5
+
+
+@pytest.mark.parametrize("partials", [(1.0,), (1.0, 0.8, 0.6, 0.4)])
+@pytest.mark.parametrize("style", [{}, {"slot": "1/8", "gate": 0.4}, {"slot": "1/32"}])
+def test_a_preset_of_one_s_own_is_as_loud_as_those_that_ship(partials, style):
+    shipped = load("pentatonic")
+    sound = {"partials": list(partials), "decay": [0.3] * len(partials)}
+    own = parse({"title": "t", "time": style, "sound": sound}, "own", "own.toml")
+    heard = []
+    for chosen in (shipped, own):
+        synth = Synth(chosen, 4, rate=48000)
+        slots = round(8.0 / (chosen.time.slot_ticks(4) * chosen.time.tick_seconds))
+        synth.send(chords(chosen, 4, slots))
+        heard.append(loudness(synth.render(8 * 48000)))
+    assert heard[1] == pytest.approx(heard[0], abs=1.5)
 
 
 def test_one_voice_after_another_is_not_scaled_by_their_number():

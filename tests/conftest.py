@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from gradmidi.base.messages import LOGGER
 
@@ -16,11 +17,15 @@ ROOT = Path(__file__).parent.parent
 collect_ignore = ["scripts"]  # programs that tests run, without tests of their own
 
 
-def pytest_configure() -> None:
-    """Let processes that tests start be interrupted, whatever pytest was started by.
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the same examples in each run, and let processes that tests start be interrupted.
 
-    What runs in the background of a script ignores Ctrl-C, and so does all that it starts.
+    `--hypothesis-profile default` chooses other examples in each run. A process in the background
+    of a script ignores Ctrl-C, and so do the processes it starts.
     """
+    settings.register_profile("same", derandomize=True)
+    if config.getoption("--hypothesis-profile", None) is None:
+        settings.load_profile("same")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -218,7 +218,8 @@ def test_a_step_tells_every_logged_number():
     items = frames([{"loss": 2.0, "lr": 0.1, "bad": math.nan, "note": "a", "on": True}], layers=4)
     _, events = played(LAYERS, items)
     (step,) = (event for event in events if isinstance(event, Step))
-    assert step.values == (("loss", 2.0), ("lr", 0.1))
+    assert step.values[:2] == (("loss", 2.0), ("lr", 0.1))
+    assert [(name, math.isnan(value)) for name, value in step.values[2:]] == [("bad", True)]
 
 
 # -- files -----------------------------------------------------------------------------------

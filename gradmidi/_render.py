@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
@@ -11,9 +12,13 @@ from gradmidi.midi.rig import load as load_rig
 from gradmidi.music.preset import Preset, load
 from gradmidi.music.score import Score, score_of
 from gradmidi.report.look import Look
-from gradmidi.sinks.registry import DRAWN, check_endings, file_sink
+from gradmidi.sinks.registry import DRAWN, SOUNDS, check_endings, file_sink
 from gradmidi.sinks.sink import FileSink, Reader
 from gradmidi.sources.opened import open_log
+
+if TYPE_CHECKING:
+    from gradmidi.sinks.soundfont import FontFiles
+    from gradmidi.sound.mixdown import Stems
 
 __all__ = ["OF", "render"]
 
@@ -32,6 +37,7 @@ def render(
     of: str = "gradients",
     stems: str | Path | None = None,
     rig: str | Path | Rig | None = None,
+    soundfont: str | Path | None = None,
     size: tuple[float, float] | str | None = None,
     dpi: float = 120.0,
     theme: str = "light",
@@ -64,6 +70,8 @@ def render(
     rig : str or Path or Rig, optional
         A ``.toml`` file or a rig, which a ``.mid`` follows as a cable does: channels, bend range,
         controllers, and whether there are notes.
+    soundfont : str or Path, optional
+        A SoundFont with which FluidSynth plays sound files and stems; it must be installed.
     size : tuple of (float, float) or str, optional
         Width and height of pictures and films in inches, as ``(3.5, 2.5)`` or ``"3.5x2.5"``.
     dpi : float, default 120
@@ -99,6 +107,9 @@ def render(
         raise GradmidiError(
             f"size, dpi and theme are for files that end in {' '.join(DRAWN)}; none is written"
         )
+    font = None if soundfont is None else Path(soundfont)
+    if font is not None and stems is None and not any(p.suffix.lower() in SOUNDS for p in targets):
+        raise GradmidiError(f"soundfont is for files that end in {' '.join(SOUNDS)}, and stems")
     if of not in OF:
         raise GradmidiError(f"of={of!r}; allowed is {' or '.join(map(repr, OF))}")
     log = run if isinstance(run, RunLog) else open_log(run)
@@ -116,11 +127,14 @@ def render(
     written = targets
     try:
         for path in targets:
-            sinks.append(file_sink(path, score, log, look))
-        if stems is not None:
-            from gradmidi.sound.mixdown import Stems
+            if font is not None and path.suffix.lower() in SOUNDS:
+                from gradmidi.sinks.soundfont import font_file
 
-            parts = Stems(stems, score.preset, score.all_voices)
+                sinks.append(font_file(path, font, score, log))
+            else:
+                sinks.append(file_sink(path, score, log, look))
+        if stems is not None:
+            parts = _stems(Path(stems), font, score, log)
             sinks.append(parts)
             written = (*targets, *parts.paths)
         _play(log, score, sinks)
@@ -136,6 +150,16 @@ def render(
         _abort(sinks)
         raise
     return written
+
+
+def _stems(folder: Path, font: Path | None, score: Score, log: RunLog) -> "Stems | FontFiles":
+    if font is None:
+        from gradmidi.sound.mixdown import Stems
+
+        return Stems(folder, score.preset, score.all_voices)
+    from gradmidi.sinks.soundfont import font_stems
+
+    return font_stems(folder, font, score, log)
 
 
 def _play(log: RunLog, score: Score, sinks: Sequence[FileSink]) -> None:

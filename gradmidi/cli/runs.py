@@ -57,6 +57,14 @@ def render(
         Path | None,
         typer.Option(metavar="DIR", help="Write a WAV for each voice and one for the faults."),
     ] = None,
+    soundfont: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.sf2",
+            help="Play sound files and stems with this SoundFont, by FluidSynth, which must be "
+            "installed.",
+        ),
+    ] = None,
     size: Size = None,
     dpi: Dpi = 120.0,
     theme: Theme = "light",
@@ -96,6 +104,7 @@ def render(
         of=of,
         stems=stems,
         rig=None if options.cables == Rig() else options.cables,
+        soundfont=soundfont,
         size=size,
         dpi=dpi,
         theme=theme,

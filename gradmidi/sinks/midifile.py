@@ -4,7 +4,7 @@ Sources: Standard MIDI Files 1.0 (RP-001); MIDI 1.0 Detailed Specification.
 """
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -71,6 +71,8 @@ class MidiFile:
     rig : Rig, optional
         Its channels, bend range, controllers and whether there are notes. By default voices have
         channels of their own, on further ports if there are more than fifteen.
+    only : collection of int, optional
+        Indices of the voices that have a track; all by default.
 
     Raises
     ------
@@ -98,6 +100,7 @@ class MidiFile:
         *,
         title: str,
         rig: Rig | None = None,
+        only: Collection[int] | None = None,
     ) -> None:
         self.path = Path(path)
         check_path(self.path)
@@ -110,7 +113,9 @@ class MidiFile:
         self._rig = rig or Rig(ports=PORTS)
         self._shared: dict[tuple[int, int], list[Track]] = {}
         self._tracks: dict[int | None, Track] = {
-            voice.index: self._voice_track(voice.index, voice.name) for voice in voices
+            voice.index: self._voice_track(voice.index, voice.name)
+            for voice in voices
+            if only is None or voice.index in only
         }
         self._takes: dict[type, Callable[[Any], None]] = {
             On: self._on,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gradmidi.report.look import Look
     from gradmidi.sinks.sink import FileSink
 
-__all__ = ["BUILT_IN", "DRAWN", "FILES", "check_endings", "file_sink", "register"]
+__all__ = ["BUILT_IN", "DRAWN", "FILES", "SOUNDS", "check_endings", "file_sink", "register"]
 
 FileMaker = Callable[..., "FileSink"]
 """Makes a file sink from a path (`pathlib.Path`), the score and the run's log."""
@@ -41,6 +41,9 @@ BUILT_IN: Mapping[str, str] = {
 
 DRAWN = (".png", ".svg", ".pdf", ".mp4")
 """Endings whose makers also take a `gradmidi.report.look.Look`."""
+
+SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
+"""Endings of sound files, which FluidSynth can make with a SoundFont."""
 
 ENTRY_POINTS = "gradmidi.files"
 """The group of entry points for file sinks of installed packages."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gradmidi.log import RunLog
     from gradmidi.music.score import Score
 
-__all__ = ["BLOCK", "AudioFile", "Mixdown", "Stems"]
+__all__ = ["BLOCK", "AudioFile", "Mixdown", "Stems", "stem_paths"]
 
 BLOCK = 16384
 """Samples rendered at a time; long blocks split few notes."""
@@ -258,15 +258,11 @@ class Stems(_SoundFiles):
 
     def __init__(self, folder: str | Path, preset: Preset, voices: Sequence[Voice]) -> None:
         folder = Path(folder)
-        if folder.exists() and not folder.is_dir():
-            raise GradmidiError(f"{folder} is a file; stems need a folder, give another --stems")
+        self.paths = stem_paths(folder, voices)
         self._new_folders = [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         dry = dataclasses.replace(preset, sound=dataclasses.replace(preset.sound, limiter=False))
-        width = max(2, len(str(len(voices))))
-        names = [f"{v.index + 1:0{width}}-{_file_name(v.name)}" for v in voices]
         self._voices = (*(voice.index for voice in voices), FAULT_VOICE)
-        self.paths = tuple(folder / f"{name}.wav" for name in (*names, "faults"))
         recordings: list[Recording] = []
         layers = sum(bool(voice.layers) for voice in voices)
         values = len(voices) - layers
@@ -288,6 +284,21 @@ class Stems(_SoundFiles):
             if isinstance(event, (On, Off, Control)):
                 streams[event.voice].append(event)
         return tuple(streams.values())
+
+
+def stem_paths(folder: Path, voices: Sequence[Voice]) -> tuple[Path, ...]:
+    """Return the files of stems: one for each voice, then the one of faults.
+
+    Raises
+    ------
+    GradmidiError
+        If `folder` is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise GradmidiError(f"{folder} is a file; stems need a folder, give another --stems")
+    width = max(2, len(str(len(voices))))
+    names = [f"{voice.index + 1:0{width}}-{_file_name(voice.name)}" for voice in voices]
+    return tuple(folder / f"{name}.wav" for name in (*names, "faults"))
 
 
 def _file_name(name: str) -> str:

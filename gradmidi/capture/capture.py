@@ -27,9 +27,11 @@ from gradmidi.capture.optimizers import (
     given_optimizers,
     held_by,
     held_in,
+    hooks_of,
     optimizers_in,
     some,
 )
+from gradmidi.capture.order import Arrangement
 from gradmidi.capture.sharded import Shards, is_sharded, meet, share
 from gradmidi.capture.steps import (
     Consumer,
@@ -44,7 +46,7 @@ from gradmidi.capture.updates import Updates
 from gradmidi.errors import CaptureError
 from gradmidi.log import Layer
 
-__all__ = ["Capture", "Consumer", "Norms", "Plan", "Row", "StepHook", "hooks_of"]
+__all__ = ["Capture", "Consumer", "Norms", "Plan", "Row", "StepHook"]
 
 MISSED_IN_GRAPH = (
     "clipping inside a function that is compiled with fullgraph=True is not seen: norms may be "
@@ -142,6 +144,7 @@ class Capture:
         self._unheard = Unheard(model, found, parameters, held, chosen=layers is not None)
         self._shards: Shards | None = None
         self.look: Callable[[], None] = _look_at_nothing
+        self._begin: Callable[[], None] = _look_at_nothing
         self._one_pass = OnePass(len(self.layers))
         self._clip = outside_compile(self._clip_here)
         self._nesting = Nesting()
@@ -162,9 +165,17 @@ class Capture:
         budget: float | None = None,
         scaler: Any = None,
         updates: int | None = None,
+        arrangement: Arrangement | None = None,
     ) -> None:
-        """Begin: `consumer` gets the norms of each update that is read; options as in `listen`."""
+        """Begin: `consumer` gets the norms of each update that is read; options as in `listen`.
+
+        `arrangement` hands on the order of the layers before the first norms.
+        """
         self._each_update = updates
+        if arrangement is not None:
+            arrangement.begin(self._model, self._own)
+            self._begin = arrangement
+            self.leaving.append(arrangement.leave)
         if self._frozen:
             say(
                 f"left out, as nothing in them is trained: {some(self._frozen)}; call listen() "
@@ -279,7 +290,8 @@ class Capture:
         joined = consumer if self._shards is None else self._shards.consumer(consumer, stride)
         each = None if optimizer is None else self._each_update
         updates = None if each is None else Updates(each, len(self.layers), weight)
-        return Tap(self._own, optimizer, joined, stride, gathering, weight, self._check, updates)
+        how = (gathering, weight, self._check, updates, self._begin)
+        return Tap(self._own, optimizer, joined, stride, *how)
 
     def _stride(self, every: int, budget: float | None) -> Stride:
         self._strides.append(Stride(every, budget))
@@ -382,17 +394,6 @@ class Capture:
     def cost(self) -> float:
         """Seconds that reading has taken from the training thread, planning left out."""
         return sum(stride.seconds for stride in self._strides)
-
-
-def hooks_of(optimizers: Iterable[Any]) -> list[StepHook]:
-    """Return the hooks of listeners on these optimizers, and on those they hold."""
-    return [
-        hook
-        for given in optimizers
-        for optimizer in optimizers_in(given)
-        for hook in optimizer._optimizer_step_pre_hooks.values()
-        if isinstance(hook, StepHook) and hook.steps is not None
-    ]
 
 
 def _look_at_nothing() -> None:

@@ -20,7 +20,7 @@ from gradmidi.capture.steps import may_break, outside_compile
 from gradmidi.capture.tap import Tap
 from gradmidi.log import ABSENT
 
-__all__ = ["OnePass", "Watcher", "watch"]
+__all__ = ["OnePass", "Watcher", "join", "watch"]
 
 CLIPPERS = ("_clip_grads_with_norm_", "clip_grad_norm_", "clip_grad_value_")
 """Torch's clipping functions: the second calls the first, where torch has that."""
@@ -87,7 +87,7 @@ def watch(watcher: Watcher, scaler: Any = None) -> Callable[[], None]:
     places = [(place, _announced_clipping) for name in clippers for place in _insides(name)]
     owners = {_owner(each) for each in (GradScaler, type(scaler)) if hasattr(each, "step")}
     places += [((owner, "step"), _announced_step) for owner in owners]
-    undo = [_join(place, announced, watcher) for place, announced in places]
+    undo = [join(place, announced, watcher) for place, announced in places]
 
     def leave() -> None:
         while undo:
@@ -116,13 +116,14 @@ def _owner(scaler: type) -> type:
     return next(each for each in scaler.__mro__ if "step" in vars(each))
 
 
-def _join(
-    place: tuple[Any, str], announced: Callable[..., Any], watcher: Watcher
-) -> Callable[[], None]:
-    """Add a watcher to the function at a place, which is ours from the first watcher on."""
+def join(place: tuple[Any, str], announced: Callable[..., Any], watcher: Any) -> Callable[[], None]:
+    """Add a watcher to the function at a place, which is ours from the first watcher on.
+
+    Returns what removes it again; after the last watcher the function is what it was.
+    """
     holder, name = place
     found = getattr(holder, name)
-    own, original, watchers = found, found, list[Watcher]()
+    own, original, watchers = found, found, list[Any]()
     if (mark := getattr(found, _MARK, None)) is not None:
         own, original, watchers = mark
     if mark is None or own is not found:

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from gradmidi.base.messages import say
 from gradmidi.capture.models import REFUSED, class_name, layers_of, unwrapped
+from gradmidi.capture.steps import StepHook
 from gradmidi.errors import CaptureError
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "has_hooks",
     "held_by",
     "held_in",
+    "hooks_of",
     "optimizers_alive",
     "optimizers_in",
     "owner",
@@ -235,6 +237,17 @@ def _size(module: nn.Module) -> int:
         return sum(1 for _ in module.modules())
     except Exception:
         return 0
+
+
+def hooks_of(optimizers: Iterable[Any]) -> list[StepHook]:
+    """Return the hooks of listeners on these optimizers, and on those they hold."""
+    return [
+        hook
+        for given in optimizers
+        for optimizer in optimizers_in(given)
+        for hook in optimizer._optimizer_step_pre_hooks.values()
+        if isinstance(hook, StepHook) and hook.steps is not None
+    ]
 
 
 def scopes() -> list[Mapping[str, Any]]:

@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from gradmidi.base.messages import say
 from gradmidi.capture.steps import Consumer, Stride
 from gradmidi.errors import CaptureError
 from gradmidi.log import ABSENT
 
-__all__ = ["Shards", "is_sharded", "local", "meet", "part", "share"]
+__all__ = ["Shards", "is_sharded", "local", "meet", "part", "shards_of", "share"]
 
 MEET_SECONDS = 60.0
 """How long the ranks wait for each other at the start."""
@@ -54,6 +54,18 @@ OFF = "the ranks have stopped listening"
 def is_sharded(parameters: Sequence[Tensor]) -> bool:
     """Tell whether some of these are spread over processes, as FSDP2 and tensor parallel do."""
     return any(hasattr(parameter, "placements") for parameter in parameters)
+
+
+def shards_of(model: nn.Module) -> dict[int, Tensor]:
+    """Return the shards of the whole parameters that FSDP2 computes with, by their identity."""
+    own: list[Any] = [each for each in model.modules() if hasattr(each, "_get_fsdp_state")]
+    groups = [group for each in own for group in each._get_fsdp_state()._fsdp_param_groups]
+    return {
+        id(each._unsharded_param): each.sharded_param
+        for group in groups
+        for each in group.fsdp_params
+        if hasattr(each, "_unsharded_param")
+    }
 
 
 def local(gradient: Any) -> Tensor:

@@ -53,6 +53,8 @@ class Tap:
         with None, when a layer has no gradient any more.
     updates : Updates, optional
         Measures the size of updates.
+    begin : callable, optional
+        Called before gradients are read for the first time, and perhaps later.
 
     Attributes
     ----------
@@ -74,6 +76,7 @@ class Tap:
         share: Callable[[Any], float] | None = None,
         check: Callable[[Optimizer | None], None] = lambda _: None,
         updates: Updates | None = None,
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
         self.consumer = consumer
         self.stride = stride
@@ -83,6 +86,7 @@ class Tap:
         self._gathering = gathering
         self._share = share
         self._check = check
+        self._begin = begin
         self._readout = Readout()
         # Until the first plan says otherwise gradients may be on a device.
         self._remote = True
@@ -266,6 +270,7 @@ class Tap:
 
     def members(self) -> list[tuple[int, nn.Parameter]]:
         """Return what it reads: a layer's index and a parameter of it, each."""
+        self._begin()
         return [
             (layer, parameter)
             for layer, parameters in enumerate(self._layers)

@@ -198,7 +198,8 @@ def _with_updates(source: _Source) -> "Iterator[Line]":
 
 def _source(run: str, begin: str | None, selection: Selection, of: str) -> _Source:
     """Find a run on another machine or in a folder, or the log of another tool."""
-    from gradmidi.log import RunLog
+    from gradmidi.log import RunLog, locate
+    from gradmidi.log.lock import is_written
     from gradmidi.music.score import check_values, count_updates, no_updates
     from gradmidi.sources import follow
     from gradmidi.sources.following import follow_log
@@ -214,6 +215,10 @@ def _source(run: str, begin: str | None, selection: Selection, of: str) -> _Sour
         lines = follow.follow_host(host, path, stop=stop)
         return _Source(Path(path).name, lines, whole, stop)
     if is_run(Path(run), selection):
+        file = locate(run)
+        if not file.stat().st_size and is_written(file):
+            name = file.absolute().parent.name
+            return _Source(name, follow.follow_file(file, stop=stop), whole, stop)
         log: RunLog = open_log(run)
         if is_over(log.path, now()) and begin != "now":
             check_values(log, selection.values)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from gradmidi.capture.capture import Capture
+    from gradmidi.capture.order import ForwardOrder
 
 __all__ = ["Script"]
 
@@ -87,6 +88,7 @@ class Script:
         self._unclaimed: set[int] = set()
         self._by_hand = False
         self._turns = 0
+        self._order: ForwardOrder | None = None
         self._missed = False
         self._outside_compile: Callable[..., None] = self._guard
         self._outputs: Outputs | None = Outputs.of(options)
@@ -103,6 +105,7 @@ class Script:
             from torch.optim.optimizer import register_optimizer_step_pre_hook
 
             from gradmidi.capture.clipping import watch
+            from gradmidi.capture.order import ForwardOrder
             from gradmidi.capture.steps import outside_compile
 
             # torch.compile must not compile this hook.
@@ -115,6 +118,7 @@ class Script:
 
             register_optimizer_step_pre_hook(before_step)
             watch(self)
+            self._order = ForwardOrder()
         except Exception as error:
             say(f"this PyTorch cannot be listened to: {type(error).__name__}: {error}")
 
@@ -226,7 +230,7 @@ class Script:
 
     def _check_not_listened_to(self, optimizers: Sequence["Optimizer"]) -> None:
         """Raise if the script listens to these optimizers itself."""
-        from gradmidi.capture.capture import hooks_of
+        from gradmidi.capture.optimizers import hooks_of
 
         if any(hook.steps.consumer is not self._recording for hook in hooks_of(optimizers)):
             self._close_unused()
@@ -259,13 +263,26 @@ class Script:
             self._recording.replace()
         self._recording = self._capture = None
         outputs = self._opened(training)
-        listener, recording = open_capture(capture, self._options_of(training), outputs)
+        listener, recording = open_capture(
+            capture, self._options_of(training), outputs, order=self._order_of(capture)
+        )
         training.folder, training.recording = listener.folder.absolute(), recording
         if self._missed:
             recording.miss_clipping(MISSED_IN_GRAPH)
         self._recording, self._capture, self._training = recording, capture, training
         self._parameters, self._by_hand = parameters, not optimizers
         self._unclaimed.clear()
+
+    def _order_of(self, capture: "Capture") -> "ForwardOrder | Sequence[int] | None":
+        """Return the order of the layers in an earlier run of the same ones, or what watches it."""
+        order, self._order = self._order, None
+        for training in self._trainings:
+            layers = () if training.recording is None else training.recording.layers
+            if set(layers) == set(capture.layers):
+                if order is not None:
+                    order.end()
+                return [capture.layers.index(layer) for layer in layers]
+        return order
 
     def _options_of(self, training: _Training) -> Options:
         """Return the options of a training: only the first may continue or replace a run."""

@@ -44,7 +44,8 @@ class Listener:
     folder : Path
         The run's folder.
     layers : tuple of Layer
-        The layers, in the order of a row of norms.
+        The layers, in the order of a row of norms: of `listen` the order of the forward pass, known
+        after the first `backward`.
     step : int
         The last step.
 
@@ -85,6 +86,7 @@ class Listener:
         self._closed = False
         self._logging = 0.0  # Seconds that `log` took.
         recording.on_replace = lambda: self._close("replaced by another listener", wait=False)
+        recording.on_arrange = self._arrange
         atexit.register(self._exit)
 
     @property
@@ -280,6 +282,9 @@ class Listener:
         return self._capture.clip_grad_norm_(
             max_norm, norm_type, parameters, error_if_nonfinite, foreach
         )
+
+    def _arrange(self, layers: tuple[Layer, ...]) -> None:
+        self.layers = layers
 
     # -- the end -------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from gradmidi.text.words import count
 
 if TYPE_CHECKING:
     from gradmidi.capture.capture import Capture
+    from gradmidi.capture.order import Arrangement, ForwardOrder
     from gradmidi.capture.steps import Consumer
 
 __all__ = ["attach", "dated", "open_capture", "open_run"]
@@ -31,13 +32,20 @@ FRAME_BYTES, NORM_BYTES = 50, 12
 
 
 def open_capture(
-    capture: "Capture", options: Options, outputs: Outputs, *, numbered: bool = False
+    capture: "Capture",
+    options: Options,
+    outputs: Outputs,
+    *,
+    numbered: bool = False,
+    order: "ForwardOrder | Sequence[int] | None" = None,
 ) -> tuple[Listener, Recording]:
     """Open the run of a model and attach its capture; see `open_run`.
 
     `numbered`: whether the optimizers' own count of steps numbers the steps also in a new run.
+    `order`: the order of the layers, or what has watched the forward pass for it.
     """
     from gradmidi.capture.checkpoint import steps_made, when_loaded
+    from gradmidi.capture.order import Arrangement
 
     header = Header(capture.layers, capture.model_name, capture.parameters)
     capture.replace_others()
@@ -47,18 +55,27 @@ def open_capture(
     if recording.is_open:
         if numbered or recording.resumed:
             when_loaded(capture, recording.go_to)
-        attach(capture, recording, options)
+        arrangement = Arrangement(recording.arrange, order)
+        if not recording.waits_for_order:
+            arrangement.leave()
+        attach(capture, recording, options, arrangement if recording.waits_for_order else None)
     return listener, recording
 
 
-def attach(capture: "Capture", consumer: "Consumer", options: Options) -> None:
-    """Make capture pass each step's norms to `consumer`."""
+def attach(
+    capture: "Capture",
+    consumer: "Consumer",
+    options: Options,
+    arrangement: "Arrangement | None" = None,
+) -> None:
+    """Make capture pass each step's norms to `consumer`, and before them the layers' order."""
     capture.attach(
         consumer,
         every=options.every,
         budget=options.budget,
         scaler=options.scaler,
         updates=options.updates,
+        arrangement=arrangement,
     )
 
 
@@ -75,6 +92,8 @@ def open_run(
         voices = group(layers, options.music.voices.most, options.voices)
         header = replace(header, started=_utc(), config=dict(options.config or {}))
         fold: Row | None = None
+        # Voices are of neighbours, which are those of the model.
+        ordered = capture is not None and options.keep == "layers"
         if options.keep == "voices":
             fold = VoiceNorms(voices).combined
             header = replace(header, layers=_kept(layers, voices))
@@ -89,12 +108,16 @@ def open_run(
             resume=options.resume,
             overwrite=options.overwrite,
             job=job,
+            any_order=ordered,
         )
         for feed in outputs.feeds:
             feed.name(target.path.name)
         clipping = None if capture is None else Clipping(whole=capture.whole)
+        if target.resumed and ordered:
+            header = replace(header, layers=target.layers)
+        waits = ordered and not target.resumed
         writer = LogWriter(
-            target, header, feeds=outputs.feeds, warnings=warnings, clipping=clipping
+            target, header, feeds=outputs.feeds, warnings=warnings, clipping=clipping, held=waits
         )
     except BaseException:
         outputs.close()
@@ -120,9 +143,12 @@ def open_run(
     recording = Recording(
         writer, layers, warnings, step=step, resumed=target.resumed, fold=fold, clipping=clipping
     )
+    recording.waits_for_order = waits
     listener = Listener(
         recording, writer, layers, target.path, options, outputs, warnings, capture=capture
     )
+    if target.resumed and ordered:
+        recording.arrange([layers.index(layer) for layer in target.layers])
     return listener, recording
 
 

@@ -50,8 +50,14 @@ class Recording:
         Whether the log holds an earlier segment of the run.
     measured : bool
         Whether the last step has a frame.
+    layers : tuple of Layer
+        The layers, in the order of the log.
+    waits_for_order : bool
+        Whether the log begins with `arrange`.
     on_replace : callable
         Called when another listener is attached to the same optimizer.
+    on_arrange : callable
+        Called with the layers when they are put in another order.
     """
 
     def __init__(
@@ -68,11 +74,14 @@ class Recording:
         self.step = step
         self.resumed = resumed
         self.measured = False
+        self.waits_for_order = False
         self.on_replace: Callable[[], None] = lambda: None
+        self.on_arrange: Callable[[tuple[Layer, ...]], None] = lambda _: None
         self._writer = writer
+        self.layers = tuple(layers)
         self._rows = Rows(layers)
         self._warnings = warnings
-        self._fold = fold
+        self._fold = self._fold_captured = fold
         self._clipping = clipping
         self._frames_given = 0
         self._newest = 0  # The last step with a frame in this segment; 0 if none.
@@ -121,6 +130,18 @@ class Recording:
             self._writer.begin_segment()
         self.step = made
 
+    def arrange(self, order: Sequence[int]) -> None:
+        """Put the layers in another order; call it before the first frame.
+
+        `order` has the indices of the layers that capture gives, as they are to stand in the log.
+        """
+        if list(order) != list(range(len(order))):
+            self.layers = tuple(self.layers[index] for index in order)
+            self._rows = Rows(self.layers)
+            self._fold_captured = partial(np.take, indices=np.array(order))
+            self.on_arrange(self.layers)
+        self._writer.arrange(self.layers)
+
     # -- what capture calls --------------------------------------------------------------------
 
     def take(self, norms: Any, row: Row, skipped: Any = None) -> None:
@@ -128,13 +149,13 @@ class Recording:
         self.step += 1
         self._newest = self.step
         self.measured = True
-        fold = self._fold
+        fold = self._fold_captured
         read = row if fold is None else lambda n: fold(row(n))
         self._writer.frame(self.step, norms, read, None, skipped)
 
     def update(self, norms: Any, row: Row) -> None:
         """Write the size of the last step's update, as `row` gives it later."""
-        self._writer.update(self.step, norms, partial(_ratios, row=row, fold=self._fold))
+        self._writer.update(self.step, norms, partial(_ratios, row=row, fold=self._fold_captured))
 
     def skip(self) -> None:
         """Count a step that was not measured."""

@@ -78,6 +78,7 @@ class LogFile:
         self.is_there = True
         self._path = (folder.path / FILE_NAME).absolute()
         self._fd = folder.fd
+        self._head = b""  # A header that is written with the next line.
         self._cut_short = folder.cut_short
         self._last_step: int | None = None
         self._warnings = warnings
@@ -87,10 +88,17 @@ class LogFile:
         """Whether the file is still open."""
         return self._fd >= 0
 
-    def begin(self, line: bytes) -> None:
-        """Write the header, or raise OSError."""
+    def begin(self, line: bytes, *, held: bool = False) -> None:
+        """Write the header, or raise OSError; if `held`, only try to: see `head`."""
         self._write(self._whole(line))
         self._cut_short = False
+        if held:
+            self._clear()
+            self.head(line)
+
+    def head(self, line: bytes) -> None:
+        """Write this header before the next line, into a log that is still empty."""
+        self._head = line
 
     def put(self, record: Record, line: bytes) -> None:
         """Write the line of a record; skip late values whose frame was not written."""
@@ -110,15 +118,22 @@ class LogFile:
         """Write a line; if that fails, count it and return False."""
         size = self.size
         try:
-            self._write(self._whole(line))
+            self._write(self._head + self._whole(line))
         except OSError as error:
+            if self._head:
+                self._clear()
             self._cut_short = self._cut_short or self.size > size
             then = "lines are lost until it can be written"
             self._warnings.note("run log", error.strerror or error, then)
             self.lost += 1
             return False
-        self._cut_short = False
+        self._cut_short, self._head = False, b""
         return True
+
+    def _clear(self) -> None:
+        """Empty the file, so that it never begins with a part of a header."""
+        os.ftruncate(self._fd, 0)
+        self.size = 0
 
     def _write(self, whole: bytes) -> None:
         """Write all bytes; the system may take a line in parts."""

@@ -11,7 +11,7 @@ import orjson
 from gradmidi.base.files import beside
 from gradmidi.base.launchers import Job
 from gradmidi.errors import RunLogError
-from gradmidi.log import FILE_NAME, Decoder, Header
+from gradmidi.log import FILE_NAME, Decoder, Header, Layer
 from gradmidi.log.lock import fcntl, lock
 
 __all__ = ["A_RUN", "IN_PROGRESS", "OTHER_LAYERS", "RunFolder", "check_out", "open_folder"]
@@ -46,6 +46,8 @@ class RunFolder:
         Whether the last line of the log is incomplete.
     taken : str
         If the requested folder could not be used: what it holds, as "a run of other layers".
+    layers : tuple of Layer
+        The layers of the run that is continued, in its order.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class RunFolder:
     replaced: bool = False
     cut_short: bool = False
     taken: str = ""
+    layers: tuple[Layer, ...] = ()
 
 
 def open_folder(
@@ -64,6 +67,7 @@ def open_folder(
     resume: bool | None = None,
     overwrite: bool = False,
     job: Job | None = None,
+    any_order: bool = False,
 ) -> RunFolder:
     """Open the folder of a run: `out`, or ``out-2``, ``out-3`` and so on if it holds another run.
 
@@ -80,6 +84,8 @@ def open_folder(
         Whether to replace the run in `out`.
     job : Job, optional
         The job of this process.
+    any_order : bool, default False
+        Whether to continue also a run that has the same layers in another order.
 
     Raises
     ------
@@ -102,11 +108,12 @@ def open_folder(
                 os.ftruncate(fd, 0)
                 return RunFolder(folder, fd, replaced=True)
             there = OTHER_LAYERS
-            if _same_layers(path, header):
+            layers = _same_layers(path, header, any_order)
+            if layers is not None:
                 there = A_RUN
                 if resume or (resume is None and job and _is_of(path, size, job)):
                     last_step, cut_short = _tail(path, size)
-                    return RunFolder(folder, fd, last_step, True, False, cut_short, taken)
+                    return RunFolder(folder, fd, last_step, True, False, cut_short, taken, layers)
         os.close(fd)
         taken = taken or there
         number += 1
@@ -173,15 +180,17 @@ def _open(folder: Path, wanted: Path) -> int:
         raise _refusal(wanted, reason) from error
 
 
-def _same_layers(path: Path, header: Header) -> bool:
+def _same_layers(path: Path, header: Header, any_order: bool) -> tuple[Layer, ...] | None:
+    """Return the layers of a log; None if they are not the same as in `header`."""
     try:
         with path.open("rb") as file:
             found = Decoder(str(path)).decode(file.readline())
     except (OSError, RunLogError):
-        return False
-    return isinstance(found, Header) and (
-        (found.layers, found.parameters) == (header.layers, header.parameters)
-    )
+        return None
+    if not isinstance(found, Header) or found.parameters != header.parameters:
+        return None
+    same = found.layers == header.layers or (any_order and set(found.layers) == set(header.layers))
+    return found.layers if same else None
 
 
 def _is_of(path: Path, size: int, job: Job) -> bool:

@@ -10,7 +10,7 @@ try:
 except ImportError:  # Windows has no advisory locks of this kind.
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["QUIET_SECONDS", "fcntl", "is_locked", "lock"]
+__all__ = ["QUIET_SECONDS", "fcntl", "is_locked", "is_written", "lock"]
 
 QUIET_SECONDS = 60.0
 """Where there are no locks, a log without an end that has not grown for this long is over."""
@@ -51,3 +51,9 @@ def is_locked(path: Path) -> bool | None:
     finally:
         os.close(fd)
     return False
+
+
+def is_written(path: Path) -> bool:
+    """Return whether a log is still being written; where there are no locks, by its age."""
+    held = is_locked(path)
+    return time.time() - path.stat().st_mtime < QUIET_SECONDS if held is None else held

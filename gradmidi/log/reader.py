@@ -21,7 +21,7 @@ from gradmidi.log.decoding import (
     decode_seconds,
 )
 from gradmidi.log.items import FILE_NAME, Frame, Header, Item, Layer, Values, numbers_of
-from gradmidi.log.lock import QUIET_SECONDS, is_locked
+from gradmidi.log.lock import is_written
 
 __all__ = ["RunLog", "locate"]
 
@@ -68,6 +68,10 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
         raise _cannot_read(path, error) from error
 
 
+def _why_empty(path: Path) -> str:
+    return "its run waits for its first step" if is_written(path) else "nothing was logged"
+
+
 def _cannot_read(path: Path, error: OSError) -> RunLogError:
     return RunLogError(
         f"{path} cannot be read: {error.strerror}; change its permissions, or give another run"
@@ -111,7 +115,7 @@ class RunLog:
         with _opened(self.path) as file:
             first = next(_lines(file, self.path), b"")
             if not first:
-                raise RunLogError(f"{self.path} is empty: nothing was logged")
+                raise RunLogError(f"{self.path} is empty: {_why_empty(self.path)}")
             decoder = Decoder(str(self.path))
             header = decoder.decode(first)
             if not isinstance(header, Header):
@@ -134,8 +138,7 @@ class RunLog:
     @property
     def running(self) -> bool:
         """Whether the log is still being written; where there are no locks, by its age."""
-        held = is_locked(self.path)
-        return self.age < QUIET_SECONDS if held is None else held
+        return is_written(self.path)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

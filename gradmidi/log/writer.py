@@ -29,9 +29,9 @@ from gradmidi.log import (
     End,
     Frame,
     Header,
+    Layer,
     Mark,
     Pause,
-    Record,
     Scalar,
     Values,
     encode,
@@ -40,6 +40,7 @@ from gradmidi.log import (
 from gradmidi.log.disk import BEHIND, BEHIND_SECONDS, Awake, Disk, LogFile
 from gradmidi.log.feed import Feed
 from gradmidi.log.folder import RunFolder
+from gradmidi.log.lines import Lines
 from gradmidi.log.values import TOTAL, Assignment, Clipping, is_at_hand, read_scalar
 
 __all__ = ["FLUSH_SECONDS", "Feed", "LogWriter"]
@@ -72,6 +73,8 @@ class LogWriter:
         Counts run-time errors.
     clipping : Clipping, optional
         Undoes clipping if possible, and gives the end line its `clipping`.
+    held : bool, default False
+        Keep back the header, and all lines, until `arrange` or the first frame.
 
     Raises
     ------
@@ -88,6 +91,7 @@ class LogWriter:
         clock: Callable[[], float] = time.perf_counter,
         warnings: Warnings | None = None,
         clipping: Clipping | None = None,
+        held: bool = False,
     ) -> None:
         self.path = folder.path / FILE_NAME  # The log.
         self.cost = 0.0  # Processor time of the writer's thread, in seconds, after the end.
@@ -106,14 +110,16 @@ class LogWriter:
         self._held: Frame | None = None  # Read but not written yet.
         self._last: Frame | None = None  # Written; with all values logged for it since.
         self._queue: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
-        self._header = replace(header, resumed=folder.resumed)
+        header = replace(header, resumed=folder.resumed)
+        self._lines = Lines(header, self._file, self._feeds, self._warnings, held=held)
         if folder.fd < 0:
             self._give_up("the system has no file descriptor left")
             return
-        self._begin(self._header)
+        self._begin(header)
         self._thread = threading.Thread(target=self._run, name="gradmidi run log", daemon=True)
         try:
-            self._disk = Disk(self._file, self._warnings, clock, threaded=bool(self._feeds))
+            disk = Disk(self._file, self._warnings, clock, threaded=bool(self._feeds))
+            self._disk = self._lines.disk = disk
             self._thread.start()
         except RuntimeError as error:
             self._give_up(str(error))
@@ -218,6 +224,11 @@ class LogWriter:
         if self._open:
             self._queue.put((self._awake.seconds, self._on_pause, self.now(), text, begins))
 
+    def arrange(self, layers: tuple[Layer, ...]) -> None:
+        """Queue the final order of the layers, if the header is kept back."""
+        if self._open:
+            self._queue.put((self._awake.seconds, self._on_layers, 0.0, layers))
+
     def begin_segment(self) -> None:
         """Queue a header: the next frames have earlier steps, and replace those before."""
         if self._open:
@@ -227,12 +238,7 @@ class LogWriter:
     def close(self, reason: str = "closed", timeout: float = FLUSH_SECONDS) -> bool:
         """Write the remaining lines and the end line, within `timeout` seconds.
 
-        May be called again, to wait longer.
-
-        Returns
-        -------
-        bool
-            Whether everything is written.
+        May be called again, to wait longer. Returns whether everything is written.
         """
         if self._open:
             self._open = False
@@ -309,38 +315,41 @@ class LogWriter:
             last = self._last = self._last.joined(Values(self._last.step, found))
             restored = self._restored(last) if TOTAL in found else last
             norms = None if restored is last else restored.norms
-            self._emit(Values(last.step, found, norms))
+            self._lines.send(Values(last.step, found, norms))
 
     def _on_update(self, t: float, step: int, norms: Any, read: Reader) -> None:
         late, held = Values(step, {}, updates=read(norms)), self._held
         if held is not None and held.step == step:
             self._held = held.joined(late)
         elif self._last is not None and self._last.step == step:
-            self._emit(late)
+            self._lines.send(late)
 
     def _on_mark(self, t: float, text: str) -> None:
         self._release()
-        self._emit(Mark(text, t))
+        self._lines.send(Mark(text, t))
 
     def _on_pause(self, t: float, text: str, begins: bool) -> None:
         self._release()
-        self._emit(Pause(text, t, begins))
+        self._lines.send(Pause(text, t, begins))
 
     def _on_segment(self, t: float) -> None:
         self._release()
         self._settle()
         self._last = None
-        header = replace(self._header, resumed=True)
-        self._emit(replace(header, other={**header.other, "rewound": True}))
+        self._lines.rewind()
+
+    def _on_layers(self, t: float, layers: tuple[Layer, ...]) -> None:
+        self._lines.arrange(layers)
 
     def _on_end(self, t: float, reason: str) -> None:
         self._ended = True
         self._guarded(self._release)
+        self._guarded(self._lines.arrange)
         self._settle()
         self.cost = time.thread_time()
         # Send it at once: the log's own end is written after all other lines.
         end = End(reason, t, self._seen)
-        self._feed(end, encode(end))
+        self._lines.feed(end, encode(end))
 
         def last() -> bytes:
             steps = self._file.steps
@@ -354,7 +363,7 @@ class LogWriter:
         if self._held is not None:
             frame, self._held = self._held, None
             self._last = frame
-            self._emit(self._restored(frame))
+            self._lines.send(self._restored(frame))
 
     def _settle(self) -> None:
         """Stop expecting values for the last frame."""
@@ -364,29 +373,16 @@ class LogWriter:
     def _restored(self, frame: Frame) -> Frame:
         return frame if self._clipping is None else self._clipping.restored(frame)
 
-    def _emit(self, record: Record) -> None:
-        line = encode(record)
-        self._feed(record, line)
-        self._disk.put(record, line)
-
-    def _feed(self, record: Record, line: bytes) -> None:
-        for feed in self._feeds:
-            try:
-                feed.send(record, line)
-            except Exception as error:
-                self._warnings.note("live output", error, "training and the log continue")
-
     def _begin(self, header: Header) -> None:
         line = b""
         try:
             line = encode_header(header)
-            self._file.begin(line)
+            self._lines.begin(line)
         except (OSError, TypeError, ValueError) as error:
             self._file.close()
             reason = getattr(error, "strerror", None) or error
             then = "free some space, or give another out" if line else "mend config="
             raise RunLogError(f"cannot write the run log {self.path}: {reason}; {then}") from error
-        self._feed(header, line)
 
     def _give_up(self, reason: str) -> None:
         """Record nothing, since the system lacks something; training continues."""

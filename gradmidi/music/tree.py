@@ -3,7 +3,7 @@
 `grow` builds the tree: small norms and biases join a neighbour, and modules that repeat are
 marked as blocks. `cut` divides it level by level, all modules of a level at once, while the
 number of bands allows it. Blocks are never divided; where a level has too many modules,
-neighbours form bands of near-equal size. The order of registration is kept.
+neighbours form bands of near-equal size. The order of the layers is kept.
 """
 
 import re

@@ -44,13 +44,13 @@ class Scale(nn.Module):
 
 
 class Net(nn.Module):
-    """Sizes that no number of processes divides; a layer of them is never used."""
+    """Sizes that no number of processes divides; a layer is never used, one registered early."""
 
     def __init__(self) -> None:
         super().__init__()
         self.embed = nn.Linear(7, 12)
-        self.up = nn.Linear(12, 24)
         self.down = nn.Linear(24, 12)
+        self.up = nn.Linear(12, 24)
         self.norm = nn.LayerNorm(12)
         self.unused = nn.Linear(3, 3)
         self.head = nn.Linear(12, 5)

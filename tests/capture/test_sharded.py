@@ -152,6 +152,9 @@ def test_the_norms_are_those_of_one_process(trained, alone, world, kind) -> None
     assert [frame.step for frame in several.frames] == list(range(1, STEPS + 1))
     np.testing.assert_allclose(several.norms, alone.norms, rtol=1e-4)
     assert (several.norms[:, 4] == ABSENT).all(), "the layer that is never used"
+    # In the order of the forward pass: `down` is registered first.
+    used = [layer.name for layer in gradmidi.read(several.folder / "run").layers]
+    assert used == ["embed", "up", "down", "norm", "unused", "head", "scale"]
     assert list(several.updates) == list(alone.updates) == [1, 6, 11]
     for step, sizes in alone.updates.items():
         np.testing.assert_allclose(several.updates[step], sizes, rtol=1e-3)

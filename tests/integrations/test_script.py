@@ -176,6 +176,14 @@ def test_a_training_that_goes_on_after_another_goes_on_in_its_own_run(tmp_path: 
     same(tmp_path / "a-3", rows[6:])
 
 
+def test_layers_are_in_the_order_of_the_forward_pass(tmp_path: Path) -> None:
+    done = run("--out", "a", SCRIPTS / "small.py", "backwards", cwd=tmp_path)
+    rows = by_hand(done.out)["backwards"]
+    for out, own in (("a", rows[:2]), ("a-2", rows[2:])):
+        assert names(tmp_path / out) == ["fc1", "fc2"]
+        same(tmp_path / out, own)
+
+
 def test_options_are_those_of_listen(tmp_path: Path) -> None:
     words = ("--voices", "top=fc2", "--parameters", "weights", "--every", "2")
     done = run(

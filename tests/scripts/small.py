@@ -171,6 +171,14 @@ def in_backward():
         print(json.dumps(norms))
 
 
+def backwards():
+    for _ in range(2):
+        net = Net()
+        # Its second layer is registered before its first.
+        net._modules = dict(reversed(net._modules.items()))
+        train(net, torch.optim.SGD(net.parameters(), lr=0.01), 2)
+
+
 def folds():
     for _ in range(3):
         plain()
@@ -313,8 +321,8 @@ def forked():
 
 MODES = (
     plain, never, leave, fail, move, endless, clip, scaler, closure, gan, in_backward,
-    folds, probe, again, compiled, compiled_clip, one_graph, wrapped, hidden_clip, by_hand_clip,
-    raw, itself, forked,
+    folds, backwards, probe, again, compiled, compiled_clip, one_graph, wrapped, hidden_clip,
+    by_hand_clip, raw, itself, forked,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -195,6 +195,12 @@ class Watch:
         past = self._past
         if past.meet(logs, frame.norms):
             self._loss.excuse()
+        if not (self._busy or self._loss.diverges) and past.is_usual(logs):
+            # Nearly every frame: all norms are numbers within their limits.
+            self._present, self._norms = self._absence.add_all(frame.step), frame.norms
+            if past.add(logs):
+                past.set_limits(None)
+            return late
         present = frame.norms != ABSENT
         lost = self._absence.add(present, frame.step)
         odd = not np.isfinite(frame.norms).all()

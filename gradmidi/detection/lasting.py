@@ -138,6 +138,7 @@ class Absence:
 
     def __init__(self, layers: int) -> None:
         self._layers = layers
+        self._everyone = np.ones(layers, np.bool_)
         self.restart()
 
     def restart(self) -> None:
@@ -149,6 +150,14 @@ class Absence:
         self._relieved = np.zeros(self._layers, np.bool_)
         self._all = 0  # first frames, in all of which every layer had a gradient
         self._always = True
+
+    def add_all(self, step: int) -> Bools:
+        """Take the next frame, in which every layer has a gradient; return those that have one."""
+        if self._always:
+            self._all += 1
+        else:
+            self.add(self._everyone, step)
+        return self._everyone
 
     def add(self, present: Bools, step: int) -> Bools | None:
         """Take the next frame; return the layers that have lost their gradient; None for none."""

@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from operator import ge
 from statistics import median
 
@@ -110,7 +111,6 @@ class LossPast:
         """Add a frame's loss; None, nan and inf are left out."""
         if loss is None or not math.isfinite(loss):
             return
-        limits = self._limits
         now = self._limits_now
         if self._excused > 0:
             self._excused -= 1
@@ -118,6 +118,20 @@ class LossPast:
         self.high = loss > now[0]
         high = loss > min(now)
         counting = any(self._above)
+        if high or counting or self.diverges:
+            self._judge(now, high, counting, loss, step)
+        else:
+            self._calm, self._lasted = self._calm + 1, 0
+        self._recent.append(loss)
+        self._seen += 1
+        if self._seen == 1 or self._seen % BLOCK == 0:
+            self._set_limits()
+
+    def _judge(
+        self, now: Sequence[float], high: bool, counting: bool, loss: float, step: int
+    ) -> None:
+        """Count a loss above a limit, or one that follows such."""
+        limits = self._limits
         if high and not counting:
             self._rose = step
         if high or counting:
@@ -139,10 +153,6 @@ class LossPast:
                 self.since = self._rose
             self.diverges = True
         self._lasted = self._lasted + 1 if self.diverges else 0
-        self._recent.append(loss)
-        self._seen += 1
-        if self._seen == 1 or self._seen % BLOCK == 0:
-            self._set_limits()
 
     def mark(self) -> None:
         """Keep the median loss as it is now, before norms rise, for `learns`."""

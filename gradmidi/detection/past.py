@@ -41,9 +41,14 @@ branch that begins at zero, or a layer that wakes as the run leaves a plateau.""
 RISING = 1.5
 """A layer rises whose largest norm in a block of frames is this many times that of the last."""
 
+_all = np.logical_and.reduce
+
 _TINY = 5e-324
 NONE = math.log(_TINY)
 """In place of a logarithm: the layer has no gradient, or one that is exactly zero."""
+
+NEARLY_NONE = np.float32(NONE) + np.float32(1.0)
+"""Above this, a logarithm is one of a norm."""
 
 
 def _nearest_input(dim: Bools, there: Bools) -> Bools:
@@ -135,6 +140,9 @@ class Past:
         layers = self._layers
         self._ring = np.full((self._rows, layers), NONE, np.float32)
         self._unusual = np.zeros((self._rows, layers), np.bool_)
+        self._usual = np.full((self._rows, layers), NONE, np.float32)
+        self._quarters = np.full((self._rows // BLOCK, layers), NONE, np.float32)
+        self._any_unusual = False
         self._at = 0
         self._age = np.zeros(layers, np.int64)
         self._met = np.zeros(layers, np.bool_)
@@ -174,13 +182,22 @@ class Past:
             self._all_met = bool(self._met.all())
         return bool(new.any())
 
+    def is_usual(self, logs: Floats) -> bool:
+        """Return whether every layer has a norm within its limits, so that nothing is wrong."""
+        if self.any_faint or not self._all_met:
+            return False
+        return bool(_all((logs >= self.low) & (logs <= self.trigger)))
+
     def add(self, logs: Floats, unusual: Bools | None = None) -> bool:
         """Add a frame that was judged; return whether it is time to `set_limits`.
 
         The norms of layers that are `unusual` do not count in later limits.
         """
-        self._ring[self._at % self._rows] = logs
-        self._unusual[self._at % self._rows] = False if unusual is None else unusual
+        row = self._at % self._rows
+        self._ring[row] = logs
+        if unusual is not None or self._any_unusual:
+            self._any_unusual = True
+            self._unusual[row] = False if unusual is None else unusual
         self._at += 1
         return self._at % BLOCK == 0
 
@@ -223,24 +240,27 @@ class Past:
         block = (self._at - 1) % self._rows // BLOCK
         newest = slice(block * BLOCK, (block + 1) * BLOCK)
         self._find_faint(self._ring[newest].max(axis=0), held)
+        self._close(block, newest)
         if self.is_first:
-            table, left_out = self._ring[newest], self._unusual[newest]
+            table, blocks = self._usual[newest], self._quarters[block : block + 1]
         else:
-            table = np.delete(self._ring, newest, axis=0)
-            left_out = np.delete(self._unusual, newest, axis=0)
-        # nan and inf are reported at once and are no part of what is usual.
-        table = np.where(left_out | ~np.isfinite(table), np.float32(NONE), table)
-        # Of each block the norm that a quarter of its frames exceed.
-        blocks = np.sort(table.reshape(-1, BLOCK, self._layers), axis=1)[:, -BLOCK // 4]
+            table = np.concatenate((self._usual[: newest.start], self._usual[newest.stop :]))
+            blocks = np.concatenate((self._quarters[:block], self._quarters[block + 1 :]))
         table = table.T.copy()
-        count = (table > np.float32(NONE) + 1.0).sum(axis=1)
         table.sort(axis=1)
         width = table.shape[1]
-        strays = np.where(count >= 4 * BLOCK, STRAYS, 0)
+        if table[:, 0].min() > NEARLY_NONE:
+            count = np.full(self._layers, width)
+            strays = STRAYS if width >= 4 * BLOCK else 0
+            largest = table[:, width - 1 - strays].astype(np.float64)
+            middle = table[:, width - 1 - (width - 1) // 2].astype(np.float64)
+        else:
+            count = (table > NEARLY_NONE).sum(axis=1)
+            some = np.where(count >= 4 * BLOCK, STRAYS, 0)
+            rows = np.arange(self._layers)
+            largest = table[rows, np.maximum(width - 1 - some, 0)].astype(np.float64)
+            middle = table[rows, width - 1 - np.maximum(count - 1, 0) // 2].astype(np.float64)
         known = count >= BLOCK // 2
-        rows = np.arange(self._layers)
-        largest = table[rows, np.maximum(width - 1 - strays, 0)].astype(np.float64)
-        middle = table[rows, width - 1 - np.maximum(count - 1, 0) // 2].astype(np.float64)
         self._age = np.where(known, np.maximum(self._age, count), self._age)
         if held is not None:
             known &= ~held
@@ -258,6 +278,17 @@ class Past:
         np.copyto(self.middle, middle, where=known)
         np.minimum(np.minimum(self.high, self.level), self.spike, out=self.trigger)
 
+    def _close(self, block: int, newest: slice) -> None:
+        """Note what of a block counts as usual, and its norm that a quarter of it exceeds."""
+        table = self._ring[newest]
+        # nan and inf are reported at once and are no part of what is usual.
+        left_out = ~np.isfinite(table)
+        if self._any_unusual:
+            left_out |= self._unusual[newest]
+        usual = self._usual[newest]
+        usual[:] = np.where(left_out, np.float32(NONE), table)
+        self._quarters[block] = np.sort(usual, axis=0)[-BLOCK // 4]
+
     def _fell_behind(self, block: NDArray[np.float32], usual: Bools) -> Bools:
         """Find the layers that fell much further since their first norm than the steadiest."""
         fall = np.subtract(self._first, block, where=usual, out=np.full(self._layers, -np.inf))
@@ -266,7 +297,13 @@ class Past:
         return left
 
     def _find_faint(self, block: NDArray[np.float32], held: Bools | None) -> None:
-        there = np.isfinite(block) & (block > np.float32(NONE) + 1.0)
+        least, most = block.min(), block.max()
+        alike = least > NEARLY_NONE and most < math.inf and least >= most + self._log_faint
+        if alike and not self.any_faint and self._age.min() >= self._limits.growing:
+            # In most runs no layer is far below the largest.
+            self._block, self._dim = block, np.zeros(self._layers, np.bool_)
+            return
+        there = np.isfinite(block) & (block > NEARLY_NONE)
         # Beside a layer that explodes the others are not faint.
         usual = there if held is None else there & ~held
         rises = (self._block > NONE) & (block > self._block + math.log(RISING))

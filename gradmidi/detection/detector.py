@@ -170,7 +170,11 @@ class Watch:
     @property
     def has_lasting(self) -> bool:
         """Whether any lasting fault goes on, in a layer or in a logged value."""
-        return bool(self.logged.active) or any(state.on for state in self.lasting.values())
+        return bool(self.logged.active) or (self._busy and self._any_on)
+
+    @property
+    def _any_on(self) -> bool:
+        return any(state.on for state in self.lasting.values())
 
     # -- one frame ----------------------------------------------------------------------------
 
@@ -248,7 +252,7 @@ class Watch:
         if high:
             found += self._find_spikes(frame, logs, number)
         counting = self._risen.any or self._below.any or self._zeros.any
-        self._busy = counting or self.has_lasting
+        self._busy = counting or bool(self.logged.active) or self._any_on
         gravest = sorted(found, key=lambda each: -KINDS[each.kind].gravity)
         return tuple(gravest[: self._limits.most])
 

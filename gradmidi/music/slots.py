@@ -15,6 +15,9 @@ from gradmidi.log import Frame, numbers_of
 
 __all__ = ["Slot", "Slots", "StepSlots", "WallSlots"]
 
+ROWS = 256
+"""So many rows of norms are kept before their maximum is taken."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
@@ -53,11 +56,54 @@ class Slot:
     values: Mapping[str, float] = field(default_factory=dict)
 
 
+class _Open:
+    """A slot that is not complete: what its frames have so far."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.frames = 0
+        self._last: Frame
+        self._rows: list[np.ndarray] = []
+        self._loss: float | None = None
+        self._findings: list[Finding] = []
+        self._marks: list[str] = []
+        self._values: dict[str, float] = {}
+
+    def add(self, frame: Frame, findings: Sequence[Finding], marks: Sequence[str]) -> None:
+        """Add a frame, what was found in it, and the marks before it."""
+        self.frames += 1
+        self._last = frame
+        self._rows.append(frame.norms)
+        if len(self._rows) > ROWS:
+            self._rows = [np.maximum.reduce(self._rows)]
+        if frame.extra:
+            loss = frame.loss
+            self._loss = self._loss if loss is None else loss
+            self._values.update(numbers_of(frame.extra))
+        self._findings += findings
+        self._marks += marks
+
+    def done(self) -> Slot:
+        """Return the slot as it is now."""
+        last, rows = self._last, self._rows
+        return Slot(
+            self.index,
+            last.step,
+            last.t,
+            rows[0] if len(rows) == 1 else np.maximum.reduce(rows),
+            self._loss,
+            self.frames,
+            tuple(self._findings),
+            tuple(self._marks),
+            self._values,
+        )
+
+
 class Slots:
     """Collects frames into slots: the base class of `StepSlots` and `WallSlots`."""
 
     def __init__(self) -> None:
-        self._slot: Slot | None = None
+        self._slot: _Open | None = None
         self._marks: tuple[str, ...] = ()
 
     def add(self, frame: Frame, findings: Sequence[Finding]) -> Slot | None:
@@ -71,24 +117,19 @@ class Slots:
     def finish(self) -> Slot | None:
         """Return the slot that is not complete yet, if any."""
         slot, self._slot = self._slot, None
-        return slot
+        return None if slot is None else slot.done()
 
-    def _fill(self, index: int, frame: Frame, findings: Sequence[Finding]) -> Slot:
-        """Add a frame to the slot that is not complete yet, or start one at `index`."""
-        slot, norms, loss = self._slot, frame.norms, frame.loss
-        frames, marks, values = 1, self._marks, numbers_of(frame.extra)
-        if slot is not None:
-            norms = np.maximum(slot.norms, norms)
-            loss = slot.loss if loss is None else loss
-            frames = slot.frames + 1
-            findings = (*slot.findings, *findings)
-            marks = slot.marks + marks
-            values = {**slot.values, **values}
+    def _fill(self, index: int, frame: Frame, findings: Sequence[Finding]) -> int:
+        """Add a frame to the slot that is not complete yet, or to a new one at `index`.
+
+        Returns how many frames the slot has.
+        """
+        slot = self._slot
+        if slot is None:
+            slot = self._slot = _Open(index)
+        slot.add(frame, findings, self._marks)
         self._marks = ()
-        self._slot = Slot(
-            index, frame.step, frame.t, norms, loss, frames, tuple(findings), marks, values
-        )
-        return self._slot
+        return slot.frames
 
 
 class StepSlots(Slots):
@@ -110,8 +151,7 @@ class StepSlots(Slots):
 
     def add(self, frame: Frame, findings: Sequence[Finding]) -> Slot | None:
         """Add a frame; return the slot if it is full."""
-        slot = self._fill(self._index, frame, findings)
-        if slot.frames < self.frames:
+        if self._fill(self._index, frame, findings) < self.frames:
             return None
         self._index += 1
         return self.finish()

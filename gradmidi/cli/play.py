@@ -95,6 +95,14 @@ def play(
             metavar="SECONDS", help="Send OSC bundles, time-tagged this many seconds ahead."
         ),
     ] = None,
+    osc_in: Annotated[
+        str | None,
+        typer.Option(
+            "--osc-in",
+            metavar="[HOST:]PORT",
+            help="Receive commands by OSC at this port: mute, solo, level, panic, query.",
+        ),
+    ] = None,
     plain: Plain = False,
 ) -> None:
     """Play a run through MIDI, OSC or the sound card."""
@@ -110,6 +118,7 @@ def play(
             raise typer.BadParameter("--time step needs the whole run: add --from start")
         session = options.session(
             timetags=osc_timetags,
+            osc_in=osc_in,
             time=time,
             of=of,
             paced=paced,

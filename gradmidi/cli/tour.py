@@ -125,7 +125,10 @@ def _play(options: "Options", cues: "Sequence[Cue]") -> None:
             outputs = Outputs(session)
             try:
                 guard.begin(len(TOUR_VOICES))
-                outputs.begin(f"tour of {session.preset.name}", TOUR_VOICES, len(TOUR_VOICES) - 1)
+                layers = len(TOUR_VOICES) - 1
+                time = session.preset.time
+                slot = time.slot_ticks(layers) * time.tick_seconds
+                outputs.begin(f"tour of {session.preset.name}", TOUR_VOICES, layers, slot)
                 perform(iter(cues), outputs, typer.echo)
             finally:
                 outputs.silence()

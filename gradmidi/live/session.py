@@ -24,6 +24,8 @@ class Session:
         MIDI ports and settings of the devices; without a port there is no MIDI.
     osc : tuple of str
         Addresses to send OSC to, each ``HOST:PORT``.
+    osc_in : str or None
+        Where commands by OSC are received, ``PORT`` or ``HOST:PORT``.
     timetags : float or None
         Send OSC bundles with time tags this many seconds ahead.
     audio : str or None
@@ -56,6 +58,7 @@ class Session:
     preset: Preset
     rig: Rig = field(default_factory=Rig)
     osc: tuple[str, ...] = ()
+    osc_in: str | None = None
     timetags: float | None = None
     audio: str | None = None
     take: str | None = None

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,8 @@ class Mixer:
     ----------
     muted : bool
         Whether all voices are muted.
+    muted_voices : set of int
+        The voices that are muted alone.
     soloed : int or None
         The only voice that sounds, in addition to faults; None: all voices.
     level : float
@@ -53,13 +55,14 @@ class Mixer:
     >>> mixer = Mixer(level=-12.0)
     >>> mixer.take([On(0, 0, 60, 80, pitch=60.0)])
     [On(tick=0, voice=0, note=60, velocity=40, pitch=60.0, norm=0.0, sound='')]
-    >>> mixer.mute()
+    >>> mixer.obey({"do": "mute"}, ["fc1"])
     [Off(tick=0, voice=0, note=60)]
     """
 
     def __init__(self, level: float = 0.0) -> None:
         self.level = level
         self.muted = False
+        self.muted_voices: set[int] = set()
         self.soloed: int | None = None
         self._tick = 0
         self._struck: Sounding[tuple[int, int], _Struck] = Sounding()
@@ -87,20 +90,47 @@ class Mixer:
                 out.append(event)
         return out
 
-    def mute(self) -> list[Event]:
-        """Mute or unmute all voices; return the resulting events."""
-        self.muted = not self.muted
+    def obey(self, command: Mapping[str, Any], names: Sequence[str]) -> list[Event]:
+        """Mute, solo, change the level, or end all notes; return the resulting events.
+
+        Parameters
+        ----------
+        command : mapping
+            ``do`` is ``mute``, ``solo``, ``level`` or ``panic``. ``voice`` is an index, a name, or
+            missing or None for all voices; ``on`` is True, False, or missing or None for the other
+            state. A level has ``by`` or ``to``, in dB, and changes later notes. An unknown voice is
+            ignored.
+        names : sequence of str
+            Names of the voices.
+        """
+        voice = command.get("voice")
+        index = names.index(voice) if voice in names else voice
+        if index is not None and not (isinstance(index, int) and 0 <= index < len(names)):
+            return []
+        match command:
+            case {"do": "mute"}:
+                self._mute(index, command.get("on"))
+            case {"do": "solo"} if index is None:
+                self.soloed = None
+            case {"do": "solo"}:
+                on = command.get("on")
+                on = self.soloed != index if on is None else on
+                self.soloed = index if on else None if self.soloed == index else self.soloed
+            case {"do": "panic"}:
+                return self.silence()
+            case {"do": "level", **levels}:
+                least, most = LEVEL_DB
+                level = levels.get("to", self.level + levels.get("by", 0.0))
+                self.level = min(max(level, least), most)
         return self._changed()
 
-    def solo(self, voice: int) -> list[Event]:
-        """Solo a voice, or undo it; return the resulting events."""
-        self.soloed = None if self.soloed == voice else voice
-        return self._changed()
-
-    def change_level(self, by: float) -> None:
-        """Change the level of later notes by a number of dB."""
-        least, most = LEVEL_DB
-        self.level = min(max(self.level + by, least), most)
+    def _mute(self, voice: int | None, on: bool | None) -> None:
+        if voice is None:
+            self.muted = not self.muted if on is None else on
+        elif on is None:
+            self.muted_voices ^= {voice}
+        else:
+            (self.muted_voices.add if on else self.muted_voices.discard)(voice)
 
     def silence(self) -> list[Event]:
         """End every note permanently."""
@@ -108,7 +138,9 @@ class Mixer:
         return [*_offs(self._tick, [struck.on for struck in ended if struck.heard])]
 
     def _may_sound(self, voice: int) -> bool:
-        return not self.muted and (self.soloed in (None, voice) or voice == FAULT_VOICE)
+        if self.muted or voice in self.muted_voices:
+            return False
+        return self.soloed in (None, voice) or voice == FAULT_VOICE
 
     def _louder(self, on: On) -> On:
         if not self.level:

@@ -22,9 +22,12 @@ from gradmidi.sinks.sink import LiveSink
 
 if TYPE_CHECKING:
     from gradmidi.midi.ports import Output
+    from gradmidi.player.desk import Desk
+    from gradmidi.player.mixer import Mixer
     from gradmidi.sinks.midiport import Wire
     from gradmidi.sinks.notify import Notify
     from gradmidi.sinks.osc import Address
+    from gradmidi.sinks.oscmessage import Pace
     from gradmidi.sinks.soundcard import Card
 
 __all__ = ["Outputs"]
@@ -57,6 +60,8 @@ class Outputs:
         self._clock: Output | None = None
         self._card: Card | None = None
         self._notify: Notify | None = None
+        self._desk: Desk | None = None
+        self._greeting: list[bytes] = []
         self._warnings = Warnings()
         try:
             self._open()
@@ -70,6 +75,10 @@ class Outputs:
             from gradmidi.sinks.osc import resolve
 
             self._addresses[target] = resolve(target)
+        if session.osc_in is not None:
+            from gradmidi.player.desk import Desk
+
+            self._desk = Desk(session.osc_in)
         rig = session.rig
         clock = rig.clock if isinstance(rig.clock, str) else None
         for name in dict.fromkeys([*rig.ports, *([clock] if clock else [])]):
@@ -96,13 +105,18 @@ class Outputs:
                     raise
                 warn(f"{error}; everything else works without it")
 
-    def begin(self, run: str, voices: Sequence[Voice], layers: int) -> None:
-        """Make the sinks for a run: its name, voices and number of layers."""
+    def begin(self, run: str, voices: Sequence[Voice], layers: int, slot: float) -> None:
+        """Make the sinks for a run: its name, voices, number of layers, seconds in a slot."""
         session = self._session
+        if self._desk is not None:
+            from gradmidi.sinks.osc import greeting
+
+            pace = self._pace(slot)
+            self._greeting = greeting(run, voices, layers, pace, session.rig)
         if session.rig.ports:
             self._add("MidiPort", partial(self._midi, voices))
         for target in session.osc:
-            self._add("Osc", partial(self._osc, target, run, voices, layers))
+            self._add("Osc", partial(self._osc, target, run, voices, layers, slot))
         if self._card is not None:
             self._add("SoundCard", partial(self._sound, voices))
         if session.take is not None:
@@ -114,6 +128,19 @@ class Outputs:
     def send(self, events: Sequence[Event]) -> None:
         """Send events to every output now."""
         self._each(lambda sink: sink.send(events))
+
+    def commands(self) -> list[dict[str, Any]]:
+        """Return the commands that have come by OSC."""
+        return self._desk.commands() if self._desk is not None else []
+
+    def answer(self, mixer: "Mixer", names: Sequence[str]) -> None:
+        """Answer a query: the run, its voices, and what is muted, soloed and how loud."""
+        if self._desk is not None:
+            from gradmidi.sinks.oscmessage import desk_messages
+
+            muted = [mixer.muted or index in mixer.muted_voices for index in range(len(names))]
+            state = desk_messages(names, muted, mixer.soloed, mixer.level)
+            self._desk.answer([*self._greeting, *state])
 
     def tick(self, message: Sequence[int]) -> None:
         """Send a message of the MIDI clock."""
@@ -142,6 +169,8 @@ class Outputs:
             self._card.close()
         if self._notify is not None:
             self._notify.close()
+        if self._desk is not None:
+            self._desk.close()
 
     def counts(self) -> dict[str, Any]:
         """Return the sums of the outputs' counts."""
@@ -168,7 +197,15 @@ class Outputs:
         session = self._session
         return MidiPort(session.rig, session.preset, voices, connect=ports.__getitem__)
 
-    def _osc(self, target: str, run: str, voices: Sequence[Voice], layers: int) -> LiveSink:
+    def _pace(self, slot: float) -> "Pace":
+        from gradmidi.sinks.oscmessage import Pace
+
+        preset = self._session.preset
+        return Pace(preset.time.tempo, slot, preset.name)
+
+    def _osc(
+        self, target: str, run: str, voices: Sequence[Voice], layers: int, slot: float
+    ) -> LiveSink:
         from gradmidi.sinks.osc import Osc
 
         return Osc(
@@ -177,6 +214,7 @@ class Outputs:
             run,
             voices,
             layers,
+            pace=self._pace(slot),
             timetags=self._session.timetags,
             find=self._addresses.__getitem__,
         )

@@ -9,7 +9,7 @@ import os
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -36,8 +36,6 @@ from gradmidi.player.schedule import Schedule, Timed
 from gradmidi.text.words import going_on
 
 __all__ = ["Player"]
-
-Answer = Callable[[dict[str, Any]], None]
 
 
 class Player:
@@ -68,7 +66,7 @@ class Player:
         self,
         session: Session,
         outputs: Outputs,
-        answer: Answer,
+        answer: Callable[[dict[str, Any]], None],
         *,
         guard: Guard | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -100,8 +98,7 @@ class Player:
         self._history = session.history
         self._merged = 0
         self._stale = 0
-        self._lines = 0
-        self._looked = 0.0
+        self._lines, self._looked = 0, 0.0
         self._watched = False
         self._midi_clock = (
             MidiClock(session.preset.time.tempo, clock()) if session.rig.clock else None
@@ -169,6 +166,8 @@ class Player:
         return self._over and done and not self._agenda
 
     def _read(self) -> None:
+        for command in self._outputs.commands():
+            self._do(command, self._clock())
         for _ in range(MOST_ITEMS):
             try:
                 arrived, item = self.inbox.get_nowait()
@@ -255,19 +254,23 @@ class Player:
         if self._status is not None:
             self._status.take(events)
             if any(isinstance(event, Joined) for event in events):
-                self._tell_voices(self._status.names)
-        started = [_note(event) for event in events if isinstance(event, On)]
+                self._tell_voices()
+        started = _notes(event for event in events if isinstance(event, On))
         if started and self._guard is not None:
             self._guard.sounding([*self._sounding, *started])
         self._outputs.send(events)
-        self._sounding = [_note(on) for on in self._mixer.heard]
+        self._sounding = _notes(self._mixer.heard)
         if self._guard is not None and any(isinstance(event, Off) for event in events):
             self._guard.sounding(self._sounding)
 
-    def _tell_voices(self, names: Sequence[str]) -> None:
+    @property
+    def _names(self) -> list[str]:
+        return self._status.names if self._status is not None else []
+
+    def _tell_voices(self) -> None:
         if self._guard is not None:
-            self._guard.begin(len(names))
-        self._answer({"voices": names})
+            self._guard.begin(len(self._names))
+        self._answer({"voices": self._names})
 
     @contextlib.contextmanager
     def _sending(self) -> Iterator[None]:
@@ -325,12 +328,12 @@ class Player:
             grid=None if clock is None else Grid(bar, clock.interval),
             rig=session.rig,
         )
-        voices = self._schedule.score.all_voices
+        score = self._schedule.score
         if clock is not None and self._schedule.base == 0:
             clock.start(bar)
-        self._outputs.begin(self._run, voices, len(header.layers))
-        self._status = Status(voices)
-        self._tell_voices(self._status.names)
+        self._outputs.begin(self._run, score.all_voices, len(header.layers), score.slot_seconds)
+        self._status = Status(score.all_voices)
+        self._tell_voices()
 
     def _do(self, command: dict[str, Any], arrived: float) -> None:
         match command:
@@ -342,14 +345,13 @@ class Player:
                 self._watched = True
             case {"do": "merged", "frames": int(frames)}:
                 self._merged += frames
-            case {"do": "mute"}:
+            case {"do": "mute" | "solo" | "level" | "panic" as word}:
                 with self._sending():
-                    self._send(self._mixer.mute())
-            case {"do": "solo", "voice": int(voice)}:
-                with self._sending():
-                    self._send(self._mixer.solo(voice))
-            case {"do": "level", "by": float(by)}:
-                self._mixer.change_level(by)
+                    self._send(self._mixer.obey(command, self._names))
+                    if word == "panic":
+                        self._outputs.silence()
+            case {"do": "query"}:
+                self._outputs.answer(self._mixer, self._names)
             case {"do": "end"}:
                 self._close(arrived)
             case {"do": "stop"}:
@@ -394,5 +396,5 @@ class Player:
         return END_SECONDS + (bar if self._midi_clock is not None else 0.0)
 
 
-def _note(on: On) -> Note:
-    return on.voice, on.note, on.pitch
+def _notes(ons: Iterable[On]) -> list[Note]:
+    return [(on.voice, on.note, on.pitch) for on in ons]

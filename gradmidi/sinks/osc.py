@@ -25,6 +25,8 @@ from gradmidi.music.events import (
 )
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.oscmessage import (
+    PENTATONIC,
+    Pace,
     alive_message,
     bundle,
     bundles,
@@ -38,7 +40,7 @@ from gradmidi.sinks.oscmessage import (
 )
 from gradmidi.sinks.sink import Counters
 
-__all__ = ["Address", "Osc", "resolve"]
+__all__ = ["Address", "Osc", "greeting", "resolve"]
 
 HOST = "127.0.0.1"
 """The default host; not `localhost`, which may mean IPv6 while receivers use IPv4."""
@@ -72,6 +74,8 @@ class Osc:
         The voices that play.
     layers : int
         Number of layers of the run.
+    pace : Pace
+        Tempo, slot and preset.
     timetags : float, optional
         Send bundles with a time tag this many seconds ahead; needs synchronised clocks.
     clock : callable
@@ -99,6 +103,7 @@ class Osc:
         voices: Sequence[Voice],
         layers: int,
         *,
+        pace: Pace = PENTATONIC,
         timetags: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -123,12 +128,12 @@ class Osc:
             End: self._stop,
         }
         self._rig = rig
-        self._voices = [self._voice(v.index, v.name, len(v.layers)) for v in voices]
+        start, *self._voices = greeting(run, voices, layers, pace, rig)
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         # Without this option the system refuses broadcast addresses.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        self._post([start_message(run, len(voices), layers), *self._voices])
+        self._post([start, *self._voices])
         self._announced = clock()
         # The first sign of life comes at once.
         self._alive = self._announced - ALIVE_SECONDS
@@ -180,11 +185,9 @@ class Osc:
         self._step, self._seconds = step.step, step.seconds
         return step_messages(step)
 
-    def _voice(self, voice: int, name: str, layers: int) -> bytes:
-        return voice_message(voice, name, self._rig.place(voice)[1], layers)
-
     def _join(self, joined: Joined) -> Iterable[bytes]:
-        self._voices.append(self._voice(joined.voice, joined.name, 0))
+        channel = self._rig.place(joined.voice)[1]
+        self._voices.append(voice_message(joined.voice, joined.name, channel, 0))
         return self._voices[-1:]
 
     def _on(self, on: On) -> Iterable[bytes]:
@@ -245,6 +248,15 @@ class Osc:
 
     def _warn(self, what: str) -> None:
         self._warnings.note(f"OSC to {self._target}", what, "everything else continues")
+
+
+def greeting(run: str, voices: Sequence[Voice], layers: int, pace: Pace, rig: Rig) -> list[bytes]:
+    """Return the messages for the start of a run and for each of its voices."""
+    places = [
+        voice_message(voice.index, voice.name, rig.place(voice.index)[1], len(voice.layers))
+        for voice in voices
+    ]
+    return [start_message(run, len(voices), layers, pace), *places]
 
 
 def resolve(target: str) -> Address:

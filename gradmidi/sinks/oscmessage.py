@@ -12,6 +12,7 @@ Source: Open Sound Control 1.0 (opensoundcontrol.org/spec-1_0).
 import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,9 +20,12 @@ from gradmidi.midi.channels import ascii_text
 from gradmidi.music.events import Alarm, End, On, Step
 
 __all__ = [
+    "PENTATONIC",
+    "Pace",
     "alive_message",
     "bundle",
     "bundles",
+    "desk_messages",
     "fault_message",
     "mark_message",
     "note_message",
@@ -51,9 +55,36 @@ BUNDLE_HEAD, BUNDLE_ITEM = 16, 4
 """Bytes that a bundle adds, in total and for each message (OSC 1.0)."""
 
 
-def start_message(run: str, voices: int, layers: int) -> bytes:
-    """Encode the start of a run: its name, numbers of voices and layers."""
-    return _message("/gradmidi/start", "sii", ascii_text(run, "run"), voices, layers)
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Quarter notes per minute, seconds in a slot, and the preset's name."""
+
+    tempo: float
+    slot: float
+    preset: str
+
+
+PENTATONIC = Pace(120.0, 0.125, "pentatonic")
+"""The pace of the default preset."""
+
+
+def start_message(run: str, voices: int, layers: int, pace: Pace) -> bytes:
+    """Encode the start of a run: its name, numbers of voices and layers, tempo, slot and preset."""
+    preset = ascii_text(pace.preset, "preset")
+    values = (ascii_text(run, "run"), voices, layers, pace.tempo, pace.slot, preset)
+    return _message("/gradmidi/start", "siiffs", *values)
+
+
+def desk_messages(
+    names: Sequence[str], muted: Sequence[bool], soloed: int | None, level: float
+) -> list[bytes]:
+    """Encode the state of a mixer: a mute for each voice, the soloed voice or -1, the level."""
+    found = [
+        _message("/gradmidi/mute", "isi", voice, ascii_text(name, f"voice {voice + 1}"), int(on))
+        for voice, (name, on) in enumerate(zip(names, muted, strict=True))
+    ]
+    found.append(_message("/gradmidi/solo", "i", -1 if soloed is None else soloed))
+    return [*found, _message("/gradmidi/level", "f", level)]
 
 
 def voice_message(voice: int, name: str, channel: int, layers: int) -> bytes:

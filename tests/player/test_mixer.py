@@ -10,6 +10,8 @@ from gradmidi.music.events import FAULT_VOICE, Alarm, Off, On, Step
 from gradmidi.music.voices import Voice
 from gradmidi.player.mixer import Mixer, Status
 
+NAMES = ["a", "b", "c"]
+
 
 def on(tick, voice, note=60, velocity=80):
     return On(tick, voice, note, velocity, pitch=float(note))
@@ -23,7 +25,7 @@ def test_everything_passes_where_nothing_is_set():
 def test_mute_ends_what_sounds_and_lets_nothing_start():
     mixer = Mixer()
     mixer.take([on(0, 0), on(0, 1)])
-    assert mixer.mute() == [Off(0, 0, 60), Off(0, 1, 60)]
+    assert mixer.obey({"do": "mute"}, NAMES) == [Off(0, 0, 60), Off(0, 1, 60)]
     assert mixer.take([on(5, 2), Off(6, 0, 60), Off(6, 2, 60)]) == []
     assert mixer.heard == []
 
@@ -31,20 +33,56 @@ def test_mute_ends_what_sounds_and_lets_nothing_start():
 def test_a_held_note_comes_back_with_its_voice():
     mixer = Mixer()
     mixer.take([on(0, 0), on(0, 1)])
-    mixer.mute()
+    mixer.obey({"do": "mute"}, NAMES)
     mixer.take([Off(7, 1, 60)])
-    assert mixer.mute() == [on(7, 0)]
+    assert mixer.obey({"do": "mute"}, NAMES) == [on(7, 0)]
     assert mixer.take([Off(9, 0, 60)]) == [Off(9, 0, 60)]
 
 
 def test_solo_leaves_one_voice_and_faults():
     mixer = Mixer()
     mixer.take([on(0, 0), on(0, 1), on(0, FAULT_VOICE, 50)])
-    assert mixer.solo(1) == [Off(0, 0, 60)]
+    assert mixer.obey({"do": "solo", "voice": 1}, NAMES) == [Off(0, 0, 60)]
     assert mixer.take([on(3, 0, 64), on(3, 1, 64)]) == [on(3, 1, 64)]
     # Another one, then all again.
-    assert mixer.solo(0) == [Off(3, 1, 60), Off(3, 1, 64), on(3, 0, 60), on(3, 0, 64)]
-    assert mixer.solo(0) == [on(3, 1, 60), on(3, 1, 64)]
+    assert mixer.obey({"do": "solo", "voice": 0}, NAMES) == [
+        Off(3, 1, 60),
+        Off(3, 1, 64),
+        on(3, 0, 60),
+        on(3, 0, 64),
+    ]
+    assert mixer.obey({"do": "solo", "voice": 0}, NAMES) == [on(3, 1, 60), on(3, 1, 64)]
+
+
+def test_voices_are_muted_alone_by_index_or_name_and_set_or_toggled():
+    mixer = Mixer()
+    mixer.take([on(0, 0), on(0, 1), on(0, 2)])
+    assert mixer.obey({"do": "mute", "voice": "b", "on": True}, NAMES) == [Off(0, 1, 60)]
+    assert mixer.obey({"do": "mute", "voice": 1, "on": True}, NAMES) == []
+    assert mixer.obey({"do": "mute", "voice": 2}, NAMES) == [Off(0, 2, 60)]
+    assert mixer.obey({"do": "mute", "voice": 1, "on": False}, NAMES) == [on(0, 1)]
+    assert mixer.obey({"do": "mute", "voice": 2, "on": None}, NAMES) == [on(0, 2)]
+    assert mixer.obey({"do": "mute", "on": True}, NAMES) == [Off(0, v, 60) for v in (0, 1, 2)]
+    assert mixer.obey({"do": "mute", "on": False}, NAMES) == [on(0, v) for v in (0, 1, 2)]
+
+
+def test_solo_is_set_and_undone_and_unknown_voices_change_nothing():
+    mixer = Mixer()
+    mixer.take([on(0, 0), on(0, 1)])
+    assert mixer.obey({"do": "solo", "voice": 0, "on": True}, NAMES) == [Off(0, 1, 60)]
+    assert mixer.obey({"do": "solo", "voice": 1, "on": False}, NAMES) == []
+    assert mixer.obey({"do": "solo", "voice": None, "on": None}, NAMES) == [on(0, 1)]
+    for voice in (3, -1, "d", 2**31):
+        for word in ("mute", "solo"):
+            assert mixer.obey({"do": word, "voice": voice, "on": True}, NAMES) == []
+    assert len(mixer.heard) == 2
+
+
+def test_a_level_is_set_or_changed_within_its_range():
+    mixer = Mixer()
+    for command, level in (({"to": -6.0}, -6.0), ({"by": -6.0}, -12.0), ({"to": 1e9}, 12.0)):
+        mixer.obey({"do": "level", **command}, NAMES)
+        assert mixer.level == level
 
 
 def test_level_is_in_db_of_amplitude_and_stays_a_velocity():
@@ -73,7 +111,7 @@ def test_overlapping_notes_of_one_key_end_one_by_one():
 def test_mute_of_overlapping_notes_ends_each():
     mixer = Mixer()
     mixer.take([on(0, 0), on(5, 0)])
-    assert mixer.mute() == [Off(5, 0, 60)] * 2
+    assert mixer.obey({"do": "mute"}, NAMES) == [Off(5, 0, 60)] * 2
 
 
 def test_where_the_first_of_two_notes_of_a_key_was_too_late_the_second_keeps_its_length():

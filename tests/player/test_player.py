@@ -38,7 +38,14 @@ class Outputs:
         self.clock = clock
         self.heard, self.ticks, self.calls = [], [], []
 
-    def begin(self, run, voices, layers):
+    def commands(self):
+        return []
+
+    def answer(self, mixer, names):
+        self.calls.append(("answer", mixer.level, list(names)))
+
+    def begin(self, run, voices, layers, slot):
+        assert slot > 0.0
         self.calls.append(("begin", run, [voice.name for voice in voices], layers))
 
     def send(self, events):
@@ -178,6 +185,15 @@ def test_keys_reach_the_mixer():
     assert {voice for at, voice, _ in ons if at < 1.0} == {0, 1}
     assert {velocity for at, _, velocity in ons if at < 1.0} == {80}
     assert {velocity for at, _, velocity in ons if at > 4.56} == {40}
+    assert not outputs.hanging
+
+
+def test_a_panic_ends_every_note_and_the_run_plays_on():
+    script = [(0.0, HEADER), *frames([0.1 * n for n in range(1, 40)])]
+    script += [(1.0, {"do": "panic"}), (2.0, {"do": "query"}), (3.0, {"do": "stop"})]
+    outputs = Stage(session(HOLD), script).run()
+    assert outputs.calls.index("silence") < outputs.calls.index(("answer", 0.0, ["fc1", "fc2"]))
+    assert outputs.calls[-2:] == ["silence", "close"]
     assert not outputs.hanging
 
 

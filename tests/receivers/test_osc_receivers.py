@@ -59,7 +59,7 @@ def vanished(port):
 
 
 TYPES = {
-    "start": "sii",
+    "start": "siiffs",
     "voice": "isii",
     "step": "if",
     "loss": "f",
@@ -86,7 +86,7 @@ def test_oscdump_sees_every_address_with_its_types_and_all_that_was_sent(tmp_pat
     assert {word: tags for word, tags, _ in heard} == TYPES
     assert len(heard) == counters.sent == 3 + 200 * 6 + 4 + 3
     assert [m for m in heard if m[0] != "note"][:6] == [
-        ("start", "sii", '"digits" 2 4'),
+        ("start", "siiffs", '"digits" 2 4 120.000000 0.125000 "pentatonic"'),
         ("voice", "isii", '0 "conv1" 1 1'),
         ("voice", "isii", '1 "fc1" 2 3'),
         ("step", "if", "7 1.500000"),
@@ -126,7 +126,7 @@ def test_supercollider_prints_what_was_sent_and_plays_it(jack, tmp_path):
         with vanished(port):
             program.wait_for("^no sign of life: every note ended")
     for line in (
-        "start digits 2 4",
+        "start digits 2 4 120.0 0.125 pentatonic",
         "voice 1 fc1 2 3",
         "step 7 1.5",
         "loss 2.25",
@@ -169,7 +169,7 @@ def test_pure_data_prints_what_was_sent(tmp_path):
         with vanished(port):
             program.wait_for("^no sign of life: bang")
     assert lines == [
-        "start: digits 2 4",
+        "start: digits 2 4 120 0.125 pentatonic",
         "voice: 0 conv1 1 1",
         "voice: 1 fc1 2 3",
         *[
@@ -203,7 +203,7 @@ def test_the_python_receiver_prints_what_was_sent(tmp_path):
         program.wait_for("/gradmidi/stop")
     assert program.lines == [
         f"listening on {port}",
-        "/gradmidi/start digits 2 4",
+        "/gradmidi/start digits 2 4 120.0 0.125 pentatonic",
         "/gradmidi/voice 0 conv1 1 1",
         "/gradmidi/voice 1 fc1 2 3",
         "/gradmidi/step 7 1.5",

@@ -31,7 +31,7 @@ from gradmidi.music.events import (
 )
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.osc import Osc, resolve
-from gradmidi.sinks.oscmessage import fault_message, step_messages
+from gradmidi.sinks.oscmessage import Pace, fault_message, step_messages
 
 FLOAT_MOST = 3.4028234663852886e38
 
@@ -113,9 +113,10 @@ def desk(ear):
 
 def test_the_start_sends_the_run_and_then_each_voice(ear):
     voices = [Voice(0, "conv1", (0,)), Voice(1, "blocks.0-3", (1, 2, 3, 4))]
-    desk = Desk(ear, run="entrée", voices=voices, layers=5, rig=Rig(channels="3,4"))
+    pace = Pace(90.0, 0.25, "hold")
+    desk = Desk(ear, run="entrée", voices=voices, layers=5, rig=Rig(channels="3,4"), pace=pace)
     assert ear.messages() == [
-        ("/gradmidi/start", "sii", "entree", 2, 5),
+        ("/gradmidi/start", "siiffs", "entree", 2, 5, 90.0, 0.25, "hold"),
         ("/gradmidi/voice", "isii", 0, "conv1", 3, 1),
         ("/gradmidi/voice", "isii", 1, "blocks.0-3", 4, 4),
     ]

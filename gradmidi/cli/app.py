@@ -5,6 +5,7 @@ that explains it; 2, wrong usage; 3, `describe --fail-on` found such a fault. Wi
 GRADMIDI_PLAIN=1, TERM=dumb or an output that is not a terminal, only complete lines are printed.
 """
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -56,6 +57,7 @@ tour.register(app)
 
 def main() -> None:
     """Run the command line; see the top of the module for exit codes."""
+    errors = _escape_what_stdout_lacks()
     try:
         try:
             app()
@@ -82,9 +84,23 @@ def main() -> None:
         sys.exit(1)
     else:
         return
+    if errors is not None:
+        sys.stdout.reconfigure(errors=errors)  # type: ignore[union-attr]
     # Outside of the handlers above, so that the script's exceptions are not caught.
     sys.excepthook = sys.__excepthook__
     program.run()
+
+
+def _escape_what_stdout_lacks() -> str | None:
+    r"""Print ``\u0441`` for a letter that the encoding of stdout lacks, as stderr does.
+
+    Return how stdout treated it before; None if it is left as it is.
+    """
+    stdout = sys.stdout
+    if not isinstance(stdout, io.TextIOWrapper) or stdout.errors != "strict":
+        return None
+    stdout.reconfigure(errors="backslashreplace")
+    return "strict"
 
 
 def _discard_stdout() -> None:

@@ -51,6 +51,16 @@ def test_describe_and_decode_print_to_stdout(run, tmp_path):
     assert json.loads(lines[1])["norms"] == pytest.approx([1.0, 2.0, 3.0, 4.0], rel=0.01)
 
 
+@pytest.mark.parametrize("words", [["describe"], ["describe", "--now"], ["compare", "b"]])
+def test_letters_that_an_encoding_lacks_are_escaped(tmp_path, words):
+    for name in "ab":
+        write_log(tmp_path / name, [[1.0, 2.0]] * 5, names=["\u0441lo\u0439", "b"])
+    command, *rest = words
+    done = gradmidi(command, "a", *rest, cwd=tmp_path, PYTHONIOENCODING="cp1252")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert command == "compare" or r"\u0441lo\u0439" in done.stdout
+
+
 def test_presets_are_listed_and_reported():
     listed = gradmidi("presets").stdout
     assert "pentatonic: A step of the scale is a doubling" in listed

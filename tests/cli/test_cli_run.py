@@ -16,7 +16,7 @@ import os, sys
 print(sys.argv)
 print(__name__, __file__, getattr(__spec__, 'name', None), __package__, sys.path)
 print(sorted(name for name in globals() if name.startswith("_")))
-print(os.getcwd(), sys.stdin.read())
+print(os.getcwd(), sys.stdin.read(), sys.stdout.errors)
 print(sys.modules["__main__"].__dict__ is globals(), "torch" in sys.modules)
 """
 

@@ -15,12 +15,14 @@ from typing import Any, Self
 from gradmidi.base.table import key, read_toml, section
 from gradmidi.errors import PresetError
 from gradmidi.midi.channels import FAULT_CHANNEL
-from gradmidi.midi.numbers import BEND_RANGE
+from gradmidi.midi.numbers import BEND_RANGE, MPE_BEND_RANGE
 
 __all__ = ["FAULT", "LEVEL", "Rig", "channel_list", "load"]
 
 LEVEL, FAULT = "level", "fault"
 """The names in `cc` that are not names of logged values."""
+
+ALL_CHANNELS = "1-16"
 
 USED = (6, 10, 38, 64, 74, *range(96, 102))
 """Controllers that have another meaning: data entry, pan, Hold, brightness, and registered
@@ -48,7 +50,7 @@ class Rig:
         (), "MIDI outputs, by name or part of it; virtual:NAME opens a virtual port"
     )
     channels: str = key(
-        "1-16",
+        ALL_CHANNELS,
         "channels of the voices on each port, in order, as 1-4,6, without the channel of faults; a "
         "channel may occur more than once, and further voices start again from the first",
     )
@@ -76,6 +78,12 @@ class Rig:
     mirror: bool = key(
         False, "send every voice to all ports, instead of further voices to further ports"
     )
+    mpe: bool = key(
+        False,
+        "send as MPE: channel 1 is the master of a zone, and each voice has a member channel, from "
+        "2 to the one before the channel of faults; bends cover 48 semitones, and pressure is the "
+        "level of the norm",
+    )
     cc: Mapping[str, int] = key(
         {},
         "numbers as controllers, as {level = 20, loss = 21, fault = 23}: level is the norm of each "
@@ -96,6 +104,7 @@ class Rig:
         if len(set(self.ports)) < len(self.ports):
             raise PresetError(f"ports = {list(self.ports)}; allowed is each port once")
         self._check_controllers()
+        self._check_zone()
         if not self.voice_channels:
             taken = [] if self.fault_place is None else [f"faults have channel {self.faults}"]
             taken += [] if self.value_place is None else [f"values have channel {self.cc_channel}"]
@@ -111,6 +120,24 @@ class Rig:
             key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
         }
         return cls(**values)
+
+    def _check_zone(self) -> None:
+        if not self.mpe:
+            return
+        if self.channels != ALL_CHANNELS or self.bend_range != BEND_RANGE:
+            raise PresetError("mpe = true sets channels and bend_range; leave both out")
+        if 1 in self._taken:
+            raise PresetError("with mpe = true, channel 1 is the zone's master; give another")
+
+    @property
+    def _taken(self) -> tuple[int | str, ...]:
+        """The channels that no voice may have."""
+        return (self.faults,) if self.value_place is None else (self.faults, self.cc_channel)
+
+    @property
+    def bend_semitones(self) -> int:
+        """The semitones of a full bend."""
+        return MPE_BEND_RANGE if self.mpe else self.bend_range
 
     def _check_controllers(self) -> None:
         for name in self.cc_fine:
@@ -143,8 +170,10 @@ class Rig:
     @cached_property
     def voice_channels(self) -> tuple[int, ...]:
         """The channels that voices use on each port, in order, 1–16."""
-        taken = [self.faults] if self.value_place is None else [self.faults, self.cc_channel]
-        return tuple(c for c in channel_list(self.channels) if c not in taken)
+        if self.mpe:
+            first = min([17, *(each for each in self._taken if isinstance(each, int))])
+            return tuple(range(2, first))
+        return tuple(c for c in channel_list(self.channels) if c not in self._taken)
 
     @property
     def fault_place(self) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from gradmidi.log import Scalar, numbers_of
 from gradmidi.midi.rig import FAULT, LEVEL, Rig
-from gradmidi.music.events import Number, Step
+from gradmidi.music.events import AFTERTOUCH, Number, Step
 from gradmidi.music.values import FIRST, Values, is_share, law_of
 
 __all__ = ["MOST_A_SECOND", "MOST_MESSAGES_A_SECOND", "Controllers", "position"]
@@ -104,6 +104,9 @@ class Controllers:
         self._levels = [knob(LEVEL, i) for i in range(voices)] if LEVEL in rig.cc else []
         self._values = {name: knob(name) for name in rig.cc if name not in (LEVEL, FAULT)}
         self._moving = [*self._levels, *self._values.values()]
+        # In MPE, pressure is the level too.
+        self._pressures = range(len(self._moving), len(self._moving) + voices * rig.mpe)
+        self._moving += [_Knob(voice, AFTERTOUCH, fine=False) for voice in range(voices * rig.mpe)]
         messages = sum(1 + knob.fine for knob in self._moving)
         a_slot = slot_seconds * min(MOST_A_SECOND, MOST_MESSAGES_A_SECOND / max(1, messages))
         self._steps = max(1, math.floor(a_slot + 1e-9))
@@ -125,8 +128,10 @@ class Controllers:
         numbers: list[Number] = []
         if self._fault is not None and not faulty:
             numbers += self._set(self._fault, step.tick, 0)
-        for place, level in enumerate(self._levels):
-            self._targets[place] = level.scaled(step.levels[place])
+        for place, (knob, level) in enumerate(zip(self._levels, step.levels, strict=False)):
+            self._targets[place] = knob.scaled(level)
+        for place, level in zip(self._pressures, step.levels, strict=False):
+            self._targets[place] = self._moving[place].scaled(level)
         for place, (name, number) in self._places(step):
             knob = self._moving[place]
             self._targets[place] = knob.scaled(position(name, knob.first or [number], number))

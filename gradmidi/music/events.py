@@ -10,7 +10,10 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from gradmidi.midi.numbers import CONTROL, PRESSURE
+
 __all__ = [
+    "AFTERTOUCH",
     "BRIGHTNESS",
     "FAULT_VOICE",
     "PPQ",
@@ -36,6 +39,9 @@ PPQ = 480
 
 FAULT_VOICE = -1
 """The voice index of fault sounds, on MIDI channel 10 unless the rig gives another."""
+
+AFTERTOUCH = 128
+"""In place of a controller: channel pressure."""
 
 BRIGHTNESS = 74
 """MIDI controller 74, "brightness" (MIDI 1.0, RP-021 Sound Controllers)."""
@@ -148,7 +154,7 @@ class Number:
     voice : int or None
         Index of the voice, from 0; None: a number of the whole run, on the channel of values.
     controller : int
-        MIDI controller number, 0–119; with `fine` 0–31.
+        MIDI controller number, 0–119, with `fine` 0–31; or `AFTERTOUCH`.
     value : int
         Its value, 0–127; with `fine` 0–16383.
     fine : bool, default False
@@ -160,6 +166,18 @@ class Number:
     controller: int
     value: int
     fine: bool = False
+
+    def messages(self, channel: int) -> tuple[tuple[int, ...], ...]:
+        """Return the MIDI messages on a channel from 0.
+
+        Examples
+        --------
+        >>> Number(0, 0, 20, 100).messages(1), Number(0, 0, AFTERTOUCH, 9).messages(1)
+        (((177, 20, 100),), ((209, 9),))
+        """
+        if self.controller == AFTERTOUCH:
+            return ((PRESSURE | channel, self.value),)
+        return tuple((CONTROL | channel, *control) for control in self.controls())
 
     def controls(self) -> tuple[tuple[int, int], ...]:
         """Return controllers and values, 0–127, the upper seven bits first.

@@ -13,11 +13,10 @@ from gradmidi.midi.channels import ascii_text, bend_word
 from gradmidi.midi.numbers import (
     BEND,
     BEND_RANGE,
-    BEND_RANGE_CONTROLS,
     CONTROL,
-    DATA_ENTRY,
     PAN,
     PROGRAM,
+    zone_controls,
 )
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import (
@@ -37,7 +36,7 @@ from gradmidi.music.events import (
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.miditrack import HEAD, SHAPES, Track, meta
-from gradmidi.sinks.setup import layered, setup, without_notes
+from gradmidi.sinks.setup import layered, setup, shape_messages, without_notes
 
 if TYPE_CHECKING:
     from gradmidi.log import RunLog
@@ -168,7 +167,7 @@ class MidiFile:
             return
         self._closed = True
         last = [self._tracks.pop(each, None) for each in (FAULT_VOICE, None)]
-        tracks = [self._conductor, *self._tracks.values(), *filter(None, last)]
+        tracks = [self._conductor, *self._zones(), *self._tracks.values(), *filter(None, last)]
         end = max(self._end, *(track.tick for track in tracks))
         chunks = [struct.pack(">4sLHHH", b"MThd", 6, 1, len(tracks), PPQ)]
         chunks += [track.finish(end) for track in tracks]
@@ -178,6 +177,18 @@ class MidiFile:
     def abort(self) -> None:
         """Write no file."""
         self._closed = True
+
+    def _zones(self) -> list[Track]:
+        """Return a track for the master channel of each port's MPE zone."""
+        if not self._rig.mpe:
+            return []
+        zones = []
+        for port in sorted({port for port, _ in self._shared}):
+            zone = self._new_track("MPE zone", (port, 1), self._voices)
+            for control in zone_controls(len(self._rig.voice_channels)):
+                zone.put(0, HEAD, zone.message(CONTROL, *control))
+            zones.append(zone)
+        return zones
 
     def _on(self, on: On) -> None:
         if on.voice != FAULT_VOICE or self._rig.fault_place is not None:
@@ -193,12 +204,12 @@ class MidiFile:
 
     def _number(self, number: Number) -> None:
         track = self._track(number.voice)
-        for controller, value in number.controls():
-            track.put(number.tick, SHAPES, track.message(CONTROL, controller, value))
+        for message in number.messages(track.channel):
+            track.put(number.tick, SHAPES, bytes(message))
 
     def _bend(self, bend: Bend) -> None:
         track = self._track(bend.voice)
-        word = bend_word(bend.semitones * BEND_RANGE / self._rig.bend_range)
+        word = bend_word(bend.semitones * BEND_RANGE / self._rig.bend_semitones)
         track.put(bend.tick, SHAPES, track.message(BEND, word & 127, word >> 7))
 
     def _join(self, joined: Joined) -> None:
@@ -251,12 +262,9 @@ class MidiFile:
         program, pan = setup(preset, voice, self._layers)
         if program:
             track.put(0, HEAD, bytes((PROGRAM | channel - 1, program - 1)))
-        controls = [(PAN, pan)]
-        if preset.pitch.residue == "bend":
-            sent = dict.fromkeys([DATA_ENTRY], self._rig.bend_range)
-            controls += [(each, sent.get(each, value)) for each, value in BEND_RANGE_CONTROLS]
-        for controller, value in controls:
-            track.put(0, HEAD, track.message(CONTROL, controller, value))
+        track.put(0, HEAD, track.message(CONTROL, PAN, pan))
+        for message in shape_messages(self._rig, preset, channel - 1):
+            track.put(0, HEAD, bytes(message))
         return track
 
 

@@ -19,16 +19,16 @@ from gradmidi.midi.numbers import (
     ALL_NOTES_OFF,
     BEND,
     BEND_RANGE,
-    BEND_RANGE_CONTROLS,
     CONTROL,
-    DATA_ENTRY,
     HOLD,
     MIDDLE,
     NOTE_OFF,
     NOTE_ON,
     PAN,
+    PRESSURE,
     PROGRAM,
     RELEASE_VELOCITY,
+    zone_controls,
 )
 from gradmidi.midi.ports import open_output
 from gradmidi.midi.rig import Rig
@@ -46,7 +46,7 @@ from gradmidi.music.events import (
 )
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
-from gradmidi.sinks.setup import layered, setup, without_notes
+from gradmidi.sinks.setup import layered, setup, shape_messages, without_notes
 from gradmidi.sinks.sink import Counters
 from gradmidi.text.words import count
 
@@ -144,6 +144,9 @@ class MidiPort:
         self._preset = preset
         self._layers = layered(voices)
         self._greeted: set[tuple[_Port, int]] = set()
+        for port in self._ports if rig.mpe else ():
+            for controller, value in zone_controls(len(rig.voice_channels)):
+                port.send((CONTROL, controller, value))
         for voice in voices:
             self._set_up(voice.index)
 
@@ -211,11 +214,11 @@ class MidiPort:
 
     def _number(self, number: Number) -> None:
         for port, channel in self._places.get(number.voice, ()):
-            for controller, value in number.controls():
-                port.control((CONTROL | channel, controller, value))
+            for message in number.messages(channel):
+                port.control(message)
 
     def _bend(self, bend: Bend) -> None:
-        word = bend_word(bend.semitones * BEND_RANGE / self._rig.bend_range)
+        word = bend_word(bend.semitones * BEND_RANGE / self._rig.bend_semitones)
         for port, channel in self._places.get(bend.voice, ()):
             port.control((BEND | channel, word & 127, word >> 7))
 
@@ -236,10 +239,8 @@ class MidiPort:
             port.send((PROGRAM | channel, program - 1))
         if self._rig.pan:
             port.send((CONTROL | channel, PAN, pan))
-        if self._preset.pitch.residue == "bend":
-            for controller, value in BEND_RANGE_CONTROLS:
-                number = self._rig.bend_range if controller == DATA_ENTRY else value
-                port.send((CONTROL | channel, controller, number))
+        for message in shape_messages(self._rig, self._preset, channel):
+            port.send(message)
 
 
 class _Port:
@@ -269,7 +270,7 @@ class _Port:
         self._then = self._alive = clock()
         self._sounding: Sounding[tuple[int, int], int] = Sounding()
         self._skipped: Counter[tuple[int, int]] = Counter()
-        self._waiting: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self._waiting: dict[tuple[int, int], tuple[int, ...]] = {}
         self._moved: set[tuple[int, int]] = set()
         self._played: set[int] = set()
         # Notes whose start the system accepted, but not (yet) their end.
@@ -325,8 +326,8 @@ class _Port:
         if was_sounding and (channel, key) not in self._sounding:
             self._end(channel, key)
 
-    def control(self, message: tuple[int, int, int]) -> None:
-        """Send a controller or a bend, now or when there is room; the newest value counts."""
+    def control(self, message: tuple[int, ...]) -> None:
+        """Send a controller, bend or pressure, now or when there is room; the newest counts."""
         name = _controller(message)
         if self._waiting.pop(name, None) is not None:
             self._counters.dropped += 1
@@ -355,6 +356,8 @@ class _Port:
         for status, number in sorted(self._moved):
             if status & 0xF0 == BEND:
                 self.send((status, 0, MIDDLE))
+            elif status & 0xF0 == PRESSURE:
+                self.send((status, 0))
             elif number == BRIGHTNESS:
                 self.send((status, number, MIDDLE))
             elif number in self._numbers:
@@ -374,7 +377,7 @@ class _Port:
         if self.send((NOTE_OFF | channel, key, RELEASE_VELOCITY)):
             self._unended.discard((channel, key))
 
-    def _move(self, message: tuple[int, int, int]) -> None:
+    def _move(self, message: tuple[int, ...]) -> None:
         self._moved.add(_controller(message))
         self.send(message)
 
@@ -383,7 +386,7 @@ class _Port:
         self._warnings.note(f"MIDI to {self.wire.name!r}", str(error), "everything else continues")
 
 
-def _controller(message: tuple[int, int, int]) -> tuple[int, int]:
-    """Return which controller a message sets: status and controller number, 0 for a bend."""
-    status, first, _ = message
+def _controller(message: tuple[int, ...]) -> tuple[int, int]:
+    """Return which controller a message sets: status and controller number, 0 for others."""
+    status, first = message[:2]
     return status, first if status & 0xF0 == CONTROL else 0

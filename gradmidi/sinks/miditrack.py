@@ -34,20 +34,20 @@ class Track:
     """
 
     __slots__ = (
-        "_channel",
         "_data",
         "_shared",
         "_sounding",
         "_status",
         "_waiting",
         "_written",
+        "channel",
         "tick",
     )
 
     def __init__(self, channel: int, head: Sequence[bytes], shared: "Sequence[Track]" = ()) -> None:
         self.tick = 0
         self._shared = shared
-        self._channel = channel - 1
+        self.channel = channel - 1
         self._data = bytearray()
         self._written = 0
         self._status = 0
@@ -58,7 +58,7 @@ class Track:
         """Encode a message of two data bytes on this track's channel."""
         if not 0 <= first | second <= 127:
             raise ValueError(f"{first}, {second}: MIDI's numbers are 0 to 127")
-        return bytes((status | self._channel, first, second))
+        return bytes((status | self.channel, first, second))
 
     def note_on(self, tick: int, note: int, velocity: int) -> None:
         """Start a note; if its key sounds already on its channel, end that note first."""

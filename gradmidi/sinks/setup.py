@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from gradmidi.midi.channels import pan_value, program_of
-from gradmidi.midi.numbers import MIDDLE
+from gradmidi.midi.numbers import BEND, CONTROL, MIDDLE, PRESSURE, bend_range_controls
+from gradmidi.midi.rig import Rig
 from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Bend, Control, Event, Off, On
 from gradmidi.music.preset import Preset
 from gradmidi.music.valuevoices import place_of
 from gradmidi.music.voices import Voice
 
-__all__ = ["layered", "setup", "without_notes"]
+__all__ = ["layered", "setup", "shape_messages", "without_notes"]
 
 
 def layered(voices: Sequence[Voice]) -> int:
@@ -40,6 +41,22 @@ def setup(preset: Preset, voice: int, layers: int) -> tuple[int, int]:
     programs = preset.voices.programs
     program = program_of(voice, layers, programs) if programs else 0
     return program, pan_value(voice, layers, preset.sound.pan)
+
+
+def shape_messages(rig: Rig, preset: Preset, channel: int) -> list[tuple[int, ...]]:
+    """Return what a voice's channel, from 0, needs before its first note: its bend range.
+
+    In MPE a member channel also gets its neutral bend, brightness and pressure (MPE 1.0, 2.3).
+    """
+    if not rig.mpe and preset.pitch.residue != "bend":
+        return []
+    found: list[tuple[int, ...]] = [
+        (CONTROL | channel, *control) for control in bend_range_controls(rig.bend_semitones)
+    ]
+    if rig.mpe:
+        found += [(BEND | channel, 0, MIDDLE), (CONTROL | channel, BRIGHTNESS, MIDDLE)]
+        found.append((PRESSURE | channel, 0))
+    return found
 
 
 def without_notes(events: Sequence[Event]) -> list[Event]:

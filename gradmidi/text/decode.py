@@ -15,7 +15,7 @@ import mido
 
 from gradmidi.errors import GradmidiError
 from gradmidi.midi import metadata as texts
-from gradmidi.midi.numbers import BEND_RANGE
+from gradmidi.midi.numbers import BEND_RANGE, DATA_ENTRY
 from gradmidi.music.events import BRIGHTNESS
 from gradmidi.music.pitch import note_number, pitch_to_hz, rail, scale_notes
 from gradmidi.music.styles import STYLES, Heard, HeardNote, Style
@@ -213,6 +213,8 @@ def _heard(track: _Track, style: Style, slots: int) -> Iterator[Heard]:
     ticks, origin, offset = (int(mapping[key]) for key in ("slot_ticks", "origin", "offset"))
     spacing = style.spacing(ticks)
     note, brightness, bend = None, 64, 0.0
+    parameter: dict[int, int] = {}
+    bend_range = BEND_RANGE
     struck: list[HeardNote] = []
     now = 0
     for tick, message in track.messages:
@@ -228,8 +230,13 @@ def _heard(track: _Track, style: Style, slots: int) -> Iterator[Heard]:
         if message.type == "control_change":
             if message.control == BRIGHTNESS:
                 brightness = message.value
+            elif message.control in (100, 101):
+                parameter[message.control] = message.value
+            elif message.control == DATA_ENTRY and parameter == {101: 0, 100: 0}:
+                # Registered parameter 0 is the bend range.
+                bend_range = message.value
         elif message.type == "pitchwheel":
-            bend = message.pitch / 8192.0 * BEND_RANGE
+            bend = message.pitch / 8192.0 * bend_range
         elif own and message.type == "note_on" and message.velocity:
             note = message.note
             struck.append(HeardNote(note, brightness, bend))

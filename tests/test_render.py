@@ -147,7 +147,10 @@ for ending in endings.split():
 @pytest.mark.skipif(os.name == "nt", reason="Windows has neither such rights nor such limits")
 @pytest.mark.parametrize(
     ("rights", "limit", "reason"),
-    [(0o555, "", "Permission denied"), (0o755, "64", "File too large")],
+    [
+        pytest.param(0o555, "", "Permission denied", marks=pytest.mark.slow),
+        (0o755, "64", "File too large"),
+    ],
     ids=["read-only", "full"],
 )
 def test_a_file_that_cannot_be_written_is_an_error_and_leaves_nothing(

@@ -69,6 +69,7 @@ def test_a_run_that_ends_in_order(tmp_path, receiver):
     assert [each[:3] for each in receiver.of("/gradmidi/start")] == [["a", 3, 3]]
 
 
+@pytest.mark.slow
 def test_the_trainer_raises(tmp_path, receiver):
     with Trainer(tmp_path / "a", osc=receiver.target, **{"raise": 60}) as trainer:
         code, _, err = trainer.result()
@@ -78,6 +79,7 @@ def test_the_trainer_raises(tmp_path, receiver):
     assert reason(tmp_path / "a") == "exception: RuntimeError: the batch is bad"
 
 
+@pytest.mark.slow
 def test_ctrl_c_as_a_terminal_sends_it_to_everyone(tmp_path, receiver):
     with Trainer(tmp_path / "a", osc=receiver.target, steps=10_000) as trainer:
         underway(receiver)
@@ -90,7 +92,9 @@ def test_ctrl_c_as_a_terminal_sends_it_to_everyone(tmp_path, receiver):
     assert reason(tmp_path / "a") == "exception: KeyboardInterrupt"
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_the_trainer_is_ended(tmp_path, receiver, how):
     with Trainer(tmp_path / "a", osc=receiver.target, steps=10_000) as trainer:
         underway(receiver)
@@ -447,7 +451,14 @@ def played(tmp_path, receiver, **options):
         yield program
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGKILL,
+        signal.SIGTERM,
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGHUP, signal.SIGINT)),
+    ],
+)
 def test_play_is_ended_and_its_player_does_not_play_on(tmp_path, receiver, how):
     with played(tmp_path, receiver, stdin=subprocess.DEVNULL) as program:
         struck = strike(program.pid, how)
@@ -478,6 +489,7 @@ def test_the_demo_is_ended_and_its_player_does_not_play_on(tmp_path, receiver, h
         assert reason(tmp_path / "a") == "exception: KeyboardInterrupt"
 
 
+@pytest.mark.slow
 def test_the_player_of_play_is_killed(tmp_path, receiver):
     with played(tmp_path, receiver, stdin=subprocess.DEVNULL) as program:
         struck = strike(program.player(), signal.SIGKILL)
@@ -506,6 +518,7 @@ def test_the_terminal_of_play_is_closed(tmp_path, receiver):
     assert code == -signal.SIGHUP
 
 
+@pytest.mark.slow
 def test_the_terminal_of_play_is_as_before_after_sigterm(tmp_path, receiver):
     import pty
     import termios

@@ -21,6 +21,8 @@ from gradmidi.report.colours import NOT_FINITE, ZERO, palette, rgb
 from gradmidi.report.look import Look
 from gradmidi.report.picture import Picture
 
+SLOW_PDF = pytest.param(".pdf", marks=pytest.mark.slow)
+
 matplotlib = pytest.importorskip("matplotlib")
 
 
@@ -67,6 +69,7 @@ def test_every_cell_has_its_colour(tmp_path):
     assert min(hatched) < 0.7
 
 
+@pytest.mark.slow
 def test_a_spike_of_one_step_is_drawn_in_a_long_run(tmp_path):
     rows = np.ones((20_000, 4))
     rows[12_345, 2] = 1e5
@@ -116,7 +119,9 @@ def test_layers_are_labelled_by_modules(tmp_path):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", ["3.5x2.5", "12x7", "1x1", "9x9"])
+@pytest.mark.parametrize(
+    "size", ["3.5x2.5", "12x7", *(pytest.param(s, marks=pytest.mark.slow) for s in ("1x1", "9x9"))]
+)
 def test_texts_stay_inside_of_the_picture(tmp_path, theme, size):
     names = [f"encoder.layers.{layer}.self_attention.output" for layer in range(20)] + ["head"]
     rows = np.exp(np.random.default_rng(1).normal(0, 0.4, (300, 21)))
@@ -135,7 +140,7 @@ def test_texts_stay_inside_of_the_picture(tmp_path, theme, size):
     assert min(text.get_fontsize() for text in drawing.figure.texts) >= 5.5
 
 
-@pytest.mark.parametrize("ending", [".png", ".svg", ".pdf"])
+@pytest.mark.parametrize("ending", [".png", ".svg", SLOW_PDF])
 def test_the_same_run_gives_the_same_bytes(tmp_path, ending):
     run = write_log(tmp_path / "run", [[1.0, 0.0, math.nan, None], [2.0, 3.0, 4.0, 5.0]] * 9)
     one, two = (render(run, tmp_path / f"{name}{ending}")[0].read_bytes() for name in "ab")
@@ -195,7 +200,7 @@ def test_a_pdf_has_its_texts_as_text(tmp_path):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("norm", [math.nan, None, 0.0])
-@pytest.mark.parametrize("ending", [".png", ".svg", ".pdf"])
+@pytest.mark.parametrize("ending", [".png", ".svg", SLOW_PDF])
 def test_a_run_without_a_norm_is_drawn_without_complaint(tmp_path, ending, norm):
     run = write_log(tmp_path / "run", [[norm] * 4] * 30)
     (path,) = render(run, tmp_path / f"run{ending}")

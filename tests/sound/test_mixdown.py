@@ -294,7 +294,9 @@ def test_the_error_for_too_much_sound_for_a_wav_names_another_format(tmp_path, m
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
-@pytest.mark.parametrize("short", [1, 100, 1000])
+@pytest.mark.parametrize(
+    "short", [1, *(pytest.param(each, marks=pytest.mark.slow) for each in (100, 1000))]
+)
 @pytest.mark.parametrize("ending", [".wav", ".flac", ".ogg", ".mp3"])
 def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path, ending, short):
     # The last bytes are written at the close, by coders that keep their warnings to themselves.

@@ -72,8 +72,7 @@ class Capture:
     parameters : {"all", "weights"}, default "all"
         Which of a layer's parameters, see `layers_of`.
     report_others : bool, default True
-        Whether the user is told of other optimizers that step the same parameters; it must be
-        False where `attach` is called from within a step.
+        Whether the user is told of other optimizers that step them; False within a step.
 
     Attributes
     ----------
@@ -143,6 +142,7 @@ class Capture:
         self._model: nn.Module | None = model
         self._unheard = Unheard(model, found, parameters, held, chosen=layers is not None)
         self._shards: Shards | None = None
+        self._share: Callable[[Any], float] = share
         self.look: Callable[[], None] = _look_at_nothing
         self._begin: Callable[[], None] = _look_at_nothing
         self._one_pass = OnePass(len(self.layers))
@@ -286,7 +286,7 @@ class Capture:
         stride: Stride,
         gathering: Gathering | None = None,
     ) -> Tap:
-        weight = None if self._shards is None else share
+        weight = None if self._shards is None else self._share
         joined = consumer if self._shards is None else self._shards.consumer(consumer, stride)
         each = None if optimizer is None else self._each_update
         updates = None if each is None else Updates(each, len(self.layers), weight)

@@ -189,11 +189,6 @@ REFUSED = {
         "FSDP1 keeps gradients in flat pieces that belong to no layer; shard by "
         "torch.distributed.fsdp.fully_shard (FSDP2), which can be heard"
     ),
-    "DeepSpeedEngine": (
-        "DeepSpeed keeps gradients in partitions of its own and never shows them to an optimizer; "
-        "train by DistributedDataParallel or torch's fully_shard, or log norms of your own by "
-        "gradmidi.record()"
-    ),
 }
 
 

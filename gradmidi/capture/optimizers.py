@@ -9,7 +9,7 @@ from torch import fx, nn
 from torch.optim import Optimizer
 
 from gradmidi.base.messages import say
-from gradmidi.capture.models import REFUSED, class_name, layers_of, unwrapped
+from gradmidi.capture.models import class_name, layers_of, unwrapped
 from gradmidi.capture.steps import StepHook
 from gradmidi.errors import CaptureError
 
@@ -370,7 +370,10 @@ def refuse_optimizer(optimizer: object) -> None:
     for base in type(optimizer).__mro__:
         # What is in `deepspeed.ops` is as any other optimizer.
         if base.__module__.startswith(("deepspeed.runtime", "accelerate.utils.deepspeed")):
-            raise CaptureError(f"{base.__name__} cannot be heard: {REFUSED['DeepSpeedEngine']}")
+            raise CaptureError(
+                f"{base.__name__} gets no gradients of the model's parameters; give listen() the "
+                "engine of deepspeed.initialize, and no optimizer: listen(engine)"
+            )
 
 
 def some(names: Sequence[str]) -> str:

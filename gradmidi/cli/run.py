@@ -14,6 +14,7 @@ from gradmidi.base.launchers import is_first, note_of_slurm
 from gradmidi.base.messages import say
 from gradmidi.cli.options import takes
 from gradmidi.errors import CaptureError
+from gradmidi.integrations.deepspeed import take_part
 from gradmidi.integrations.program import Program
 
 __all__ = ["Ready", "register"]
@@ -22,6 +23,8 @@ LAUNCHERS = {
     "torchrun": ("torchrun", "-m"),
     "torch.distributed.run": ("torchrun", "-m"),
     "torch.distributed.launch": ("torchrun", "-m"),
+    "deepspeed": ("deepspeed --no_local_rank", "--module"),
+    "deepspeed.launcher.runner": ("deepspeed --no_local_rank", "--module"),
     "accelerate": ("accelerate launch", "-m"),
     "accelerate.commands.launch": ("accelerate launch", "-m"),
 }
@@ -103,6 +106,7 @@ def run(
     if not is_first():
         if note := note_of_slurm():
             say(note)
+        take_part(given)
         raise Ready(program)
     if find_spec("torch") is None:
         raise CaptureError("run needs PyTorch: pip install 'gradmidi[train]'")
@@ -119,11 +123,6 @@ def _refuse_launcher(name: str, given: Sequence[str], ours: Sequence[str]) -> No
             _refuse_launcher(given[1], given[2:], ours)
         line = shlex.join(["gradmidi", "run", *ours, *(given or ["SCRIPT"])])
         raise typer.BadParameter(f"give the script itself: {line}")
-    if name.split(".")[0] == "deepspeed":
-        raise typer.BadParameter(
-            "DeepSpeed is not supported, because its optimizers get no gradients; use torchrun and "
-            "torch's fully_shard, or log norms of your own with gradmidi.record()"
-        )
     if name not in LAUNCHERS:
         return
     start, flag = LAUNCHERS[name]

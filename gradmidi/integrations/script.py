@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradmidi.base.messages import say
 from gradmidi.errors import GradmidiError
+from gradmidi.integrations.deepspeed import before_first_update
 from gradmidi.integrations.program import when_imported
 from gradmidi.listener.opening import dated, open_capture
 from gradmidi.listener.outputs import Outputs
@@ -33,6 +34,8 @@ __all__ = ["Script"]
 
 TURNS = 20
 """How often trainings may alternate; each change opens a new segment of a log."""
+
+OWN_CALL = "the script itself calls gradmidi; only its own run is recorded"
 
 
 class _Training:
@@ -98,6 +101,7 @@ class Script:
         # atexit calls the functions in reverse order.
         atexit.register(self._report_nothing_trained)
         when_imported("torch", self._attach)
+        before_first_update(lambda engine: self._guard(self._find_engine, engine))
 
     def _attach(self) -> None:
         try:
@@ -234,11 +238,11 @@ class Script:
 
         if any(hook.steps.consumer is not self._recording for hook in hooks_of(optimizers)):
             self._close_unused()
-            raise GradmidiError("the script itself calls gradmidi; only its own run is recorded")
+            raise GradmidiError(OWN_CALL)
 
     def _open(self, training: _Training, trained: Collection[int] = ()) -> None:
         """Listen to a training; without an optimizer, `trained` has the ids of its parameters."""
-        from gradmidi.capture.capture import MISSED_IN_GRAPH, Capture
+        from gradmidi.capture.capture import Capture
         from gradmidi.capture.optimizers import held_by, owner, scopes
 
         optimizers = training.optimizers
@@ -259,6 +263,12 @@ class Script:
                 f"{capture.model_name} is sharded: each process has only a part of it; call "
                 "gradmidi.listen() in the script, in every process"
             )
+        self._begin(training, capture, parameters)
+
+    def _begin(self, training: _Training, capture: "Capture", parameters: set[int]) -> None:
+        """Open the run of a training."""
+        from gradmidi.capture.capture import MISSED_IN_GRAPH
+
         if self._recording is not None:
             self._recording.replace()
         self._recording = self._capture = None
@@ -270,7 +280,7 @@ class Script:
         if self._missed:
             recording.miss_clipping(MISSED_IN_GRAPH)
         self._recording, self._capture, self._training = recording, capture, training
-        self._parameters, self._by_hand = parameters, not optimizers
+        self._parameters, self._by_hand = parameters, not capture.given
         self._unclaimed.clear()
 
     def _order_of(self, capture: "Capture") -> "ForwardOrder | Sequence[int] | None":
@@ -283,6 +293,29 @@ class Script:
                     order.end()
                 return [capture.layers.index(layer) for layer in layers]
         return order
+
+    def _find_engine(self, engine: Any) -> None:
+        """Listen to an engine of DeepSpeed, in every process that trains with it."""
+        from gradmidi.capture.deepspeed import capture_of, is_heard
+
+        # Its optimizer steps tensors that no module has.
+        self._unheard.append(weakref.ref(engine.basic_optimizer))
+        if is_heard(engine):
+            self._close_unused()
+            raise GradmidiError(OWN_CALL)
+        options = self._options
+        capture = capture_of(
+            engine, layers=options.layers, parameters=options.parameters, updates=options.updates
+        )
+        capture.meet()
+        try:
+            training = _Training(len(self._trainings) + 1, [])
+            self._trainings.append(training)
+            self._begin(training, capture, set())
+        except BaseException:
+            # The other ranks must not wait for this rank.
+            capture.detach(quiet=True)
+            raise
 
     def _options_of(self, training: _Training) -> Options:
         """Return the options of a training: only the first may continue or replace a run."""

@@ -188,7 +188,8 @@ def listen(
     Parameters
     ----------
     model : torch.nn.Module
-        The model; it may be wrapped or compiled.
+        The model; it may be wrapped or compiled. Or an engine of DeepSpeed, on every rank and
+        without an optimizer.
     optimizer : torch.optim.Optimizer or several, optional
         The optimizers that train it. Each `step` is one step of the run. Of nested calls (a
         subclass that calls ``super().step()``, an optimizer inside another), only the outermost
@@ -324,9 +325,9 @@ def listen(
         return listen_with(model, optimizer, Options(**given))
     except (OSError, GradmidiError) as error:
         _check_exhausted(error)
-        from gradmidi.capture.capture import Capture
+        from gradmidi.capture.deepspeed import capture_of
 
-        return OtherRank(Capture(model, optimizer), StepCounter(step or 0), out)
+        return OtherRank(capture_of(model, optimizer), StepCounter(step or 0), out)
 
 
 def listen_with(
@@ -339,7 +340,7 @@ def listen_with(
     """Listen to a model while it trains, see `listen`; for `numbered` see `open_capture`."""
     check_version("torch", TORCH)
     try:
-        from gradmidi.capture.capture import Capture
+        from gradmidi.capture.deepspeed import capture_of
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -347,7 +348,13 @@ def listen_with(
             "listen() needs PyTorch: pip install 'gradmidi[train]'; record() takes plain numbers "
             "without it"
         ) from error
-    capture = Capture(model, optimizer, layers=options.layers, parameters=options.parameters)
+    capture = capture_of(
+        model,
+        optimizer,
+        layers=options.layers,
+        parameters=options.parameters,
+        updates=options.updates,
+    )
     spread = capture.meet()
     try:
         if capture.heard_here:

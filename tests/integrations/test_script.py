@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -393,3 +394,24 @@ def test_a_child_by_fork_is_not_heard_and_its_parent_is(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a-2"]
     assert len(frames(tmp_path / "a")) == len(frames(tmp_path / "a-2")) == 4
     assert len(done.said) == 4
+
+
+def test_deepspeed_is_heard_before_it_clips_on_all_processes_together(tmp_path: Path) -> None:
+    if find_spec("deepspeed") is None:
+        pytest.skip("deepspeed is not installed")
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    started = [
+        start(
+            *RUN, "--out", "a", "--files", "none", SCRIPTS / "zero.py",
+            cwd=tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), **place,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    first, second = (end(process) for process in started)
+    assert (first.code, second.code) == (0, 0), (first.err, second.err)
+    results = {done.out.split("result ")[1] for done in (first, second)}
+    assert len(results) == 1, "they train one model"
+    assert second.said == []
+    assert len(first.said) == 2, first.said
+    np.testing.assert_allclose(heard(tmp_path / "a"), norms_by_hand(0.01), rtol=1e-4)
+    assert ending(tmp_path / "a").clipping == "before"

@@ -9,7 +9,7 @@ import pytest
 
 from gradmidi._render import render
 
-AXE = "axe-core@4.14.1"
+MODULES = ("axe-core@4.14.1", "puppeteer-core@25.16.0")
 
 FLAGS = (
     "--headless",
@@ -79,11 +79,17 @@ def visit(chromium):
 
 
 @pytest.fixture(scope="session")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The source of axe-core, from npm."""
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with axe-core, and what drives Firefox, from npm."""
     if shutil.which("npm") is None:
         pytest.skip("no npm")
-    folder = tmp_path_factory.mktemp("axe")
-    command = ["npm", "install", "--no-save", "--no-audit", "--no-fund", "--prefix", ".", AXE]
+    folder = tmp_path_factory.mktemp("modules")
+    command = ["npm", "install", "--no-save", "--no-audit", "--no-fund", "--prefix", ".", *MODULES]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
-    return (folder / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def axe(modules: Path) -> str:
+    """The source of axe-core."""
+    return (modules / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")

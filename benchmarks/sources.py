@@ -1,10 +1,12 @@
 """Measure other tools' logs: from a number to its note, reading a folder, memory, text passed on.
 
-    python benchmarks/sources.py [notes] [folder] [memory] [text]
+    python benchmarks/sources.py [notes] [nan] [folder] [memory] [text]
 
 ``notes`` needs ``oscdump`` (liblo) and PyTorch with TensorBoard: another process writes a number
 every 0.31 s, and `oscdump` prints when its note arrives. The time from number to note includes the
-wait for the next slot of 125 ms. ``folder`` needs TensorBoard, to compare with. ``memory`` reads a
+wait for the next slot of 125 ms. ``nan`` needs the same: a training that nobody touched logs its
+loss, which becomes nan; measured is when the fault is sent, and when it stands on the terminal,
+ten times each. ``folder`` needs TensorBoard, to compare with. ``memory`` reads a
 million lines of text. ``text`` passes 400 MB of text through `gradmidi play -`.
 """
 
@@ -134,6 +136,85 @@ def notes() -> None:
         print(f"| {name} | {len(found)} | {statistics.median(found):.0f} | {p99:.0f} |", flush=True)
 
 
+NAN = """
+import sys, time
+{begin}
+time.sleep(3.0)
+for n in range(60):
+    loss = 3.0 * 0.98**n if n < 30 else float("nan")
+    {write}
+    if n == 30:
+        print(time.time(), file=open(times, "w"), flush=True)
+    time.sleep(0.1)
+"""
+
+TRAININGS = {
+    "`SummaryWriter(flush_secs=1)`": (
+        "from torch.utils.tensorboard import SummaryWriter; "
+        "file = SummaryWriter(path, flush_secs=1)",
+        "file.add_scalar('train/loss', loss, n)",
+    ),
+    "`SummaryWriter`, flushed after each number": (
+        "from torch.utils.tensorboard import SummaryWriter; file = SummaryWriter(path)",
+        "file.add_scalar('train/loss', loss, n); file.flush()",
+    ),
+    "`print(..., flush=True)`, `python -u`": (
+        "pass",
+        "print(f'step {n}: loss {loss:.4f}', flush=True)",
+    ),
+}
+
+
+def nan_delay(name: str) -> tuple[float, float]:
+    """Return the seconds from a nan to its OSC message, and to its line on stderr."""
+    begin, write = TRAININGS[name]
+    folder = Path(tempfile.mkdtemp())
+    path, times, dump = folder / "run", folder / "times", folder / "dump"
+    path.mkdir()
+    port = free_port()
+    script = NAN.format(begin=f"path, times = {str(path)!r}, {str(times)!r}; {begin}", write=write)
+    play = [sys.executable, "-m", "gradmidi", "play", "--osc", f"127.0.0.1:{port}", "--plain"]
+    piped = "print" in name
+    with dump.open("wb") as out:
+        oscdump = subprocess.Popen(["stdbuf", "-oL", "oscdump", "-L", str(port)], stdout=out)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", script],
+            stdout=subprocess.PIPE if piped else subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        with ended(oscdump), ended(writer):
+            while not piped and not any(path.iterdir()):
+                time.sleep(0.05)
+            player = subprocess.Popen(
+                [*play, "-" if piped else str(path)],
+                stdin=writer.stdout if piped else subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+            with ended(player):
+                assert player.stderr is not None
+                line = next(line for line in player.stderr if line.startswith(b"fault, step 30"))
+                shown = time.time()
+                assert b"the loss nan" in line, line
+                time.sleep(0.5)
+    written = float(times.read_text())
+    fault = re.search(r"(\w+)\.(\w+) /gradmidi/fault ssif \"nan\"", dump.read_text())
+    assert fault is not None
+    sent = int(fault[1], 16) - NTP_EPOCH + int(fault[2], 16) / 2**32
+    shutil.rmtree(folder)
+    return sent - written, shown - written
+
+
+def nan() -> None:
+    print("| training | sent, s: median, most | on the terminal, s: median, most |\n|---|---|---|")
+    for name in TRAININGS:
+        found = [nan_delay(name) for _ in range(10)]
+        cells = [
+            f"{statistics.median(each):.2f}, {max(each):.2f}" for each in zip(*found, strict=True)
+        ]
+        print(f"| {name} | {cells[0]} | {cells[1]} |", flush=True)
+
+
 def folder() -> None:
     """Read 10,000 points of 20 tags."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -254,9 +335,9 @@ def text() -> None:
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or ["notes", "folder", "memory", "text"]
+    wanted = sys.argv[1:] or ["notes", "nan", "folder", "memory", "text"]
     for name in wanted:
-        {"notes": notes, "folder": folder, "memory": memory, "text": text}[name]()
+        {"notes": notes, "nan": nan, "folder": folder, "memory": memory, "text": text}[name]()
 
 
 if __name__ == "__main__":

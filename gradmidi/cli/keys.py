@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,14 +18,21 @@ from gradmidi.base.messages import messages_to, printable
 from gradmidi.cli.view import (
     DRAW_SECONDS,
     LEVEL_STEP_DB,
-    Picture,
     PlainLines,
+    Settings,
     numbers_line,
 )
 from gradmidi.errors import GradmidiError
 
 if TYPE_CHECKING:
+    from gradmidi.cli.screen import Screen
     from gradmidi.live.feed import Live
+
+WAYS = {"j": 1, "k": -1, "\x1b[B": 1, "\x1b[A": -1, "\x1bOB": 1, "\x1bOA": -1}
+"""Keys that choose the next or the previous voice: letters, and the arrows of a terminal."""
+
+ESCAPE_SECONDS = 0.02
+"""The rest of an arrow key comes within this time."""
 
 __all__ = ["Keys", "await_enter", "closed_by_signals", "show_on", "watch", "watched"]
 
@@ -82,7 +88,10 @@ class Keys:
             return ""
         try:
             if select.select([self._tty], [], [], seconds)[0]:
-                return self._tty.read(1).decode("ascii", "replace")
+                key = os.read(self._tty.fileno(), 1)
+                if key == b"\x1b" and select.select([self._tty], [], [], ESCAPE_SECONDS)[0]:
+                    key += os.read(self._tty.fileno(), 2)
+                return key.decode("ascii", "replace")
         except OSError:
             time.sleep(seconds)
         return ""
@@ -99,24 +108,9 @@ def _windows_key(seconds: float) -> str:
     return ""
 
 
-@dataclass(slots=True)
-class _Settings:
-    """Settings that keys change: mute, level and solo."""
-
-    level: float
-    muted: bool = False
-    solo: int | None = None
-
-    def __str__(self) -> str:
-        words = [f"level {self.level:+g} dB"] if self.level else []
-        words += ["muted"] if self.muted else []
-        words += [f"voice {self.solo + 1} alone"] if self.solo is not None else []
-        return " · ".join(words)
-
-
 def watch(
     live: "Live",
-    show: "PlainLines | Picture",
+    show: "PlainLines | Screen",
     keys: Keys,
     *,
     level: float = 0.0,
@@ -128,7 +122,7 @@ def watch(
     ----------
     live : Live
         The player.
-    show : PlainLines or Picture
+    show : PlainLines or Screen
         The view.
     keys : Keys
         The source of keys.
@@ -137,7 +131,7 @@ def watch(
     going : callable
         Returns whether to continue.
     """
-    settings = _Settings(level)
+    settings = Settings(level)
     if keys.there:
         show.begin()
     for _ in _while(going):
@@ -147,7 +141,7 @@ def watch(
             return True
         if key:
             _press(key, live, show, settings)
-        show.show(live, str(settings))
+        show.show(live, settings)
     return False
 
 
@@ -156,7 +150,7 @@ def _while(going: Callable[[], bool]) -> Iterator[None]:
         yield
 
 
-def _press(key: str, live: "Live", show: "PlainLines | Picture", settings: _Settings) -> None:
+def _press(key: str, live: "Live", show: "PlainLines | Screen", settings: Settings) -> None:
     status = live.status
     if key == " ":
         settings.muted = not settings.muted
@@ -168,15 +162,28 @@ def _press(key: str, live: "Live", show: "PlainLines | Picture", settings: _Sett
         live.do("level", by=by)
         show.say(f"level {settings.level:+g} dB")
     elif key in "123456789" and int(key) <= len(live.voices):
-        voice = int(key) - 1
-        settings.solo = None if settings.solo == voice else voice
-        live.do("solo", voice=voice)
-        show.say("all voices" if settings.solo is None else f"{live.voices[voice]} alone")
+        settings.chosen = int(key) - 1
+        _solo(live, show, settings)
+    elif key in WAYS and live.voices:
+        settings.chosen = (settings.chosen + WAYS[key]) % len(live.voices)
+        show.say(f"voice {settings.chosen + 1}: {live.voices[settings.chosen]}")
+    elif key in "\r\n" and live.voices:
+        _solo(live, show, settings)
+    elif key == "?":
+        show.help()
     elif key in "nN" and "step" in status:
         show.say(numbers_line(live.voices, status, rate=show.rate.steps))
     elif key in "fF":
         faults = status.get("faults")
         show.say(faults[-1]["text"] if faults else "no fault so far")
+
+
+def _solo(live: "Live", show: "PlainLines | Screen", settings: Settings) -> None:
+    """Hear only the chosen voice, or all voices again."""
+    voice = settings.chosen
+    settings.solo = None if settings.solo == voice else voice
+    live.do("solo", voice=voice)
+    show.say("all voices" if settings.solo is None else f"{live.voices[voice]} alone")
 
 
 @contextmanager
@@ -209,8 +216,10 @@ def closed_by_signals() -> Iterator[None]:
 
 
 @contextmanager
-def show_on(*, plain: bool, numbers: bool = True) -> "Iterator[PlainLines | Picture]":
-    """Show a run and all messages on stderr, as a picture or as plain lines.
+def show_on(
+    *, plain: bool, numbers: bool = True, last: int | None = None
+) -> "Iterator[PlainLines | Screen]":
+    """Show a run and all messages on stderr, on the whole screen or as plain lines.
 
     Parameters
     ----------
@@ -218,6 +227,8 @@ def show_on(*, plain: bool, numbers: bool = True) -> "Iterator[PlainLines | Pict
         Whether to write only complete lines.
     numbers : bool, default True
         Whether these lines include numbers, besides faults and marks.
+    last : int, optional
+        The last step of a finished run.
     """
     if plain:
         lines = PlainLines(lambda text: typer.echo(printable(text), err=True), numbers=numbers)
@@ -226,17 +237,19 @@ def show_on(*, plain: bool, numbers: bool = True) -> "Iterator[PlainLines | Pict
         return
     from rich.console import Console
 
-    picture = Picture(Console(stderr=True))
+    from gradmidi.cli.screen import Screen
+
+    screen = Screen(Console(stderr=True), last)
     try:
-        with messages_to(lambda record: picture.say(record.getMessage())):
-            yield picture
+        with messages_to(lambda record: screen.say(record.getMessage())):
+            yield screen
     finally:
-        picture.close()
+        screen.close()
 
 
 @contextmanager
 def watched(
-    live: "Live", show: "PlainLines | Picture", *, level: float
+    live: "Live", show: "PlainLines | Screen", *, level: float
 ) -> Iterator[Callable[[], bool]]:
     """Show a run and handle keys while the block trains.
 
@@ -244,7 +257,7 @@ def watched(
     ----------
     live : Live
         The player.
-    show : PlainLines or Picture
+    show : PlainLines or Screen
         The view.
     level : float
         The level at the start, in dB.

@@ -16,7 +16,6 @@ from gradmidi.cli.options import (
     Of,
     Plain,
     SourceArgument,
-    Timing,
     is_plain,
     one_of,
     selects,
@@ -27,10 +26,13 @@ from gradmidi.sources.selection import Selection
 from gradmidi.text.words import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from gradmidi.cli.view import Picture, PlainLines
+    from gradmidi.cli.screen import Screen
+    from gradmidi.cli.view import PlainLines
     from gradmidi.live.feed import Live
+    from gradmidi.live.session import Session
+    from gradmidi.log import RunLog
     from gradmidi.sources.follow import Line
     from gradmidi.sources.textreader import PassThrough
 
@@ -77,7 +79,15 @@ def play(
             "step of a run that is still being written.",
         ),
     ] = None,
-    time: Timing = "wall",
+    time: Annotated[
+        str | None,
+        typer.Option(
+            callback=one_of("step", "wall"),
+            metavar="step|wall",
+            help="One slot for each step, or the run's own timing. By default a finished run is "
+            "played by steps, as its files are, and another by its own timing.",
+        ),
+    ] = None,
     of: Of = "gradients",
     delay: Annotated[
         float,
@@ -105,8 +115,12 @@ def play(
     ] = None,
     plain: Plain = False,
 ) -> None:
-    """Play a run through MIDI, OSC or the sound card."""
+    """Play a run through MIDI, OSC or the sound card, or show it.
+
+    Without an output it is shown on the terminal.
+    """
     from gradmidi.live.feed import Live
+    from gradmidi.music.score import score_of
     from gradmidi.options import Options
     from gradmidi.sources.opened import value_names
 
@@ -116,17 +130,21 @@ def play(
         paced = begin == "start" if source is None else source.paced
         if time == "step" and not paced:
             raise typer.BadParameter("--time step needs the whole run: add --from start")
+        log = None if source is None else source.log
+        steps = log is not None and time != "wall"
         session = options.session(
             timetags=osc_timetags,
             osc_in=osc_in,
-            time=time,
+            time="step" if steps else time or "wall",
+            per_slot=score_of(log, options.music, of=of).per_slot if log and steps else 1,
             of=of,
             paced=paced,
             history=not paced,
             delay=delay,
             level=level,
         )
-        if not session.sounds:
+        shows = not is_plain(asked=plain)
+        if not session.sounds and not (shows and source is not None):
             raise typer.BadParameter(
                 "there is no output; give --midi PORT, --osc HOST:PORT, --audio or --notify URL"
             )
@@ -138,7 +156,11 @@ def play(
             if of == "updates":
                 source = replace(source, lines=_with_updates(source))
             text = source.text is not None
-            with show_on(plain=is_plain(asked=plain) or text, numbers=not text) as show:
+            last = (
+                max((each.step for each in log.frames()), default=None) if log and shows else None
+            )
+            with show_on(plain=not shows or text, numbers=not text, last=last) as show:
+                _say_how(source, session, show.say)
                 _play(source, live, show, level=level, wait=wait)
         finally:
             live.close()
@@ -146,13 +168,14 @@ def play(
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The source of a run."""
+    """The source of a run; `log` is that of a finished run."""
 
     name: str
     lines: "Iterable[Line]"
     paced: bool
     stop: threading.Event
     text: "PassThrough | None" = None
+    log: "RunLog | None" = None
 
 
 def _stdin() -> int:
@@ -233,28 +256,42 @@ def _source(run: str, begin: str | None, selection: Selection, of: str) -> _Sour
             check_values(log, selection.values)
             if of == "updates":
                 count_updates(log)
-            return _Source(log.name, finished_lines(log), True, stop)
+            return _Source(log.name, finished_lines(log), True, stop, log=log)
         return _Source(log.name, follow.follow_file(log.path, stop=stop), whole, stop)
     found = find_log(run, selection.kind)
     if of == "updates":
         raise no_updates(found.path)
     if is_quiet(found.changed, now()) and begin != "now":
-        return _Source(found.name, finished_lines(open_log(run, selection)), True, stop)
+        log = open_log(run, selection)
+        return _Source(found.name, finished_lines(log), True, stop, log=log)
     return _Source(found.name, follow_log(found, selection, stop=stop), whole, stop)
 
 
+def _say_how(source: _Source, session: "Session", say: "Callable[[str], None]") -> None:
+    """Say what is played, and in which time."""
+    if source.text is None and not source.paced:
+        say(f"following {source.name}; steps before now make no sound")
+    elif source.text is None:
+        how = f"playing {source.name} from its start"
+        if source.log is None:
+            say(how)
+        elif session.time == "wall":
+            say(f"{how}, by its own time")
+        else:
+            each = "a slot for each step"
+            if session.per_slot > 1:
+                each = f"a slot for {session.per_slot:,} steps"
+            say(f"{how}, by steps, as its files are: {each}; --time wall is its own time")
+    if not session.sounds:
+        say("no output, so no sound: add --audio, --midi PORT or --osc HOST:PORT to hear it")
+
+
 def _play(
-    source: _Source, live: "Live", show: "PlainLines | Picture", *, level: float, wait: bool
+    source: _Source, live: "Live", show: "PlainLines | Screen", *, level: float, wait: bool
 ) -> None:
     from gradmidi.cli.keys import Keys, watch
     from gradmidi.sources.relay import Relay
 
-    if source.text is None:
-        show.say(
-            f"playing {source.name} from its start"
-            if source.paced
-            else f"following {source.name}; steps before now make no sound"
-        )
     relay = Relay(source.lines, live, paced=source.paced, stop=source.stop, name=source.name)
     live.watch()
     try:

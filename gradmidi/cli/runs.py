@@ -169,7 +169,7 @@ def describe(
 def decode(
     file: Annotated[Path, typer.Argument(metavar="FILE.mid", help="A file that gradmidi wrote.")],
 ) -> None:
-    """Print the norms in a MIDI file, as JSON lines."""
+    """Print norms and logged values of a MIDI file as JSON lines."""
     from gradmidi.text.decode import decode as read
 
     for line in read(file).lines():

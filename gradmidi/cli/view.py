@@ -1,4 +1,4 @@
-"""Show a live run on a terminal: a picture that is redrawn, or plain lines."""
+"""A live run in words, and as plain lines on a terminal."""
 
 import math
 import time
@@ -6,15 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gradmidi.base.messages import printable
 from gradmidi.text import words
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from gradmidi.live.feed import Live
 
-__all__ = ["Picture", "PlainLines", "Rate", "numbers_line"]
+__all__ = [
+    "KEYS",
+    "PlainLines",
+    "Rate",
+    "Settings",
+    "Status",
+    "counts_line",
+    "norms_of",
+    "numbers_line",
+]
 
 DRAW_SECONDS = 0.2
 LINE_SECONDS = 5.0
@@ -33,18 +39,16 @@ COUNTS = {
 }
 """Words for a player's counts that are shown if they are not zero: singular and plural."""
 
-HELP = "space mute · + - level · 1-9 solo · n numbers · f last fault · q quit"
-
 KEYS = (
-    "keys: space mutes, + and - change the level, 1 to 9 solo a voice, "
-    "n says the numbers, f the last fault, q quits"
+    "keys: space mutes, + and - change the level, 1 to 9 solo a voice, j and k choose a voice "
+    "and Enter solos it, n says the numbers, f the last fault, ? these keys, q quits"
 )
-"""The same for screen readers."""
+"""The keys, for screen readers."""
 
 Status = Mapping[str, Any]
 
 
-# -- words -------------------------------------------------------------------------------------
+# -- words ---------------------------------------------------------------------------------------
 
 
 def counts_line(status: Status) -> str:
@@ -78,7 +82,7 @@ def numbers_line(
     parts = [f"step {status['step']}"]
     if rate is not None:
         parts.append(f"{words.number(rate, 3)} steps a second")
-    norms = _norms(status)
+    norms = norms_of(status)
     named = voices[len(norms) :]
     if status.get("loss") is not None and "loss" not in named:
         parts.append(f"loss {words.number(float(status['loss']), 3)}")
@@ -89,14 +93,14 @@ def numbers_line(
             way = _changed(float(known.get(name, value)), float(value))
             text = words.number(float(value), 3)
             parts.append(f"{name} {text}{way}{f' {note}' if note else ''}")
-    earlier = _norms(before) if before and before.get("norms") else norms
+    earlier = norms_of(before) if before and before.get("norms") else norms
     for name, norm, old, note in zip(voices, norms, earlier, status["notes"], strict=False):
         heard = f"{_way(old, norm)} {note}" if note else " silent"
         parts.append(f"{name} {words.norm(norm, 3)}{heard}")
     return ", ".join(parts)
 
 
-def _norms(status: Status) -> list[float]:
+def norms_of(status: Status) -> list[float]:
     """Return the norms of a status; JSON has no nan, so some are texts."""
     return [float(norm) for norm in status["norms"]]
 
@@ -120,8 +124,8 @@ class Rate:
     >>> rate = Rate()
     >>> rate.add(1, 0.0), rate.add(2, 8.0)
     (None, None)
-    >>> rate.steps
-    0.125
+    >>> rate.steps, str(rate)
+    (0.125, '1 step in 8 s')
     """
 
     _seen: list[tuple[int, float]] = field(default_factory=list)
@@ -133,6 +137,15 @@ class Rate:
             late = [each for each in before if seconds - each[1] < LINE_SECONDS]
             self._seen = [*(late or before[-1:]), (step, seconds)]
 
+    def __str__(self) -> str:
+        rate = self.steps
+        if rate is None or rate <= 0.0:
+            return ""
+        if rate >= 0.95:
+            return f"{rate:,.0f} steps/s" if rate >= 99.5 else f"{rate:.2g} steps/s"
+        seconds = 1.0 / rate
+        return f"1 step in {f'{seconds:.3g} s' if seconds < 100.0 else f'{seconds / 60:.3g} min'}"
+
     @property
     def steps(self) -> float | None:
         """Steps per second; None while unknown."""
@@ -142,7 +155,24 @@ class Rate:
         return (last - first) / (end - begin)
 
 
-# -- two ways to show --------------------------------------------------------------------------
+@dataclass(slots=True)
+class Settings:
+    """What keys change: mute, level, the voice that is heard alone, and the voice chosen."""
+
+    level: float = 0.0
+    muted: bool = False
+    solo: int | None = None
+    chosen: int = 0
+
+    @property
+    def in_words(self) -> list[str]:
+        """What is not as at the start, most important first."""
+        found = ["muted"] if self.muted else []
+        found += [f"voice {self.solo + 1} alone"] if self.solo is not None else []
+        return [*found, f"level {self.level:+g} dB"] if self.level else found
+
+
+# -- lines ---------------------------------------------------------------------------------------
 
 
 class PlainLines:
@@ -178,7 +208,11 @@ class PlainLines:
         """Write a line about the keys."""
         self.say(KEYS)
 
-    def show(self, live: "Live", _state: str) -> None:
+    def help(self) -> None:
+        """Write the line about the keys again."""
+        self.say(KEYS)
+
+    def show(self, live: "Live", _state: Settings) -> None:
         """Write the lines that are due."""
         status = live.status
         if "step" not in status:
@@ -202,103 +236,3 @@ class PlainLines:
             self.say(f"so far {counts_line(status)}")
         self._before = status
         self._next = now + LINE_SECONDS
-
-
-class Picture:
-    """A picture with a row for each voice, redrawn several times per second.
-
-    Parameters
-    ----------
-    console : rich.console.Console
-        The terminal.
-    """
-
-    def __init__(self, console: Any) -> None:
-        from rich.live import Live as Drawing
-
-        self._console = console
-        self.rate = Rate()
-        self._drawing = Drawing(console=console, auto_refresh=False, transient=False)
-        self._drawing.start()
-
-    def begin(self) -> None:
-        """Do nothing, since the picture shows the keys."""
-
-    def say(self, text: str) -> None:
-        """Write a line above the picture."""
-        self._console.print(printable(text), markup=False, highlight=False)
-
-    def show(self, live: "Live", state: str) -> None:
-        """Draw the picture."""
-        if "step" in live.status:
-            self.rate.add(live.status["step"], live.status["seconds"])
-            self._drawing.update(
-                picture(live.voices, live.status, state, self.rate.steps, self._console.width),
-                refresh=True,
-            )
-
-    def close(self) -> None:
-        """Leave the last picture on the terminal."""
-        self._drawing.stop()
-
-
-def picture(
-    voices: Sequence[str], status: Status, state: str, rate: float | None, width: int
-) -> "Table":
-    """Return the picture: state of the run, a row for each voice, faults, counts, keys."""
-    from rich.table import Table
-    from rich.text import Text
-
-    head = [f"step {status['step']}"]
-    if rate is not None:
-        head.append(f"{words.number(rate, 3)} steps/s")
-    named = voices[len(status["norms"]) :]
-    if status.get("loss") is not None and "loss" not in named:
-        head.append(f"loss {words.number(float(status['loss']), 3)}")
-    head += [state] if state else []
-    rows = Table.grid(padding=(0, 1))
-    rows.add_column(justify="right", style="dim")
-    rows.add_column(no_wrap=True, max_width=max(8, width // 3))
-    rows.add_column(justify="right", min_width=8)
-    rows.add_column(min_width=4)
-    rows.add_column()
-    norms = _norms(status)
-    room = max(4, width - width // 3 - 22)
-    for index, name in enumerate(voices[: len(status["norms"])]):
-        level = status["levels"][index]
-        bar = Text("━" * round(level * room), style="red" if index in status["wrong"] else "cyan")
-        rows.add_row(
-            str(index + 1),
-            Text(printable(name), overflow="ellipsis"),
-            _cell(norms[index]),
-            status["notes"][index] or "–",
-            bar,
-        )
-    for index, name in enumerate(named, len(status["norms"])):
-        note = status["notes"][index] if index < len(status["notes"]) else ""
-        rows.add_row(
-            str(index + 1),
-            Text(printable(name), overflow="ellipsis"),
-            words.number(float(status["values"].get(name, "nan")), 3),
-            note or "–",
-            Text(""),
-        )
-    whole = Table.grid()
-    whole.add_row(Text(" · ".join(head), style="bold", overflow="ellipsis", no_wrap=True))
-    whole.add_row(rows)
-    for fault in status["faults"][-3:]:
-        whole.add_row(
-            Text(printable(fault["text"]), style="red", overflow="ellipsis", no_wrap=True)
-        )
-    counts = counts_line(status)
-    if counts:
-        whole.add_row(Text(counts, style="yellow"))
-    whole.add_row(Text(HELP, style="dim", overflow="ellipsis", no_wrap=True))
-    return whole
-
-
-def _cell(norm: float) -> str:
-    """Return a norm in the picture: zero, and no gradient (below zero), are words."""
-    if norm == 0.0:
-        return "zero"
-    return "none" if norm < 0.0 else words.number(norm, 3)

@@ -36,6 +36,8 @@ class Session:
         Addresses of apprise that faults are sent to.
     time : {"wall", "step"}
         The run's own timing, or one slot for each step.
+    per_slot : int
+        Steps that share a slot, if `time` is ``"step"``.
     of : {"gradients", "updates"}
         What the voices of layers play.
     paced : bool
@@ -64,6 +66,7 @@ class Session:
     take: str | None = None
     notify: tuple[str, ...] = ()
     time: str = "wall"
+    per_slot: int = 1
     of: str = "gradients"
     paced: bool = False
     history: bool = False

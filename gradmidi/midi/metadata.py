@@ -57,9 +57,32 @@ OPTIONAL: Mapping[str, Check] = {
     "steps": _list(_list(_whole(0, 2**53), 4)),
 }
 
+OF_VALUE: Mapping[str, Check] = {
+    "value": _text,
+    "home": _whole(0, 127),
+    "scale": _text,
+    "range": _list(_text, 2),
+    "residue": _text,
+    "slot_ticks": _whole(1, 2**31),
+    "period": _whole(1, 2**31),
+    "offset": _whole(0, 2**31),
+}
+"""The fields of the text event of a logged value, and, if its law is known:"""
 
-def problem(mapping: Mapping[str, Any]) -> str:
-    """Return what is wrong with the fields of a voice's text events, or an empty text.
+LAW_OF_VALUE: Mapping[str, Check] = {
+    "reference": _number,
+    "factor": lambda value: _number(value) and value > 0 and value != 1,
+    "difference": lambda value: _number(value) and value > 0,
+    "steps": OPTIONAL["steps"],
+}
+
+
+def problem(
+    mapping: Mapping[str, Any],
+    required: Mapping[str, Check] = REQUIRED,
+    optional: Mapping[str, Check] = OPTIONAL,
+) -> str:
+    """Return what is wrong with the fields of a text event, or an empty text.
 
     Examples
     --------
@@ -68,9 +91,9 @@ def problem(mapping: Mapping[str, Any]) -> str:
     >>> problem({"voice": 1, "slots": []})
     "'layers' is missing"
     """
-    for name, check in {**REQUIRED, **OPTIONAL}.items():
+    for name, check in {**required, **optional}.items():
         if name not in mapping:
-            if name in REQUIRED:
+            if name in required:
                 return f"{name!r} is missing"
         elif not check(mapping[name]):
             return f"{name!r} is {str(mapping[name])[:40]}"

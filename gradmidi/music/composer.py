@@ -160,12 +160,14 @@ class Composer:
             if math.isfinite(norm) and norm >= 0.0:
                 self._last[voice] = norm
         step = Step(start, slot.step, slot.seconds, tuple(self._last), self._levels(), slot.loss)
-        step = replace(step, values=numbers, now=tuple(norms), wrong=tuple(wrong))
+        of_values = self.values.slot(slot.index, start, slot.values)
+        degrees = (*self._degrees(norms), *self.values.degrees())
+        step = replace(step, values=numbers, now=tuple(norms), wrong=tuple(wrong), degrees=degrees)
         faulty = bool(wrong or slot.findings)
         self._agenda.add(step, *self._controllers.slot(slot.index, step, faulty=faulty))
         for voice, norm in enumerate(norms):
             self._play(slot.index, start, voice, norm)
-        self._add_values(self.values.slot(slot.index, start, slot.values))
+        self._add_values(of_values)
         self._next = start + self.slot_ticks
         return self._agenda.until(self._next)
 
@@ -296,6 +298,13 @@ class Composer:
                 self._parts, self._last, self._norms.references, strict=True
             )
         )
+
+    def _degrees(self, norms: Sequence[float]) -> Iterator[float]:
+        """Yield how many degrees each voice of layers is above its home."""
+        degree = math.log(self.preset.pitch.step)
+        for norm, reference in zip(norms, self._norms.references, strict=True):
+            known = 0.0 < norm < math.inf and reference > 0.0
+            yield math.log(norm / reference) / degree if known else math.nan
 
     def _describe(self, tick: int, voice: int, *, final: bool = False) -> None:
         """Write the text that `decode` needs for a voice, as soon as its reference is known."""

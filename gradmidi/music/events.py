@@ -257,6 +257,9 @@ class Step:
         The norm of each voice in the slot: may be nan, infinite or `gradmidi.log.ABSENT`.
     wrong : tuple of int
         The voices of which a layer is at fault.
+    degrees : tuple of float
+        How many degrees of the scale each voice, of layers and of values, is above its home; nan
+        if it has no finite norm above zero, or no home yet.
     """
 
     tick: int
@@ -268,6 +271,7 @@ class Step:
     values: tuple[tuple[str, float], ...] = field(default=(), compare=False)
     now: tuple[float, ...] = field(default=(), repr=False, compare=False)
     wrong: tuple[int, ...] = field(default=(), repr=False, compare=False)
+    degrees: tuple[float, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

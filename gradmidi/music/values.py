@@ -127,6 +127,12 @@ class Law:
             return -math.inf
         return round((math.log(number) - math.log(self.home)) / math.log(self.unit), 9)
 
+    def number(self, degrees: float) -> float:
+        """Return the number that is so many degrees above home."""
+        if self.additive:
+            return self.home + degrees * self.unit
+        return float(self.home * self.unit**degrees)
+
 
 def law_of(name: str, first: Sequence[float], settings: Values) -> Law:
     """Find the law of a value from its name and its first finite numbers.

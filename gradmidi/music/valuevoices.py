@@ -1,7 +1,7 @@
 """The voices of logged values: their homes and places in time, and their notes in each slot."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gradmidi.log import Header, numbers_of
@@ -202,8 +202,16 @@ class ValueVoices:
                 value.struck = index - turn - (index - turn) % self._slots
                 events += self._strike(value, tick)
             if self._preset.values.reference_tone and begins and value.first:
-                events += self.reference(name, tick + self._period // 2)
+                # Between two places at which the value itself is struck.
+                half = turn * self._slot_ticks + self._period // 2
+                events += self.reference(name, tick + half)
         return events
+
+    def degrees(self) -> Iterator[float]:
+        """Yield how many degrees of the scale each value is above its home; nan if not known."""
+        for value in self._values.values():
+            known = value.law is not None and math.isfinite(value.number)
+            yield value.law.degrees(value.number) if known and value.law else math.nan
 
     def finish(self, tick: int) -> list[Event]:
         """Return the texts of values whose law was not found before the end."""
@@ -279,4 +287,10 @@ class ValueVoices:
             unit = "difference" if law.additive else "factor"
             content |= {"reference": law.home, unit: law.unit}
         content |= {"scale": pitch.scale, "range": list(pitch.range), "residue": pitch.residue}
+        place = value.voice.index - self._first
+        content |= {
+            "slot_ticks": self._slot_ticks,
+            "period": self._period,
+            "offset": place % self._slots * self._slot_ticks + self._offset(place),
+        }
         return [Mark(tick, metadata.write(content), value.voice.index)]

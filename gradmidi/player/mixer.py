@@ -248,7 +248,7 @@ class Status:
             "loss": str(self._loss) if self._loss is not None else None,
             "norms": [_as_json(number) for number in self._step.now],
             "wrong": self._step.wrong,
-            "levels": self._step.levels,
+            "degrees": [_as_json(number) for number in self._step.degrees],
             "notes": self._notes,
             "values": {name: _as_json(number) for name, number in self._values.items()},
             "faults": list(self._faults),

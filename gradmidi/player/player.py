@@ -292,12 +292,8 @@ class Player:
         if hasattr(os, "getppid") and os.name == "posix" and os.getppid() != self.session.parent:
             self._end_early(now)
         if self._watched and self._status is not None:
-            self._answer(
-                {
-                    "status": {**self._status.table(), **self.counts()},
-                    "lines": self._lines - len(self._waiting),
-                }
-            )
+            status = {**self._status.table(), **self.counts()}
+            self._answer({"status": status, "lines": self._lines - len(self._waiting)})
 
     def _rest(self) -> None:
         wake = self._clock() + IDLE_SECONDS
@@ -321,6 +317,7 @@ class Player:
             session.preset,
             header,
             time=session.time,
+            per_slot=session.per_slot,
             of=session.of,
             paced=session.paced,
             history=self._history,

@@ -86,6 +86,8 @@ class Schedule:
         The run's first header.
     time, of : str
         As in `Session`; ``time="step"`` only with `paced`.
+    per_slot : int, default 1
+        As in `Session`.
     paced : bool, default False
         Whether to play a run from its start by its own time; otherwise play it as it happens.
     history : bool, default False
@@ -125,6 +127,7 @@ class Schedule:
         header: Header,
         *,
         time: str = "wall",
+        per_slot: int = 1,
         of: str = "gradients",
         paced: bool = False,
         history: bool = False,
@@ -132,7 +135,7 @@ class Schedule:
         grid: Grid | None = None,
         rig: Rig | None = None,
     ) -> None:
-        self.score = Score(header, preset, time=time, of=of, rig=rig)
+        self.score = Score(header, preset, time=time, per_slot=per_slot, of=of, rig=rig)
         self.counts = Counts()
         self.base: int | None = None if paced or history else 0
         self.finished = False
@@ -174,7 +177,7 @@ class Schedule:
         if not self._paced or math.isnan(self._origin):
             return True
         if self.score.wall is None:
-            return len(self._items) < 64
+            return len(self._items) < 64 * self.score.per_slot
         return self._sounds(self.score.wall.index_of(self._newest)) < now + AHEAD_SECONDS
 
     def go_live(self) -> None:

@@ -1,6 +1,5 @@
 """Make the records of a run from the rows of a log, as they come (`Joiner`)."""
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from gradmidi.log import ABSENT, End, Frame, Header, Layer, Record, Values, comb
 from gradmidi.sources.columns import Choice, name_of
 from gradmidi.sources.converting import NOMINAL_SECONDS, RunClock, header_of
 from gradmidi.sources.metrics import MOST, is_progress, matches
-from gradmidi.sources.rows import Row, Series, joined
+from gradmidi.sources.rows import MOST_STEP, Row, Series, joined
 
 __all__ = ["SETTLE_SECONDS", "Joiner"]
 
@@ -272,7 +271,7 @@ class Joiner:
             # A row without a step belongs to the newest one.
             series = self._series.get(row.series)
             return self._highest - (series.offset if series is not None else 0)
-        if isinstance(found, str) or not math.isfinite(found) or found < 0.0:
+        if isinstance(found, str) or not 0.0 <= found <= MOST_STEP:
             self.left_out += 1
             return None
         return int(found)

@@ -8,6 +8,9 @@ from gradmidi.sources.metrics import is_progress
 
 __all__ = ["PrintedStep", "clean", "numbers_in", "step_in"]
 
+LONGEST_NAME, MOST_DIGITS = 100, 15
+"""Letters of the longest name of a value; digits of the largest step."""
+
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 """Escape sequences of ECMA-48: colours, movements of the cursor, titles of windows."""
 
@@ -149,7 +152,9 @@ def numbers_in(line: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for match in _PAIR.finditer(line):
         name = _name(match["quoted"] or match["name"] or match["plain"])
-        if _COUNTS.fullmatch(name) or any(each.match(line, match.start()) for each in _NO_VALUES):
+        if len(name) > LONGEST_NAME or _COUNTS.fullmatch(name):
+            continue
+        if any(each.match(line, match.start()) for each in _NO_VALUES):
             continue
         if match["of"] is not None and match["list"]:
             continue
@@ -179,10 +184,11 @@ def step_in(line: str) -> PrintedStep | None:
     """
     for pattern in _STEPS:
         match = pattern.search(line)
-        if match is not None:
+        if match is not None and len(match[1]) <= MOST_DIGITS:
             return PrintedStep(int(match[1].replace(",", "")))
     match = _EPOCH.search(line)
-    return PrintedStep(int(match[1]), is_epoch=True) if match is not None else None
+    known = match is not None and len(match[1]) <= MOST_DIGITS
+    return PrintedStep(int(match[1]), is_epoch=True) if match and known else None
 
 
 def _name(text: str) -> str:

@@ -125,12 +125,13 @@ class Relay:
                     self._live.do("live")
                 if line == CAUGHT_UP:
                     continue
-                self._heard = self._heard or not line.past
+                over = line.data.startswith(END)
+                self._heard = self._heard or not (line.past or over)
                 self._check(line.data)
                 self._live.write(line.data)
                 self._sent += 1
                 self._wait()
-                if self._paced and not line.past and line.data.startswith(END):
+                if self._paced and not line.past and over:
                     return
             if not self._begun and not self._stop.is_set():
                 raise RunLogError(f"{self._name} holds no line of a run log")

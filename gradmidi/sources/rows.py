@@ -8,11 +8,14 @@ from typing import NamedTuple, TypeVar
 from gradmidi.errors import RunLogError
 from gradmidi.text.words import count
 
-__all__ = ["Cell", "Row", "Series", "Step", "Table", "counter_of", "gather", "joined"]
+__all__ = ["MOST_STEP", "Cell", "Row", "Series", "Step", "Table", "counter_of", "gather", "joined"]
 
 NEAR, FEW = 10, 2
 """A step that is printed again may be so many steps back, because lines of several processes need
 not be in order; fewer, if it is the first step, with which another epoch may begin."""
+
+MOST_STEP = 2**53
+"""The largest step: larger floats are no whole numbers any more."""
 
 Cell = float | str
 AnyCell = TypeVar("AnyCell", float, Cell)
@@ -241,7 +244,7 @@ def _whole(row: Row, counter: int, counters: Sequence[str], source: str) -> int 
     found = row.counts[counter] if counter < len(row.counts) else None
     if found is None:
         return None
-    if isinstance(found, str) or not found.is_integer() or found < 0.0:
+    if isinstance(found, str) or not found.is_integer() or not 0.0 <= found <= MOST_STEP:
         shown = found if isinstance(found, str) else f"{found:g}"
         raise RunLogError(
             f"{source}: {row.where} has {shown!r} in {counters[counter]!r}, which is not a step: a "

@@ -1,13 +1,14 @@
-"""Norms back out of a MIDI file, from the file alone.
+"""Norms and logged values back out of a MIDI file, from the file alone.
 
-The text events say how norms became notes; the notes and controllers hold the values, but for
+The text events say how numbers became notes; the notes and controllers hold the numbers, but for
 a norm whose note gave way to one that tells who is at fault: that one is a text too. One row a
 slot: a number, ``"<=x"``-like texts at the rails (with ≤ and ≥), None for a rest.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from gradmidi.midi.numbers import BEND_RANGE, DATA_ENTRY
 from gradmidi.music.events import BRIGHTNESS
 from gradmidi.music.pitch import note_number, pitch_to_hz, rail, scale_notes
 from gradmidi.music.styles import STYLES, Heard, HeardNote, Style
+from gradmidi.music.values import Law
 
-__all__ = ["Decoded", "Value", "decode"]
+__all__ = ["Decoded", "Logged", "Value", "decode"]
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A decoded norm: the number, and whether it is a bound (-1: at most, 1: at least)."""
+    """A decoded number, and whether it is a bound (-1: at most, 1: at least)."""
 
     norm: float
     bound: int = 0
@@ -35,6 +37,25 @@ class Value:
         if self.bound:
             return f"{'≤' if self.bound < 0 else '≥'}{self.norm:.6g}"
         return float(f"{self.norm:.6g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A decoded number of a logged value.
+
+    Parameters
+    ----------
+    seconds : float
+        Time of its note from the start of the file.
+    step : int or None
+        The last step of its slot; None if the file was cut short.
+    number : Value
+        The number.
+    """
+
+    seconds: float
+    step: int | None
+    number: Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +76,9 @@ class Decoded:
         A row a slot, a value a voice; None where the voice rests.
     steps : tuple of int or None
         The last step of each slot; None where no step fell into it, or the file was cut short.
+    values : mapping of str to tuple of Logged
+        The numbers of each logged value; without those of notes at its start, before its law was
+        found, which are all at home.
     """
 
     voices: tuple[str, ...]
@@ -63,21 +87,25 @@ class Decoded:
     seconds: float
     rows: tuple[tuple[Value | None, ...], ...]
     steps: tuple[int | None, ...]
+    values: Mapping[str, tuple[Logged, ...]] = field(default_factory=dict)
 
     def lines(self) -> Iterator[str]:
-        """Write it as JSON lines: a header, then a row a slot."""
-        yield json.dumps(
-            {
-                "voices": self.voices,
-                "layers": self.layers,
-                "steps_per_slot": self.frames_per_slot,
-                "slot_seconds": self.seconds,
-            },
-            ensure_ascii=False,
-        )
+        """Write it as JSON lines: a header, a row for each slot, and one for each logged number."""
+        header = {
+            "voices": self.voices,
+            "layers": self.layers,
+            "steps_per_slot": self.frames_per_slot,
+            "slot_seconds": self.seconds,
+        }
+        more = {"values": list(self.values)} if self.values else {}
+        yield json.dumps({**header, **more}, ensure_ascii=False)
         for index, (step, row) in enumerate(zip(self.steps, self.rows, strict=True)):
             norms = [None if value is None else value.written() for value in row]
             yield json.dumps({"slot": index, "step": step, "norms": norms}, ensure_ascii=False)
+        for name, numbers in self.values.items():
+            for each in numbers:
+                place = {"value": name, "step": each.step, "seconds": round(each.seconds, 4)}
+                yield json.dumps({**place, "number": each.number.written()}, ensure_ascii=False)
 
 
 @dataclass(slots=True)
@@ -89,7 +117,7 @@ class _Track:
 
 
 def decode(path: str | Path) -> Decoded:
-    """Read the norms back out of a file that gradmidi wrote.
+    """Read the norms and logged values back out of a file that gradmidi wrote.
 
     Parameters
     ----------
@@ -99,7 +127,8 @@ def decode(path: str | Path) -> Decoded:
     Returns
     -------
     Decoded
-        Norms within 1 % where the preset keeps the residue.
+        Norms and values within 1 % where the preset keeps the residue; values that move by
+        differences within 1 % of the difference for one degree of the scale.
 
     Raises
     ------
@@ -125,39 +154,84 @@ def decode(path: str | Path) -> Decoded:
     except (EOFError, ValueError) as error:
         raise GradmidiError(f"{path} cannot be read as a MIDI file: {error}") from error
     written = [track for track in map(_read, file.tracks) if track.mapping]
-    # The tracks of logged values have no norms.
     tracks = [track for track in written if "voice" in track.mapping]
-    if written and not tracks:
-        raise GradmidiError(
-            f"{path} plays logged values alone, and no norms; read the numbers in the run's log"
-        )
-    if not tracks:
+    of_values = [track for track in written if "value" in track.mapping]
+    if not tracks and not of_values:
         raise GradmidiError(
             f"{path} holds no text events of gradmidi; only a file that gradmidi wrote "
             "can be decoded"
         )
     tempo = next((m.tempo for m in file.tracks[0] if m.type == "set_tempo"), 500_000)
-    for track in tracks:
-        wrong = texts.problem(track.mapping)
+    for track in [*tracks, *of_values]:
+        checks = () if track in tracks else (texts.OF_VALUE, texts.LAW_OF_VALUE)
+        wrong = texts.problem(track.mapping, *checks)
         if wrong:
             raise GradmidiError(f"{path} is damaged: in a text event of gradmidi, {wrong}")
+    for track in tracks:
         if track.mapping["style"] not in STYLES:
             raise GradmidiError(
                 f"{path} was written with the style {track.mapping['style']!r}, which is not "
                 f"installed here; there are: {', '.join(STYLES)}"
             )
     tracks.sort(key=lambda track: int(track.mapping["voice"]))
-    ticks = int(tracks[0].mapping["slot_ticks"])
-    slots = _slots(tracks, ticks)
+    seconds = partial(mido.tick2second, ticks_per_beat=file.ticks_per_beat, tempo=tempo)
+    first: Mapping[str, Any] = [*tracks, *of_values][0].mapping
+    ticks, origin = int(first["slot_ticks"]), int(first.get("origin", 0))
+    slots = _slots(tracks, ticks) if tracks else 0
     columns = [_column(track, slots) for track in tracks]
+    steps = texts.unroll(first.get("steps", ()), slots)
+    known = steps
+    if not tracks:
+        # Values alone: their steps are in the first track.
+        rows = first.get("steps", ())
+        known = texts.unroll(rows, min(sum(rows[-1][::3]) if rows else 0, texts.MOST_SLOTS))
+
+    def step_at(tick: int) -> int | None:
+        slot = (tick - origin) // ticks
+        return known[slot] if 0 <= slot < len(known) else None
+
     return Decoded(
         tuple(track.name for track in tracks),
         tuple(tuple(track.mapping["layers"]) for track in tracks),
-        int(tracks[0].mapping["frames_per_slot"]),
-        mido.tick2second(ticks, file.ticks_per_beat, tempo),
+        int(first.get("frames_per_slot", 1)),
+        seconds(ticks),
         tuple(zip(*columns, strict=True)),
-        texts.unroll(tracks[0].mapping.get("steps", ()), slots),
+        steps,
+        {
+            track.mapping["value"]: tuple(
+                Logged(seconds(tick), step_at(tick), number)
+                for tick, number in _logged(track, origin)
+            )
+            for track in of_values
+        },
     )
+
+
+def _logged(track: _Track, origin: int) -> Iterator[tuple[int, Value]]:
+    """Yield the numbers of a logged value, each with the tick of its note.
+
+    Other notes, as its reference tone, are at other places.
+    """
+    mapping = track.mapping
+    if "reference" not in mapping:
+        return
+    additive = "difference" in mapping
+    law = Law(mapping["reference"], mapping["difference" if additive else "factor"], additive)
+    notes, home = _notes(mapping)
+    degrees = _degrees(notes, home, mapping["residue"])
+    period, offset = int(mapping["period"]), int(mapping["offset"])
+    brightness, bend, known = 64, 0.0, False
+    for tick, message in track.messages:
+        if message.type == "control_change" and message.control == BRIGHTNESS:
+            brightness = message.value
+        elif message.type == "pitchwheel":
+            bend = message.pitch / 8192.0 * BEND_RANGE
+        elif message.type == "text":
+            known = known or "reference" in texts.read(message.text)
+        elif message.type == "note_on" and message.velocity:
+            found = degrees(message.note, brightness, bend)
+            if found is not None and known and (tick - origin) % period == offset:
+                yield tick, Value(law.number(found[0]), found[1])
 
 
 def _read(track: mido.MidiTrack) -> _Track:
@@ -248,13 +322,18 @@ def _heard(track: _Track, style: Style, slots: int) -> Iterator[Heard]:
         struck.clear()
 
 
-def _reach(mapping: Mapping[str, Any]) -> tuple[Sequence[int], int]:
-    """Tell the notes that a voice moves over, and the index of its home in them."""
+def _notes(mapping: Mapping[str, Any]) -> tuple[Sequence[int], int]:
+    """Return the notes of a scale, and the index of the home in them."""
     low, high = (note_number(name) for name in mapping["range"])
     notes = scale_notes(mapping["scale"], low, high)
     if mapping["home"] not in notes:
         raise GradmidiError(f"home note {mapping['home']} is not in {mapping['scale']!r}")
-    return STYLES[mapping["style"]].reach(notes, notes.index(mapping["home"]))
+    return notes, notes.index(mapping["home"])
+
+
+def _reach(mapping: Mapping[str, Any]) -> tuple[Sequence[int], int]:
+    """Tell the notes that a voice moves over, and the index of its home in them."""
+    return STYLES[mapping["style"]].reach(*_notes(mapping))
 
 
 def _reading(mapping: Mapping[str, Any]) -> Callable[[int, int, float], Value | None]:
@@ -262,13 +341,27 @@ def _reading(mapping: Mapping[str, Any]) -> Callable[[int, int, float], Value | 
     if mapping["law"] == "hz":
         base, factor = mapping["hz"]
         return lambda note, _brightness, bend: Value((pitch_to_hz(note + bend) - base) / factor)
-    notes, home = _reach(mapping)
-    places = {note: index for index, note in enumerate(notes)}
-    reference, step, residue_in = (mapping[key] for key in ("reference", "step", "residue"))
-    edge = rail(residue_in)
+    degrees = _degrees(*_reach(mapping), mapping["residue"])
+    reference, step = mapping["reference"], mapping["step"]
 
     def value(note: int, brightness: int, bend: float) -> Value | None:
-        if note not in places or reference is None:
+        found = degrees(note, brightness, bend)
+        if found is None or reference is None:
+            return None
+        return Value(reference * step ** found[0], found[1])
+
+    return value
+
+
+def _degrees(
+    notes: Sequence[int], home: int, residue_in: str
+) -> Callable[[int, int, float], tuple[float, int] | None]:
+    """Plan how note, brightness and bend become degrees above home, and whether it is a bound."""
+    places = {note: index for index, note in enumerate(notes)}
+    edge = rail(residue_in)
+
+    def degrees(note: int, brightness: int, bend: float) -> tuple[float, int] | None:
+        if note not in places:
             return None
         index = places[note]
         residue = 0.0
@@ -283,6 +376,6 @@ def _reading(mapping: Mapping[str, Any]) -> Callable[[int, int, float], Value | 
             bound = -1
         elif index == len(notes) - 1 and residue >= edge:
             bound = 1
-        return Value(reference * step ** (index - home + residue), bound)
+        return index - home + residue, bound
 
-    return value
+    return degrees

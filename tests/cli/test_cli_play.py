@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -14,12 +13,16 @@ import mido
 import pytest
 from listening import Receiver, until
 from logs import header, write_log
+from terminal import ENV, Terminal, command
 
 from gradmidi.log import FILE_NAME, End, RunLog, encode_end, encode_frame, encode_header
 
-ENV = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24", "GRADMIDI_PLAIN": ""}
-
 NAMES = ("conv1", "conv2", "fc1", "fc2")
+
+PLAYING = (
+    "playing a from its start, by steps, as its files are: a slot for each step; --time wall is "
+    "its own time"
+)
 
 NUMBERS = r"step \d+, loss [\d.]+, conv1 norm \d [A-G]#?\d, conv2 norm 2 [A-G]#?\d, fc1"
 """How the first line of numbers begins."""
@@ -35,10 +38,6 @@ def receiver():
 def run(tmp_path):
     """Two seconds of a run."""
     return write_log(tmp_path / "a", [[1.0 + n % 5, 2.0, 3.0, 4.0] for n in range(20)])
-
-
-def command(*words):
-    return [sys.executable, "-m", "gradmidi", *map(str, words)]
 
 
 def gradmidi(*words, **options):
@@ -101,7 +100,7 @@ def test_a_run_that_is_over_is_played_from_its_start_to_its_end(run, receiver):
     done = gradmidi("play", run, "--osc", receiver.target)
     assert (done.returncode, done.stdout) == (0, "")
     lines = done.stderr.splitlines()
-    assert lines[0] == "playing a from its start"
+    assert lines[0] == PLAYING
     assert re.match(NUMBERS, lines[1])
     assert lines[-1] == "played 20 steps"
     assert not set(done.stderr) & set("\x1b\r━│")
@@ -231,11 +230,13 @@ def ticked(track):
 
 
 @pytest.mark.slow
-def test_the_take_of_a_run_played_again_is_the_file_of_its_own_timing(run, tmp_path, receiver):
+@pytest.mark.parametrize("time", [[], ["--time", "wall"]])
+def test_the_take_of_a_run_played_again_is_its_file(run, tmp_path, receiver, time):
     take, file = tmp_path / "takes" / "live.mid", tmp_path / "a.mid"
-    done = gradmidi("play", run, "--osc", receiver.target, "--take", take)
+    done = gradmidi("play", run, "--osc", receiver.target, "--take", take, *time)
     assert done.returncode == 0, done.stderr
-    gradmidi("render", run, "-o", file, "--time", "wall")
+    assert ("by its own time" in done.stderr) == bool(time)
+    gradmidi("render", run, "-o", file, *time)
     played, rendered = notes(take), notes(file)
     assert played == rendered
     assert len(played["conv1"]) > 20
@@ -341,73 +342,6 @@ def test_help_fits_eighty_columns_and_names_every_cable():
 # -- a terminal ---------------------------------------------------------------------------------
 
 
-class Terminal:
-    """A command in a terminal of its own: what it draws, and keys that are typed there."""
-
-    def __init__(self, *words, stdin=None):
-        import pty
-
-        self._ours, theirs = pty.openpty()
-        self.before = self.settings()
-        self.process = subprocess.Popen(
-            command(*words),
-            stdin=theirs if stdin is None else stdin,
-            stdout=theirs,
-            stderr=theirs,
-            env=ENV,
-            start_new_session=True,
-            preexec_fn=lambda: _own(theirs),
-        )
-        self._theirs = theirs
-        self.text = ""
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-
-    def settings(self):
-        import termios
-
-        return termios.tcgetattr(self._ours)
-
-    def _read(self):
-        import select
-
-        while True:
-            if select.select([self._ours], [], [], 0.05)[0]:
-                self.text += os.read(self._ours, 65536).decode(errors="replace")
-            elif self.process.poll() is not None:
-                return
-
-    def wait_for(self, text):
-        until(lambda: text in self.text, f"{text!r} in {self.text!r}")
-
-    def press(self, keys):
-        os.write(self._ours, keys.encode())
-
-    def end(self):
-        """Wait for its own end; return the exit code."""
-        code = self.process.wait(20)
-        self._thread.join(10)
-        return code
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
-        self._thread.join(10)
-        os.close(self._ours)
-        os.close(self._theirs)
-
-
-def _own(terminal):
-    import fcntl
-    import termios
-
-    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
-
-
 terminals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 
 
@@ -422,7 +356,7 @@ def test_keys_steer_what_is_heard_though_the_run_comes_by_stdin(receiver):
         ):
             os.close(read)
             terminal.wait_for("steps/s")
-            for words in ("conv1", "fc2", "━", "space mute · + - level · 1-9 solo"):
+            for words in ("conv1", "fc2", "▍", "space mute · + - level · ↑ ↓ Enter solo"):
                 terminal.wait_for(words)
             terminal.press(" ")
             terminal.wait_for("muted")
@@ -466,7 +400,7 @@ def test_on_a_terminal_plain_lines_come_when_they_are_asked_for(run, receiver, h
         assert terminal.end() == 0
     assert "\x1b" not in terminal.text
     lines = terminal.text.split("\r\n")
-    assert lines[0] == "playing a from its start"
+    assert lines[0] == PLAYING
     assert lines[1].startswith("keys: space mutes, ")
     assert re.match(NUMBERS, lines[2])
 

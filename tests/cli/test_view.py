@@ -3,7 +3,7 @@
 import pytest
 
 from gradmidi.cli.keys import watch
-from gradmidi.cli.view import KEYS, LINE_SECONDS, PlainLines
+from gradmidi.cli.view import KEYS, LINE_SECONDS, PlainLines, Settings
 
 
 class Live:
@@ -40,7 +40,7 @@ def test_lines_tell_the_rate_and_each_note():
     for n in range(40):
         now = 0.2 * n
         live.at(1 + n, now, (0.5 if now < LINE_SECONDS else 0.75, 1.0))
-        plain.show(live, "")
+        plain.show(live, Settings())
     assert lines == [
         "step 1, fc1 norm 0.5 A3, fc2 norm 1 silent",
         "step 26, 5 steps a second, fc1 norm 0.75 up A3, fc2 norm 1 silent",
@@ -55,7 +55,7 @@ def test_values_are_named_with_their_numbers_and_notes():
         now = step
         live.at(step, float(step), ())
         live.status |= {"loss": loss, "values": values, "notes": ["C3", "G3"]}
-        plain.show(live, "")
+        plain.show(live, Settings())
     assert lines == [
         "step 1, loss 2.5 C3",
         "step 9, 1 steps a second, loss 1 down C3, val_acc 0.5 G3",
@@ -77,7 +77,7 @@ def test_what_is_counted_is_told_once_not_every_few_seconds():
         now = 0.2 * n
         live.at(1, 0.0)
         live.status |= {"errors": n, "late": n // 150}
-        plain.show(live, "")
+        plain.show(live, Settings())
     assert [line for line in lines if line.startswith("so far")] == [
         "so far 25 messages refused",
         "so far 1 frame late, 150 messages refused",

@@ -1,10 +1,9 @@
-import io
 import math
 
 import orjson
-from rich.console import Console
 
-from gradmidi.cli.view import numbers_line, picture
+from gradmidi.cli.screen import Shown, screen_lines
+from gradmidi.cli.view import numbers_line
 from gradmidi.log import ABSENT
 from gradmidi.music.events import FAULT_VOICE, Alarm, Off, On, Step
 from gradmidi.music.voices import Voice
@@ -139,18 +138,15 @@ def test_a_loss_that_is_nan_is_shown_as_nan():
     assert numbers_line(["fc1"], table).startswith("step 2, loss nan, ")
 
 
-def test_a_value_that_became_nan_is_shown_as_nan_in_lines_and_in_the_picture():
+def test_a_value_that_became_nan_is_shown_as_nan_in_lines_and_on_the_screen():
     status = Status([Voice(0, "acc", ())])
     status.take([Step(0, 1, 0.1, (), (), values=(("acc", 0.5),))])
     status.take([Step(60, 2, 0.2, (), (), values=(("acc", math.nan),))])
     table = orjson.loads(orjson.dumps(status.table()))
     before = {**table, "values": {"acc": 0.5}}
     assert numbers_line(["acc"], table, before) == "step 2, acc nan"
-    screen = io.StringIO()
-    Console(file=screen, width=60).print(picture(["acc"], table, "", None, 60))
-    assert "acc" in screen.getvalue()
-    assert "nan" in screen.getvalue()
-    assert "0.5" not in screen.getvalue()
+    row = str(screen_lines(Shown(["acc"], table), 60, 10)[1])
+    assert row.split() == [">", "1!acc", "nan", "–", "│"]
 
 
 def test_norms_that_are_no_numbers_are_shown_as_what_they_are():

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gradmidi.cli.view import picture
+from gradmidi.cli.screen import Shown, screen_lines
 from gradmidi.live.feed import READY_SECONDS
 from gradmidi.live.session import Session
 from gradmidi.log import End, Frame, Header, Layer, encode, row
@@ -323,18 +323,18 @@ def test_a_grouped_voice_is_wrong_while_one_of_its_layers_is():
     assert (voice,) in spans
     red = next(each for each in told if each["wrong"])
     assert (red["norms"][voice], red["faults"][-1]["layer"]) == ("nan", names[21])
-    bars = [line for line in shown(begun["voices"], red).splitlines() if "━" in line]
-    assert [RED_BAR in line for line in bars] == [index == voice for index in range(len(bars))]
-    assert RED_BAR not in shown(begun["voices"], told[-1])
+    rows = [line for line in shown(begun["voices"], red) if "│" in line]
+    assert [RED in line for line in rows] == [index == voice for index in range(len(rows))]
+    assert not any(RED in line for line in shown(begun["voices"], told[-1]) if "│" in line)
 
 
-RED_BAR = "\x1b[31m━"
+RED = "\x1b[1;31m!"
 
 
 def shown(voices, status):
     console = Console(width=100, record=True, force_terminal=True, file=io.StringIO())
-    console.print(picture(voices, status, "", None, 100))
-    return console.export_text(styles=True)
+    console.print(*screen_lines(Shown(voices, status), 100, 40), sep="\n")
+    return console.export_text(styles=True).splitlines()
 
 
 def test_who_tunes_in_late_is_told_at_once_what_is_wrong(said):

@@ -219,7 +219,7 @@ def test_controllers_without_notes_arrive_as_the_take_and_the_file_have_them(jac
     words = ("--rig", rig, "--set", "faults.sound=false")
     played = gradmidi("play", run, "--midi", "modular", "--take", take, *words)
     assert played.returncode == 0, played.stderr
-    rendered = gradmidi("render", run, "-o", file, *words, "--time", "wall")
+    rendered = gradmidi("render", run, "-o", file, *words)
     assert rendered.returncode == 0, rendered.stderr
     wanted = [
         (0xB0 | m.channel, m.control, m.value)

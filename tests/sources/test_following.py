@@ -325,7 +325,7 @@ def test_a_finished_log_is_played_from_its_start(tmp_path: Path) -> None:
         errors = player.communicate(timeout=30)[1]
         assert [each[:3] for each in receiver.of("/gradmidi/start")] == [["log", 1, 1]]
         assert receiver.step == 7
-    assert "playing log from its start" in errors
+    assert "playing log from its start, by steps, as its files are" in errors
     assert errors.splitlines()[-1] == "played 8 steps"
 
 

@@ -57,7 +57,7 @@ def test_a_message_is_one_printable_line(capsys):
 def test_the_view_prints_them_as_escapes():
     from rich.console import Console
 
-    from gradmidi.cli.view import picture
+    from gradmidi.cli.screen import Shown, screen_lines
 
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=200)
@@ -66,12 +66,12 @@ def test_the_view_prints_them_as_escapes():
         "step": 1,
         "seconds": 0.1,
         "norms": [1.0],
-        "levels": [0.5],
+        "degrees": [0.5],
         "notes": ["C4"],
         "wrong": (0,),
         "faults": [fault],
         "sent": 1,
     }
-    console.print(picture([EVIL], status, "", None, 200))
+    console.print(*screen_lines(Shown([EVIL], status, message=EVIL), 200, 24), sep="\n")
     assert "\x1b]0;" not in out.getvalue()
     assert "\x1b[2J" not in out.getvalue()

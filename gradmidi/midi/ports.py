@@ -1,4 +1,4 @@
-"""List, find, open and silence MIDI outputs. Only this module uses python-rtmidi.
+"""List, find, open and silence MIDI outputs, through python-rtmidi or rtmidi2 (see `backends`).
 
 python-rtmidi is used without mido: mido's output sends on a closed port, which crashes the
 interpreter; its `client_name` creates a virtual port without saying so; and it makes two clients
@@ -19,14 +19,13 @@ import os
 import re
 import select
 import socket
-import stat
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from gradmidi.errors import PortError
+from gradmidi.midi.backends import CLIENT, Library, library, server_sockets
 from gradmidi.midi.numbers import (
     ALL_NOTES_OFF,
     ALL_SOUND_OFF,
@@ -42,8 +41,6 @@ __all__ = ["VIRTUAL", "Output", "match", "names", "open_output", "panic"]
 
 VIRTUAL = "virtual:"
 """Prefix of a name: open a virtual port, which other programs connect to."""
-
-CLIENT = "gradmidi"
 
 UNNAMED = "(unnamed)"
 """Name of a port without one; python-rtmidi returns None for it (its issue 21)."""
@@ -96,7 +93,7 @@ class Output:
             if client.lifeline.cut:
                 raise PortError(f"MIDI output {self.name!r} is closed: the JACK server has ended")
             try:
-                client.native.send_message(message)
+                client.native.send(message)
             except Exception as error:
                 raise PortError(f"MIDI output {self.name!r} refuses messages: {error}") from error
 
@@ -141,16 +138,16 @@ class _Lifeline:
 class _Client:
     """A client of one MIDI system, with at most one open port."""
 
-    def __init__(self, rtmidi: Any, api: int) -> None:
-        self.system: str = rtmidi.get_api_display_name(api)
-        before = _server_sockets()
-        self.native = rtmidi.MidiOut(api, name=CLIENT)
-        self.lifeline = _Lifeline(_server_sockets() - before)
+    def __init__(self, library: Library, system: str) -> None:
+        self.system = system
+        before = server_sockets()
+        self.native = library.client(system)
+        self.lifeline = _Lifeline(server_sockets() - before)
 
     def close(self) -> None:
         self.lifeline.close()
         with _quiet():
-            self.native.delete()
+            self.native.close()
 
 
 def names() -> tuple[str, ...]:
@@ -166,10 +163,10 @@ def names() -> tuple[str, ...]:
     Raises
     ------
     PortError
-        If no MIDI system answers, or python-rtmidi is not installed.
+        If no MIDI system answers, or neither python-rtmidi nor rtmidi2 is installed.
     """
     with _clients() as clients:
-        return tuple(name or UNNAMED for client in clients for name in client.native.get_ports())
+        return tuple(name or UNNAMED for client in clients for name in client.native.outputs())
 
 
 def match(wanted: str, systems: Sequence[Sequence[str | None]]) -> tuple[int, int]:
@@ -239,18 +236,18 @@ def open_output(name: str) -> Output:
     Raises
     ------
     PortError
-        If no output matches or it cannot be opened, if no MIDI system answers, or if
-        python-rtmidi is not installed.
+        If no output matches or it cannot be opened, if no MIDI system answers, or if neither
+        python-rtmidi nor rtmidi2 is installed.
     """
     with _clients() as clients:
         if name.startswith(VIRTUAL):
             client, opened = _open_virtual(clients, name.removeprefix(VIRTUAL) or CLIENT)
         else:
-            listed = [client.native.get_ports() for client in clients]
+            listed = [client.native.outputs() for client in clients]
             system, index = match(name, listed)
             client, opened = clients[system], listed[system][index] or UNNAMED
             try:
-                client.native.open_port(index, "out")
+                client.native.open(index)
             except Exception as error:
                 raise PortError(f"MIDI output {opened!r} cannot be opened: {error}") from error
         # This client stays open; `_clients` closes the others.
@@ -291,7 +288,7 @@ def panic(output: Output, sleep: Callable[[float], None] = time.sleep) -> None:
 def _open_virtual(clients: Sequence[_Client], name: str) -> tuple[_Client, str]:
     for client in clients:
         with contextlib.suppress(Exception):
-            client.native.open_virtual_port(name)
+            client.native.open_virtual(name)
             return client, f"{CLIENT}:{name}"
     systems = " and ".join(client.system for client in clients)
     raise PortError(f"{systems} has no virtual ports, such as {VIRTUAL}{name}; {LOOPMIDI}")
@@ -300,21 +297,15 @@ def _open_virtual(clients: Sequence[_Client], name: str) -> tuple[_Client, str]:
 @contextlib.contextmanager
 def _clients() -> Iterator[list[_Client]]:
     """Yield a client of each MIDI system that answers; close at the end those still in the list."""
-    try:
-        import rtmidi
-    except ImportError as error:
-        raise PortError(
-            "live MIDI needs python-rtmidi: pip install 'gradmidi[midi]' (above Python 3.12 this "
-            "needs a compiler); files, OSC and sound work without it"
-        ) from error
+    with _quiet():
+        installed = library()
     clients: list[_Client] = []
-    apis = [api for api in rtmidi.get_compiled_api() if api != rtmidi.API_RTMIDI_DUMMY]
     try:
-        for api in apis:
-            with _quiet(), contextlib.suppress(rtmidi.RtMidiError):
-                clients.append(_Client(rtmidi, api))
+        for system in installed.systems:
+            with _quiet(), contextlib.suppress(*installed.errors):
+                clients.append(_Client(installed, system))
         if not clients:
-            tried = ", ".join(rtmidi.get_api_display_name(api) for api in apis)
+            tried = ", ".join(installed.systems)
             remedy = NO_SYSTEM.get(sys.platform, "start one")
             raise PortError(
                 f"no MIDI system answers (tried: {tried or 'none is built in'}); {remedy}; "
@@ -344,26 +335,6 @@ def _quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)
-
-
-def _server_sockets() -> set[int]:
-    """Return this process's sockets that are connected to a JACK server."""
-    found = set()
-    for folder in ("/proc/self/fd", "/dev/fd"):
-        with contextlib.suppress(OSError):
-            for entry in os.listdir(folder):
-                with contextlib.suppress(OSError):
-                    if _leads_to_jack(int(entry)):
-                        found.add(int(entry))
-            break
-    return found
-
-
-def _leads_to_jack(descriptor: int) -> bool:
-    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-        return False
-    with socket.socket(fileno=os.dup(descriptor)) as held:
-        return held.family == socket.AF_UNIX and "/jack_" in str(held.getpeername())
 
 
 def _unnumbered(name: str) -> str:

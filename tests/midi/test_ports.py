@@ -91,6 +91,9 @@ class FakeRtmidi(ModuleType):
     def delete(self):
         pass
 
+    def send_message(self, message):
+        pass
+
 
 def test_a_port_without_a_name_is_listed_and_hinders_no_other(monkeypatch):
     # python-rtmidi#21, thestk/rtmidi#115
@@ -101,6 +104,65 @@ def test_a_port_without_a_name_is_listed_and_hinders_no_other(monkeypatch):
         output = open_output(wanted)
         assert (system.opened, output.name) == (index, name)
         output.close()
+
+
+class FakeRtmidi2(ModuleType):
+    """rtmidi2, as it was seen on Linux: JACK without a server has no ports and raises nothing."""
+
+    API_LINUX_ALSA, API_MACOSX_CORE, API_UNIX_JACK, API_WINDOWS_MM = 1, 2, 3, 4
+
+    def __init__(self):
+        super().__init__("rtmidi2")
+        self.sent = []
+        self.closed = 0
+
+    def MidiOut(self, name, api):  # noqa: N802 - rtmidi2's name
+        if api == self.API_LINUX_ALSA:
+            raise RuntimeError("error creating ALSA sequencer client object")
+        self.ports = ["Bus 1"] if api == self.API_MACOSX_CORE else []
+        return self
+
+    def open_port(self, index):
+        self.sent.append(("open", index))
+
+    def send_raw(self, *message):
+        self.sent.append(message)
+
+    def close_port(self):
+        self.closed += 1
+
+
+@pytest.fixture
+def rtmidi2(monkeypatch):
+    module = FakeRtmidi2()
+    monkeypatch.setitem(sys.modules, "rtmidi", None)
+    monkeypatch.setitem(sys.modules, "rtmidi2", module)
+    return module
+
+
+def test_rtmidi2_plays_where_python_rtmidi_is_not_installed(rtmidi2, monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert names() == ("Bus 1",)
+    output = open_output("bus")
+    output.send((0x90, 60, 80))
+    output.close()
+    with pytest.raises(PortError, match="is closed"):
+        output.send((0x90, 61, 80))
+    assert rtmidi2.sent == [("open", 0), (0x90, 60, 80)]
+    assert rtmidi2.closed == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of JACK on Linux")
+def test_rtmidi2_without_a_midi_system_is_one_line(rtmidi2):
+    with pytest.raises(PortError, match=r"no MIDI system answers \(tried: ALSA(, JACK)?\); load"):
+        names()
+
+
+def test_without_either_library_the_error_names_both(monkeypatch):
+    for name in ("rtmidi", "rtmidi2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(PortError, match="live MIDI needs python-rtmidi or rtmidi2: pip install"):
+        names()
 
 
 class Tape:

@@ -209,6 +209,57 @@ def test_the_commands_list_check_and_silence(jack, dump):
     assert wrong.stderr.count("\n") == 1
 
 
+RTMIDI2 = """
+import sys, time
+sys.modules["rtmidi"] = None
+from gradmidi.midi import ports
+output = ports.open_output("second")
+virtual = ports.open_output("virtual:own")
+print(ports.names(), virtual.name, flush=True)
+output.send((0x90, 60, 80))
+output.send((0xD0, 5))
+output.send((0x80, 60, 64))
+input()
+began = time.monotonic()
+try:
+    for _ in range(5000):
+        output.send((0x90, 60, 80))
+except ports.PortError as error:
+    print(error)
+print(time.monotonic() - began < 5.0)
+virtual.close()
+output.close()
+"""
+"""Plays through rtmidi2, and goes on playing when the server has ended."""
+
+
+@pytest.mark.slow
+def test_rtmidi2_plays_beside_this_server_and_notices_its_end(own_jack, tmp_path):
+    pytest.importorskip("rtmidi2", reason="rtmidi2 is not installed")
+    with midi_dump(own_jack, "second", tmp_path / "second.txt") as program:
+        player = subprocess.Popen(
+            [sys.executable, "-c", RTMIDI2],
+            env={**os.environ, **own_jack.env},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            wait_until(lambda: len(dumped(program)) == 3, "three messages")
+            assert dumped(program) == [(0x90, 60, 80), (0xD0, 5), (0x80, 60, 64)]
+            assert [port for port in own_jack.ports() if port.endswith(":own")]
+            own_jack.stop()
+            out = player.communicate("\n", timeout=30)[0]
+        finally:
+            player.kill()
+    first, *rest = out.splitlines()
+    assert "'second:input'" in first
+    assert first.endswith("gradmidi:own")
+    assert rest == ["MIDI output 'second:input' is closed: the JACK server has ended", "True"]
+    assert player.returncode == 0
+
+
 @pytest.mark.slow
 def test_controllers_without_notes_arrive_as_the_take_and_the_file_have_them(jack, dump, tmp_path):
     program = dump("modular")

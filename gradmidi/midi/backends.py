@@ -1,0 +1,187 @@
+"""The libraries that reach MIDI outputs: python-rtmidi or, where it is not installed, rtmidi2.
+
+python-rtmidi has wheels up to Python 3.12, rtmidi2 (MIT) for Python 3.13 and 3.14. Both wrap
+RtMidi. What is special about rtmidi2 is met here:
+
+- its wheel for Linux brings a libjack that speaks another protocol than many JACK servers, so the
+  system's is loaded before it, and without one JACK is left out;
+- without a JACK server it makes a client that has no ports, and raises nothing;
+- its errors are RuntimeErrors, and it takes the bytes of a message one by one.
+"""
+
+import contextlib
+import ctypes
+import os
+import socket
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from gradmidi.errors import PortError
+
+__all__ = ["CLIENT", "Library", "Native", "library", "server_sockets"]
+
+CLIENT = "gradmidi"
+
+
+class Native(Protocol):
+    """A client of a MIDI system, with at most one open output."""
+
+    @property
+    def send(self) -> Callable[[Sequence[int]], None]:
+        """The function that sends a message."""
+
+    def outputs(self) -> list[str | None]:
+        """Return the names of the outputs; None or an empty text is an output without a name."""
+
+    def open(self, index: int) -> None:
+        """Open the output at an index of `outputs`."""
+
+    def open_virtual(self, name: str) -> None:
+        """Open an output that other programs connect to."""
+
+    def close(self) -> None:
+        """Close the output and end the client."""
+
+
+class Library(Protocol):
+    """A library, and the MIDI systems that it may reach on this platform.
+
+    Attributes
+    ----------
+    systems : dict of str to int
+        Names of the systems, and what the library calls them.
+    errors : tuple of type
+        What it raises if a system does not answer.
+    """
+
+    systems: dict[str, int]
+    errors: tuple[type[Exception], ...]
+
+    def client(self, system: str) -> Native:
+        """Make a client of a system, or raise one of `errors`."""
+
+
+def library() -> Library:
+    """Return the library that is installed; raise PortError if there is none."""
+    for kind in (_RtMidi, _RtMidi2):
+        with contextlib.suppress(ImportError):
+            found: Library = kind()
+            return found
+    raise PortError(
+        "live MIDI needs python-rtmidi or rtmidi2: pip install 'gradmidi[midi]' (on some systems "
+        "this needs a compiler); files, OSC and sound work without it"
+    )
+
+
+class _RtMidi:
+    """python-rtmidi."""
+
+    def __init__(self) -> None:
+        import rtmidi
+
+        self._module: Any = rtmidi
+        self.errors: tuple[type[Exception], ...] = (rtmidi.RtMidiError,)
+        apis = [api for api in rtmidi.get_compiled_api() if api != rtmidi.API_RTMIDI_DUMMY]
+        self.systems: dict[str, int] = {rtmidi.get_api_display_name(api): api for api in apis}
+
+    def client(self, system: str) -> Native:
+        return _RtMidiClient(self._module.MidiOut(self.systems[system], name=CLIENT))
+
+
+class _RtMidiClient:
+    def __init__(self, native: Any) -> None:
+        # Directly, since it is called for every message.
+        self.send: Callable[[Sequence[int]], None] = native.send_message
+        self._native = native
+
+    def outputs(self) -> list[str | None]:
+        return list(self._native.get_ports())
+
+    def open(self, index: int) -> None:
+        self._native.open_port(index, "out")
+
+    def open_virtual(self, name: str) -> None:
+        self._native.open_virtual_port(name)
+
+    def close(self) -> None:
+        self._native.delete()
+
+
+class _RtMidi2:
+    """rtmidi2."""
+
+    def __init__(self) -> None:
+        has_jack = sys.platform == "linux" and _load_jack()
+        import rtmidi2
+
+        self._module: Any = rtmidi2
+        self.errors: tuple[type[Exception], ...] = (RuntimeError,)
+        known = {
+            "linux": {"ALSA": rtmidi2.API_LINUX_ALSA, "JACK": rtmidi2.API_UNIX_JACK},
+            "darwin": {"CoreMIDI": rtmidi2.API_MACOSX_CORE},
+            "win32": {"Windows MultiMedia": rtmidi2.API_WINDOWS_MM},
+        }
+        self.systems: dict[str, int] = known.get(sys.platform, {})
+        if not has_jack:
+            self.systems.pop("JACK", None)
+
+    def client(self, system: str) -> Native:
+        before = server_sockets()
+        client = _RtMidi2Client(self._module.MidiOut(CLIENT, self.systems[system]))
+        if system == "JACK" and not client.outputs() and server_sockets() == before:
+            client.close()
+            raise RuntimeError("no JACK server")
+        return client
+
+
+class _RtMidi2Client:
+    def __init__(self, native: Any) -> None:
+        self._native = native
+
+    def send(self, message: Sequence[int]) -> None:
+        self._native.send_raw(*message)
+
+    def outputs(self) -> list[str | None]:
+        return list(self._native.ports)
+
+    def open(self, index: int) -> None:
+        self._native.open_port(index)
+
+    def open_virtual(self, name: str) -> None:
+        self._native.open_virtual_port(name)
+
+    def close(self) -> None:
+        native, self._native = self._native, None
+        if native is not None:
+            native.close_port()
+
+
+def _load_jack() -> bool:
+    """Load the system's libjack, whose functions then replace those of a library loaded later."""
+    try:
+        ctypes.CDLL("libjack.so.0", mode=ctypes.RTLD_GLOBAL)
+    except OSError:
+        return False
+    return True
+
+
+def server_sockets() -> set[int]:
+    """Return this process's sockets that are connected to a JACK server."""
+    found = set()
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with contextlib.suppress(OSError):
+            for entry in os.listdir(folder):
+                with contextlib.suppress(OSError):
+                    if _leads_to_jack(int(entry)):
+                        found.add(int(entry))
+            break
+    return found
+
+
+def _leads_to_jack(descriptor: int) -> bool:
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return False
+    with socket.socket(fileno=os.dup(descriptor)) as held:
+        return held.family == socket.AF_UNIX and "/jack_" in str(held.getpeername())

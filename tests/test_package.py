@@ -208,7 +208,7 @@ def test_without_rtmidi_only_live_midi_is_missing(tmp_path: Path) -> None:
         "a.wav",
     ]
     code = (
-        "import sys; sys.modules['rtmidi'] = None\n"
+        "import sys; sys.modules['rtmidi'] = sys.modules['rtmidi2'] = None\n"
         "from gradmidi.cli.app import main\n"
         "sys.argv[1:] = {words}\n"
         "main()"

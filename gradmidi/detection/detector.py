@@ -21,6 +21,7 @@ from gradmidi.detection.pace import Pace
 from gradmidi.detection.past import BLOCK, NONE, Past, logarithms
 from gradmidi.detection.rates import Rate
 from gradmidi.detection.reports import Reports, total
+from gradmidi.detection.settings import Settings
 from gradmidi.log import ABSENT, End, Frame, Header, Item, Layer, Pause
 
 __all__ = ["Watch"]
@@ -66,6 +67,7 @@ class Watch:
         self._pace = Pace(limits)
         self._loss = LossPast(limits)
         self._rate = Rate()
+        self.settings = Settings()
         self.logged = Logged(limits, heard if layers or heard else ("*",))
         self._above, self._risen = Streak(count), Streak(count)
         self._below, self._zeros = Streak(count), Streak(count)
@@ -158,12 +160,15 @@ class Watch:
         return died
 
     def _forget(self) -> None:
-        self._past.restart()
         self._loss.restart()
         self.logged.restart()
         self._rate.restart()
         self._absence.restart()
         self._diverging_reported = -math.inf
+        self._forget_norms()
+
+    def _forget_norms(self) -> None:
+        self._past.restart()
         for streak in (self._above, self._risen, self._below, self._zeros):
             streak.clear()
 
@@ -191,6 +196,10 @@ class Watch:
         self._step, self._t, self._ended = frame.step, frame.t, False
         self._reports.begin()
         late += self.logged.add(frame)
+        if frame.extra and self.settings.add(frame.step, frame.extra):
+            # Another batch size gives other norms and losses.
+            self._loss = LossPast(self._limits)
+            self._forget_norms()
         if frame.extra.get("skipped"):
             return late + self._reports.add("skipped", [RUN], frame)
         self._take_loss(frame)

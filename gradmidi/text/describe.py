@@ -47,6 +47,11 @@ def _lines(summary: Summary) -> Iterator[str]:
     yield count(len(summary.faults), "fault") if summary.faults else "no faults"
     for each in summary.faults:
         yield fault_line(each)
+    for change in summary.changes:
+        yield (
+            f"step {change.step}: {change.name} changed from {change.before} to {change.after}; "
+            "norms and loss are compared with those from here on"
+        )
     covers = "; ".join(
         filter(None, (_COVER.get(summary.parameters), _CLIPPING.get(summary.clipping)))
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.limits import Faults
+from gradmidi.detection.settings import Change
 from gradmidi.log import End, Frame, Item, Layer, RunLog, numbers_of
 from gradmidi.log.values import chosen
 from gradmidi.text.values import Gathered, ValueNumbers
@@ -111,6 +112,8 @@ class Summary:
         Each layer's norms.
     faults : tuple of Fault
         What was wrong, in the order in which it began.
+    changes : tuple of Change
+        Changes of logged settings, such as a batch size.
     """
 
     name: str
@@ -131,6 +134,7 @@ class Summary:
     every: int
     layers: tuple[LayerNumbers, ...]
     faults: tuple[Fault, ...]
+    changes: tuple[Change, ...] = ()
 
     def to_json(self) -> str:
         """Return the summary as a JSON object: ``"nan"``, ``"inf"`` for such numbers."""
@@ -235,6 +239,7 @@ class Summarizer:
             every=self._every,
             layers=self._layers(),
             faults=self._faults.finish(running=self._running),
+            changes=tuple(self._faults.watch.settings.changes),
         )
 
     def _layers(self) -> tuple[LayerNumbers, ...]:

@@ -41,6 +41,9 @@ class Native(Protocol):
     def open_virtual(self, name: str) -> None:
         """Open an output that other programs connect to."""
 
+    def leave(self) -> None:
+        """Close the output, so that another can be opened."""
+
     def close(self) -> None:
         """Close the output and end the client."""
 
@@ -105,6 +108,9 @@ class _RtMidiClient:
     def open_virtual(self, name: str) -> None:
         self._native.open_virtual_port(name)
 
+    def leave(self) -> None:
+        self._native.close_port()
+
     def close(self) -> None:
         self._native.delete()
 
@@ -151,6 +157,9 @@ class _RtMidi2Client:
 
     def open_virtual(self, name: str) -> None:
         self._native.open_virtual_port(name)
+
+    def leave(self) -> None:
+        self._native.close_port()
 
     def close(self) -> None:
         native, self._native = self._native, None

@@ -66,10 +66,13 @@ class Output:
     ----------
     name : str
         The system's name of the output.
+    gone : bool
+        Whether the device was missing when `look` looked for it.
     """
 
     def __init__(self, client: "_Client", name: str) -> None:
         self.name = name
+        self.gone = False
         self._client: _Client | None = client
         self._lock = threading.Lock()
 
@@ -84,7 +87,7 @@ class Output:
         Raises
         ------
         PortError
-            If it could not be sent. A device that was unplugged is not always noticed.
+            If it could not be sent. A device that was unplugged is noticed by `look` only.
         """
         with self._lock:
             client = self._client
@@ -96,6 +99,24 @@ class Output:
                 client.native.send(message)
             except Exception as error:
                 raise PortError(f"MIDI output {self.name!r} refuses messages: {error}") from error
+
+    def look(self) -> None:
+        """Look for the device; open it again if it was gone and has come back. Never raises.
+
+        Systems do not report that a device was unplugged. A virtual output has no device.
+        """
+        with self._lock:
+            client = self._client
+            if client is None or not client.has_device or client.lifeline.cut:
+                return
+            with contextlib.suppress(Exception):
+                there = [name or UNNAMED for name in client.native.outputs()]
+                # The number that ALSA and Windows append may be another one.
+                index = next((i for i, each in enumerate(there) if _alike(each, self.name)), None)
+                if self.gone and index is not None:
+                    client.native.leave()
+                    client.native.open(index)
+                self.gone = index is None
 
     def close(self) -> None:
         """Let the last messages leave, then close. May be called twice."""
@@ -140,6 +161,7 @@ class _Client:
 
     def __init__(self, library: Library, system: str) -> None:
         self.system = system
+        self.has_device = False
         before = server_sockets()
         self.native = library.client(system)
         self.lifeline = _Lifeline(server_sockets() - before)
@@ -248,6 +270,7 @@ def open_output(name: str) -> Output:
             client, opened = clients[system], listed[system][index] or UNNAMED
             try:
                 client.native.open(index)
+                client.has_device = True
             except Exception as error:
                 raise PortError(f"MIDI output {opened!r} cannot be opened: {error}") from error
         # This client stays open; `_clients` closes the others.
@@ -340,6 +363,10 @@ def _quiet() -> Iterator[None]:
 def _unnumbered(name: str) -> str:
     """Remove the number that Windows appends (``Port 1 0``), or ALSA's client and port."""
     return re.sub(r" \d+(:\d+)?$", "", name)
+
+
+def _alike(name: str, other: str) -> bool:
+    return name == other or _unnumbered(name) == _unnumbered(other)
 
 
 _TIERS: tuple[Callable[[str, str], bool], ...] = (

@@ -209,6 +209,56 @@ def test_the_commands_list_check_and_silence(jack, dump):
     assert wrong.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["rtmidi", "rtmidi2"])
+def test_a_device_that_is_unplugged_is_played_again_when_it_is_back(own_jack, tmp_path, library):
+    """`jack_midi_dump` is the device: JACK forgets the connection when it ends."""
+    pytest.importorskip(library)
+    script = f"""
+        import sys, time
+        sys.modules["rtmidi"] = None if {library!r} == "rtmidi2" else __import__("rtmidi")
+        from gradmidi.midi import ports
+        output = ports.open_output("device")
+        for line in sys.stdin:
+            output.look()
+            output.send((0x90, int(line), 80))
+            print(output.gone, flush=True)
+        output.close()
+    """
+
+    def play(key):
+        player.stdin.write(f"{key}\n")
+        player.stdin.flush()
+        return player.stdout.readline().strip()
+
+    with midi_dump(own_jack, "device", tmp_path / "first.txt") as device:
+        player = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(script)],
+            env={**os.environ, **own_jack.env},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert play(60) == "False"
+            wait_until(lambda: (0x90, 60, 80) in dumped(device), "a note")
+        except BaseException:
+            player.kill()
+            raise
+    try:
+        assert play(61) == "True"
+        with midi_dump(own_jack, "device", tmp_path / "second.txt") as device:
+            assert play(62) == "False"
+            play(63)
+            wait_until(lambda: (0x90, 63, 80) in dumped(device), "a note after the return")
+            player.stdin.close()
+            assert player.wait(20) == 0
+    finally:
+        player.kill()
+        player.stdout.close()
+        player.wait(20)
+
+
 RTMIDI2 = """
 import sys, time
 sys.modules["rtmidi"] = None

@@ -33,6 +33,13 @@ class Tape:
         self.messages = []
         self.closed = 0
         self.broken = False
+        self.gone = False
+        self.unplugged = False
+        self.looks = 0
+
+    def look(self):
+        self.looks += 1
+        self.gone = self.unplugged
 
     def send(self, message):
         if self.broken or self.closed:
@@ -426,3 +433,18 @@ def test_without_notes_only_controllers_and_fault_sounds_are_sent():
     events = (on(0, 60), Control(0, 0, BRIGHTNESS, 9), Bend(0, 0, 0.5), Number(0, 0, 20, 100))
     assert desk.play(*events, off(0, 60)) == [(0xB0, 20, 100)]
     assert desk.play(on(FAULT_VOICE, 37), off(FAULT_VOICE, 37)) == [(0x99, 37, 80), (0x89, 37, 64)]
+
+
+def test_a_device_is_looked_for_now_and_then_and_the_user_is_told_what_changed(capsys):
+    desk = Desk()
+    for second, unplugged in enumerate([False, True, True, True, False, False]):
+        desk.tape.unplugged = unplugged
+        for _ in range(20):
+            desk.clock.now += 0.1
+            desk.sink.keep_alive()
+        assert desk.tape.looks == second + 1 or abs(desk.tape.looks - second - 1) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "gradmidi: MIDI output 'synth' is gone; it is played again when it is back",
+        "gradmidi: MIDI output 'synth' is back",
+    ]

@@ -123,7 +123,8 @@ class Assignment:
     """Decides which frame a logged value belongs to, from the order of the calls.
 
     Values of a name that is first logged before the first frame belong to the next frame. Values
-    of every other name belong to the last frame; of several for one frame, the first counts.
+    of every other name belong to the last frame; of several for one frame, the first counts, or
+    the first that is nan or infinite: a batch that was left out because of it is not hidden.
 
     Examples
     --------
@@ -140,6 +141,7 @@ class Assignment:
         self._leading: set[str] = set()
         self._next: dict[str, Scalar] = {}
         self._given: set[str] | None = None  # The last frame's names; None before any frame.
+        self._odd: set[str] = set()  # Those of them with a value that is nan or infinite.
 
     def begin(self, frame: Frame) -> Frame:
         """Return the next frame with the values that were logged before it, for it."""
@@ -147,6 +149,7 @@ class Assignment:
             frame = replace(frame, extra={**self._next, **frame.extra})
             self._next = {}
         self._given = set(frame.extra)
+        self._odd = set()
         return frame
 
     def assign(self, values: Mapping[str, Scalar], *, looked_at: bool) -> dict[str, Scalar]:
@@ -155,12 +158,21 @@ class Assignment:
         for name, value in values.items():
             if self._given is None:
                 self._leading.add(name)
+            odd = _is_odd(value)
             if name in self._leading:
-                self._next[name] = value
-            elif looked_at and self._given is not None and name not in self._given:
-                self._given.add(name)
-                found[name] = value
+                if odd or not _is_odd(self._next.get(name)):
+                    self._next[name] = value
+            elif looked_at and self._given is not None:
+                if name not in self._given or (odd and name not in self._odd):
+                    self._given.add(name)
+                    found[name] = value
+                if odd:
+                    self._odd.add(name)
         return found
+
+
+def _is_odd(value: Scalar) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def chosen(name: str, which: Sequence[str]) -> bool:

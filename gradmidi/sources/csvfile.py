@@ -298,7 +298,7 @@ def _head(lines: Sequence[str]) -> tuple[int, str, list[str]]:
         elif text.startswith("#"):
             comment = text.lstrip("# ")
         elif text:
-            separator = delimiter or max(",;\t", key=line.count)
+            separator = delimiter or max(",;\t|", key=line.count)
             cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
             if comment and all(map(_is_number, cells)):
                 # numpy.savetxt writes the header as a comment.

@@ -1,6 +1,7 @@
 """The log's own thread: what it drops and when, and disks that are full or hang."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -244,6 +245,19 @@ def test_a_value_before_the_first_step_leads_from_then_on() -> None:
     for step in (1, 2, 3):
         assert assignment.assign({"loss": step + 0.5}, looked_at=True) == {}
         assert given(assignment, step) == {"loss": step + 0.5}
+
+
+def test_a_value_that_is_nan_or_infinite_is_not_hidden_by_an_earlier_one() -> None:
+    assignment = Assignment()
+    assignment.assign({"lr": math.inf}, looked_at=True)
+    assignment.assign({"lr": 0.1}, looked_at=True)
+    assert given(assignment, 1) == {"lr": math.inf}
+    assert assignment.assign({"loss": 2.5}, looked_at=True) == {"loss": 2.5}
+    found = assignment.assign({"loss": math.nan, "acc": 0.5}, looked_at=True)
+    assert math.isnan(found.pop("loss"))
+    assert found == {"acc": 0.5}
+    assert assignment.assign({"loss": math.inf}, looked_at=True) == {}
+    assert assignment.assign({"loss": 1.5}, looked_at=True) == {}
 
 
 def test_of_several_values_of_one_name_for_a_step_the_first_counts() -> None:

@@ -456,6 +456,7 @@ def test_an_exact_name_is_exact_whatever_letters_are_in_it(tmp_path: Path) -> No
         "step;grad/fc1;loss\n1;0,5;2,30\n2;1.234,25;2,10\n",
         "step\tgrad/fc1\tloss\n1\t0,5\t2,30\n2\t1234,25\t2,10\n",
         'step,grad/fc1,loss\n1,"0,5","2,30"\n2,"1234,25","2,10"\n',
+        "step|grad/fc1|loss\n1|0.5|2.30\n2|1234.25|2.10\n",
         "sep=;\nstep;grad/fc1;loss\n1;0.5;2.30\n2;1234.25;2.10\n",
         "# lr=0.1, batch=32\n# second\nstep,grad/fc1,loss\n1,0.5,2.30\n2,1234.25,2.10\n",
         "# step,grad/fc1,loss\n1,0.5,2.30\n2,1234.25,2.10\n",

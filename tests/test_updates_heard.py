@@ -17,6 +17,7 @@ from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.log import ABSENT, FILE_NAME, End, Frame, Header, Layer, Values, encode
 from gradmidi.music.events import On
 from gradmidi.music.score import score_of
+from gradmidi.report.heatmap import heat_map
 
 LAYERS = (Layer("a", 10), Layer("b", 20))
 SCHEMA = Path(gradmidi.__file__).parents[1] / "docs" / "run-log.schema.json"
@@ -122,6 +123,17 @@ def test_play_plays_them(run: Path) -> None:
         notes = receiver.of("/gradmidi/note")
     played = [norm for voice, _, _, velocity, norm in notes if voice == 0 and velocity]
     assert played == pytest.approx([1e-3, 2e-3, 4e-3])
+
+
+def test_picture_and_page_show_them_in_a_strip_of_their_own(run: Path, tmp_path: Path) -> None:
+    heat = heat_map(gradmidi.read(run), ())
+    strip = next(strip for strip in heat.strips if strip.name == "size of updates")
+    measured = np.isfinite(strip.high)
+    assert (np.flatnonzero(measured) + heat.first).tolist() == [1, 5, 6]
+    assert strip.high[measured].tolist() == [1e-3, 2e-3, 4e-3]
+    assert strip.low[measured].tolist() == [1e-3, 1e-3, 1e-3]
+    gradmidi.render(run, tmp_path / "a.html")
+    assert "size of updates: smallest 0.001, largest 0.004" in (tmp_path / "a.html").read_text()
 
 
 def test_what_was_not_measured_cannot_be_rendered(tmp_path: Path) -> None:

@@ -65,13 +65,17 @@ BATCH = 1024
 MOST_STRIPS = 6
 """Values with a strip; of more the first, loss and lr before the others."""
 
+UPDATES = "size of updates"
+"""The strip of the smallest and the largest update of a layer, if `listen(updates=…)` measured
+them."""
+
 COUNTERS = frozenset({"examples", "epoch", "skipped"})
 """Logged values without a strip, because they only count."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strip:
-    """A logged value: the smallest and the largest finite one in each column, else nan."""
+    """A logged value, or `UPDATES`: the smallest and the largest in each column, else nan."""
 
     name: str
     low: Floats
@@ -205,6 +209,10 @@ class Gatherer:
         for name, value in frame.extra.items():
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 self._values.append((name, frame.step, float(value)))
+        if frame.updates is not None:
+            sizes = frame.updates[np.isfinite(frame.updates) & (frame.updates > 0.0)]
+            if sizes.size:
+                self._values += [(UPDATES, frame.step, float(each(sizes))) for each in (min, max)]
         if len(self._rows) == BATCH:
             self._encode()
 
@@ -234,7 +242,7 @@ class Gatherer:
     def _strips(self, used: int) -> tuple[Strip, ...]:
         finite = [name for name, high in self._high.items() if np.isfinite(high[:used]).any()]
         chosen = [name for name in finite if name not in COUNTERS]
-        chosen.sort(key=lambda name: ("loss", "lr", name).index(name))
+        chosen.sort(key=lambda name: ("loss", UPDATES, "lr", name).index(name))
         return tuple(
             Strip(name, self._low[name][:used].copy(), self._high[name][:used].copy())
             for name in chosen[:MOST_STRIPS]

@@ -294,14 +294,16 @@ def _play(
 
     relay = Relay(source.lines, live, paced=source.paced, stop=source.stop, name=source.name)
     live.watch()
+    left = False
     try:
         if wait:
             await_enter(show.say)
         live.name(source.name)
         relay.start()
         with Keys() as keys:
-            watch(live, show, keys, level=level, going=lambda: live.alive)
+            left = watch(live, show, keys, level=level, going=lambda: live.alive)
     except KeyboardInterrupt:
+        left = True
         live.do("stop")
         if source.text is not None:
             # Ctrl-C goes to training too, whose last words are passed on.
@@ -314,6 +316,6 @@ def _play(
         live.close()
     if relay.error is not None:
         raise relay.error
-    if not live.counts:
+    if not (live.counts or left):
         raise GradmidiError("the player ended before the run did")
     show.say(f"played {count(live.counts.get('frames', 0), 'step')}")

@@ -217,7 +217,8 @@ def test_the_terminal_is_as_before_however_it_ends(run, tmp_path, how):
             code = terminal.end()
             settings = terminal.settings()
             until(lambda: not receiver.sounding, "silence")
-    assert code == (-signal.Signals[how] if how.startswith("SIG") else 0)
+    expected = -signal.Signals[how] if how.startswith("SIG") else 0
+    assert code == expected, terminal.text[-600:]
     assert settings == terminal.before
     assert terminal.text.count("\x1b[?1049h") == terminal.text.count("\x1b[?1049l") == 1
     assert terminal.text.rindex("\x1b[?25h") > terminal.text.rindex("\x1b[?25l")

@@ -113,7 +113,7 @@ class Screen:
         self._console = console
         self._clock = clock
         self._shown = Shown((), {}, last=last)
-        self._drawing: Any = None
+        self._entered = False
         self._said: deque[str] = deque(maxlen=MOST_SAID)
         self._until = 0.0
         self._faults = 0
@@ -132,7 +132,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Show a message; before the screen is used, print it."""
-        if self._drawing is None:
+        if not self._entered:
             self._print(text)
             return
         self._shown.message = printable(text)
@@ -155,23 +155,28 @@ class Screen:
         self._note_faults(status)
         if self._clock() > self._until:
             shown.message = ""
-        if self._drawing is None:
-            from rich.live import Live as Drawing
-
-            self._drawing = Drawing(console=self._console, auto_refresh=False, screen=True)
-            self._drawing.start()
+        if not self._entered:
+            # Noted first, so that an interrupt in the next lines does not leave it so.
+            self._entered = True
+            self._console.set_alt_screen(True)
+            self._console.show_cursor(False)
         from rich.console import Group
+        from rich.control import Control
+        from rich.screen import Screen as Whole
 
         width, height = self._console.size
-        self._drawing.update(Group(*screen_lines(shown, width, height)), refresh=True)
+        whole = Whole(Group(*screen_lines(shown, width, height)))
+        self._console.control(Control.home())
+        self._console.print(whole, end="")
 
     def close(self) -> None:
         """Leave the screen; print the messages and faults that it showed."""
-        if self._drawing is None:
+        if not self._entered:
             return
         # The terminal may be gone.
         with contextlib.suppress(OSError):
-            self._drawing.stop()
+            self._console.set_alt_screen(False)
+            self._console.show_cursor(True)
             for text in self._said:
                 self._print(text)
 

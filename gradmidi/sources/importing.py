@@ -9,8 +9,9 @@ from gradmidi.base.files import WholeFile, beside
 from gradmidi.errors import RunLogError
 from gradmidi.log import FILE_NAME, Item, encode
 from gradmidi.sources.converting import convert
+from gradmidi.sources.follow import remote
 from gradmidi.sources.following import follow_log
-from gradmidi.sources.kinds import find_log, text_of
+from gradmidi.sources.kinds import FoundLog, find_log, text_of
 from gradmidi.sources.selection import Selection
 from gradmidi.sources.textreader import GivenText, TextReader
 
@@ -93,7 +94,7 @@ def import_log(
         text = TextReader(GivenText(sys.stdin.buffer.read()))
         done = convert(text_of("stdin"), selection, text)
     else:
-        done = convert(find_log(log, kind), selection)
+        done = convert(_found(log, kind), selection)
     _write(target, done.items)
     return Imported(target, (*_moved(out, target), *done.lines))
 
@@ -112,7 +113,7 @@ def import_growing(
         If the log cannot be read, or the run cannot be written.
     """
     target = _target(out, force=force)
-    lines = follow_log(find_log(log, selection.kind), selection)
+    lines = follow_log(_found(log, selection.kind), selection)
     header = next(lines)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +124,16 @@ def import_growing(
                 file.write(line.data)
     except OSError as error:
         raise _unwritten(target, error) from error
+
+
+def _found(log: str | Path, kind: str | None) -> FoundLog:
+    """Find the log at a path; a run on another machine needs no import."""
+    if remote(str(log)) is not None:
+        raise RunLogError(
+            f"{log} is a run on another machine, and can be used as it is; to copy it: scp -r "
+            f"{log} FOLDER"
+        )
+    return find_log(log, kind)
 
 
 def _moved(out: str | Path, target: Path) -> tuple[str, ...]:

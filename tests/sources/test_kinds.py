@@ -288,6 +288,12 @@ def test_a_folder_of_runs_of_gradmidi_is_no_log_of_another_tool(tmp_path: Path) 
         gradmidi.read(tmp_path)
 
 
+def test_a_run_on_another_machine_needs_no_import(tmp_path: Path) -> None:
+    with pytest.raises(RunLogError, match=r"^box:runs/a is a run on another machine, and can be u"):
+        gradmidi.import_log("box:runs/a", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_of_gradmidi_needs_no_import(tmp_path: Path) -> None:
     run = write_log(tmp_path / "a", [[1.0] * 4])
     for path in (run, run / "run.jsonl"):

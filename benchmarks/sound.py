@@ -5,7 +5,7 @@
 Two networks, of 4 and of 15 layers, learn the digits that come with gradmidi; each preset renders
 both. ffmpeg's ebur128 measures loudness (LUFS), loudness range (LU) and true peak (dBTP). mosqito
 measures sharpness (acum, 95th percentile), roughness (asper, mean) and loudness that is exceeded
-5 % of the time (N5, sone) of eight seconds that are played at 60 dB SPL, both channels as one.
+5 % of the time (N5, sone) of five seconds that are played at 60 dB SPL, both channels as one.
 
 "alarm" is the faintest pulse of any fault over what else sounds during it, in dB: in the pulse's
 own third of an octave, then over all frequencies; "at the rail" the same while all voices are at
@@ -36,7 +36,7 @@ def row(preset: Preset, layers: int, *, quick: bool) -> str:
     found = measured(samples, RATE)
     ears = "| | | "
     if not quick:
-        heard = felt(samples[4 * RATE : 12 * RATE], RATE)
+        heard = felt(samples[4 * RATE : 9 * RATE], RATE)
         ears = f"| {heard['sharpness']:.2f} | {heard['roughness']:.2f} | {heard['n5']:.1f} "
     alarms = ["-", "-"]
     if preset.faults.sound:

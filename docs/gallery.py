@@ -161,7 +161,7 @@ PIECES = (
     Piece(
         "spike",
         "One bad batch",
-        f"At step {BREAKS} every voice leaps up: `spike`. The two lowest stay high for a few steps "
+        f"At step {BREAKS} every voice leaps up: `spike`. The lowest stay high for a few steps "
         "more, `exploding`; then the network recovers.",
         lambda folder: train(folder, perceptron(), 0.3, spike),
     ),

@@ -84,17 +84,14 @@ class Piece:
 
 def sounded(preset: Preset, voices: int, events: list[Event]) -> tuple[np.ndarray, np.ndarray]:
     """Render the voices and the fault pulses apart, before the limiter."""
-    streams = [
-        [e for e in events if (getattr(e, "voice", None) == FAULT_VOICE) == pulse]
-        for pulse in (False, True)
-    ]
-    synths = [Synth(preset, voices, rate=RATE) for _ in streams]
+    pulses = [e for e in events if getattr(e, "voice", None) in (None, FAULT_VOICE)]
+    synths = [Synth(preset, voices, rate=RATE) for _ in range(2)]
     for synth in synths:
         synth._limiter = False
     mix = Mixdown(*synths)
-    blocks = [*mix.send(streams, events[-1].tick), *mix.finish()]
-    bed, pulses = (np.concatenate(parts).astype(float) for parts in zip(*blocks, strict=True))
-    return bed, pulses
+    blocks = [*mix.send([events, pulses], events[-1].tick), *mix.finish()]
+    both, alone = (np.concatenate(parts).astype(float) for parts in zip(*blocks, strict=True))
+    return both - alone, alone
 
 
 def calm_then_rail(preset: Preset, layers: int) -> tuple[np.ndarray, float]:

@@ -40,6 +40,10 @@ INK_MEAN, INK_SPREAD = 0.1307, 0.3081
 """Mean and standard deviation of MNIST's grey levels (0 to 1), used by the post."""
 
 
+SLOWEST = 0.3
+"""Most seconds that a step is made to last so that it has a slot of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Experiment:
     """One setting of the demo.
@@ -174,7 +178,8 @@ def run(
     """Train one experiment and record the gradient norms of its weights.
 
     It trains on one CPU thread, so that an experiment gives the same norms and files every time on
-    one machine. With live output it makes at most one step per slot, so that every step sounds.
+    one machine. With live output it makes at most one step per slot, so that every step sounds;
+    if a slot is longer than 0.3 s, as with ``drums``, steps share it.
 
     Parameters
     ----------
@@ -232,7 +237,7 @@ def run(
         going: Going = lambda: True  # noqa: E731
         slot = 0.0
         if ears.live is not None:
-            slot = _slot_seconds(options.music, len(ears.layers))
+            slot = _step_seconds(options.music, len(ears.layers))
             if show is not None:
                 going = stack.enter_context(show(ears.live))
         began = time.monotonic()
@@ -328,9 +333,10 @@ def _batches(experiment: Experiment, digits: int) -> Iterator[npt.NDArray[np.int
         yield order[start : start + size]
 
 
-def _slot_seconds(preset: Preset, voices: int) -> float:
+def _step_seconds(preset: Preset, voices: int) -> float:
+    """Return the least time of a step with live output: a slot, but never more than `SLOWEST`."""
     timing = preset.time
-    return timing.slot_ticks(voices) * timing.tick_seconds
+    return min(SLOWEST, timing.slot_ticks(voices) * timing.tick_seconds)
 
 
 def _normalised(images: Bytes) -> npt.NDArray[np.float32]:

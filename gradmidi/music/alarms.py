@@ -335,6 +335,7 @@ class Precedence:
         self._duck = duck
         # Ticks from the first to the last event of each fault, and of each identification.
         self._faults: list[tuple[int, int]] = []
+        self._last = -1  # the tick at which the last fault sound ends
         self._identified: list[list[tuple[int, int]]] = [[] for _ in parts]
 
     def admit(self, tick: int, events: Sequence[Event]) -> list[Event]:
@@ -348,6 +349,7 @@ class Precedence:
         played = [e for e in events if not isinstance(e, (On, Off)) or e.voice == FAULT_VOICE]
         self._faults = [span for span in self._faults if span[1] > tick]
         self._faults.append((notes[0].tick, notes[-1].tick))
+        self._last = max(self._last, notes[-1].tick)
         for voice in {note.voice for note in notes} - {FAULT_VOICE}:
             if voice >= len(self._parts):
                 # A logged value: its own notes may sound with those that identify it.
@@ -368,6 +370,10 @@ class Precedence:
         if not spans or note != self._parts[voice].key:
             return False
         return any(first < end and start < last for first, last in spans)
+
+    def ended(self, start: int, tick: int) -> bool:
+        """Return whether the last fault sound ended after `start` and by `tick`."""
+        return start < self._last <= tick
 
     def velocity(self, tick: int, velocity: int) -> int:
         """Return the velocity of a voice's own note: less while a fault sounds."""

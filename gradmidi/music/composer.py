@@ -18,6 +18,7 @@ from gradmidi.midi.rig import Rig
 from gradmidi.music.agenda import Agenda
 from gradmidi.music.alarms import Alarms, Precedence
 from gradmidi.music.controllers import Controllers
+from gradmidi.music.dynamics import Dynamics
 from gradmidi.music.events import (
     BRIGHTNESS,
     PPQ,
@@ -38,7 +39,7 @@ from gradmidi.music.voices import Voice, VoiceNorms
 
 __all__ = ["Composer", "legend_notes"]
 
-RESTRIKE_BARS = 8
+RESTRIKE_BARS = 4
 """A held note is struck again after this many bars."""
 
 LEGEND_DOUBLINGS = (0, 1, 3)
@@ -111,9 +112,10 @@ class Composer:
         self._origin = self._next = len(voices) * bar if legend else 0
         spacing = self._style.spacing(self.slot_ticks)
         self._precedence = Precedence(self._parts, spacing, self._origin, preset.faults.duck)
+        self._dynamics = Dynamics(preset, len(voices))
         self._last = [0.0] * len(voices)
         self._brightness = [-1] * len(voices)
-        self._bend = [0.0] * len(voices)
+        self._bend = [math.nan] * len(voices)  # so that a piece starts with a bend
         # For each voice: the held note, and the index of the slot in which it started.
         self._held: list[tuple[int, int] | None] = [None] * len(voices)
         self._described = [False] * len(voices)
@@ -190,6 +192,9 @@ class Composer:
             slots = {"slots": (now - self._origin) // self.slot_ticks}
             self._agenda.add(Mark(now, metadata.write(slots), voice))
             self._release(now, voice)
+            if abs(self._bend[voice]) > 0.0:
+                # The synth would keep the bend for what is played on the channel next.
+                self._agenda.add(Bend(now, voice, 0.0))
         self._agenda.add(*self.values.finish(now))
         if self.voices or self.values.voices:
             self._agenda.add(Mark(now, metadata.write({"steps": self._steps}), 0))
@@ -224,6 +229,7 @@ class Composer:
         found = sound_of(
             self.preset.pitch, part.notes, part.home, norm, self._norms.references[voice]
         )
+        self._dynamics.move(voice, found)
         if found is None:
             self._release(start + part.offset, voice)
             return
@@ -249,20 +255,24 @@ class Composer:
     def _hold(self, index: int, tick: int, voice: int, norm: float, found: Tone, note: int) -> None:
         """Hold a note: strike it if it is new or has been held for long."""
         held = self._held[voice]
-        longest = RESTRIKE_BARS * 4 * PPQ // self.slot_ticks
-        if held is not None and held[0] == note and index - held[1] < longest:
+        if held is not None and held[0] == note and not self._is_due(index, tick, held[1]):
             self._shape(tick, voice, found)
             return
         self._release(tick, voice)
         self._on(tick, voice, norm, found, note)
         self._held[voice] = (note, index)
 
+    def _is_due(self, index: int, tick: int, struck: int) -> bool:
+        """Return whether a note held since slot `struck` is struck again at slot `index`.
+
+        That is so after some bars, and after a fault sound, which made the note softer.
+        """
+        longest = RESTRIKE_BARS * 4 * PPQ // self.slot_ticks
+        return index - struck >= longest or self._precedence.ended(self.start_of(struck), tick)
+
     def _on(self, tick: int, voice: int, norm: float, found: Tone, note: int) -> None:
         self._shape(tick, voice, found)
-        loudness = self.preset.loudness
-        low, high = loudness.range
-        velocity = round(loudness.velocity + loudness.per_step * found.steps)
-        velocity = self._precedence.velocity(tick, min(max(velocity, low), high))
+        velocity = self._precedence.velocity(tick, self._dynamics.velocity(voice, found))
         self._agenda.add(On(tick, voice, note, velocity, found.pitch, norm))
 
     def _shape(self, tick: int, voice: int, found: Tone) -> None:

@@ -16,10 +16,12 @@ __all__ = [
     "SCALES",
     "Pitch",
     "Tone",
+    "even_voicing",
     "hz_to_pitch",
     "level",
     "note_name",
     "note_number",
+    "open_voicing",
     "pitch_to_hz",
     "rail",
     "scale_notes",
@@ -30,6 +32,9 @@ __all__ = [
 
 HIGHEST_HZ = 20_000.0
 """Above this, the law ``hz`` gives a rest."""
+
+FIFTH, OCTAVE = 7, 12
+"""Semitones."""
 
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -166,6 +171,59 @@ def scale_notes(scale: str, low: int, high: int) -> tuple[int, ...]:
     return tuple(note for note in range(low, high + 1) if note % 12 in members)
 
 
+def even_voicing(notes: Sequence[int], first: int, last: int, voices: int) -> tuple[int, ...]:
+    """Return the notes nearest to `voices` places spaced evenly from `first` to `last`.
+
+    Examples
+    --------
+    >>> even_voicing(scale_notes("A minor pentatonic", 28, 105), 48, 84, 4)
+    (48, 60, 72, 84)
+    """
+    span = (last - first) / max(1, voices - 1)
+    wanted = [first + span * index for index in range(voices)]
+    if voices == 1:
+        wanted = [(first + last) / 2]
+    return tuple(min(notes, key=lambda note: (abs(note - want), note)) for want in wanted)
+
+
+def open_voicing(notes: Sequence[int], first: int, last: int, voices: int) -> tuple[int, ...]:
+    """Return the homes of `voices` voices as an open chord of the scale.
+
+    The homes are a twelfth apart, or a fifth if that is too wide, counted in notes of the scale, so
+    that they have different names; the lowest is `first`, in the highest octave that leaves room
+    for the others. If fifths are too wide as well, they are spaced evenly over the scale.
+
+    Parameters
+    ----------
+    notes : sequence of int
+        The notes of the scale, ascending.
+    first, last : int
+        The lowest home, and the highest that is allowed.
+    voices : int
+        1 or more.
+
+    Examples
+    --------
+    >>> notes = scale_notes("A minor pentatonic", 26, 98)
+    >>> [note_name(note) for note in open_voicing(notes, 45, 79, 4)]
+    ['A3', 'E4', 'C5', 'G5']
+    """
+    inside = [note for note in notes if first <= note <= last]
+    if not inside:
+        return even_voicing(notes, first, last, voices)
+    low = inside[0]
+    room = (len(inside) - 1) / max(1, voices - 1)
+    octave = sum(low < note <= low + OCTAVE for note in inside)
+    stride, start = room, 0
+    for semitones in (FIFTH, OCTAVE + FIFTH):
+        steps = sum(low < note <= low + semitones for note in inside)
+        if steps > 1 and low + semitones in inside and steps <= room:
+            stride = steps
+            above = len(inside) - 1 - steps * (voices - 1)
+            start = above // octave * octave if voices > 1 else octave
+    return tuple(inside[round(start + stride * voice)] for voice in range(voices))
+
+
 def _semitones(text: str) -> tuple[int, ...] | None:
     """Parse semitones above the root, separated by spaces or commas; None if they are none."""
     words = text.replace(",", " ").split()
@@ -200,7 +258,7 @@ class Pitch:
         choices=("brightness", "bend", "off"),
     )
     range: tuple[str, ...] = key(
-        ("E1", "A7"), "lowest and highest note; beyond them a voice stays there", length=2
+        ("D1", "D7"), "lowest and highest note; beyond them a voice stays there", length=2
     )
 
     @property

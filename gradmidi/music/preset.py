@@ -17,7 +17,13 @@ from typing import Any
 from gradmidi.base.table import key, read_toml, section, shown
 from gradmidi.detection.limits import Faults
 from gradmidi.errors import PresetError
-from gradmidi.music.pitch import Pitch, note_number, scale_notes
+from gradmidi.music.pitch import (
+    Pitch,
+    even_voicing,
+    note_number,
+    open_voicing,
+    scale_notes,
+)
 from gradmidi.music.styles import STYLES, Part, Style, Time
 from gradmidi.music.values import Values
 
@@ -42,9 +48,15 @@ class Voices:
 
     most: int = key(15, "largest number of voices; more layers share voices", least=1, most=60)
     home: tuple[str, ...] = key(
-        ("C3", "C6"),
-        "home of the first and of the last voice; the others are spaced evenly between them",
+        ("A2", "G5"),
+        "home of the first voice, and the highest home; the others lie between them",
         length=2,
+    )
+    voicing: str = key(
+        "open",
+        "open: homes a fifth of the scale apart, a twelfth if there is room, spaced evenly over "
+        "the scale if there are many; even: spaced evenly, as octaves",
+        choices=("open", "even"),
     )
     programs: tuple[int, ...] = key(
         (),
@@ -66,10 +78,17 @@ class Loudness:
 
     velocity: int = key(80, "velocity of a voice at home", least=1, most=127)
     per_step: float = key(
-        2.0, "velocity added for each step of the scale above home", least=0.0, most=20.0
+        3.5, "velocity added for each step of the scale above home", least=0.0, most=20.0
+    )
+    change: float = key(
+        48.0,
+        "velocity between a voice whose norm moves by two doublings and one that stays: half "
+        "is added, half is taken away",
+        least=0.0,
+        most=100.0,
     )
     range: tuple[int, ...] = key(
-        (48, 112), "lowest and highest velocity", length=2, least=1, most=127
+        (32, 108), "lowest and highest velocity", length=2, least=1, most=127
     )
 
 
@@ -78,10 +97,13 @@ class Sound:
     """``[sound]``: the synth's timbre, envelope, panning and output."""
 
     partials: tuple[float, ...] = key(
-        (1.0, 0.4, 0.2), "amplitude of each harmonic partial", least=0.0, most=1.0
+        (1.0, 0.2, 0.12, 0.08, 0.1, 0.08, 0.08),
+        "amplitude of each harmonic partial",
+        least=0.0,
+        most=1.0,
     )
     decay: tuple[float, ...] = key(
-        (0.0, 0.25, 0.12),
+        (0.25, 0.08, 0.06, 0.04, 0.03, 0.03, 0.03),
         "seconds in which each partial falls to 1/e (37 %); 0: it does not decay",
         least=0.0,
         most=60.0,
@@ -222,15 +244,11 @@ class Preset:
         Examples
         --------
         >>> load("pentatonic").home_notes(4)
-        (48, 60, 72, 84)
+        (57, 64, 72, 79)
         """
-        notes = self.notes
         first, last = (note_number(name) for name in self.voices.home)
-        span = (last - first) / max(1, voices - 1)
-        wanted = [first + span * index for index in range(voices)]
-        if voices == 1:
-            wanted = [(first + last) / 2]
-        return tuple(min(notes, key=lambda note: (abs(note - want), note)) for want in wanted)
+        spread = open_voicing if self.voices.voicing == "open" else even_voicing
+        return spread(self.notes, first, last, voices)
 
     def parts(self, voices: int) -> tuple[Part, ...]:
         """Return the constants of each of `voices` voices for a piece."""

@@ -367,7 +367,7 @@ def compose(
     >>> with gradmidi.record(folder, layers=["fc1"], files=()) as listener:
     ...     listener.frame({"fc1": 0.45})
     >>> [(e.tick, e.note) for e in gradmidi.compose(folder) if type(e).__name__ == "On"][0]
-    (0, 67)
+    (0, 57)
     """
     log = run if isinstance(run, RunLog) else RunLog(run)
     score = score_of(log, load(preset), time=time, length=length)

@@ -329,6 +329,7 @@ def _synth(
         "rate": RATE,
         "velocity": VELOCITY,
         "phases": PHASES,
+        "duck": preset.faults.duck**2,
         "limiter": preset.sound.limiter,
         "knee": KNEE,
         "ceiling": CEILING,

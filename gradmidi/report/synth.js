@@ -67,7 +67,26 @@ class Synth {
       longest = Math.max(longest, end[note] - start[note]);
     }
     followBrightness(Infinity);
+    this.damp(played, turned);
     return { played, turned, longest, sound };
+  }
+
+  // A fault's pulse makes the notes of norms that sound softer.
+  damp(played, turned) {
+    const { start, voice, sound } = played.notes;
+    const pulses = start.filter((_, note) => voice[note] < 0);
+    for (let note = 0; note < start.length; note++) {
+      const at = pulses[after(pulses, start[note] + 1e-9)];
+      if (sound[note] !== NORM || at === undefined) continue;
+      const turns = turned.get(note);
+      const before = turns.filter((turn) => turn.at <= at);
+      const later = turns.filter((turn) => turn.at > at);
+      const { value } = before[before.length - 1];
+      turned.set(note, [
+        ...before,
+        ...[{ at, value }, ...later].map((turn) => ({ ...turn, damped: true })),
+      ]);
+    }
   }
 
   // Gains to the left and to the right.
@@ -125,9 +144,9 @@ class Synth {
       }
     }
 
-    const turns = player.turned.get(note).map(({ at, value }) => ({
+    const turns = player.turned.get(note).map(({ at, value, damped }) => ({
       sample: sampleOf(at),
-      gains: balance(shape, value),
+      gains: balance(shape, value).map((gain) => (damped ? gain * settings.duck : gain)),
     }));
     const way = settings.turn;
     const reached = off - begin < attack ? wave((off - begin) / attack) : 1;

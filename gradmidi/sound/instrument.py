@@ -28,7 +28,7 @@ AMPLITUDE = 0.1
 
 VELOCITY = 80
 
-POWER = 1.16
+POWER = 1.9
 """Mean power of all voices together at velocity 80, in units of `AMPLITUDE` squared.
 
 Whatever a preset's timbre, note length and number of voices are, it is as loud as the default."""

@@ -33,6 +33,7 @@ class _Note:
     """A note that sounds: its start, loudness and brightness, and (later) its end."""
 
     __slots__ = (
+        "damped",
         "end",
         "fall",
         "off",
@@ -53,7 +54,10 @@ class _Note:
         places: Samples,
         gains: Gains,
         skip: int,
+        damped: bool | None,
     ) -> None:
+        # Whether a fault's pulse has made the note softer; None: it never does.
+        self.damped = damped
         self.start = start
         # Samples of the wave that are left out at its start, which gives it its phase.
         self.skip = skip
@@ -163,6 +167,7 @@ class Synth:
 
         self._position = 0
         self._newest = 0
+        self._duck = preset.faults.duck**2
         self._pending: deque[tuple[int, On | Off | Control | End]] = deque()
         self._notes: list[_Note] = []
         self._held: dict[int, Sounding[int, _Note]] = {voice: Sounding() for voice in self._places}
@@ -266,12 +271,26 @@ class Synth:
             self._bright[event.voice] = event.value
             for note in self._held[event.voice]:
                 note.forget(self._position)
-                note.turn(sample, self._gains(event.voice, note.timbre, note.spectrum), self._way)
+                gains = self._gains(event.voice, note.timbre, note.spectrum)
+                note.turn(sample, self._softer(gains) if note.damped else gains, self._way)
 
     def _gains(self, voice: int, timbre: Timbre, spectrum: Spectrum) -> Gains:
         return Instrument.gains(timbre, spectrum, self._bright[voice])
 
+    def _softer(self, gains: Gains) -> Gains:
+        return gains[0] * self._duck, gains[1] * self._duck
+
+    def _damp(self, sample: int) -> None:
+        """Make the notes of norms that sound softer, as a fault's pulse starts."""
+        for note in self._notes:
+            if note.damped is False and note.start < sample:
+                note.damped = True
+                note.forget(self._position)
+                note.turn(sample, self._softer(note.turns[-1][2]), self._way)
+
     def _strike(self, sample: int, on: On) -> None:
+        if on.voice == FAULT_VOICE:
+            self._damp(sample)
         timbre = self._parts.timbres[self._parts.kind_of(on)]
         pitch = self._parts.pitch_of(on.voice, on.pitch)
         partials = self._spectra(timbre, pitch, self._rate)
@@ -280,7 +299,8 @@ class Synth:
         gains = self._gains(on.voice, timbre, partials)
         phase = self._parts.phase_of(on.voice, on.tick)
         skip = round(phase / PHASES / partials.cycles) if phase and partials.cycles else 0
-        note = _Note(sample, timbre, partials, places, gains, skip)
+        damped = False if on.norm and not on.sound else None
+        note = _Note(sample, timbre, partials, places, gains, skip, damped)
         self._notes.append(note)
         self._held[on.voice].start(on.note, note)
 

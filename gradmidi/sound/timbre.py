@@ -39,8 +39,8 @@ SEGMENT = 9600
 TOP_HZ = 20000.0
 """A fundamental above this (at 44.1 kHz) is silent: it is inaudible and would alias."""
 
-SOFT_HZ = 12000.0
-"""Upper partials fade out over the last quarter below this."""
+SOFT_HZ = 5000.0
+"""Upper partials fade out over the last quarter below this: above, they only sound sharp."""
 
 LOW_HZ = 130.8
 """Below this (C3) the spectral envelope is fixed in hertz."""
@@ -166,7 +166,7 @@ def spectrum(timbre: Timbre, pitch: float, rate: int) -> Spectrum:
 
     Above C3 the partials are the timbre's. Below, the spectral envelope is fixed in hertz, so a low
     note has more partials, some of which small speakers can play. Upper partials fade out towards
-    12 kHz. The total power is the timbre's; if the timbre is even, it is the power weighted with
+    5 kHz. The total power is the timbre's; if the timbre is even, it is the power weighted with
     half of the decibels of `contour` that is the same at every pitch.
 
     Parameters

@@ -93,7 +93,7 @@ def room(preset: Preset, voices: int) -> tuple[float, float]:
     --------
     >>> from gradmidi.music.preset import load
     >>> room(load("pentatonic"), 4)
-    (8.0, 9.0)
+    (13.0, 8.0)
     """
     doublings = math.log2(preset.pitch.step)
     parts = preset.parts(voices)

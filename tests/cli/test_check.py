@@ -25,17 +25,17 @@ def voices_of(played):
 def test_each_voice_plays_at_home_and_one_doubling_up_and_is_named():
     played = voices_of(cues(load("pentatonic"), VOICES))
     assert [cue.text for cue in played] == [
-        "voice 1, conv1: home, C3",
-        "voice 1, conv1: one doubling up, D3",
-        "voice 2, blocks.0-3: home, C6",
-        "voice 2, blocks.0-3: one doubling up, D6",
+        "voice 1, conv1: home, A3",
+        "voice 1, conv1: one doubling up, C4",
+        "voice 2, blocks.0-3: home, E5",
+        "voice 2, blocks.0-3: one doubling up, G5",
     ]
     ons = [event for cue in played for event in cue.events if isinstance(event, On)]
     assert [(on.tick, on.voice, on.note) for on in ons] == [
-        (0, 0, 48),
-        (480, 0, 50),
-        (960, 1, 84),
-        (1440, 1, 86),
+        (0, 0, 57),
+        (480, 0, 60),
+        (960, 1, 76),
+        (1440, 1, 79),
     ]
 
 

@@ -140,9 +140,9 @@ def test_render_prints_the_timeline_of_its_legend(tmp_path):
     done = invoke("render", run, "-o", tmp_path / "a.mid", "--legend")
     assert done.exit_code == 0, done.output
     assert done.stderr.splitlines()[:4] == [
-        "0.0 s: voice 1, conv1: home, C3",
-        "0.5 s: voice 1, conv1: one doubling up, D3",
-        "1.0 s: voice 1, conv1: three doublings up, G3",
-        "2.0 s: voice 2, conv2: home, C4",
+        "0.0 s: voice 1, conv1: home, A3",
+        "0.5 s: voice 1, conv1: one doubling up, C4",
+        "1.0 s: voice 1, conv1: three doublings up, E4",
+        "2.0 s: voice 2, conv2: home, E4",
     ]
     assert len(done.stderr.splitlines()) == 12

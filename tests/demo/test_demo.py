@@ -22,6 +22,7 @@ from gradmidi.demo import experiments as demo
 from gradmidi.demo.digits import digits
 from gradmidi.demo.experiments import EXPERIMENTS, Experiment, Outcome
 from gradmidi.errors import GradmidiError
+from gradmidi.music.preset import load
 
 LAYERS = ["conv1", "conv2", "fc1", "fc2"]
 FULL_SET = os.environ.get("GRADMIDI_MNIST", "")
@@ -357,3 +358,8 @@ def test_every_setting_starts_finite_and_ends_whole(
     assert (references > 0.0).all()
     assert_whole(outcome.folder, steps=200)
     print(outcome)
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("pentatonic", 0.125), ("drums", 0.3)])
+def test_a_long_slot_does_not_slow_down_the_live_demo(name, seconds):
+    assert demo._step_seconds(load(name), 4) == pytest.approx(seconds)

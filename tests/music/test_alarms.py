@@ -263,30 +263,30 @@ def test_the_end_sounds_after_the_fault_that_is_reported():
 
 def precedence():
     parts = PRESET.parts(6)
-    assert (parts[3].offset, parts[3].slot_ticks, parts[3].key) == (30, 120, 69)
+    assert (parts[3].offset, parts[3].slot_ticks, parts[3].key) == (30, 120, 64)
     return Precedence(parts, spacing=120, origin=0, duck=0.5)
 
 
 def test_a_voice_is_identified_once_where_two_faults_ask_for_it_at_the_same_time():
     faults = precedence()
-    notes = [On(960, 3, 69, 80, 69.0), Off(1100, 3, 69)]
+    notes = [On(960, 3, 64, 80, 64.0), Off(1100, 3, 64)]
     assert faults.admit(960, notes) == notes
     assert faults.admit(1080, notes) == []
-    later = [On(1200, 3, 69, 80, 69.0), Off(1300, 3, 69)]
+    later = [On(1200, 3, 64, 80, 64.0), Off(1300, 3, 64)]
     assert faults.admit(1200, later) == later
 
 
 def test_an_identification_note_does_not_start_where_the_voice_plays_its_norms():
     faults = precedence()
-    (on, _) = faults.admit(960, [On(990, 3, 69, 80, 69.0), Off(1100, 3, 69)])
+    (on, _) = faults.admit(960, [On(990, 3, 64, 80, 64.0), Off(1100, 3, 64)])
     assert on.tick == 991
 
 
 def test_a_note_gives_way_only_on_the_key_and_at_the_time_of_an_identification():
     faults = precedence()
-    faults.admit(960, [On(960, 3, 69, 80, 69.0), Off(1100, 3, 69)])
-    assert faults.gives_way(3, 69, 1090, 1200)
-    assert not faults.gives_way(3, 69, 1100, 1200)
+    faults.admit(960, [On(960, 3, 64, 80, 64.0), Off(1100, 3, 64)])
+    assert faults.gives_way(3, 64, 1090, 1200)
+    assert not faults.gives_way(3, 64, 1100, 1200)
     assert not faults.gives_way(3, 72, 1000, 1100)
     assert not faults.gives_way(2, 69, 1000, 1100)
 

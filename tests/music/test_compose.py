@@ -85,9 +85,18 @@ def test_whatever_the_norms_every_note_is_in_range_and_ends(rows, preset):
 
 def test_a_bend_above_the_highest_note_stays_in_its_range():
     events = play([[None, None, None, 139.0]], "classic")
-    (bend,) = [event for event in events if isinstance(event, Bend)]
+    bend, centre = (event for event in events if isinstance(event, Bend))
+    assert centre.semitones == 0.0
     (note,) = ons(events)
     assert (note.note, bend.semitones, round(note.pitch, 2)) == (127, 2, 129.02)
+
+
+def test_a_piece_that_bends_starts_and_ends_with_a_bend_on_each_channel():
+    events = play([[1.0] * 4, [1.1, 1.0, 1.0, 1.0]], "chromatic")
+    bends = [event for event in events if isinstance(event, Bend)]
+    assert [(e.tick, e.semitones) for e in bends[:4]] == [(0, 0.0), (15, 0.0), (30, 0.0), (45, 0.0)]
+    last = {event.voice: event.semitones for event in bends}
+    assert last == dict.fromkeys(range(4), 0.0)
 
 
 @given(st.floats(1e-12, 1e12), st.floats(1.0, 1e6), st.sampled_from(LOG_PRESETS))
@@ -106,15 +115,15 @@ def test_a_larger_norm_never_sounds_lower(ratio, factor, name):
 
 def test_a_voice_is_at_home_at_its_reference_and_a_step_up_at_double():
     events = play([[0.5, 0.5, 0.5, 0.5], [1.0, 0.25, 0.5, 8.0]])
-    assert [e.note for e in ons(events)[:4]] == [48, 60, 72, 84]
-    assert [e.note for e in ons(events)[4:]] == [50, 57, 72, 93]
+    assert [e.note for e in ons(events)[:4]] == [57, 64, 72, 79]
+    assert [e.note for e in ons(events)[4:]] == [60, 62, 72, 88]
     assert [e.norm for e in ons(events)[4:]] == [1.0, 0.25, 0.5, 8.0]
 
 
 def test_the_reference_is_the_first_finite_norm_above_zero():
     rows = [[math.nan, 0.0, None, math.inf], [0.3, 0.4, 0.5, 0.6], [0.6, 0.8, 1.0, 1.2]]
     events = play(rows)
-    assert [e.note for e in ons(events)] == [48, 60, 72, 84, 50, 62, 74, 86]
+    assert [e.note for e in ons(events)] == [57, 64, 72, 79, 60, 67, 74, 81]
 
 
 @pytest.mark.parametrize("silent", [0.0, None, math.nan, math.inf])
@@ -165,9 +174,9 @@ def test_hold_sounds_only_what_changes():
     assert Control(390, 2, BRIGHTNESS, 81) in events
 
 
-def test_hold_strikes_a_held_note_again_every_eight_bars():
+def test_hold_strikes_a_held_note_again_every_four_bars():
     events = play([[1.0] * 4] * 260, "hold")
-    assert [e.tick for e in ons(events, 0)] == [0, 8 * 4 * 480, 16 * 4 * 480]
+    assert [e.tick for e in ons(events, 0)] == [bars * 4 * 480 for bars in (0, 4, 8, 12, 16)]
 
 
 def test_drums_strike_once_more_a_bar_for_each_doubling_on_a_key_of_their_own():
@@ -200,7 +209,7 @@ def test_a_voice_s_own_notes_give_way_to_those_that_say_that_it_is_at_fault(name
     (first, _), (_, last) = who
     assert sum(isinstance(e, On) and first.tick <= e.tick < last.tick for e in own) == 2
     assert first.pitch == preset.home_notes(4)[1]
-    assert first.note == {"pentatonic": 60, "drums": 45}[name]
+    assert first.note == {"pentatonic": 64, "drums": 45}[name]
 
 
 def test_the_legend_of_drums_shows_a_doubling_by_strokes_on_the_voice_s_own_key():
@@ -251,19 +260,36 @@ def test_the_file_is_reported_how_to_read_each_voice_once_its_reference_is_known
     assert [(e.tick, e.voice) for e in texts] == [(0, 0), (0, 2), (120, 1), (240, 3)]
     mapping = json.loads(texts[2].text.removeprefix("gradmidi "))
     assert mapping["reference"] == 3.0
-    assert mapping["home"] == 60
+    assert mapping["home"] == 64
     assert mapping["layers"] == ["conv2"]
     assert json.loads(texts[3].text.removeprefix("gradmidi "))["reference"] is None
     counts = [e.voice for e in events if isinstance(e, Mark) and e.text == 'gradmidi {"slots": 2}']
     assert counts == [0, 1, 2, 3]
 
 
-def test_velocity_follows_the_steps_gently_within_its_range():
-    events = play([[1.0] * 4, [2.0, 0.5, 1e9, 1e-9]])
-    assert [e.velocity for e in ons(events)[4:]] == [82, 78, 108, 48]
+def test_velocity_follows_the_steps_and_how_far_a_voice_moves_within_its_range():
+    settings = {"loudness.per_step": 2.0, "loudness.change": 40.0}
+    events = play([[1.0] * 4, [2.0, 0.5, 1e9, 1e-9]], load("pentatonic", settings))
+    # All are new; then one moves by one step up, one by one down, and two by many.
+    assert [e.velocity for e in ons(events)] == [100] * 4 + [94, 90, 108, 56]
+
+
+def test_a_voice_that_stays_recedes_and_one_that_moves_steps_forward():
+    events = play([[1.0] * 2] * 24 + [[1.0, 4.0]] * 2, voices=VOICES[:2], layers=LAYERS[:2])
+    still, moved = ([e.velocity for e in ons(events, voice)] for voice in (0, 1))
+    assert still == sorted(still, reverse=True)
+    assert still[0] - still[-1] > 40
+    assert moved[:24] == still[:24]
+    assert moved[24] - still[24] > 40
+
+
+def test_a_voice_that_rested_is_new():
+    events = play([[1.0] * 4] * 12 + [[0.0] * 4] + [[1.0] * 4])
+    found = [e.velocity for e in ons(events, 0)]
+    assert found[-1] == found[0] > found[-2]
 
 
 def test_norms_at_the_ends_of_float_stay_at_the_rails():
     events = play([[1.0] * 4, [1e-45, 1e38, 5e-324, 1.7e308]])
-    assert [e.note for e in ons(events)[4:]] == [28, 105, 28, 105]
+    assert [e.note for e in ons(events)[4:]] == [26, 98, 26, 98]
     assert [e.value for e in events if isinstance(e, Control)][4:] == [0, 127, 0, 127]

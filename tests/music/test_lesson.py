@@ -39,8 +39,8 @@ def test_the_changes_of_a_norm_are_heard_as_the_text_says():
     cues = {cue.text: cue for cue in tour(load("pentatonic"))}
     taught = {text: strikes(cue, TAUGHT)[0].note for text, cue in cues.items() if strikes(cue, 1)}
     home = taught["home"]
-    assert taught["higher: the norm has doubled"] == home + 2
-    assert taught["lower: the norm has halved"] == home - 3
+    assert taught["higher: the norm has doubled"] == home + 3
+    assert taught["lower: the norm has halved"] == home - 2
     assert taught["the same, brighter: the norm is a little larger"] == home
     bright = cues["the same, brighter: the norm is a little larger"].events
     assert [event.value for event in bright if isinstance(event, Control)] == [114]
@@ -106,8 +106,8 @@ def test_the_lines_of_the_legend_are_what_a_piece_plays(name):
             assert len(own) == 1
     if name == "pentatonic":
         assert [cue.text for cue in cues[:3]] == [
-            "voice 1, conv1: home, C3",
-            "voice 1, conv1: one doubling up, D3",
-            "voice 1, conv1: three doublings up, G3",
+            "voice 1, conv1: home, A3",
+            "voice 1, conv1: one doubling up, C4",
+            "voice 1, conv1: three doublings up, E4",
         ]
         assert [cue.tick * cue.seconds for cue in cues] == [0.0, 0.5, 1.0, 2.0, 2.5, 3.0]

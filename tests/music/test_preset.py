@@ -96,7 +96,10 @@ def test_a_preset_without_a_title_is_refused(tmp_path):
 
 def test_home_notes_spread_over_the_scale_from_the_first_home_to_the_last():
     preset = load("pentatonic")
-    assert preset.home_notes(4) == (48, 60, 72, 84)
+    assert preset.home_notes(4) == (57, 64, 72, 79)
+    assert preset.home_notes(2) == (57, 76)
+    even = load("pentatonic", {"voices.voicing": "even"})
+    assert even.home_notes(4) == (45, 57, 67, 79)
     for count in range(1, 16):
         homes = preset.home_notes(count)
         assert list(homes) == sorted(homes)

@@ -214,7 +214,7 @@ def test_the_legend_plays_each_voice_at_home_then_one_then_three_doublings_up(tm
     score = Score(header(), load("pentatonic"), legend=True)
     events = score.feed(Frame(1, 0.1, row([1.0] * 4)))
     key = [(e.tick, e.note) for e in events if isinstance(e, On) and e.tick < 4 * 1920]
-    assert key[:4] == [(0, 48), (480, 50), (960, 55), (1920, 60)]
+    assert key[:4] == [(0, 57), (480, 60), (960, 64), (1920, 64)]
     assert len(key) == 12
     assert [e.tick for e in events if isinstance(e, Step)] == [4 * 1920]
 

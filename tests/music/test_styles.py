@@ -234,7 +234,7 @@ def test_a_slot_without_notes_is_read_as_a_rest(style: Style) -> None:
 def test_drums_with_little_room_below_home_are_read_back(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(
         'title = "t"\n[time]\nstyle = "drums"\n[pitch]\nstep = 4\nrange = ["C2", "C7"]\n'
-        '[voices]\nhome = ["C3", "C6"]\n'
+        '[voices]\nhome = ["C3", "C6"]\nvoicing = "even"\n'
     )
     preset = load(tmp_path / "mine.toml")
     assert preset.parts(1)[0].home >= 4

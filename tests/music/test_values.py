@@ -113,7 +113,7 @@ def test_zero_is_lowest_and_what_is_no_number_is_a_rest():
     _, events = played(ALONE, frames([{"loss": each} for each in losses]))
     # What starts elsewhere identifies the voice at fault.
     assert [each for each in notes(events, 0) if each[0] % 480 == 0] == [
-        (0, 48), (480, 48), (960, 48), (1440, 28), (2400, 105), (3360, 48)
+        (0, 48), (480, 48), (960, 48), (1440, 26), (2400, 98), (3360, 48)
     ]  # fmt: skip
 
 

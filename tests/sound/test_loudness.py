@@ -4,6 +4,8 @@ The demo's first setting stands for a run that goes well: 4 layers, 200 steps. O
 stand those whose number of voices matters.
 """
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -102,3 +104,59 @@ def test_a_sine_of_full_scale_measures_as_the_standard_says():
     # ITU-R BS.1770-4: 0 dBFS of 997 Hz in one channel is -3.01 LUFS.
     sine = np.sin(2.0 * np.pi * 997.0 * np.arange(48000) / 48000.0)[:, None]
     assert loudness(sine, 48000) == pytest.approx(-3.01, abs=0.05)
+
+
+# -- what the ear finds pleasant, and that faults stand out ---------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROMISED)
+@pytest.mark.parametrize("rail", [False, True])
+def test_each_pulse_of_a_fault_is_above_all_else_that_sounds(name, rail):
+    pytest.importorskip("torch")
+    from beds import alarms_over_bed
+
+    for kind, own, broad in alarms_over_bed(load(name), 4, rail=rail):
+        assert own >= 6.0, (kind, own)
+        assert broad >= 3.0, (kind, broad)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROMISED)
+def test_all_voices_at_the_highest_note_are_six_units_above_the_run(name):
+    pytest.importorskip("torch")
+    from beds import RATE, calm_then_rail
+
+    for layers in (1, 4, 15):
+        samples, turn = calm_then_rail(load(name), layers)
+        at = round(turn * RATE)
+        bed, rail = loudness(samples[:at], RATE), loudness(samples[at:], RATE)
+        assert 3.0 <= rail - bed <= 9.0, (layers, rail - bed)
+        assert rail < -9.0
+
+
+@pytest.mark.slow
+def test_loudness_moves_in_a_run_that_goes_well():
+    pytest.importorskip("torch")
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
+    from beds import RATE, calm
+    from ears import measured
+
+    for layers in (4, 15):
+        assert measured(calm(load("pentatonic"), layers), RATE)["lra"] >= 2.0
+
+
+@pytest.mark.slow
+def test_no_preset_is_sharp_or_rough_and_all_are_about_equally_loud_at_one_level():
+    pytest.importorskip("torch")
+    from beds import RATE, calm
+    from ears import felt
+
+    loud = {}
+    for name in PROMISED:
+        heard = felt(calm(load(name), 4, 7.0)[2 * RATE : 6 * RATE], RATE)
+        assert heard["sharpness"] <= 1.5, (name, heard)
+        assert heard["roughness"] <= (0.15 if name != "drums" else 1.0), (name, heard)
+        loud[name] = heard["n5"]
+    assert max(loud.values()) <= 1.5 * min(loud.values()), loud

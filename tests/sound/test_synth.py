@@ -302,11 +302,11 @@ def test_other_controllers_bends_and_marks_change_nothing():
 
 
 def test_a_fault_is_a_pulse_in_the_centre_with_ramps_of_25_ms():
-    events: list[Event] = [On(0, FAULT_VOICE, 84, 80, 84.0, sound="nan"), Off(336, FAULT_VOICE, 84)]
+    events: list[Event] = [On(0, FAULT_VOICE, 74, 80, 74.0, sound="nan"), Off(336, FAULT_VOICE, 74)]
     heard = play(preset(limiter=False), events, RATE)
     assert np.array_equal(heard[:, 0], heard[:, 1])
     rise = round(0.025 * RATE)
-    fundamental = partials_of(heard[rise : round(336 * TICK), 0], pitch_to_hz(84.0), 4)
+    fundamental = partials_of(heard[rise : round(336 * TICK), 0], pitch_to_hz(74.0), 4)
     assert fundamental / fundamental[0] == pytest.approx([1.0, 0.5, 0.33, 0.25], abs=0.01)
     loudest = np.abs(heard[rise : 2 * rise]).max()
     assert np.abs(heard[: rise // 8]).max() < 0.05 * loudest
@@ -325,6 +325,25 @@ def test_a_voice_may_sound_a_fault_in_its_own_place():
     ]
     assert balance[0] == pytest.approx(balance[1], rel=1e-4)
     assert balance[0] > 2.0
+
+
+def test_a_fault_s_pulse_makes_the_notes_that_sound_softer():
+    loud = preset(limiter=False, decay=(0.0, 0.0, 0.0))
+    note = On(0, 0, 60, 80, 60.0, 1.0)
+    name = dataclasses.replace(note, norm=0.0)
+    pulse = [On(480, FAULT_VOICE, 84, 80, 84.0, sound="nan"), Off(500, FAULT_VOICE, 84)]
+    alone = play(loud, pulse, RATE)
+    later = slice(round(600 * TICK), None)
+
+    def power(*events):
+        return float(np.sum((play(loud, [*events], RATE) - alone)[later].astype(float) ** 2))
+
+    untouched = float(np.sum(play(loud, [note], RATE)[later].astype(float) ** 2))
+    assert power(note, *pulse) == pytest.approx(untouched * 0.5**4, rel=1e-3)
+    assert power(name, *pulse) == pytest.approx(untouched, rel=1e-3)
+    bright = Control(520, 0, BRIGHTNESS, 127)
+    assert power(note, *pulse, bright) == pytest.approx(untouched * 0.5**4, rel=1e-2)
+    assert jump((play(loud, [note, *pulse], RATE) - alone)[:, 0], 100, RATE) < 1e-4
 
 
 # -- loudness ------------------------------------------------------------------------------

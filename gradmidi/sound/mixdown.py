@@ -266,7 +266,8 @@ class Stems(_SoundFiles):
         recordings: list[Recording] = []
         layers = sum(bool(voice.layers) for voice in voices)
         values = len(voices) - layers
-        super().__init__([Synth(dry, layers, values=values) for _ in self._voices], recordings)
+        synths = [Synth(dry, layers, values=values, only=voice) for voice in self._voices]
+        super().__init__(synths, recordings)
         with self._or_nothing():
             for path in self.paths:
                 recordings.append(Recording(path, preset.sound.channels, samples="float"))
@@ -282,7 +283,10 @@ class Stems(_SoundFiles):
         streams: dict[int, list[Event]] = {voice: [] for voice in self._voices}
         for event in events:
             if isinstance(event, (On, Off, Control)):
-                streams[event.voice].append(event)
+                # A fault's pulses make the notes of every voice softer.
+                to_all = event.voice == FAULT_VOICE
+                for stream in streams.values() if to_all else (streams[event.voice],):
+                    stream.append(event)
         return tuple(streams.values())
 
 

@@ -132,6 +132,8 @@ class Synth:
         Samples per second, 8000 to 192000.
     values : int, default 0
         Number of voices of logged values, after those of layers; together 1 or more.
+    only : int, optional
+        The one voice whose notes sound; pulses of faults still make them softer.
 
     Raises
     ------
@@ -151,7 +153,15 @@ class Synth:
     ((22050, 2), 1)
     """
 
-    def __init__(self, preset: Preset, voices: int, *, rate: int = 44100, values: int = 0) -> None:
+    def __init__(
+        self,
+        preset: Preset,
+        voices: int,
+        *,
+        rate: int = 44100,
+        values: int = 0,
+        only: int | None = None,
+    ) -> None:
         if voices + values < 1:
             raise GradmidiError(f"voices = {voices}; allowed is 1 or more")
         if not 8000 <= rate <= 192000:
@@ -159,6 +169,7 @@ class Synth:
         sound = preset.sound
         self._rate = rate
         self._tick = preset.time.tick_seconds * rate
+        self._only = only
         self._channels = sound.channels
         self._limiter = sound.limiter
         self._parts = parts = instrument(preset, voices, rate, values)
@@ -291,6 +302,8 @@ class Synth:
     def _strike(self, sample: int, on: On) -> None:
         if on.voice == FAULT_VOICE:
             self._damp(sample)
+        if self._only not in (None, on.voice):
+            return
         timbre = self._parts.timbres[self._parts.kind_of(on)]
         pitch = self._parts.pitch_of(on.voice, on.pitch)
         partials = self._spectra(timbre, pitch, self._rate)

@@ -178,7 +178,7 @@ def test_keys_reach_the_mixer():
         (4.5, {"do": "level", "by": -12.0}),
         (6.0, {"do": "stop"}),
     ]
-    outputs = Stage(session(), script).run()
+    outputs = Stage(session(load("pentatonic", {"loudness.change": 0})), script).run()
     ons = [(at, on.voice, on.velocity) for at, on in outputs.of(On)]
     assert not [on for on in ons if 1.06 < on[0] < 2.0]
     assert {voice for at, voice, _ in ons if 3.06 < at < 4.0} == {1}

@@ -253,7 +253,9 @@ def decoded(folder, header, values, preset):
 @pytest.mark.parametrize("preset", ["pentatonic", "chromatic", "hold"])
 @pytest.mark.parametrize("tone", [False, True], ids=["", "reference tone"])
 def test_values_are_read_back_from_their_notes(tmp_path, header, preset, tone):
-    values = [{"loss": 3.0 * 0.95**n, "acc": 0.1 + 0.02 * n, "reward": 0.8 * n - 16.0} for n in range(40)]
+    values = [
+        {"loss": 3.0 * 0.95**n, "acc": 0.1 + 0.02 * n, "reward": 0.8 * n - 16.0} for n in range(40)
+    ]
     if preset == "hold" and header is ALONE:
         pytest.skip("values alone are played as chords")
     settings = load(preset, {"values.which": ["*"], "values.reference_tone": tone})

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from gradmidi.errors import PortError
+from gradmidi.midi.backends import library
+
 SOUND_FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
 
 RECEIVERS = Path(__file__).parents[2] / "docs" / "receivers"
@@ -27,6 +30,14 @@ def needs(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
+
+
+def needs_live_midi() -> None:
+    """Skip a module where neither library for MIDI outputs is installed."""
+    try:
+        library()
+    except PortError:
+        pytest.skip("neither python-rtmidi nor rtmidi2 is installed", allow_module_level=True)
 
 
 def wait_until(done, what: str, seconds: float = PATIENCE_SECONDS) -> None:

@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from studio import PATIENCE_SECONDS, recording, running, sclang
+from studio import PATIENCE_SECONDS, needs_live_midi, recording, running, sclang
 
 import gradmidi
 
-pytest.importorskip("rtmidi", reason="python-rtmidi is not installed")
+needs_live_midi()
 
 pytestmark = [pytest.mark.receivers, pytest.mark.slow]
 

@@ -7,13 +7,13 @@ import time
 
 import pytest
 from listening import SOON_SECONDS, Receiver, Trainer, alone, summed, until
-from studio import dumped, midi_dump, sounding, wait_until
+from studio import dumped, midi_dump, needs_live_midi, sounding, wait_until
 
 import gradmidi
 from gradmidi.music.preset import load
 from gradmidi.player.midiclock import TICKS_A_QUARTER
 
-pytest.importorskip("rtmidi", reason="python-rtmidi is not installed")
+needs_live_midi()
 
 pytestmark = [
     pytest.mark.receivers,

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -85,6 +86,7 @@ def watch(watcher: Watcher, scaler: Any = None) -> Callable[[], None]:
     """
     clippers = CLIPPERS[::2] if hasattr(clip_grad, CLIPPERS[0]) else CLIPPERS[1:]
     places = [(place, _announced_clipping) for name in clippers for place in _insides(name)]
+    places += [((owner, name), _announced_method) for owner, name in _fsdp1()]
     owners = {_owner(each) for each in (GradScaler, type(scaler)) if hasattr(each, "step")}
     places += [((owner, "step"), _announced_step) for owner in owners]
     undo = [join(place, announced, watcher) for place, announced in places]
@@ -110,6 +112,13 @@ def _insides(name: str) -> list[tuple[Any, str]]:
         for own, value in vars(module).items()
         if value is function
     ]
+
+
+def _fsdp1() -> list[tuple[Any, str]]:
+    """Find the method of FSDP1 that clips, if FSDP1 is used."""
+    module = sys.modules.get("torch.distributed.fsdp.fully_sharded_data_parallel")
+    wrapper = getattr(module, "FullyShardedDataParallel", None)
+    return [] if wrapper is None else [(wrapper, "clip_grad_norm_")]
 
 
 def _owner(scaler: type) -> type:
@@ -143,14 +152,19 @@ def join(place: tuple[Any, str], announced: Callable[..., Any], watcher: Any) ->
     return leave
 
 
+def _told(watchers: list[Watcher], given: list[Any], clip: Callable[[], Any]) -> Any:
+    """Clip gradients, and tell the watchers before and after it."""
+    for watcher in tuple(watchers):
+        watcher.clipping(given)
+    result = clip()
+    for watcher in tuple(watchers):
+        watcher.clipped(given)
+    return result
+
+
 def _announced_clipping(original: Callable[..., Any], watchers: list[Watcher]) -> Any:
     def told(given: list[Tensor], args: Any, kwargs: Any) -> Any:
-        for watcher in tuple(watchers):
-            watcher.clipping(given)
-        result = original(given, *args, **kwargs)
-        for watcher in tuple(watchers):
-            watcher.clipped(given)
-        return result
+        return _told(watchers, given, functools.partial(original, given, *args, **kwargs))
 
     @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
     def missed() -> None:
@@ -169,6 +183,21 @@ def _announced_clipping(original: Callable[..., Any], watchers: list[Watcher]) -
         return aside(given, args, kwargs)
 
     return announced
+
+
+def _announced_method(original: Callable[..., Any], watchers: list[Watcher]) -> Any:
+    def told(model: nn.Module, args: Any, kwargs: Any) -> Any:
+        return _told(
+            watchers, list(model.parameters()), functools.partial(original, model, *args, **kwargs)
+        )
+
+    aside = outside_compile(told)
+
+    @functools.wraps(original)
+    def clip_grad_norm_(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return aside(self, args, kwargs)
+
+    return clip_grad_norm_
 
 
 def _announced_step(original: Callable[..., Any], watchers: list[Watcher]) -> Any:

@@ -25,55 +25,12 @@ from gradmidi.capture.tap import Tap
 from gradmidi.errors import CaptureError
 from gradmidi.log import Layer
 
-__all__ = ["UPDATE", "EngineCapture", "capture_of", "is_heard"]
+__all__ = ["UPDATE", "EngineCapture", "is_engine", "is_heard", "is_partitioned"]
 
 UPDATE = "_take_model_step"
 """The engine's method that makes an update, called once for each, after the last `backward`."""
 
 Read = Callable[[Any], "Tensor | None"]
-
-
-def _is_engine(model: object) -> bool:
-    return any(
-        base.__name__ == "DeepSpeedEngine" and base.__module__.startswith("deepspeed.")
-        for base in type(model).__mro__
-    )
-
-
-def capture_of(
-    model: nn.Module,
-    optimizers: Any = None,
-    *,
-    layers: LayerChoice | None = None,
-    parameters: str = "all",
-    updates: int | None = None,
-) -> Capture:
-    """Make the capture of a model or of a DeepSpeed engine; parameters as for `Capture`.
-
-    `updates`: as in `listen`; refused where it cannot be measured.
-
-    Raises
-    ------
-    CaptureError
-        If there is nothing to read, or a model belongs to an engine and is given without it.
-    """
-    if _is_engine(model):
-        if updates is not None:
-            raise CaptureError(
-                "updates= is not measured with DeepSpeed, whose processes have pieces of the "
-                "weights; leave it out"
-            )
-        return EngineCapture(model, optimizers, layers=layers, parameters=parameters)
-    if isinstance(model, nn.Module) and any(map(_is_partitioned, model.parameters())):
-        raise CaptureError(
-            f"{type(model).__name__} belongs to a DeepSpeed engine, which keeps its gradients; "
-            "give listen() the engine: listen(engine)"
-        )
-    return Capture(model, optimizers, layers=layers, parameters=parameters)
-
-
-def _is_partitioned(parameter: object) -> bool:
-    return hasattr(parameter, "ds_id") or hasattr(parameter, "_hp_mapping")
 
 
 # -- where the gradients are ---------------------------------------------------------------------
@@ -90,15 +47,11 @@ def _fragment(parameter: Any) -> "Tensor | None":
     mapping = getattr(parameter, "_hp_mapping", None)
     if mapping is None:
         return None
-    # Only the optimizer for bfloat16 has this one, and has it whole.
-    gradient = getattr(parameter, "_hp_grad", None)
-    if gradient is None:
-        gradient = mapping.get_lp_grad_fragment(parameter._index_in_param_group)
+    gradient = mapping.get_lp_grad_fragment(parameter._index_in_param_group)
     piece: Tensor = gradient.reshape(-1)
-    address = mapping.lp_fragment_address
-    if piece.numel() == address.numel:
-        return piece
-    return piece.narrow(0, address.start, address.numel)
+    if piece.numel() != mapping.lp_fragment_address.numel:
+        raise CaptureError("a piece of a gradient has another size than that of its parameter")
+    return piece
 
 
 def _partition(parameter: Any) -> "Tensor | None":
@@ -109,7 +62,6 @@ def _partition(parameter: Any) -> "Tensor | None":
 
 READERS: dict[str, Read] = {
     "DeepSpeedZeroOptimizer": _fragment,
-    "BF16_Optimizer": _fragment,
     "DeepSpeedZeroOptimizer_Stage3": _partition,
 }
 """By the class of the engine's optimizer; ZeRO 0 has an optimizer of torch's."""
@@ -265,6 +217,19 @@ class EngineCapture(Capture):
         raise CaptureError(
             "DeepSpeed clips the gradients itself: set gradient_clipping in its configuration"
         )
+
+
+def is_engine(model: object) -> bool:
+    """Return whether a model is an engine that `deepspeed.initialize` made."""
+    return any(
+        base.__name__ == "DeepSpeedEngine" and base.__module__.startswith("deepspeed.")
+        for base in type(model).__mro__
+    )
+
+
+def is_partitioned(parameter: object) -> bool:
+    """Return whether an engine keeps a parameter's gradient."""
+    return hasattr(parameter, "ds_id") or hasattr(parameter, "_hp_mapping")
 
 
 def is_heard(engine: Any) -> bool:

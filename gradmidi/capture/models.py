@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from torch import distributed, nn
 from torch.nn import Module, Parameter
@@ -11,10 +12,10 @@ from gradmidi.capture.sharded import is_sharded
 from gradmidi.errors import CaptureError
 
 __all__ = [
-    "REFUSED",
     "LayerChoice",
     "chosen",
     "class_name",
+    "fsdp1_of",
     "layers_of",
     "note_of_silence",
     "parameters_of",
@@ -184,13 +185,6 @@ def chosen(names: Iterable[str], layers: LayerChoice) -> set[str]:
 
 # -- several processes ---------------------------------------------------------------------------
 
-REFUSED = {
-    "FullyShardedDataParallel": (
-        "FSDP1 keeps gradients in flat pieces that belong to no layer; shard by "
-        "torch.distributed.fsdp.fully_shard (FSDP2), which can be heard"
-    ),
-}
-
 
 def rank() -> int:
     """Return the rank of this process; before `init_process_group`, the one its launcher set."""
@@ -212,16 +206,30 @@ def refuse(model: nn.Module) -> None:
     Raises
     ------
     CaptureError
-        If it is, or holds, one; or is held by one.
+        If FSDP1 flattens its parameters, or it stands in such a wrapper and is given without it.
     """
-    for module in model.modules():
-        for base in type(module).__mro__:
-            if base.__name__ in REFUSED:
-                raise CaptureError(f"{base.__name__} cannot be heard: {REFUSED[base.__name__]}")
-    # FSDP marks all that it wraps; FSDP2 does so too, and spreads their parameters.
-    managed = any(getattr(each, "_is_fsdp_managed_module", False) for each in model.modules())
+    wrappers = fsdp1_of(model)
+    if any(not wrapper._use_orig_params for wrapper in wrappers):
+        raise CaptureError(
+            "FullyShardedDataParallel keeps gradients in flat pieces that belong to no layer; wrap "
+            "the model with use_orig_params=True, or shard it by "
+            "torch.distributed.fsdp.fully_shard (FSDP2)"
+        )
+    # FSDP1 marks all that it wraps; FSDP2 does so too, and spreads their parameters.
+    inside = [] if model in wrappers else [model] if wrappers else model.modules()
+    managed = any(getattr(each, "_is_fsdp_managed_module", False) for each in inside)
     if managed and not is_sharded(list(model.parameters())):
         raise CaptureError(
-            f"{type(model).__name__} is wrapped in FullyShardedDataParallel and cannot be heard: "
-            f"{REFUSED['FullyShardedDataParallel']}"
+            f"{type(model).__name__} is wrapped in FullyShardedDataParallel; give listen() the "
+            "wrapper, with use_orig_params=True, or shard by torch.distributed.fsdp.fully_shard "
+            "(FSDP2)"
         )
+
+
+def fsdp1_of(model: nn.Module) -> list[Any]:
+    """Return the wrappers of FSDP1 that a model is, or holds."""
+    return [
+        module
+        for module in model.modules()
+        if any(base.__name__ == "FullyShardedDataParallel" for base in type(module).__mro__)
+    ]

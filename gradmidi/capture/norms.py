@@ -154,7 +154,7 @@ class Plan:
     layers : int
         How many layers a row has.
     share : callable, optional
-        Returns how much of a gradient's squares counts, see `gradmidi.capture.sharded.share`.
+        Returns how much of a parameter's squares counts, see `gradmidi.capture.sharded.share`.
     wide : bool, default True
         Whether norms on a device are summed in float64; otherwise they are torch's to the last bit.
 
@@ -199,7 +199,7 @@ class Plan:
         self._shares = (
             None
             if share is None
-            else np.array([share(p.grad) for _, own in ordered for _, p in own], np.float64)
+            else np.array([share(p) for _, own in ordered for _, p in own], np.float64)
         )
         self._absent = np.setdiff1d(np.arange(layers), self._index)
         self._layers = layers

@@ -90,9 +90,11 @@ def part(tensor: Any) -> Any:
     return local(tensor) if hasattr(tensor, "placements") else tensor
 
 
-def share(gradient: Any) -> float:
+def share(parameter: Any) -> float:
     """Tell how much of a gradient's squares is this rank's to add, that each counts once."""
     world = distributed.get_world_size()
+    gradient = getattr(parameter, "grad", None)
+    gradient = parameter if gradient is None else gradient
     if not hasattr(gradient, "placements"):
         return 1.0 / world
     mesh = gradient.device_mesh

@@ -242,7 +242,7 @@ class Script:
 
     def _open(self, training: _Training, trained: Collection[int] = ()) -> None:
         """Listen to a training; without an optimizer, `trained` has the ids of its parameters."""
-        from gradmidi.capture.capture import Capture
+        from gradmidi.capture.engines import capture_of
         from gradmidi.capture.optimizers import held_by, owner, scopes
 
         optimizers = training.optimizers
@@ -251,7 +251,7 @@ class Script:
         model = owner(optimizers, scopes(), trained)
         parameters = {id(parameter) for parameter in model.parameters()}
         owned = [each for each in optimizers if held_by(each).keys() & parameters]
-        capture = Capture(
+        capture = capture_of(
             model,
             owned,
             layers=options.layers,
@@ -296,7 +296,8 @@ class Script:
 
     def _find_engine(self, engine: Any) -> None:
         """Listen to an engine of DeepSpeed, in every process that trains with it."""
-        from gradmidi.capture.deepspeed import capture_of, is_heard
+        from gradmidi.capture.deepspeed import is_heard
+        from gradmidi.capture.engines import capture_of
 
         # Its optimizer steps tensors that no module has.
         self._unheard.append(weakref.ref(engine.basic_optimizer))

@@ -266,7 +266,7 @@ def listen(
     -------
     Listener
         On ranks other than 0 it accepts the same calls, but opens no port and writes no file. For
-        a sharded model (FSDP2, tensor parallel), call `listen` on every rank.
+        a sharded model (FSDP, tensor parallel), call `listen` on every rank.
 
     Raises
     ------
@@ -325,7 +325,7 @@ def listen(
         return listen_with(model, optimizer, Options(**given))
     except (OSError, GradmidiError) as error:
         _check_exhausted(error)
-        from gradmidi.capture.deepspeed import capture_of
+        from gradmidi.capture.engines import capture_of
 
         return OtherRank(capture_of(model, optimizer), StepCounter(step or 0), out)
 
@@ -340,7 +340,7 @@ def listen_with(
     """Listen to a model while it trains, see `listen`; for `numbered` see `open_capture`."""
     check_version("torch", TORCH)
     try:
-        from gradmidi.capture.deepspeed import capture_of
+        from gradmidi.capture.engines import capture_of
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -11,8 +11,6 @@ import os
 import sys
 from pathlib import Path
 
-os.environ["DS_ACCELERATOR"] = "cpu"
-
 import torch
 from ranks import Net
 from torch import distributed, nn
@@ -110,6 +108,7 @@ REFUSED = ("offload", "module", "updates")
 
 
 def main():
+    os.environ["DS_ACCELERATOR"] = "cpu"
     import deepspeed
 
     torch.set_num_threads(1)

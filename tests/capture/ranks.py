@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, ShardingStrategy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
@@ -69,9 +69,7 @@ def spread(model, kind, world):
     if kind == "ddp":
         return DistributedDataParallel(model, find_unused_parameters=True)
     if kind.startswith("fsdp1"):
-        cpu = torch.device("cpu")
-        wrapped = FullyShardedDataParallel(model, use_orig_params="flat" not in kind, device_id=cpu)
-        return model if "inner" in kind else wrapped
+        return wrap(model, kind, world)
     if kind == "tensor parallel":
         mesh = init_device_mesh("cpu", (world,))
         return parallelize_module(model, mesh, {"up": ColwiseParallel(), "down": RowwiseParallel()})
@@ -84,9 +82,25 @@ def spread(model, kind, world):
     return model
 
 
+def wrap(model, kind, world):
+    """Wrap a model in FSDP1, two of its layers in wrappers of their own."""
+    options = {"use_orig_params": "flat" not in kind, "device_id": torch.device("cpu")}
+    if "hybrid" in kind:
+        names = ("replicas", "shards")
+        options["device_mesh"] = init_device_mesh("cpu", (2, world // 2), mesh_dim_names=names)
+        options["sharding_strategy"] = ShardingStrategy.HYBRID_SHARD
+    model.up = FullyShardedDataParallel(model.up, **options)
+    model.down = FullyShardedDataParallel(model.down, **options)
+    plain = [] if "all" in kind else [model.scale]
+    wrapped = FullyShardedDataParallel(model, ignored_modules=plain, **options)
+    return model if "inner" in kind else wrapped
+
+
 def clip(model, ears, how):
     if how == "ears":
         ears.clip_grad_norm_(CLIP)
+    elif how == "own":
+        model.clip_grad_norm_(CLIP)
     else:
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)
 
@@ -108,7 +122,7 @@ def train(folder: Path, kind: str, fault: str) -> None:
             print(f"refused: {error}", flush=True)
             with contextlib.suppress(OSError):
                 (folder / "refused").write_text(str(error))
-    if kind.startswith("fsdp1"):
+    if kind.startswith("fsdp1") and ears is None:
         return
     norms, calls = Plan.norms, []
 
@@ -126,7 +140,7 @@ def train(folder: Path, kind: str, fault: str) -> None:
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(x[step, own]), y[step, own])
         loss.backward()
-        if not whole and kind not in ("ddp", "fsdp all"):
+        if not whole and not kind.endswith(("ddp", "all")):
             distributed.all_reduce(model.scale.weight.grad)
             model.scale.weight.grad /= world
         if fault.startswith("clip "):

@@ -40,6 +40,9 @@ TRAININGS = {
         "alone": ("fsdp", "alone"),
         "budget": ("fsdp", "budget"),
         "fsdp1": ("fsdp1", "none"),
+        "fsdp1 clip own": ("fsdp1 all", "clip own"),
+        "fsdp1 clip ears": ("fsdp1 all", "clip ears"),
+        "fsdp1 flat": ("fsdp1 flat", "none"),
         "fsdp1 inner": ("fsdp1 inner", "none"),
         "fsdp1 inner flat": ("fsdp1 inner flat", "none"),
     },
@@ -47,6 +50,7 @@ TRAININGS = {
         "ddp": ("ddp", "none"),
         "fsdp": ("fsdp", "none"),
         "hybrid": ("hybrid", "none"),
+        "fsdp1 hybrid": ("fsdp1 hybrid", "none"),
         "tensor parallel": ("tensor parallel", "none"),
         "raises": ("hybrid", "raises"),
         "closes": ("hybrid", "closes"),
@@ -220,12 +224,57 @@ def test_the_ranks_look_at_the_same_steps(trained, alone, world, fault) -> None:
     assert {several.result(rank)["steps"] for rank in range(world)} == {STEPS}
 
 
+def of_fsdp1(trained: Trained, reference: Trained) -> tuple[np.ndarray, np.ndarray]:
+    """Norms of a run of FSDP1, and those to expect, with the layers in the same order.
+
+    In the graph there are only flat tensors, so that the layers stand as they were registered. A
+    layer that is never used has a gradient of zeros.
+    """
+    expected = np.where(reference.norms == ABSENT, 0.0, reference.norms)
+    names = [layer.name for layer in gradmidi.read(reference.folder / "run").layers]
+    own = gradmidi.read(trained.folder / "run").layers
+    order = [names.index(layer.name) for layer in own]
+    assert {layer.name: layer.size for layer in own}["up"] == 12 * 24 + 24, "not that of a piece"
+    return trained.norms, expected[:, order]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("given", ["fsdp1", "fsdp1 inner", "fsdp1 inner flat"])
-def test_fsdp1_is_refused_with_what_to_do(trained, given: str) -> None:
-    """Also where `listen` gets the model inside the wrapper, whose class tells nothing."""
+@pytest.mark.parametrize(("world", "kind"), [(2, "fsdp1"), (4, "fsdp1 hybrid")])
+def test_fsdp1_has_the_norms_of_one_process(trained, alone, world, kind) -> None:
+    several = trained(world, kind)
+    assert [frame.step for frame in several.frames] == list(range(1, STEPS + 1))
+    np.testing.assert_allclose(*of_fsdp1(several, alone), rtol=1e-4)
+    assert list(several.updates) == [1, 6, 11]
+    for step, sizes in alone.updates.items():
+        np.testing.assert_allclose(
+            np.sort(several.updates[step]), np.sort(np.maximum(sizes, 0.0)), rtol=1e-3
+        )
+    for rank in range(world):
+        alike(several.result(rank)["state"], alone.result()["state"])
+        assert rank == 0 or not several.said(rank)
+    assert not list(several.folder.glob("run of *"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["own", "ears"])
+def test_fsdp1_has_the_norms_before_its_own_clipping(trained, how: str) -> None:
+    several, single = trained(2, f"fsdp1 clip {how}"), trained(1, "clip torch")
+    norms, expected = of_fsdp1(several, single)
+    np.testing.assert_allclose(norms, expected, rtol=1e-4)
+    assert norms[0].max() > 1.0, "clipped at 0.05"
+    *_, end = gradmidi.read(several.folder / "run").items()
+    assert end.clipping == "before"
+    alike(several.result()["state"], single.result()["state"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", ["fsdp1 flat", "fsdp1 inner", "fsdp1 inner flat"])
+def test_fsdp1_that_cannot_be_heard_is_refused_with_what_to_do(trained, given: str) -> None:
+    """Also where `listen` gets the model inside the wrapper."""
     several = trained(2, given)
-    assert "fully_shard" in (several.folder / "refused").read_text()
+    refused = (several.folder / "refused").read_text()
+    assert "use_orig_params=True" in refused
+    assert "fully_shard" in refused
     assert not (several.folder / "run").exists()
 
 
@@ -243,6 +292,13 @@ def test_an_optimizer_of_deepspeeds_without_its_engine_is_refused(wrapped: bool)
     given = Partitioned(model.parameters(), lr=0.1)
     with pytest.raises(gradmidi.CaptureError, match=r"Partitioned .*listen\(engine\)"):
         gradmidi.listen(model, Wrapper(given) if wrapped else given)
+
+
+def test_a_stage_of_a_pipeline_is_refused_with_what_to_do() -> None:
+    pipelining = pytest.importorskip("torch.distributed.pipelining")
+    stage = object.__new__(pipelining.PipelineStage)
+    with pytest.raises(gradmidi.CaptureError, match=r"each process has other layers.*record\(\)"):
+        gradmidi.listen(stage)
 
 
 def test_a_process_that_was_launched_as_another_than_the_first_is_silent(

@@ -33,6 +33,7 @@ from gradmidi.sinks.oscmessage import (
     fault_message,
     mark_message,
     note_message,
+    preset_message,
     start_message,
     step_messages,
     stop_message,
@@ -49,7 +50,7 @@ Address = tuple[int, tuple[Any, ...]]
 """A socket's family and numeric address."""
 
 ANNOUNCE_SECONDS = 5.0
-"""How often the voices are sent again, for receivers that started late."""
+"""How often preset and voices are sent again, for receivers that started late."""
 
 ALIVE_SECONDS = 0.5
 """How often ``/gradmidi/alive`` is sent, so that a receiver can end its notes without it."""
@@ -128,12 +129,12 @@ class Osc:
             End: self._stop,
         }
         self._rig = rig
-        start, *self._voices = greeting(run, voices, layers, pace, rig)
+        start, *self._again = greeting(run, voices, layers, pace, rig)
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         # Without this option the system refuses broadcast addresses.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        self._post([start, *self._voices])
+        self._post([start, *self._again])
         self._announced = clock()
         # The first sign of life comes at once.
         self._alive = self._announced - ALIVE_SECONDS
@@ -151,7 +152,7 @@ class Osc:
         now = self._clock()
         if now - self._announced >= ANNOUNCE_SECONDS:
             self._announced = now
-            messages += self._voices
+            messages += self._again
         for event in events:
             take = self._takes.get(type(event))
             if take is not None:
@@ -187,8 +188,8 @@ class Osc:
 
     def _join(self, joined: Joined) -> Iterable[bytes]:
         channel = self._rig.place(joined.voice)[1]
-        self._voices.append(voice_message(joined.voice, joined.name, channel, 0))
-        return self._voices[-1:]
+        self._again.append(voice_message(joined.voice, joined.name, channel, 0))
+        return self._again[-1:]
 
     def _on(self, on: On) -> Iterable[bytes]:
         if on.voice == FAULT_VOICE:
@@ -251,12 +252,12 @@ class Osc:
 
 
 def greeting(run: str, voices: Sequence[Voice], layers: int, pace: Pace, rig: Rig) -> list[bytes]:
-    """Return the messages for the start of a run and for each of its voices."""
+    """Return the messages for the start of a run, its preset and each of its voices."""
     places = [
         voice_message(voice.index, voice.name, rig.place(voice.index)[1], len(voice.layers))
         for voice in voices
     ]
-    return [start_message(run, len(voices), layers, pace), *places]
+    return [start_message(run, len(voices), layers), preset_message(pace), *places]
 
 
 def resolve(target: str) -> Address:

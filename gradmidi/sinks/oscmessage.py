@@ -29,6 +29,7 @@ __all__ = [
     "fault_message",
     "mark_message",
     "note_message",
+    "preset_message",
     "start_message",
     "step_messages",
     "stop_message",
@@ -68,11 +69,15 @@ PENTATONIC = Pace(120.0, 0.125, "pentatonic")
 """The pace of the default preset."""
 
 
-def start_message(run: str, voices: int, layers: int, pace: Pace) -> bytes:
-    """Encode the start of a run: its name, numbers of voices and layers, tempo, slot and preset."""
+def start_message(run: str, voices: int, layers: int) -> bytes:
+    """Encode the start of a run: its name, and its numbers of voices and layers."""
+    return _message("/gradmidi/start", "sii", ascii_text(run, "run"), voices, layers)
+
+
+def preset_message(pace: Pace) -> bytes:
+    """Encode a preset: its name, quarter notes per minute, seconds in a slot."""
     preset = ascii_text(pace.preset, "preset")
-    values = (ascii_text(run, "run"), voices, layers, pace.tempo, pace.slot, preset)
-    return _message("/gradmidi/start", "siiffs", *values)
+    return _message("/gradmidi/preset", "sff", preset, pace.tempo, pace.slot)
 
 
 def desk_messages(

@@ -124,7 +124,11 @@ def test_a_live_tour_prints_each_text_when_it_comes_and_ends_its_notes_at_sigter
         finally:
             process.kill()
             process.communicate()
-    assert addresses[:6] == [b"/gradmidi/start", *[b"/gradmidi/voice"] * 5]
+    assert addresses[:7] == [
+        b"/gradmidi/start",
+        b"/gradmidi/preset",
+        *[b"/gradmidi/voice"] * 5,
+    ]
     assert addresses.count(b"/gradmidi/note") % 2 == 0
 
 

@@ -170,8 +170,9 @@ def test_a_running_player_obeys_a_desk_and_survives_a_storm(tmp_path):
         while not answer or answer[-1].address != "/gradmidi/level":
             answer.append(OscMessage(desk.recv(4096)))
         assert answer[0].address == "/gradmidi/start"
-        assert answer[0].params[:4] == ["a", 4, 4, 120.0]
-        assert answer[0].params[5] == "hold"
+        assert answer[0].params == ["a", 4, 4]
+        assert answer[1].address == "/gradmidi/preset"
+        assert answer[1].params[:2] == ["hold", 120.0]
         assert [m.params for m in answer if m.address == "/gradmidi/mute"] == [
             [0, "conv1", 0],
             [1, "conv2", 0],

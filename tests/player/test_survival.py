@@ -66,7 +66,7 @@ def test_a_run_that_ends_in_order(tmp_path, receiver):
     assert out == summed(100)
     assert "live:" not in err
     assert not receiver.of("/gradmidi/fault")
-    assert [each[:3] for each in receiver.of("/gradmidi/start")] == [["a", 3, 3]]
+    assert receiver.of("/gradmidi/start") == [["a", 3, 3]]
 
 
 @pytest.mark.slow
@@ -371,7 +371,7 @@ def test_two_models_are_listened_to_at_once_in_one_process(tmp_path):
         for receiver, name in ((one, "one"), (other, "two")):
             ended_well(trainer, receiver, steps=100, folder=tmp_path / "a" / name)
             assert receiver.step == 100
-            assert [each[:3] for each in receiver.of("/gradmidi/start")] == [[name, 2, 2]]
+            assert receiver.of("/gradmidi/start") == [[name, 2, 2]]
         # Each heard its own model, and not the other's.
         assert one.of("/gradmidi/norms")[-1] != other.of("/gradmidi/norms")[-1]
     assert code == 0, err
@@ -390,7 +390,7 @@ def test_two_processes_are_listened_to_at_once(tmp_path):
             code, out, err = trainer.result()
             ended_well(trainer, receiver, steps=100)
             assert receiver.step == 100
-            assert [each[:3] for each in receiver.of("/gradmidi/start")] == [[name, 2, 2]]
+            assert receiver.of("/gradmidi/start") == [[name, 2, 2]]
             assert code == 0, err
             assert out == alone()
 

@@ -59,7 +59,8 @@ def vanished(port):
 
 
 TYPES = {
-    "start": "siiffs",
+    "start": "sii",
+    "preset": "sff",
     "voice": "isii",
     "step": "if",
     "loss": "f",
@@ -84,9 +85,10 @@ def test_oscdump_sees_every_address_with_its_types_and_all_that_was_sent(tmp_pat
         lines = program.wait_for("/gradmidi/", counters.sent)
     heard = [re.search(r"/gradmidi/(\w+) (\w+) (.*)", line).groups() for line in lines]
     assert {word: tags for word, tags, _ in heard} == TYPES
-    assert len(heard) == counters.sent == 3 + 200 * 6 + 4 + 3
-    assert [m for m in heard if m[0] != "note"][:6] == [
-        ("start", "siiffs", '"digits" 2 4 120.000000 0.125000 "pentatonic"'),
+    assert len(heard) == counters.sent == 4 + 200 * 6 + 4 + 3
+    assert [m for m in heard if m[0] != "note"][:7] == [
+        ("start", "sii", '"digits" 2 4'),
+        ("preset", "sff", '"pentatonic" 120.000000 0.125000'),
         ("voice", "isii", '0 "conv1" 1 1'),
         ("voice", "isii", '1 "fc1" 2 3'),
         ("step", "if", "7 1.500000"),
@@ -169,7 +171,7 @@ def test_pure_data_prints_what_was_sent(tmp_path):
         with vanished(port):
             program.wait_for("^no sign of life: bang")
     assert lines == [
-        "start: digits 2 4 120 0.125 pentatonic",
+        "start: digits 2 4",
         "voice: 0 conv1 1 1",
         "voice: 1 fc1 2 3",
         *[
@@ -203,7 +205,8 @@ def test_the_python_receiver_prints_what_was_sent(tmp_path):
         program.wait_for("/gradmidi/stop")
     assert program.lines == [
         f"listening on {port}",
-        "/gradmidi/start digits 2 4 120.0 0.125 pentatonic",
+        "/gradmidi/start digits 2 4",
+        "/gradmidi/preset pentatonic 120.0 0.125",
         "/gradmidi/voice 0 conv1 1 1",
         "/gradmidi/voice 1 fc1 2 3",
         "/gradmidi/step 7 1.5",

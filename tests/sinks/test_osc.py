@@ -116,7 +116,8 @@ def test_the_start_sends_the_run_and_then_each_voice(ear):
     pace = Pace(90.0, 0.25, "hold")
     desk = Desk(ear, run="entrée", voices=voices, layers=5, rig=Rig(channels="3,4"), pace=pace)
     assert ear.messages() == [
-        ("/gradmidi/start", "siiffs", "entree", 2, 5, 90.0, 0.25, "hold"),
+        ("/gradmidi/start", "sii", "entree", 2, 5),
+        ("/gradmidi/preset", "sff", "hold", 90.0, 0.25),
         ("/gradmidi/voice", "isii", 0, "conv1", 3, 1),
         ("/gradmidi/voice", "isii", 1, "blocks.0-3", 4, 4),
     ]
@@ -128,6 +129,7 @@ def test_the_voices_are_sent_again_every_few_seconds(desk):
     assert desk.play() == []
     desk.clock.now += 0.2
     assert [message[:3] for message in desk.play()] == [
+        ("/gradmidi/preset", "sff", "pentatonic"),
         ("/gradmidi/voice", "isii", 0),
         ("/gradmidi/voice", "isii", 1),
     ]
@@ -323,8 +325,8 @@ def test_time_tags_are_ahead_by_what_was_asked_and_bundles_fit_a_frame(ear):
         # NTP counts from 1900 (RFC 868: 2,208,988,800 seconds before 1970), in 2^-32 s.
         assert struct.unpack(">Q", datagram[8:16])[0] == round((2208988800 + 1000.75) * 2**32)
         found += [message.address for message in OscBundle(datagram)]
-    assert found == ["/gradmidi/start", *["/gradmidi/voice"] * 60]
-    assert desk.sink.counters.sent == 61
+    assert found == ["/gradmidi/start", "/gradmidi/preset", *["/gradmidi/voice"] * 60]
+    assert desk.sink.counters.sent == 62
     desk.sink.close()
 
 
@@ -414,7 +416,7 @@ def test_a_host_the_system_does_not_send_to_is_counted_and_reported_once(said):
     desk.sink.send([Mark(0, "a")])
     desk.sink.close()
     assert desk.sink.counters.sent == 0
-    assert desk.sink.counters.errors == 5
+    assert desk.sink.counters.errors == 6
     (line,) = said
     assert line == "OSC to [fe80::1]:57120: Invalid argument; everything else continues"
 

@@ -128,7 +128,7 @@ def test_supercollider_prints_what_was_sent_and_plays_it(jack, tmp_path):
         with vanished(port):
             program.wait_for("^no sign of life: every note ended")
     for line in (
-        "start digits 2 4 120.0 0.125 pentatonic",
+        "start digits 2 4",
         "voice 1 fc1 2 3",
         "step 7 1.5",
         "loss 2.25",

@@ -44,8 +44,8 @@ class _Series(Series):
 class Joiner:
     """Joins rows to frames; later values of a step become records of their own.
 
-    Steps that begin again are numbered on; steps that go back begin a segment of the run log, which
-    replaces the steps that it repeats.
+    Steps that begin again, or go back in a new epoch, are numbered on; other steps that go back
+    begin a segment of the run log, which replaces the steps that it repeats.
 
     Parameters
     ----------
@@ -99,6 +99,7 @@ class Joiner:
         self._names = {column: name for name, column in chosen.values.heard.items()}
         self._unheard = set(chosen.values.unheard)
         self._series: dict[str, _Series] = {}
+        self._offsets: dict[int | None, int] = {}
         self._segment = 0
         self._open: _Step | None = None
         self._last: _Step | None = None
@@ -238,10 +239,13 @@ class Joiner:
             return None
         series = self._series.get(row.series)
         if series is None or series.segment != self._segment:
-            offset = series.offset if series is not None else 0
+            offset = series.offset if series is not None else self._offsets.get(row.epoch, 0)
             series = self._series[row.series] = _Series(
-                number, number, number + offset, offset, self._segment
+                number, number, number + offset, offset, segment=self._segment
             )
+        elif series.begins_epoch(number, row.epoch, again=bool(series.columns & columns)):
+            series.next_epoch(number)
+            series.columns = set()
         elif number == series.last:
             again = series.columns & columns
             if again and not self._repeats and not row.resumed:
@@ -258,6 +262,9 @@ class Joiner:
             series.columns = set()
         series.last = number
         series.columns |= columns
+        if row.epoch is not None:
+            series.epoch = row.epoch
+            self._offsets[row.epoch] = series.offset
         number += series.offset
         series.highest = max(series.highest, number)
         self._highest = max(self._highest, number)

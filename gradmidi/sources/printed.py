@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gradmidi.sources.metrics import is_progress
 
-__all__ = ["PrintedStep", "clean", "numbers_in", "step_in"]
+__all__ = ["PrintedStep", "clean", "epoch_in", "numbers_in", "step_in"]
 
 LONGEST_NAME, MOST_DIGITS = 100, 15
 """Letters of the longest name of a value; digits of the largest step."""
@@ -186,9 +186,20 @@ def step_in(line: str) -> PrintedStep | None:
         match = pattern.search(line)
         if match is not None and len(match[1]) <= MOST_DIGITS:
             return PrintedStep(int(match[1].replace(",", "")))
+    epoch = epoch_in(line)
+    return None if epoch is None else PrintedStep(epoch, is_epoch=True)
+
+
+def epoch_in(line: str) -> int | None:
+    """Return the epoch that a line names, if it is a whole number; else None.
+
+    Examples
+    --------
+    >>> epoch_in("Epoch 2/5"), epoch_in("epoch 3 step 20 loss 2.5"), epoch_in("{'epoch': 0.1}")
+    (2, 3, None)
+    """
     match = _EPOCH.search(line)
-    known = match is not None and len(match[1]) <= MOST_DIGITS
-    return PrintedStep(int(match[1]), is_epoch=True) if match and known else None
+    return int(match[1]) if match is not None and len(match[1]) <= MOST_DIGITS else None
 
 
 def _name(text: str) -> str:

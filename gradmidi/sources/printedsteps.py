@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from gradmidi.sources.printed import step_in
+from gradmidi.sources.printed import epoch_in, step_in
 
 __all__ = ["Printed", "Steps"]
 
@@ -33,12 +33,15 @@ class Printed:
         Its step.
     kind : str
         What the step is: ``"own"``, an ``"epoch"``, ``"inherited"``, or empty.
+    epoch : int or None
+        The epoch of a step of its own, which this line or one before it names.
     """
 
     line: int
     numbers: dict[str, float]
     step: int | None = None
     kind: str = ""
+    epoch: int | None = None
 
 
 class Steps:
@@ -64,6 +67,7 @@ class Steps:
         self._main = ""
         self._held: list[Printed] = []
         self._newest: int | None = None
+        self._epoch: int | None = None
         self._moved = False
         self._has_steps = False
         self._epochs: dict[str, int] = {}
@@ -72,6 +76,8 @@ class Steps:
 
     def take(self, text: str, line: Printed) -> list[Printed]:
         """Return the lines whose steps are known now; those without a number are left out."""
+        epoch = epoch_in(text)
+        self._epoch = self._epoch if epoch is None else epoch
         bar = _BAR.search(text)
         if bar is not None:
             return self._take_bar(int(bar[1]), bar[2], line)
@@ -81,7 +87,7 @@ class Steps:
             if line.numbers or _NAMES_STEP.match(text):
                 self._moved = self._moved or self._newest not in (None, found.number)
                 self._newest = found.number
-            line.step, line.kind = found.number, "own"
+            self._own(line, found.number)
         elif found is not None and not self._has_steps and not self._main:
             line.step, line.kind = found.number, "epoch"
         if not line.numbers:
@@ -104,7 +110,7 @@ class Steps:
         """Return the lines that wait for a progress bar to be drawn again."""
         held, self._held = self._held, []
         for line in held:
-            line.step, line.kind = self._bars[self._main], "own"
+            self._own(line, self._bars[self._main])
         return held
 
     def is_sure(self, line: Printed) -> bool:
@@ -120,8 +126,11 @@ class Steps:
         if not line.numbers or not done:
             # A bar at zero still shows the numbers of the epoch before.
             return held
-        line.step, line.kind = done, "own"
+        self._own(line, done)
         return [*held, line]
+
+    def _own(self, line: Printed, step: int) -> None:
+        line.step, line.kind, line.epoch = step, "own", self._epoch
 
     def _inherit(self, line: Printed) -> None:
         step = self._bars[self._main] if self._main else self._newest

@@ -41,6 +41,8 @@ class Row(NamedTuple):
     purges : bool
         Whether a process starts here, so that earlier rows of this step and later ones are void;
         such a row has no values.
+    epoch : int or None
+        The epoch of its step, if the log names it.
     """
 
     where: str
@@ -50,6 +52,7 @@ class Row(NamedTuple):
     series: str = ""
     resumed: bool = False
     purges: bool = False
+    epoch: int | None = None
 
 
 @dataclass(slots=True)
@@ -110,10 +113,22 @@ class Series:
     last: int
     highest: int
     offset: int = 0
+    epoch: int | None = None
 
     def is_near(self, number: int) -> bool:
         """Return whether a step that is printed again is the same one, not another epoch's."""
         return 0 <= self.last - number <= (FEW if number <= self.first else NEAR)
+
+    def begins_epoch(self, number: int, epoch: int | None, *, again: bool) -> bool:
+        """Return whether a step that goes back, or comes `again`, is one of another epoch."""
+        if epoch is None or self.epoch is None or epoch == self.epoch:
+            return False
+        return again if number == self.last else number < self.last and epoch > self.epoch
+
+    def next_epoch(self, number: int) -> None:
+        """Count `number`, which is a step of the next epoch, from the highest step."""
+        self.offset = self.highest + (number == 0)
+        self.first = number
 
     def number_on(self, number: int) -> None:
         """Let `number` be the step after the highest one."""
@@ -127,9 +142,9 @@ def gather(
     """Collect the values of each step, in order of step numbers.
 
     If a column has a second value for a step, the steps around it decide. If step numbers start
-    again or do not change, later steps get new numbers, and every value is kept. If they go back to
-    the middle, as after a restart from a checkpoint, the later value counts. Both are reported in
-    `Table.notes`, as are values without a step.
+    again or do not change, or go back in a new epoch, later steps get new numbers, and every value
+    is kept. If they go back to the middle, as after a restart from a checkpoint, the later value
+    counts. Both are reported in `Table.notes`, as are values without a step.
 
     Examples
     --------
@@ -145,6 +160,7 @@ def gather(
     counter = _counter(table, norms, noun)
     steps: dict[int, Step] = {}
     series: dict[str, Series] = {}
+    offsets: dict[int | None, int] = {}
     again: list[str] = []
     replaced: list[str] = []
     without: list[str] = []
@@ -161,19 +177,22 @@ def gather(
             continue
         at = series.get(row.series)
         if at is None:
-            at = series[row.series] = Series(number, number, number)
+            at = series[row.series] = Series(number, number, number, offsets.get(row.epoch, 0))
         there = steps.get(number + at.offset)
-        if (
-            there is not None
-            and any(column in there.values for column in found)
-            and not (table.repeats and at.is_near(number))
-        ):
+        twice = there is not None and any(column in there.values for column in found)
+        if at.begins_epoch(number, row.epoch, again=twice):
+            at.next_epoch(number)
+            again.append(row.where)
+        elif there is not None and twice and not (table.repeats and at.is_near(number)):
             if number <= at.first or (number == at.last and not row.resumed):
                 at.number_on(number)
                 again.append(row.where)
             else:
                 replaced += [row.where] * sum(column in there.values for column in found)
         at.last = number
+        if row.epoch is not None:
+            at.epoch = row.epoch
+            offsets[row.epoch] = at.offset
         number += at.offset
         at.highest = max(at.highest, number)
         step = steps.setdefault(number, Step(number, row.t))

@@ -237,7 +237,7 @@ class TextReader:
         self._steps = Steps()
         self._rest = b""
         self._long = False
-        self._number = self._binary = 0
+        self._number = self._latest = self._binary = 0
         self._first: float = math.inf
         self._error = ""
         self._in_traceback = False
@@ -283,11 +283,10 @@ class TextReader:
             rows += self._of_text(text)
         for line in self._steps.rest():
             rows += self._of_printed(line)
-        for name, line in self._once.items():
-            # What was printed once is a result, or, if nothing came twice, all there is.
-            if line.line > self._first or not self._names:
-                rows.append(self._row(line, name))
-        self._names.update(dict.fromkeys(row.series for row in rows if row.series))
+        # What was printed once is a result, or, if nothing came twice, all there is.
+        late = [once for once in self._once.values() if once.line > self._first or not self._names]
+        rows += self._late(late)
+        self._names.update(dict.fromkeys(name for row in rows for name in row.values))
         self._once = {}
         if ended and not rows:
             self.ending = f"exception: {self._error}" if self._error else "closed"
@@ -327,7 +326,7 @@ class TextReader:
 
     def _of_printed(self, line: Printed) -> list[Row]:
         """Return the row of a line; a name that comes for the first time waits for a second."""
-        rows = []
+        late = []
         for name in [name for name in line.numbers if name not in self._names]:
             once = self._once.pop(name, None)
             if len(self._names) + len(self._once) >= MOST_NAMES:
@@ -337,14 +336,25 @@ class TextReader:
             else:
                 self._names[name] = None
                 self._first = min(self._first, once.line)
-                rows.append(self._row(once, name))
-        return [*rows, *([self._row(line)] if line.numbers else [])]
+                late.append(once)
+        return [*self._late(late), *([self._row(line)] if line.numbers else [])]
 
-    def _row(self, line: Printed, series: str = "") -> Row:
-        """Return a row; what comes late is a series of its own."""
+    def _late(self, late: list[Printed]) -> list[Row]:
+        """Return a row for each line of which numbers come late, in the order of the lines."""
+        lines: dict[int, Printed] = {}
+        for each in sorted(late, key=lambda line: line.line):
+            lines.setdefault(each.line, replace(each, numbers={})).numbers.update(each.numbers)
+        return [self._row(line) for line in lines.values()]
+
+    def _row(self, line: Printed) -> Row:
+        """Return a row; what comes after a later line is a series of its own."""
+        series = next(iter(line.numbers)) if line.line < self._latest else ""
+        self._latest = max(self._latest, line.line)
         sure = line.step is not None and self._steps.is_sure(line)
         step = float(line.step) if line.step is not None and sure else None
-        return Row(f"line {line.line}", (step,), None, dict(line.numbers), series)
+        epoch = line.epoch if sure else None
+        where = f"line {line.line}"
+        return Row(where, (step,), None, dict(line.numbers), series, epoch=epoch)
 
     def _look_for_errors(self, text: str) -> None:
         """Remember the last line of a traceback."""

@@ -8,6 +8,7 @@ import pytest
 import gradmidi
 from gradmidi.log import Decoder, Frame, Values
 from gradmidi.sources.following import follow_log
+from gradmidi.sources.importing import import_log
 from gradmidi.sources.kinds import text_of
 from gradmidi.sources.printed import numbers_in, step_in
 from gradmidi.sources.selection import Selection
@@ -356,9 +357,23 @@ def test_what_a_tool_printed_is_heard_afterwards_and_while_it_comes(tool: str) -
 
 def test_a_trainer_without_a_bar_prints_no_step_so_its_lines_are_counted() -> None:
     path = RECORDED / "transformers-no-bar.txt"
-    losses = [frame.extra.get("loss") for frame in gradmidi.read(path).frames()]
-    assert losses == [0.729, 0.6718, 0.6428, 0.6094, 0.5823, 0.5593, 0.5524, 0.5446]
-    assert [v["loss"] for v in live(path.read_bytes()).values() if "loss" in v] == losses
+    steps = {frame.step: heard(frame) for frame in gradmidi.read(path).frames()}
+    assert {step: values["loss"] for step, values in steps.items()} == {
+        1: 0.729,
+        2: 0.6718,
+        3: 0.6428,
+        4: 0.6094,
+        5: 0.5823,
+        6: 0.5593,
+        7: 0.5524,
+        8: 0.5446,
+    }
+    assert steps[1] == {"loss": 0.729, "norm": 0.4964, "lr": 0.009}
+    assert steps[2] == {"loss": 0.6718, "norm": 0.6019, "lr": 0.00775}
+    followed = live(path.read_bytes())
+    # Results that come after the last norm are heard with it.
+    results = {"eval_loss": 0.5556, "train_loss": 0.6114}
+    assert followed == {**steps, 8: {**steps[8], **results}}
 
 
 def test_scikit_learn_prints_two_kinds_of_lines() -> None:
@@ -402,8 +417,7 @@ def test_a_table_with_a_name_and_a_number_in_each_row() -> None:
     rich = "╭──────┬─────╮\n│ loss │ {} │\n│ val/acc │ 0.5 │\n╰──────┴─────╯\n"
     text = "step 1\n" + rich.format(0.5) + "step 2\n" + rich.format(0.25)
     assert pairs(text) == [
-        (1.0, {"loss": 0.5}),
-        (1.0, {"val/acc": 0.5}),
+        (1.0, {"loss": 0.5, "val/acc": 0.5}),
         (2.0, {"loss": 0.25, "val/acc": 0.5}),
     ]
 
@@ -438,6 +452,80 @@ def test_short_epochs_are_numbered_on(tmp_path: Path) -> None:
     steps = [(frame.step, frame.extra["loss"]) for frame in gradmidi.read(path).frames()]
     assert steps == [(n + 1, 9.0 - n) for n in range(8)]
     assert [v["loss"] for v in live(path.read_bytes()).values()] == [9.0 - n for n in range(8)]
+
+
+KERAS = "938/938 - 3s - 3ms/step - loss: {}.5 - accuracy: 0.{}\n"
+
+EPOCHS = {
+    "a line an epoch": (
+        "".join(f"Epoch {n}/4\n" + KERAS.format(n, n) for n in range(1, 5)),
+        [(938, 1.5), (1876, 2.5), (2814, 3.5), (3752, 4.5)],
+    ),
+    "two lines an epoch, with its number": (
+        "".join(f"epoch {n} step {s} loss {n}.{s}\n" for n in range(3) for s in (1, 2)),
+        [(1, 0.1), (2, 0.2), (3, 1.1), (4, 1.2), (5, 2.1), (6, 2.2)],
+    ),
+    "a first step that is 0": (
+        "".join(f"epoch {n} step {s} loss {n}.{s}\n" for n in range(2) for s in (0, 5, 9)),
+        [(0, 0.0), (5, 0.5), (9, 0.9), (10, 1.0), (15, 1.5), (19, 1.9)],
+    ),
+    "an earlier first step": (
+        "".join(
+            f"Epoch {n}\n" + "".join(f"step {s} loss {s}\n" for s in range(begin, 100, 30))
+            for n, begin in ((1, 20), (2, 15))
+        ),
+        [(20, 20), (50, 50), (80, 80), (95, 15), (125, 45), (155, 75)],
+    ),
+    "begun again at an earlier epoch": (
+        "".join(f"Epoch {n}/3\n" + KERAS.format(n, n) for n in (1, 2, 2, 3, 1)),
+        # An epoch that is repeated at once is the same one.
+        [(938, 1.5), (1876, 2.5), (2814, 3.5), (3752, 1.5)],
+    ),
+    "steps of the run, resumed": (
+        "".join(f"epoch {n // 60} step {n} loss {n}\n" for n in (30, 50, 70, 90, 110)) +
+        "".join(f"epoch {n // 60} step {n} loss {-n}\n" for n in (50, 70, 90, 110, 130)),
+        [(30, 30), (50, -50), (70, -70), (90, -90), (110, -110), (130, -130)],
+    ),
+    "steps of the run, two processes": (
+        "".join(f"[rank{r}] epoch {n // 3} step {n} loss {n}\n" for n in range(9) for r in (0, 1)),
+        [(n, n) for n in range(9)],
+    ),
+}  # fmt: skip
+"""Texts that name epochs and steps, and the steps and losses that are heard."""
+
+
+@pytest.mark.parametrize("case", EPOCHS)
+def test_steps_of_a_new_epoch_replace_none(case: str, tmp_path: Path) -> None:
+    text, expected = EPOCHS[case]
+    path, resumed = tmp_path / "train.log", "resumed" in case
+    path.write_text(text)
+    assert [(frame.step, frame.extra["loss"]) for frame in gradmidi.read(path).frames()] == expected
+    followed = [(step, values["loss"]) for step, values in live(text.encode()).items()]
+    assert sorted(followed) == expected if resumed else followed == expected
+
+
+def test_steps_of_a_new_epoch_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "train.log"
+    path.write_text(EPOCHS["a line an epoch"][0])
+    lines = import_log(path, tmp_path / "run").lines
+    assert "steps begin again at line 4, and 2 more times: numbered on" in lines
+
+
+def test_a_value_of_some_epochs_keeps_its_epoch(tmp_path: Path) -> None:
+    text = "".join(
+        f"Epoch {n}/4\n938/938 - 3s - loss: {n}.5" + f" - val_loss: {n}.25" * (n % 2 == 0) + "\n"
+        for n in range(1, 5)
+    )
+    path = tmp_path / "train.log"
+    path.write_text(text)
+    expected = {
+        938: {"loss": 1.5},
+        1876: {"loss": 2.5, "val_loss": 2.25},
+        2814: {"loss": 3.5},
+        3752: {"loss": 4.5, "val_loss": 4.25},
+    }
+    assert {frame.step: frame.extra for frame in gradmidi.read(path).frames()} == expected
+    assert live(text.encode()) == expected
 
 
 def test_lines_of_two_processes_are_one_step(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import errno
 import os
 import queue
+import stat
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +92,15 @@ class LogFile:
 
     def begin(self, line: bytes, *, held: bool = False) -> None:
         """Write the header, or raise OSError; if `held`, only try to: see `head`."""
+        if held:
+            self.head(line)
+            if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+                # What was written to a pipe cannot be taken back.
+                return
         self._write(self._whole(line))
         self._cut_short = False
         if held:
             self._clear()
-            self.head(line)
 
     def head(self, line: bytes) -> None:
         """Write this header before the next line, into a log that is still empty."""
@@ -132,8 +138,9 @@ class LogFile:
 
     def _clear(self) -> None:
         """Empty the file, so that it never begins with a part of a header."""
-        os.ftruncate(self._fd, 0)
-        self.size = 0
+        with suppress(OSError):
+            os.ftruncate(self._fd, 0)
+            self.size = 0
 
     def _write(self, whole: bytes) -> None:
         """Write all bytes; the system may take a line in parts."""

@@ -6,6 +6,7 @@ slot: a number, ``"<=x"``-like texts at the rails (with ≤ and ≥), None for a
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -147,7 +148,7 @@ def decode(path: str | Path) -> Decoded:
     [0.5, 1.0, 0.25]
     """
     try:
-        file = mido.MidiFile(path)
+        file = _opened(path)
     except OSError as error:
         reason = error.strerror or str(error) or "it ends too early"
         raise GradmidiError(f"{path} cannot be read as a MIDI file: {reason}") from error
@@ -205,6 +206,18 @@ def decode(path: str | Path) -> Decoded:
             for track in of_values
         },
     )
+
+
+def _opened(path: str | Path) -> mido.MidiFile:
+    """Open a file; raise EOFError if its head claims to be longer than the file.
+
+    mido would reserve memory for as many bytes as the head claims to have.
+    """
+    with open(path, "rb") as file:
+        head = file.read(8)
+        if int.from_bytes(head[4:]) > file.seek(0, os.SEEK_END):
+            raise EOFError("it ends too early")
+    return mido.MidiFile(path)
 
 
 def _logged(track: _Track, origin: int) -> Iterator[tuple[int, Value]]:

@@ -155,7 +155,15 @@ def test_a_file_of_somebody_else_is_refused(tmp_path):
         decode(tmp_path / "b.mid")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a MIDI file", b"MThd\x00\x00\x00\x06\x00\x01"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a MIDI file",
+        b"MThd\x00\x00\x00\x06\x00\x01",
+        b"MThd\xff\xff\xff\x06\x00\x01\x00\x01\x01\xe0",
+    ],
+)
 def test_what_is_no_midi_file_is_refused(tmp_path, content):
     (tmp_path / "c.mid").write_bytes(content)
     with pytest.raises(GradmidiError, match="cannot be read as a MIDI file"):

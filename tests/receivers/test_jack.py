@@ -187,18 +187,18 @@ def test_the_commands_list_check_and_silence(jack, dump):
         "voice 1: channel 3, layer 1",
         "voice 2: channel 5, layer 2",
         "faults: channel 10",
-        "0.0 s: voice 1, layer 1: home, C3",
-        "0.5 s: voice 1, layer 1: one doubling up, D3",
-        "1.0 s: voice 2, layer 2: home, C6",
-        "1.5 s: voice 2, layer 2: one doubling up, D6",
+        "0.0 s: voice 1, layer 1: home, A3",
+        "0.5 s: voice 1, layer 1: one doubling up, C4",
+        "1.0 s: voice 2, layer 2: home, E5",
+        "1.5 s: voice 2, layer 2: one doubling up, G5",
     ]
     assert checked.stderr == ""
     notes = [message for message in dumped(program) if message[0] & 0xF0 == 0x90]
     assert [message[:2] for message in notes[:4]] == [
-        (0x92, 48),
-        (0x92, 50),
-        (0x94, 84),
-        (0x94, 86),
+        (0x92, 57),
+        (0x92, 60),
+        (0x94, 76),
+        (0x94, 79),
     ]
     silenced = gradmidi("panic", "desk")
     assert silenced.stdout == "desk:input: silent\n"

@@ -441,18 +441,18 @@ def test_numbers_are_those_of_the_log(page, tmp_path):
 
 def test_a_voice_that_names_itself_is_shown_with_the_note_of_its_norm(tmp_path, visit):
     values = np.ones((60, 4))
-    values[1:, 1] = 16.0  # Four steps of the scale above its home, C4.
+    values[1:, 1] = 16.0  # Four steps of the scale above its home, E4.
     values[30, 1] = 1e7
     run = write_log(tmp_path / "run", values.tolist())
     preset = load("pentatonic")
     names = [e for e in compose(RunLog(run)) if isinstance(e, On) and e.voice == 1 and not e.norm]
-    assert {note_name(event.note) for event in names} == {"C4"}
+    assert {note_name(event.note) for event in names} == {"E4"}
     page = visit(render(run, tmp_path / "run.html")[0])
     for event in names:
         page.evaluate(f"player.seek({event.tick * preset.time.tick_seconds + 0.01})")
-        assert page.locator(".now").nth(1).inner_text().split() == ["16", "A4"]
+        assert page.locator(".now").nth(1).inner_text().split() == ["16", "D5"]
     page.keyboard.press("n")
-    assert "conv2 16, note A4." in said(page)
+    assert "conv2 16, note D5." in said(page)
 
 
 def test_numbers_are_said_on_request(page):

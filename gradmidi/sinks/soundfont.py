@@ -159,9 +159,7 @@ class FontFiles:
             return
         self._closed = True
         for recording in self._recordings:
-            if recording.saved:
-                recording.path.unlink(missing_ok=True)
-            recording.abort()
+            recording.discard()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _mixed(self, parts: Sequence[_Part]) -> NDArray[np.float32]:

@@ -139,9 +139,7 @@ class _SoundFiles:
             return
         self._closed = True
         for recording in self._recordings:
-            if recording.saved:
-                recording.path.unlink(missing_ok=True)
-            recording.abort()
+            recording.discard()
 
     def _streams(self, events: Sequence[Event]) -> Sequence[Sequence[Event]]:
         return (events,)

@@ -251,6 +251,12 @@ class Recording:
             self._encoder.abort()
             self._new.discard()
 
+    def discard(self) -> None:
+        """Write no file, and remove the one that is saved already."""
+        if self.saved:
+            self.path.unlink(missing_ok=True)
+        self.abort()
+
     @contextlib.contextmanager
     def _or_nothing(self) -> Iterator[None]:
         try:

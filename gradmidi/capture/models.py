@@ -10,6 +10,7 @@ from torch.nn import Module, Parameter
 from gradmidi.base.launchers import note_of_slurm, rank_of
 from gradmidi.capture.sharded import is_sharded
 from gradmidi.errors import CaptureError
+from gradmidi.log.names import unwrapped as unwrapped_paths
 
 __all__ = [
     "LayerChoice",
@@ -26,12 +27,6 @@ __all__ = [
 
 LayerChoice = str | Sequence[str] | Mapping[str, str]
 """Names or patterns; or voices of one's own, a name and a pattern each."""
-
-WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-"""Names that a wrapper puts into the path of what it wraps, wherever it stands."""
-
-LEADING_WRAPPERS = (("module",), ("base_model", "model"))
-"""The same, but only at the head of every path: a user's own module may be called so."""
 
 
 def layers_of(model: "Module", parameters: str = "all") -> "dict[str, list[Parameter]]":
@@ -76,13 +71,13 @@ def layers_of(model: "Module", parameters: str = "all") -> "dict[str, list[Param
                     f"{path or type(model).__name__}.{leaf} has no shape yet; run one batch "
                     "through the model, then listen"
                 )
-            parts = [part for part in path.split(".") if part and part not in WRAPPERS]
+            parts = [part for part in path.split(".") if part]
             if "parametrizations" in parts:
                 # `fc.parametrizations.weight.original0` is what `fc.weight` is made of.
                 at = parts.index("parametrizations")
                 parts, leaf = parts[:at], ".".join(parts[at + 1 :])
             found.append((parts, leaf, parameter))
-    paths = _unwrapped([parts for parts, _, _ in found])
+    paths = unwrapped_paths([parts for parts, _, _ in found])
     layers: dict[str, list[tuple[str, Parameter]]] = {}
     for parts, (_, leaf, parameter) in zip(paths, found, strict=True):
         name = ".".join(parts) or type(unwrapped(model)).__name__
@@ -137,13 +132,6 @@ def class_name(model: "Module") -> str:
         if not base.__module__.startswith("torch.distributed.fsdp")
     )
     return next(names)
-
-
-def _unwrapped(paths: list[list[str]]) -> list[list[str]]:
-    for head in LEADING_WRAPPERS:
-        if paths and all(tuple(parts[: len(head)]) == head for parts in paths):
-            return _unwrapped([parts[len(head) :] for parts in paths])
-    return paths
 
 
 def _weights(own: "list[tuple[str, Parameter]]") -> "list[tuple[str, Parameter]]":

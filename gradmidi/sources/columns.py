@@ -1,7 +1,6 @@
 """Find the columns of gradient norms in another tool's log, and name their layers."""
 
 import glob
-import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,108 +9,12 @@ from fnmatch import fnmatchcase
 from gradmidi.errors import RunLogError
 from gradmidi.log import FRAME_KEYS
 from gradmidi.sources.metrics import ChosenValues, choose_values
+from gradmidi.sources.normnames import RUN, layer_names, layer_of, norm_columns
 
 __all__ = ["Choice", "choose", "name_of"]
 
-_GRADIENT = re.compile(
-    r"(?<![a-z])grad(?:ient)?s?(?:[_\- ]?\d+(?:\.\d+)?)?(?:[_\- ]?l2)?(?:[_\- ]?norms?)?(?![a-z])",
-    re.IGNORECASE,
-)
-"""A name with a word for gradients, as ``grad_2.0_norm/fc1`` and ``train/grad_norm``."""
-
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
-"""A word of a name, in snake_case or CamelCase."""
-
-_STATISTICS = frozenset(
-    [
-        "max",
-        "min",
-        "mean",
-        "avg",
-        "average",
-        "std",
-        "stdev",
-        "var",
-        "variance",
-        "median",
-        "hist",
-        "histogram",
-        "percentile",
-        "quantile",
-        "sum",
-        "count",
-        "ratio",
-    ]
-)
-"""Words for values that are computed from gradients but are not norms."""
-
-_OTHER = _STATISTICS | frozenset(
-    [
-        "penalty",
-        "loss",
-        "losses",
-        "clip",
-        "clipped",
-        "clipping",
-        "clipval",
-        "accum",
-        "accumulate",
-        "accumulation",
-        "accumulated",
-        "checkpoint",
-        "checkpointing",
-        "checkpoints",
-        "scale",
-        "scaler",
-        "scaling",
-        "cos",
-        "cosine",
-        "sim",
-        "similarity",
-        "noise",
-        "time",
-        "steps",
-        "overflow",
-        "enabled",
-        "enable",
-        "disable",
-        "requires",
-        "require",
-        "required",
-        "use",
-        "no",
-        "sync",
-        "threshold",
-        "limit",
-        "policy",
-        "angle",
-        "sign",
-        "sparsity",
-        "snr",
-        "zeros",
-        "nan",
-        "nans",
-        "inf",
-        "infs",
-        "nonfinite",
-        "finite",
-        "lr",
-        "decay",
-        "coef",
-        "coefficient",
-        "reversal",
-    ]
-)
-"""A name with ``grad`` and one of these words is a setting, a loss or a statistic."""
-
 _BOUND = re.compile(r"__(MIN|MAX)$")
 """Endings of the columns of bounds that W&B adds to each downsampled column of a chart."""
-
-_PARAMETER = re.compile(
-    r"[./](weight|bias|kernel|gamma|beta|scale|embeddings?|recurrent_kernel"
-    r"|(in_proj|weight|bias)_\w+)(:\d+)?$"
-)
-"""Names of parameters of a layer; their norms combined are the layer's norm."""
 
 _LOSSES = (
     "loss",
@@ -125,10 +28,6 @@ _LOSSES = (
 )
 _RATE = re.compile(r"(train[/_])?(lr|learning_rate)([-/_].*)?", re.IGNORECASE)
 _TOTALS = frozenset({"total", "global", "all"})
-_SEPARATORS = "/_.:- "
-_RUN = " - "
-"""Separator between the names of run and metric in a chart exported from W&B."""
-
 _KEYS = FRAME_KEYS | {"gradmidi", "mark", "pause", "resume", "end"}
 """Keys of the run log; a value with such a name gets an underscore."""
 
@@ -198,9 +97,7 @@ def choose(
     {'fc': ('grad_2.0_norm/fc.weight', 'grad_2.0_norm/fc.bias')}
     """
     usable = [name for name in names if not _BOUND.search(name)]
-    chosen = (
-        _matching(usable, patterns, names, source) if patterns else _speaking_of_gradients(usable)
-    )
+    chosen = _matching(usable, patterns, names, source) if patterns else norm_columns(usable)
     texts = texts or {}
     numeric = [name for name in chosen if name not in texts]
     if chosen and not numeric:
@@ -211,23 +108,23 @@ def choose(
     numbers = [name for name in usable if name not in texts]
     if not numbers:
         raise RunLogError(f"{source} has no column of numbers; {_found(names)}")
-    runs = list(dict.fromkeys(name.rpartition(_RUN)[0] for name in numeric or numbers))
+    runs = list(dict.fromkeys(name.rpartition(RUN)[0] for name in numeric or numbers))
     if len(runs) > 1 and (numeric or not values):
         option = "--columns" if numeric else "--values"
         raise RunLogError(
             f"{source} holds {len(runs)} runs: {_some(runs)}; choose one with {option} "
-            f"'{glob.escape(runs[-1] + _RUN)}*'"
+            f"'{glob.escape(runs[-1] + RUN)}*'"
         )
     layers = _layers(numeric, source) if numeric else {}
     # The other norms of gradients, such as those of all layers, are no values.
-    norms = {*chosen, *(_speaking_of_gradients(usable) if numeric else ())}
+    norms = {*chosen, *(norm_columns(usable) if numeric else ())}
     named = _named([n for n in numbers if n not in norms and (values or _is_of(n, runs))])
     left_out = tuple(name for name in chosen if name not in numeric)
     return Choice(layers, choose_values(named, values, source), left_out)
 
 
 def _is_of(name: str, runs: Sequence[str]) -> bool:
-    return name.rpartition(_RUN)[0] in runs
+    return name.rpartition(RUN)[0] in runs
 
 
 def _named(columns: Sequence[str]) -> dict[str, str]:
@@ -236,7 +133,7 @@ def _named(columns: Sequence[str]) -> dict[str, str]:
     known = {loss: "loss", rate: "lr"}
     named: dict[str, str] = {}
     for column in columns:
-        name = known.get(column) or column.rpartition(_RUN)[2]
+        name = known.get(column) or column.rpartition(RUN)[2]
         name = column if name in named else name
         named[f"{name}_" if name in _KEYS else name] = column
     return named
@@ -253,7 +150,7 @@ def name_of(column: str, taken: Collection[str]) -> str:
     for name, found in zip(("loss", "lr"), _loss_and_rate([column]), strict=True):
         if found is not None and name not in taken:
             return name
-    name = column.rpartition(_RUN)[2]
+    name = column.rpartition(RUN)[2]
     name = column if name in taken else name
     return f"{name}_" if name in _KEYS else name
 
@@ -274,83 +171,28 @@ def _matching(
     return [name for name in usable if name in chosen]
 
 
-def _speaking_of_gradients(names: Sequence[str]) -> list[str]:
-    """Return the columns whose names say that they are gradient norms.
-
-    Examples
-    --------
-    >>> _speaking_of_gradients(["D/grad_penalty", "D/grad_norm", "grad_norm_max", "use_grad_clip"])
-    ['D/grad_norm']
-    """
-    metrics = {name: name.rpartition(_RUN)[2] for name in names}
-    chosen = [name for name, metric in metrics.items() if _is_norm(metric)]
-    # If the same name without its last word exists, that word names a statistic.
-    tails = {name: metrics[name].rpartition("/") for name in chosen}
-    kinds = _STATISTICS | {"norm", "norms"}
-    plain = {folder for folder, _, tail in tails.values() if tail.lower() not in kinds}
-    whole = {metrics[name] for name in chosen}
-    return [
-        name
-        for name, (folder, _, tail) in tails.items()
-        if tail.lower() not in _STATISTICS or (folder in plain and folder not in whole)
-    ]
-
-
-def _is_norm(metric: str) -> bool:
-    match = _GRADIENT.search(metric)
-    if match is None:
-        return False
-    # The part between slashes, dots and colons that contains the word for gradients.
-    before = re.split(r"[/.:]", metric[: match.start()])[-1]
-    after = re.split(r"[/.:]", metric[match.end() :])[0]
-    words = {word.lower() for word in _WORD.findall(f"{before} {after}")}
-    return not words & _OTHER
-
-
 def _layers(chosen: Sequence[str], source: str) -> dict[str, tuple[str, ...]]:
-    named = dict(zip(chosen, _names([n.rpartition(_RUN)[2] for n in chosen]), strict=True))
+    named = dict(zip(chosen, layer_names([n.rpartition(RUN)[2] for n in chosen]), strict=True))
     if len(named) > 1:
         # The norm of all layers together is not a layer.
         named = {c: name for c, name in named.items() if name.lower() not in _TOTALS} or named
     layers: dict[str, tuple[str, ...]] = {}
+    stems: dict[str, str] = {}
     for column, name in named.items():
-        layer = _PARAMETER.sub("", name) or name
+        layer, stem = layer_of(name, column)
         held = layers[layer] = (*layers.get(layer, ()), column)
-        if _PARAMETER.sub("", column) != _PARAMETER.sub("", held[0]):
+        if stems.setdefault(layer, stem) != stem:
             raise RunLogError(
                 f"{source}: {_some(held)} are both of {layer!r}; choose with --columns PATTERN"
             )
     return layers
 
 
-def _names(columns: Sequence[str]) -> list[str]:
-    """Remove from each name the words that only say that it is a gradient norm.
-
-    Examples
-    --------
-    >>> _names(["train/grad_norm"]), _names(["g/fc1", "g/fc2"]), _names(["fc1.grad", "fc2.grad"])
-    (['total'], ['fc1', 'fc2'], ['fc1', 'fc2'])
-    >>> _names(["grad/fc1"]), _names(["train/fc1/grad_norm", "train/fc2/grad_norm"])
-    (['fc1'], ['fc1', 'fc2'])
-    """
-    matches = [_GRADIENT.search(column) for column in columns]
-    after = [
-        c[m.end() :].strip(_SEPARATORS) if m else "" for c, m in zip(columns, matches, strict=True)
-    ]
-    # If nothing comes after these words, the layer's name is before them, or there is none.
-    before = [c[: m.start()] if m else c for c, m in zip(columns, matches, strict=True)]
-    folders = [text.split("/")[:-1] for text, name in zip(before, after, strict=True) if not name]
-    levels = zip(*folders, strict=False)
-    common = len(list(itertools.takewhile(lambda level: len(set(level)) == 1, levels)))
-    rest = ["/".join(text.split("/")[common:]).strip(_SEPARATORS) for text in before]
-    return [a or b or "total" for a, b in zip(after, rest, strict=True)]
-
-
 def _loss_and_rate(names: Sequence[str]) -> tuple[str | None, str | None]:
     """Return the columns of the loss and the learning rate."""
-    plain = {name.rpartition(_RUN)[2].lower(): name for name in reversed(names)}
+    plain = {name.rpartition(RUN)[2].lower(): name for name in reversed(names)}
     loss = next((plain[name] for name in _LOSSES if name in plain), None)
-    rate = next((n for n in names if _RATE.fullmatch(n.rpartition(_RUN)[2])), None)
+    rate = next((n for n in names if _RATE.fullmatch(n.rpartition(RUN)[2])), None)
     return loss, rate
 
 

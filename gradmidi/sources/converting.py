@@ -1,5 +1,6 @@
 """Convert a finished log of another tool to the items of a run."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ __all__ = [
     "NOMINAL_SECONDS",
     "Converted",
     "RunClock",
+    "are_durations",
     "convert",
     "header_of",
     "left_out",
@@ -31,6 +33,10 @@ __all__ = [
 
 SINCE_1970 = 1e9
 """A larger time counts from 1970, not from the start of the run."""
+
+LEAST_TIMES, BACK = 4, 0.2
+"""So many times are needed to say that they are durations; and this share must be below the one
+before."""
 
 NOMINAL_SECONDS = 0.125
 """Time between two steps of a log without times: a sixteenth note at a tempo of 120."""
@@ -78,6 +84,11 @@ def convert(found: FoundLog, selection: Selection, reader: Reader | None = None)
     chosen = choose(table.columns, selection.columns, str(path), texts, selection.values)
     table.notes += [f"left out, since it holds no number: {texts[c]}" for c in chosen.left_out]
     steps = gather(table, chosen.norms, list(chosen.values.heard.values()), str(path))
+    times = [step.t for step in steps if step.t is not None]
+    if are_durations(times):
+        table.notes.append("the log has the time that each step took: these times are added up")
+        for step, t in zip(steps, np.cumsum([step.t or 0.0 for step in steps]), strict=True):
+            step.t = float(t)
     frames, first = _frames(steps, chosen, path)
     header = header_of(path, chosen, table.clipping, first)
     lines = _report(chosen, len(frames), table, timed=first is not None)
@@ -147,6 +158,20 @@ class RunClock:
             self._offset = self.last - t
         self.last = t + self._offset
         return self.last
+
+
+def are_durations(times: Sequence[float]) -> bool:
+    """Return whether times are the durations of steps: many are below the one before, or all equal.
+
+    Examples
+    --------
+    >>> are_durations([0.5, 0.5, 0.6, 0.5]), are_durations([0.5, 1.0, 1.6, 2.1])
+    (True, False)
+    """
+    if len(times) < LEAST_TIMES or not 0.0 < max(times) < SINCE_1970:
+        return False
+    back = sum(later < earlier for earlier, later in itertools.pairwise(times))
+    return back > BACK * len(times) or min(times) == max(times)
 
 
 def texts_of(rows: Sequence[Row]) -> dict[str, str]:

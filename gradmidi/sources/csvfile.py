@@ -1,20 +1,19 @@
 """Read CSV files of other tools, also while they grow."""
 
 import csv
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from gradmidi.errors import RunLogError
+from gradmidi.sources.cells import EMPTY, Numbers, is_number, time_of
 from gradmidi.sources.growing import until_found
-from gradmidi.sources.rows import Row
+from gradmidi.sources.normnames import is_norm
+from gradmidi.sources.rows import Cell, Row
 from gradmidi.sources.textfile import TextFile
 from gradmidi.text.words import count
 
-__all__ = ["STEPS", "TIMES", "CsvReader", "time_of"]
+__all__ = ["STEPS", "TIMES", "CsvReader"]
 
 STEPS = (
     "trainer/global_step",
@@ -39,24 +38,22 @@ TIMES = (
     "wall time",
     "wall_time",
     "time",
+    "walltime",
+    "datetime",
+    "elapsed",
+    "elapsed_time",
     "seconds",
     "t",
 )
 """Names of columns of times."""
 
 RUNS = ("run_id", "run id")
-KEYS = ("key", "metric")
+KEYS = ("key", "metric", "variable", "tag")
 VALUE = "value"
-"""Columns of MLflow's files, in which a row holds a metric's name and one number."""
+"""Columns of files in which a row holds a metric's name and one number, as MLflow's and pandas'."""
 
-EMPTY = frozenset({"", "none", "null", "na", "n/a"})
-MILLISECONDS = 1e11
-"""A larger time is in milliseconds since 1970."""
-
-_DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+([eE][+-]?\d+)?")
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
-_THOUSANDS_DOT = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
-_DURATION = re.compile(r"(?:(\d+) days?,? )?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
+LAYERS = ("layer", "layer_name", "module", "param", "param_name", "parameter", "parameter_name")
+"""Columns of files in which a row holds a layer's name, and its norm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,7 @@ class _Layout:
 
     `first` is how many lines there are up to the header. The others are the separator, the cells
     of the header, and the places of cells: of step numbers, times, names and values of metrics,
-    runs, and of the columns of values.
+    runs, names of layers, and of the columns of values.
     """
 
     first: int
@@ -76,15 +73,17 @@ class _Layout:
     keys: list[int]
     values: list[int]
     runs: list[int]
+    layers: list[int]
     columns: list[tuple[str, int]]
 
 
 class CsvReader:
     """Reads a CSV file with any common separator and either decimal mark.
 
-    Cells may be separated by commas, semicolons or tabs, and numbers may have decimal commas.
-    Comments before the header, a line ``sep=;``, a repeated header and an empty last column are
-    accepted. If a tool writes the file again with more columns, only new rows are returned.
+    Cells may be separated by commas, semicolons, tabs, bars or spaces, and numbers may have decimal
+    commas. Comments before the header, a line ``sep=;``, a repeated header and an empty last column
+    are accepted. A row may hold all values of a step, one metric, or one layer. If a tool writes
+    the file again with more columns, only new rows are returned.
 
     Parameters
     ----------
@@ -121,6 +120,7 @@ class CsvReader:
         self._headers: list[int] = []
         self._unread_times: list[str] = []
         self._seen = 0
+        self._counts: tuple[Cell | None, ...] | None = None  # The steps of the last row.
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -128,7 +128,9 @@ class CsvReader:
         if not self._rows:
             return ()
         layout = self._layout
-        held = layout.columns if layout is not None and not self._is_long(layout) else []
+        held = [] if layout is None or self._is_long(layout) else layout.columns
+        if layout is not None and layout.layers:
+            held = [(name, at) for name, at in held if not is_norm(name)]
         return tuple(dict.fromkeys([*self._names, *(name for name, _ in held)]))
 
     @property
@@ -200,7 +202,7 @@ class CsvReader:
         return new
 
     def _find_layout(self, *, whole: bool) -> bool:
-        first, delimiter, header = _head(self._lines)
+        first, delimiter, header = _head(self._lines, whole=whole)
         if not any(header):
             if whole:
                 raise RunLogError(f"{self._path} is empty")
@@ -213,16 +215,22 @@ class CsvReader:
         times = _places(small, TIMES)
         # Other columns of step numbers or times are not values.
         excluded = {*counters, *times, *_places(small, STEPS)}
-        columns = [(name, at) for at, name in enumerate(header) if name and at not in excluded]
-        keys, values, runs = (_places(small, names) for names in (KEYS, (VALUE,), RUNS))
-        self._layout = _Layout(
-            first, delimiter, header, counters, times, keys, values, runs, columns
+        keys, values, runs, layers = (
+            _places(small, names) for names in (KEYS, (VALUE,), RUNS, LAYERS)
         )
-        self._numbers = _Numbers(self._path, delimiter)
+        layers = layers[:1] if any(map(is_norm, header)) else []
+        excluded |= {*layers}
+        columns = [(name, at) for at, name in enumerate(header) if name and at not in excluded]
+        self._layout = _Layout(
+            first, delimiter, header, counters, times, keys, values, runs, layers, columns
+        )
+        self._numbers = Numbers(self._path, delimiter)
         self._lines = []
         return True
 
     def _read(self, lines: list[str], layout: _Layout) -> list[Row]:
+        if layout.delimiter == " ":
+            lines = [" ".join(line.split()) for line in lines]
         reader = csv.reader(lines, delimiter=layout.delimiter)
         begin = self._number
         rows = []
@@ -265,12 +273,22 @@ class CsvReader:
             held = [(series, layout.values[0])]
             self._names[series] = None
         read = self._numbers.read
+        counts = tuple(read(cells[at], where, header[at]) for at in layout.counters)
+        if layout.layers:
+            # Each row of a step repeats the values that are of no layer.
+            series = cells[layout.layers[0]]
+            held = [
+                (f"{name}/{series}" if is_norm(name) else name, at)
+                for name, at in held
+                if is_norm(name) or counts != self._counts
+            ]
+            self._names.update((name, None) for name, at in held if is_norm(header[at]))
+            self._counts = counts
         found = {
             name: value
             for name, at in held
             if (value := read(cells[at], where, header[at])) is not None
         }
-        counts = tuple(read(cells[at], where, header[at]) for at in layout.counters)
         return Row(where, counts, t, found, series, bool(self._headers))
 
     @staticmethod
@@ -288,7 +306,7 @@ def _agree(row: Row, other: Row | None) -> bool:
     return all(repr(row.values[name]) == repr(other.values[name]) for name in shared)
 
 
-def _head(lines: Sequence[str]) -> tuple[int, str, list[str]]:
+def _head(lines: Sequence[str], *, whole: bool) -> tuple[int, str, list[str]]:
     """Find the header; return the number of lines up to it, the separator and the cells."""
     delimiter, comment = "", ""
     for number, line in enumerate(lines, 1):
@@ -299,8 +317,15 @@ def _head(lines: Sequence[str]) -> tuple[int, str, list[str]]:
             comment = text.lstrip("# ")
         elif text:
             separator = delimiter or max(",;\t|", key=line.count)
+            if separator not in line and len(text.split()) > 1:
+                rest = [each.split() for each in lines[number:] if each.strip()]
+                if not rest and not whole:
+                    # The next line shows whether spaces separate cells.
+                    break
+                if rest and len(rest[0]) == len(text.split()) and all(map(is_number, rest[0])):
+                    separator, line = " ", " ".join(text.split())
             cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
-            if comment and all(map(_is_number, cells)):
+            if comment and all(map(is_number, cells)):
                 # numpy.savetxt writes the header as a comment.
                 named = [cell.strip() for cell in comment.split(separator)]
                 if len(named) == len(cells):
@@ -317,70 +342,3 @@ def _more(number: int) -> str:
 
 def _places(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
     return [names.index(name) for name in wanted if name in names]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-class _Numbers:
-    """Reads the cells of one file as numbers, with a decimal point or a decimal comma."""
-
-    def __init__(self, path: Path, delimiter: str) -> None:
-        self._path = path
-        self._delimiter = delimiter
-        self._comma = self._dot = ""
-
-    def read(self, text: str, where: str, column: str) -> float | str | None:
-        """Read a cell; return None if it is empty, and the text if it is not a number."""
-        if text.lower() in EMPTY:
-            return None
-        try:
-            found = float(text)
-        except ValueError:
-            pass
-        else:
-            if not self._dot and _THOUSANDS_DOT.fullmatch(text):
-                self._dot = f"{where} has {text!r} in {column!r}"
-            return found
-        if self._delimiter == "," and _THOUSANDS.fullmatch(text):
-            raise RunLogError(
-                f"{self._path}: {where} has {text!r} in {column!r}, which may be a decimal comma "
-                "or thousands; write it with a decimal point and without a comma"
-            )
-        if _DECIMAL_COMMA.fullmatch(text):
-            self._comma = self._comma or f"{where} has {text!r} in {column!r}"
-            return float(text.replace(".", "").replace(",", "."))
-        return text
-
-    def check(self) -> None:
-        """Raise if a point may separate thousands, because other cells have decimal commas."""
-        if self._comma and self._dot:
-            raise RunLogError(
-                f"{self._path}: {self._dot}, which may be thousands, since {self._comma}; write "
-                "all numbers with a decimal point"
-            )
-
-
-def time_of(text: str) -> float | None:
-    """Read a time: seconds, milliseconds since 1970, a duration or a date; None if it is none."""
-    if text.lower() in EMPTY:
-        return None
-    try:
-        found = float(text.replace(",", "."))
-    except ValueError:
-        match = _DURATION.fullmatch(text)
-        if match is not None:
-            days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-            return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-        try:
-            return datetime.fromisoformat(text).timestamp()
-        except ValueError:
-            return None
-    if not math.isfinite(found):
-        return None
-    return found / 1000.0 if found > MILLISECONDS else found

@@ -10,7 +10,7 @@ from gradmidi.base.messages import say, warn
 from gradmidi.errors import RunLogError
 from gradmidi.log import Record, encode
 from gradmidi.sources.columns import choose
-from gradmidi.sources.converting import hearing_lines, texts_of
+from gradmidi.sources.converting import are_durations, hearing_lines, texts_of
 from gradmidi.sources.follow import CAUGHT_UP, Line
 from gradmidi.sources.joining import SETTLE_SECONDS, Joiner
 from gradmidi.sources.kinds import FoundLog
@@ -187,11 +187,12 @@ class _Following:
         for line in hearing_lines(self._found, chosen, selection):
             say(line)
         wanted = chosen.norms or list(chosen.values.heard.values())
+        times = [row.t for row in self._rows if row.t is not None]
         return Joiner(
             self._found.path,
             chosen,
             counter=counter_of(self._rows, len(self.reader.counters), wanted),
-            timed=all(row.t is not None for row in self._rows),
+            timed=len(times) == len(self._rows) and not are_durations(times),
             patterns=selection.values,
             repeats=self.reader.repeats,
         )

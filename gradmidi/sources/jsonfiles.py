@@ -1,4 +1,4 @@
-"""Read JSON logs: JSON lines, and the ``trainer_state.json`` of Transformers."""
+"""Read JSON logs: JSON lines, whole JSON files, and Transformers' ``trainer_state.json``."""
 
 import json
 import math
@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from gradmidi.errors import RunLogError
-from gradmidi.sources.csvfile import STEPS, TIMES, time_of
+from gradmidi.sources.cells import time_of
+from gradmidi.sources.csvfile import STEPS, TIMES
 from gradmidi.sources.growing import until_found
+from gradmidi.sources.normnames import is_norm
 from gradmidi.sources.rows import Cell, Row
 from gradmidi.sources.textfile import TextFile
 from gradmidi.text.words import count
 
-__all__ = ["JsonLinesReader", "TrainerReader", "numbers_of"]
+__all__ = ["JsonLinesReader", "JsonReader", "TrainerReader", "numbers_of"]
 
 WORDS = {
     "nan": math.nan,
@@ -25,17 +27,23 @@ WORDS = {
 """Texts that stand for numbers that JSON does not have."""
 
 
-def numbers_of(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+def numbers_of(entry: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     """Yield the numbers in an object, by name; those of an object in it with its name in front.
+
+    A list of norms has a name for each place in it.
 
     Examples
     --------
+    >>> dict(numbers_of({"grad_norms": [0.5, 0.25], "batch": [1, 2]}))
+    {'grad_norms/0': 0.5, 'grad_norms/1': 0.25}
     >>> dict(numbers_of({"loss": "nan", "eval": {"acc": 0.5}, "note": "calm", "best": True}))
     {'loss': nan, 'eval/acc': 0.5}
     """
     for key, value in entry.items():
         if isinstance(value, Mapping):
             yield from numbers_of(value, f"{prefix}{key}/")
+        elif isinstance(value, list) and "norm" in f"{key}".lower() and is_norm(f"{key}"):
+            yield from numbers_of(dict(enumerate(value)), f"{prefix}{key}/")
         elif isinstance(value, str):
             found = WORDS.get(value.strip().lower())
             if found is not None:
@@ -75,14 +83,18 @@ class JsonLinesReader:
     def __init__(self, path: Path, step: str | None = None) -> None:
         self._path = path
         self._file = TextFile(path, "file of JSON lines")
-        self.counters: tuple[str, ...] = () if step is None else (step,)
-        self._names: dict[str, None] = {}
+        self._objects = _Objects(step)
         self._number = self._unread = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
         """All values so far."""
-        return tuple(self._names)
+        return tuple(self._objects.names)
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """The name of the step number, if there is one."""
+        return self._objects.counters
 
     @property
     def notes(self) -> list[str]:
@@ -120,6 +132,17 @@ class JsonLinesReader:
         if not isinstance(entry, dict):
             self._unread += 1
             return None
+        return self._objects.row(entry, f"line {self._number}")
+
+
+class _Objects:
+    """Makes rows of JSON objects; `step` is the name of the step number, if it is known."""
+
+    def __init__(self, step: str | None = None) -> None:
+        self.counters: tuple[str, ...] = () if step is None else (step,)
+        self.names: dict[str, None] = {}
+
+    def row(self, entry: Mapping[str, Any], where: str, *, resumed: bool = False) -> Row:
         found: dict[str, Cell] = dict(numbers_of(entry))
         names = {name.lower(): name for name in found}
         if not self.counters:
@@ -128,8 +151,8 @@ class JsonLinesReader:
         t = self._time(entry)
         for name in TIMES:
             found.pop(names.get(name, ""), None)
-        self._names.update(dict.fromkeys(found))
-        return Row(f"line {self._number}", counts, t, found)
+        self.names.update(dict.fromkeys(found))
+        return Row(where, counts, t, found, resumed=resumed)
 
     @staticmethod
     def _time(entry: Mapping[str, Any]) -> float | None:
@@ -140,7 +163,117 @@ class JsonLinesReader:
         return None
 
 
-class TrainerReader:
+class _WholeFile:
+    """Reads a JSON file that is written anew at each change; a subclass makes the rows."""
+
+    repeats = False
+    ending = ""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read: tuple[Path, int, int] | None = None
+        self._last: list[Any] = []
+        self.notes: list[str] = []
+
+    @property
+    def missing(self) -> bool:
+        """Whether the file or folder is gone."""
+        return not self._path.exists()
+
+    def poll(self, *, whole: bool = False) -> list[Row]:
+        """Return the next rows, see `Reader`."""
+        try:
+            path = self._newest()
+            if path is None:
+                return []
+            stat = path.stat()
+            now = (path, stat.st_mtime_ns, stat.st_size)
+            if now == self._read:
+                return []
+            # The json module reads NaN and Infinity, which many programs write.
+            state = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError, RecursionError) as error:
+            if whole:
+                raise RunLogError(f"cannot read {self._path}: {error}") from error
+            # The file is being written.
+            return []
+        self._read = now
+        entries = self._entries(path, state)
+        before, self._last = self._last, entries
+        # A later state of the file holds the entries of the earlier ones, unless the run began
+        # anew.
+        goes_on = repr(entries[: len(before)]) == repr(before)
+        begin = len(before) if goes_on else 0
+        return [
+            self._row(path, number, entry, resumed=not goes_on)
+            for number, entry in enumerate(entries[begin:], begin + 1)
+        ]
+
+    def close(self) -> None:
+        """Do nothing, since no file stays open."""
+
+    def _newest(self) -> Path | None:
+        return self._path
+
+    def _entries(self, path: Path, state: Any) -> list[Any]:
+        raise NotImplementedError
+
+    def _row(self, path: Path, number: int, entry: Any, *, resumed: bool) -> Row:
+        raise NotImplementedError
+
+
+class JsonReader(_WholeFile):
+    """Reads a JSON file with a list of objects, or with an object of lists, as Keras's history.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    step : str, optional
+        The name of the step number; by default one of `STEPS`, or else the entries are counted.
+
+    Raises
+    ------
+    RunLogError
+        By `poll`: if the file is not such a file.
+    """
+
+    clipping = "unknown"
+
+    def __init__(self, path: Path, step: str | None = None) -> None:
+        super().__init__(path)
+        self._objects = _Objects(step)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All values so far."""
+        return tuple(self._objects.names)
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """The name of the step number, if there is one."""
+        return self._objects.counters
+
+    def _entries(self, path: Path, state: Any) -> list[Any]:
+        if isinstance(state, dict):
+            lists = {name: cells for name, cells in state.items() if isinstance(cells, list)}
+            most = max(map(len, lists.values()), default=0)
+            state = [
+                {name: cells[at] for name, cells in lists.items() if at < len(cells)}
+                for at in range(most)
+            ]
+        if not isinstance(state, list) or not any(isinstance(entry, dict) for entry in state):
+            raise RunLogError(
+                f"{path} holds neither a list of objects nor an object of lists of numbers"
+            )
+        return state
+
+    def _row(self, path: Path, number: int, entry: Any, *, resumed: bool) -> Row:
+        entry = entry if isinstance(entry, dict) else {}
+        return self._objects.row(entry, f"entry {number}", resumed=resumed)
+
+
+class TrainerReader(_WholeFile):
     """Reads the ``trainer_state.json`` that a Trainer of Transformers stores with a checkpoint.
 
     It has step numbers but no times.
@@ -158,61 +291,24 @@ class TrainerReader:
 
     # A Trainer logs the norm that its clipping returns, from before clipping.
     clipping = "before"
-    repeats = False
-    ending = ""
     counters = ("step",)
 
     NAME = "trainer_state.json"
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read: tuple[Path, int, int] | None = None
+        super().__init__(path)
         self._names: dict[str, None] = {}
-        self._last: list[dict[str, Any]] = []
-        self.notes: list[str] = []
 
     @property
     def columns(self) -> tuple[str, ...]:
         """All values so far."""
         return tuple(self._names)
 
-    @property
-    def missing(self) -> bool:
-        """Whether the file or folder is gone."""
-        return not self._path.exists()
-
-    def poll(self, *, whole: bool = False) -> list[Row]:
-        """Return the next rows, see `Reader`."""
-        try:
-            path = self._newest()
-            if path is None:
-                return []
-            stat = path.stat()
-            now = (path, stat.st_mtime_ns, stat.st_size)
-            if now == self._read:
-                return []
-            # The json module reads NaN and Infinity, which the Trainer writes.
-            state = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, OSError, RecursionError) as error:
-            if whole:
-                raise RunLogError(f"cannot read {self._path}: {error}") from error
-            # The file is being written.
-            return []
-        self._read = now
+    def _entries(self, path: Path, state: Any) -> list[Any]:
         history = state.get("log_history") if isinstance(state, dict) else None
         if not isinstance(history, list):
             raise RunLogError(f"{path} has no 'log_history': it is not a trainer_state.json")
-        before, self._last = self._last, history
-        # A checkpoint holds the history of the ones before it, unless the run began anew.
-        goes_on = repr(history[: len(before)]) == repr(before)
-        begin = len(before) if goes_on else 0
-        return [
-            self._row(path, number, entry, resumed=not goes_on)
-            for number, entry in enumerate(history[begin:], begin + 1)
-        ]
-
-    def close(self) -> None:
-        """Do nothing, since no file stays open."""
+        return history
 
     def _newest(self) -> Path | None:
         if not self._path.is_dir():

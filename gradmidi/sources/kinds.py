@@ -3,6 +3,7 @@
 Another kind is a row of `KINDS`: its name, what it is, how its logs are found, and its reader.
 """
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from gradmidi.errors import RunLogError
 from gradmidi.log import FILE_NAME
 from gradmidi.sources.csvfile import CsvReader
-from gradmidi.sources.jsonfiles import JsonLinesReader, TrainerReader
+from gradmidi.sources.jsonfiles import JsonLinesReader, JsonReader, TrainerReader
 from gradmidi.sources.mlflowstore import MlflowReader
 from gradmidi.sources.reader import Reader
 from gradmidi.sources.tensorboard import PARTS, PATTERN, TensorBoardReader
@@ -207,13 +208,45 @@ def _mlflow(path: Path) -> Iterable[Path]:
 def _trainer(path: Path) -> Iterable[Path]:
     """Find the output folders of Trainers, each with its checkpoints."""
     if path.is_file():
-        return [path] if path.suffix.lower() == ".json" else []
+        return [path] if path.suffix.lower() == ".json" and _has_history(path) else []
     folders = {file.parent for file in path.rglob(TrainerReader.NAME)}
     folders = {
         folder.parent if folder.name.startswith("checkpoint-") and folder != path else folder
         for folder in folders
     }
     return {folder for folder in folders if not folders & set(folder.parents)}
+
+
+def _json(path: Path) -> Iterable[Path]:
+    """Find a JSON file of another content; in folders such files are settings mostly."""
+    is_json = path.is_file() and path.suffix.lower() == ".json"
+    return [path] if is_json and not _has_history(path) and not _is_json_lines(path) else []
+
+
+def _json_lines(path: Path) -> Iterable[Path]:
+    found = _files("*.jsonl", "*.ndjson")(path)
+    if not path.is_file() or path.suffix.lower() != ".json":
+        return found
+    return [path] if not _has_history(path) and _is_json_lines(path) else []
+
+
+def _has_history(path: Path) -> bool:
+    return path.name == TrainerReader.NAME or b'"log_history"' in path.read_bytes()
+
+
+def _is_json_lines(path: Path) -> bool:
+    """Return whether the first line is an object, of numbers or of a run."""
+    with path.open("rb") as file:
+        line = file.readline()
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and any(map(_is_number, found.values()))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 KINDS = (
@@ -240,10 +273,11 @@ KINDS = (
         "jsonl",
         "a file of JSON lines",
         "*.jsonl *.ndjson",
-        _files("*.jsonl", "*.ndjson"),
+        _json_lines,
         JsonLinesReader,
         has_step=True,
     ),
+    Kind("json", "a JSON file", "*.json", _json, JsonReader, has_step=True),
     Kind(
         "text",
         "text",

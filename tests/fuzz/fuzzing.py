@@ -142,6 +142,17 @@ TRAINER_STATE = json.dumps(
     },
     indent=1,
 ).encode()
+LONG = b"step;layer;grad_norm;loss\n" + b"".join(
+    b"%d;fc%d;0,5;%d\n" % (step, layer, step % 4) for step in range(1, 9) for layer in (1, 2)
+)
+HISTORY = json.dumps(
+    {"loss": [2.0 / step for step in range(1, 12)], "grad_norm": [0.5] * 11, "lr": ["1e-3"] * 9}
+).encode()
+PRINTED = b"".join(
+    b"Epoch 1: %d/19 [00:0%d<00:09, 3.1it/s] - loss: %.3f - grad_norm: 0.5, lr=1e-3\n"
+    % (step, step // 3, 2.0 / step)
+    for step in range(1, 20)
+)
 LINES = b"".join(b'{"step": %d, "loss": %.3f, "lr": 1e-3}\n' % (s, 2.0 / s) for s in range(1, 20))
 PRESET = (
     b'title = "mine"\n[time]\nstyle = "chord"\ntempo = 90\n[voices]\nhome = ["C3", "C6"]\n'
@@ -183,6 +194,9 @@ TARGETS = {
     "rig": Target("rig.toml", lambda _: RIG, rig.load),
     "csv": Target("metrics.csv", lambda _: CSV, hear),
     "json": Target("trainer_state.json", lambda _: TRAINER_STATE, hear),
+    "long": Target("long.csv", lambda _: LONG, hear),
+    "history": Target("history.json", lambda _: HISTORY, hear),
+    "text": Target("train.log", lambda _: PRINTED, hear),
     "lines": Target("metrics.jsonl", lambda _: LINES, hear),
     "events": Target("events.out.tfevents.1.box", event_file, hear),
 }

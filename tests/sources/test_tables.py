@@ -1,0 +1,118 @@
+"""Tables in the forms that tools and people write: names of norms, rows, times and numbers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import gradmidi
+from gradmidi.sources.columns import choose
+from gradmidi.sources.importing import import_log
+
+LAYERS = {
+    ("grad norm (fc1)", "grad norm (fc2)"): ["fc1", "fc2"],
+    ("grad_norm[0]", "grad_norm[1]"): ["0", "1"],
+    ("gnorm", "loss"): ["total"],
+    ("fc1.weight.grad_norm", "fc1.bias.grad_norm"): ["fc1"],
+    ("fc1/weight/grad_norm", "fc1/bias/grad_norm"): ["fc1"],
+    ("train/fc1/weight/grad_norm", "train/fc2/weight/grad_norm"): ["fc1", "fc2"],
+    ("grad_norm/_fsdp_wrapped_module.fc1.weight", "grad_norm/fc2.weight"): ["fc1", "fc2"],
+    ("grad_norm/_orig_mod.module.a", "grad_norm/_orig_mod.module.b"): ["a", "b"],
+    ("grad/['params']['D_0']['kernel']", "grad/['params']['D_0']['bias']"): ["D_0"],
+    ("gradients/fc1_mean", "gradients/fc1_std", "gradients/fc1_norm"): ["fc1"],
+    ("gradients/fc_mean", "gradients/fc_logvar"): ["fc_mean", "fc_logvar"],
+    ("clip_coef", "grad_norm", "num_grads", "grad_scale"): ["total"],
+    ("grad_norm_before_clip", "grad_norm_after_clip"): ["total"],
+    ("grad_norm_unclipped",): ["total"],
+    ("log_grad_norm", "loss"): [],
+    ("train_grad_norm_step", "train_grad_norm_epoch"): ["total"],
+}
+"""Columns, and the layers that a person sees in them."""
+
+
+@pytest.mark.parametrize("columns", LAYERS, ids=" ".join)
+def test_the_layers_are_those_that_a_person_sees(columns: tuple[str, ...]) -> None:
+    assert list(choose(columns, (), "log.csv").layers) == LAYERS[columns]
+
+
+FRAMES = {
+    "a row a layer": "step,layer,grad_norm,loss\n1,a,3,2.5\n1,b,4,2.5\n2,a,2,2.25\n2,b,1,2.25\n",
+    "a row a metric": (
+        "step,variable,value\n1,grad/a,3\n2,grad/a,2\n1,grad/b,4\n2,grad/b,1\n1,loss,2.5\n2,loss,2.25\n"
+    ),
+    "spaces": "step grad/a  grad/b loss\n1    3       4     2.5\n2    2       1    2.25\n",
+}
+"""Ways to write two steps of two layers and a loss."""
+
+
+@pytest.mark.parametrize("form", FRAMES)
+def test_each_form_of_a_table_gives_the_same_run(form: str, tmp_path: Path) -> None:
+    run, _ = imported(tmp_path / "log.csv", FRAMES[form])
+    assert [layer.name for layer in run.layers] == ["a", "b"]
+    assert [list(frame.norms) for frame in run.frames()] == [[3, 4], [2, 1]]
+    assert [frame.loss for frame in run.frames()] == [2.5, 2.25]
+
+
+JSON = {
+    "objects": [{"step": 1, "grad_norm/a": 3, "loss": 2.5}, {"step": 2, "grad_norm/a": 2}],
+    "lists": {"step": [1, 2], "grad_norm/a": [3, 2], "loss": [2.5]},
+}
+
+
+@pytest.mark.parametrize("form", JSON)
+def test_a_json_file_holds_a_list_of_objects_or_an_object_of_lists(
+    form: str, tmp_path: Path
+) -> None:
+    run, _ = imported(tmp_path / "history.json", json.dumps(JSON[form]))
+    assert [(frame.step, *frame.norms) for frame in run.frames()] == [(1, 3), (2, 2)]
+    assert [frame.loss for frame in run.frames()] == [2.5, None]
+
+
+def test_json_lines_are_read_from_a_json_file_too(tmp_path: Path) -> None:
+    run, _ = imported(tmp_path / "log.json", '{"step": 1, "loss": 2}\n{"step": 2, "loss": 1}\n')
+    assert [frame.loss for frame in run.frames()] == [2, 1]
+
+
+@pytest.mark.parametrize("text", ['{"lr": "a"}\n{"b": []', "[]", '{"model": {"lr": 0.1}}', "3"])
+def test_another_json_file_is_refused_for_what_it_is(text: str, tmp_path: Path) -> None:
+    with pytest.raises(gradmidi.RunLogError, match=r"log\.json") as refused:
+        imported(tmp_path / "log.json", text)
+    assert "trainer_state" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_list_of_norms_has_a_layer_for_each_place(tmp_path: Path) -> None:
+    text = '{"step": 1, "grad_norms": [3, 4], "bins": [1, 2]}\n'
+    run, _ = imported(tmp_path / "log.jsonl", text)
+    assert [(layer.name) for layer in run.layers] == ["0", "1"]
+    assert [list(frame.norms) for frame in run.frames()] == [[3, 4]]
+
+
+def test_cells_may_have_a_percent_sign_or_a_dash(tmp_path: Path) -> None:
+    run, _ = imported(tmp_path / "log.csv", "step,grad,acc\n1,3,95%\n2,-,96%\n3,2,97%\n")
+    frames = list(run.frames())
+    assert [frame.step for frame in frames] == [1, 3]
+    assert [frame.extra["acc"] for frame in frames] == [95, 97]
+
+
+@pytest.mark.parametrize("parts", [1, 10**3, 10**6, 10**9])
+def test_times_since_1970_are_read_in_any_unit(parts: int, tmp_path: Path) -> None:
+    at = 1_700_000_000 * parts
+    text = f"step,timestamp,grad\n1,{at},3\n2,{at + 2 * parts},2\n"
+    run, _ = imported(tmp_path / "log.csv", text)
+    assert [frame.t for frame in run.frames()] == [0, 2]
+    assert run.header.started == "2023-11-14T22:13:20Z"
+
+
+def test_the_durations_of_steps_are_added_up(tmp_path: Path) -> None:
+    text = "step,time,grad\n1,0.5,3\n2,0.5,2\n3,0.75,2\n4,0.5,2\n"
+    run, lines = imported(tmp_path / "log.csv", text)
+    assert [frame.t for frame in run.frames()] == [0, 0.5, 1.25, 1.75]
+    assert "the log has the time that each step took: these times are added up" in lines
+
+
+def imported(path: Path, text: str) -> tuple[gradmidi.Run, tuple[str, ...]]:
+    """Import a file with this text; return the run, and what was said of it."""
+    path.write_text(text)
+    done = import_log(path, path.parent / "run")
+    return gradmidi.read(done.path), done.lines

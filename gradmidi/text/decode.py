@@ -209,15 +209,19 @@ def decode(path: str | Path) -> Decoded:
 
 
 def _opened(path: str | Path) -> mido.MidiFile:
-    """Open a file; raise EOFError if its head claims to be longer than the file.
+    """Open a file; raise EOFError or ValueError if it is damaged.
 
-    mido would reserve memory for as many bytes as the head claims to have.
+    If the head claims to be longer than the file, mido would reserve memory for as many bytes
+    as it claims to have.
     """
     with open(path, "rb") as file:
         head = file.read(8)
         if int.from_bytes(head[4:]) > file.seek(0, os.SEEK_END):
             raise EOFError("it ends too early")
-    return mido.MidiFile(path)
+    try:
+        return mido.MidiFile(path)
+    except LookupError as error:
+        raise ValueError("a message is damaged") from error
 
 
 def _logged(track: _Track, origin: int) -> Iterator[tuple[int, Value]]:

@@ -16,6 +16,12 @@ def test_mutated_inputs_end_in_a_result_or_one_line(target):
     assert not failures, "\n".join(failures)
 
 
+@pytest.mark.parametrize(("target", "seed"), [("mid", 5_000_401)])
+def test_inputs_that_once_failed_end_in_a_result_or_one_line(target, seed):
+    failures = list(map(str, fuzz([target], range(seed, seed + 1))))
+    assert not failures, "\n".join(failures)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_many_mutated_inputs_end_in_a_result_or_one_line(target):

@@ -262,7 +262,7 @@ def test_a_value_with_the_name_of_a_key_of_the_log_is_renamed(tmp_path: Path) ->
         ("a.csv", "step,a - grad,b - grad\n1,2,3\n", {}, "holds 2 runs: a, b"),
         ("a.csv", "step,grad/fc,grad_norm/fc\n1,2,3\n", {}, "are both of 'fc'"),
         ("a.csv", "step,grad\n1,\0\n", {}, "is not a CSV file: it is not text"),
-        ("a.json", "[1, 2]", {}, "no 'log_history'"),
+        ("a.json", "[1, 2]", {}, "neither a list of objects"),
         ("a.json", "{", {}, "cannot read"),
         ("a.json", '{"log_history": []}', {}, "it has no column at all"),
         ("a.json", '{"log_history": [1]}', {}, "entry 1 of 'log_history' has no whole number"),

@@ -104,10 +104,18 @@ class FaultLog:
         A preset's ``[faults]``.
     heard : sequence of str, default ()
         Names or patterns of the logged values that are heard, as for `Watch`.
+    watch : Watch, optional
+        One with these layers and limits that has seen no item yet; by default a new one.
     """
 
-    def __init__(self, layers: Sequence[Layer], limits: Faults, heard: Sequence[str] = ()) -> None:
-        self.watch = Watch(layers, limits, heard)
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        limits: Faults,
+        heard: Sequence[str] = (),
+        watch: Watch | None = None,
+    ) -> None:
+        self.watch = watch or Watch(layers, limits, heard)
         self._names = [layer.name for layer in layers]
         self._cooldown = limits.cooldown
         self._faults: list[_Open] = []
@@ -137,9 +145,16 @@ class FaultLog:
 
         `running`: the log is still being written, so that a missing end is no fault.
         """
-        for finding in () if running else self.watch.finish():
-            self._note(finding, None)
+        if not running:
+            self.end()
         return self.so_far()
+
+    def end(self) -> tuple[Finding, ...]:
+        """Take the end of a log that is no longer written; return what was found in it."""
+        findings = self.watch.finish()
+        for finding in findings:
+            self._note(finding, None)
+        return findings
 
     def so_far(self) -> tuple[Fault, ...]:
         """Return all faults up to the last item, in the order in which they began."""

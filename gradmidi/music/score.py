@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from gradmidi.detection.detector import Watch
+from gradmidi.detection.history import FaultLog
 from gradmidi.detection.kinds import Finding
 from gradmidi.errors import RunLogError
 from gradmidi.log import End, Frame, Header, Item, Mark, RunLog
@@ -131,6 +132,7 @@ class Score:
         )
         self._closed = False
         self._watch = Watch(header.layers, preset.faults, preset.values.which)
+        self._history: FaultLog | None = None
         self.slot_seconds = self.composer.slot_ticks * preset.time.tick_seconds
         self.per_slot = per_slot
         seconds = self.slot_seconds * per_slot
@@ -151,6 +153,18 @@ class Score:
         """How many voices of logged values there may be in all."""
         return MOST_VALUES if self.composer.values.grows else 0
 
+    def fault_log(self) -> FaultLog | None:
+        """Return the faults of the items to come as whole faults, found by the same detection.
+
+        None for ``time="wall"``, where the grid decides when a stalled run is found.
+        """
+        if self._history is None and self.wall is None:
+            preset = self.preset
+            self._history = FaultLog(
+                self.header.layers, preset.faults, preset.values.which, self._watch
+            )
+        return self._history
+
     def feed(self, item: Item) -> list[Event]:
         """Process the log's next item; return the events that are due."""
         # The slot that an item completes is composed before the item's norms can become
@@ -158,7 +172,7 @@ class Score:
         events: list[Event] = []
         if self.wall is not None and not isinstance(item, Header):
             events = self.advance(self.wall.index_of(item.t))
-        findings = self._watch.add(item)
+        findings = (self._history or self._watch).add(item)
         if isinstance(item, Frame):
             heard = self._heard(item)
             if heard is None:
@@ -212,7 +226,9 @@ class Score:
     def finish(self, *, running: bool = False) -> list[Event]:
         """Return the remaining events and the end. `running`: the run is still being written."""
         events = self._composed(self._slots.finish())
-        events += [] if running else self.composer.alarm(self._watch.finish())
+        if not running:
+            findings = self._watch.finish() if self._history is None else self._history.end()
+            events += self.composer.alarm(findings)
         return [*events, *self.composer.finish(closed=self._closed)]
 
     def _composed(self, slot: Slot | None) -> list[Event]:

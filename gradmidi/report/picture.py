@@ -39,13 +39,17 @@ class Picture:
         self._log = log
         self._look = look or Look()
         preset = score.preset
-        self._faults = FaultLog(log.layers, preset.faults, preset.values.which)
+        # With a grid of seconds the score finds a stalled run at other times.
+        found = score.fault_log()
+        self._own = found is None
+        self._faults = found or FaultLog(log.layers, preset.faults, preset.values.which)
         self._running = log.running
         self._heat = Gatherer([layer.name for layer in log.layers], preset.pitch.reference)
 
     def read(self, item: Item) -> None:
         """Take the next item of the log."""
-        self._faults.add(item)
+        if self._own:
+            self._faults.add(item)
         if isinstance(item, Frame):
             self._heat.add(item)
 

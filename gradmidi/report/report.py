@@ -44,7 +44,8 @@ class Report:
         self._log = log
         self._played = PlayedRun(log.name, score.preset.time.tick_seconds)
         self._mixdown = Mixdown(Synth(score.preset, len(score.voices), values=score.value_seats))
-        self._summary = Summarizer(log, score.preset.faults, score.preset.values.which)
+        preset = score.preset
+        self._summary = Summarizer(log, preset.faults, preset.values.which, score.fault_log())
         self._heat = Gatherer([layer.name for layer in log.layers], score.preset.pitch.reference)
         self._tracer = Tracer(score.voices, log.steps)
         slots = log.seconds / score.slot_seconds if score.wall else log.steps

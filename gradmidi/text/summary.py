@@ -175,10 +175,17 @@ def summarize(log: RunLog, limits: Faults | None = None, heard: Sequence[str] = 
 
 
 class Summarizer:
-    """Sums up a run item by item, for a caller that reads the log for something else too."""
+    """Sums up a run item by item, for a caller that reads the log for something else too.
+
+    `faults` is one to which the caller adds the items.
+    """
 
     def __init__(
-        self, log: RunLog, limits: Faults | None = None, heard: Sequence[str] = ()
+        self,
+        log: RunLog,
+        limits: Faults | None = None,
+        heard: Sequence[str] = (),
+        faults: FaultLog | None = None,
     ) -> None:
         self._log = log
         self._heard = tuple(heard) if log.layers or heard else ("*",)
@@ -191,11 +198,13 @@ class Summarizer:
         self._losses: list[float] = []
         self._steps, self._seconds, self._ending, self._dropped = 0, 0.0, "", 0
         self._clipping = log.header.clipping
-        self._faults = FaultLog(log.layers, limits or Faults(), self._heard)
+        self._finds = faults is None
+        self._faults = faults or FaultLog(log.layers, limits or Faults(), self._heard)
 
     def add(self, item: Item) -> None:
         """Add the log's next item."""
-        self._faults.add(item)
+        if self._finds:
+            self._faults.add(item)
         if isinstance(item, Frame):
             if self._steps % self._every == 0:
                 self._sampled.append(item.norms)

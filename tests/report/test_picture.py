@@ -40,9 +40,12 @@ def pixels(drawing):
 
 def drawn(run, **look):
     log = RunLog(run)
-    picture = Picture(run / "never.png", score_of(log, load("pentatonic")), log, Look(**look))
+    score = score_of(log, load("pentatonic"))
+    picture = Picture(run / "never.png", score, log, Look(**look))
     for item in log.items():
         picture.read(item)
+        score.feed(item)
+    score.finish()
     return picture.draw((12.0, 7.0))
 
 

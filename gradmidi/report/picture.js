@@ -14,13 +14,13 @@ class Picture {
     this.high = Math.max(...drawnRuns.map((played) => played.edge(played.bins - 1)));
     this.from = this.low;
     this.to = this.high;
-    this.left = this.right = 0;
+    this.width = this.left = this.right = 0;
+    this.painted = { key: "", image: null };   // The heat map as it was drawn last.
     this.shared = false;
     this.labels = [];
     this.pitches = run.voices.map((_, voice) => pitchRange(voice));
   }
 
-  get width() { return this.axis.clientWidth; }
   x(place) {
     const room = this.width - this.left - this.right;
     return this.left + ((place - this.from) / (this.to - this.from || 1)) * room;
@@ -60,8 +60,10 @@ class Picture {
   // -- drawing -----------------------------------------------------------------------------
 
   draw() {
-    const style = getComputedStyle(document.documentElement);
-    this.ink = (name) => style.getPropertyValue("--" + name).trim();
+    const style = getComputedStyle(document.documentElement), inks = {};
+    this.ink = (name) => inks[name] ??= style.getPropertyValue("--" + name).trim();
+    // Reading an element's size is slow, and positions are computed many times from it.
+    this.width = this.axis.clientWidth;
     this.margins();
     this.drawSigns();
     for (const canvas of this.strips) this.drawStrip(canvas, heat.strips[canvas.dataset.strip]);
@@ -76,10 +78,16 @@ class Picture {
   begin(canvas, ruled = true) {
     const { clientWidth: width, clientHeight: height } = canvas;
     const scale = window.devicePixelRatio || 1;
-    canvas.width = Math.round(width * scale);
-    canvas.height = Math.round(height * scale);
+    const [wide, tall] = [Math.round(width * scale), Math.round(height * scale)];
     const pen = canvas.getContext("2d");
-    pen.scale(scale, scale);
+    if (canvas.width !== wide || canvas.height !== tall) {
+      canvas.width = wide;
+      canvas.height = tall;
+    }
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.clearRect(0, 0, wide, tall);
+    pen.setTransform(scale, 0, 0, scale, 0, 0);
+    pen.textAlign = "left";
     pen.font = "12px system-ui, sans-serif";
     pen.textBaseline = "middle";
     pen.lineJoin = "round";
@@ -215,11 +223,12 @@ class Picture {
   drawMap() {
     const { pen, width, height } = this.begin(this.map, false);
     const inner = width - this.left - this.right;
-    this.hatch(pen, inner, height);
     const scale = window.devicePixelRatio || 1;
-    const image = this.pixels(Math.round(inner * scale), Math.round(height * scale));
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(image, this.left, 0, Math.ceil(inner), height);
+    const wide = Math.max(1, Math.round(inner * scale)), tall = Math.max(1, this.map.height);
+    const key = [this.from, this.to, wide, tall].join();
+    if (key !== this.painted.key) this.painted = { key, image: this.pixels(pen, wide, tall) };
+    pen.putImageData(this.painted.image, Math.round(this.left * scale), 0);
+    if (heat.hatched) this.hatch(pen, inner, height);
     const row = height / heat.rows;
     if (row >= 10) {
       pen.fillStyle = this.ink("paper");
@@ -240,13 +249,13 @@ class Picture {
     this.drawLabels(pen, row);
   }
 
+  // Draw lines behind what is transparent: the cells without a gradient.
   hatch(pen, inner, height) {
     pen.save();
     pen.beginPath();
     pen.rect(this.left, 0, Math.floor(inner), height);
     pen.clip();
-    pen.fillStyle = this.ink("paper");
-    pen.fillRect(this.left, 0, Math.floor(inner), height);
+    pen.globalCompositeOperation = "destination-over";
     pen.strokeStyle = this.ink("hatch");
     pen.lineWidth = 1;
     pen.beginPath();
@@ -255,15 +264,18 @@ class Picture {
       pen.lineTo(x + height, 0);
     }
     pen.stroke();
+    pen.fillStyle = this.ink("paper");
+    pen.fillRect(this.left, 0, Math.floor(inner), height);
     pen.restore();
   }
 
   // The visible part of the heat map; a pixel has the most extreme of its cells.
-  pixels(width, height) {
+  pixels(pen, width, height) {
     const { codes, colours, columns, rows } = heat;
-    const canvas = new OffscreenCanvas(Math.max(1, width), Math.max(1, height));
-    const pen = canvas.getContext("2d");
-    const image = pen.createImageData(canvas.width, canvas.height);
+    const before = this.painted.image;
+    const image = before && before.width === width && before.height === height
+      ? before
+      : pen.createImageData(width, height);
     const out = new Uint32Array(image.data.buffer);
     const bounds = new Int32Array(width + 1);
     const per = (this.to - this.from) / width;
@@ -297,8 +309,7 @@ class Picture {
         out[y * width + x] = colours[most];
       }
     }
-    pen.putImageData(image, 0, 0);
-    return canvas;
+    return image;
   }
 
   drawLabels(pen, row) {

@@ -146,9 +146,11 @@ run.played = null;
 const drawnRuns = run.runs.map((_, index) => playedRuns.find((played) => played.run === index));
 
 // The heat map: codes in order of how extreme they are, and red, green, blue, opacity of each.
+const cells = run.heat && unpack(run.heat.codes, Uint8Array);
 const heat = run.heat && {
   ...run.heat,
-  codes: unpack(run.heat.codes, Uint8Array),
+  codes: cells,
+  hatched: cells.includes(0),
   colours: unpack(run.heat.colours, Uint32Array),
   seconds: unpack(run.heat.seconds, Float32Array),
   strips: run.heat.strips.map((strip) => ({

@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import header, write_log
 
+from gradmidi.detection.history import FaultLog
+from gradmidi.detection.limits import Faults
 from gradmidi.errors import PresetError, RunLogError
 from gradmidi.log import Frame, RunLog, row
 from gradmidi.music.events import FAULT_VOICE, Alarm, Control, End, Mark, Off, On, Step
@@ -30,6 +32,22 @@ def test_fed_one_by_one_it_gives_what_the_file_gives(tmp_path):
     for item in log.items():
         one_by_one += score.feed(item)
     assert one_by_one + score.finish() == list(compose(log))
+
+
+def test_lists_the_faults_that_it_plays_without_a_second_detection(tmp_path):
+    broken = [*rows(40), *[[math.nan, 0.5, 2.0, 0.25]] * 20]
+    log = RunLog(write_log(tmp_path / "a", broken, closed=False))
+    score, alone = Score(log.header, load("pentatonic")), FaultLog(log.layers, Faults())
+    listed = score.fault_log()
+    for item in log.items():
+        score.feed(item)
+        alone.add(item)
+    score.finish()
+    faults = listed.finish()
+    assert faults == alone.finish()
+    assert [fault.kind for fault in faults] == ["nan", "died"]
+    assert score.fault_log() is listed
+    assert Score(log.header, load("pentatonic"), time="wall").fault_log() is None
 
 
 def test_one_slot_a_step_and_marks_where_they_fell(tmp_path):

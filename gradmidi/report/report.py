@@ -5,7 +5,9 @@ makes seeking exact.
 """
 
 import io
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from gradmidi.errors import GradmidiError
@@ -30,6 +32,9 @@ RATES = (112, 96, 64, 48)
 
 MOST_BYTES = 4_600_000
 """Most bytes of MP3 in a page."""
+
+MOST_BLOCKS = 64
+"""Blocks of samples that wait to be encoded."""
 
 MOST_SECONDS = MOST_BYTES * 8 / (RATES[-1] * 1000)
 """The longest piece that a page can hold."""
@@ -113,6 +118,8 @@ def check_length(path: Path, seconds: float) -> None:
 class PageSound(Encoder):
     """Encodes samples as MP3 in memory, at a bit rate that fits a piece of this length.
 
+    It encodes on a thread: three minutes take seconds, in which the caller reads and detects.
+
     Raises GradmidiError if the installed libsndfile cannot write MP3.
     """
 
@@ -129,6 +136,26 @@ class PageSound(Encoder):
         super().__init__(
             self._memory, ".mp3", channels, kilobits=fitting[0] if fitting else RATES[-1]
         )
+        self._thread = ThreadPoolExecutor(1, "gradmidi page sound")
+        self._blocks: deque[Future[None]] = deque()
+
+    def write(self, samples: Samples) -> None:
+        """Write the next samples, later; they must not change. Raise what an earlier one raised."""
+        if len(self._blocks) == MOST_BLOCKS:
+            self._blocks.popleft().result()
+        self._blocks.append(self._thread.submit(super().write, samples))
+
+    def close(self) -> None:
+        """Write all samples."""
+        while self._blocks:
+            self._blocks.popleft().result()
+        self._thread.shutdown()
+        super().close()
+
+    def abort(self) -> None:
+        """Release the encoder and the thread."""
+        self._thread.shutdown(cancel_futures=True)
+        super().abort()
 
     @property
     def data(self) -> bytes:

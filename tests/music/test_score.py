@@ -44,7 +44,7 @@ def test_lists_the_faults_that_it_plays_without_a_second_detection(tmp_path):
         alone.add(item)
     score.finish()
     faults = listed.finish()
-    assert faults == alone.finish()
+    assert repr(faults) == repr(alone.finish())  # nan is not equal to nan
     assert [fault.kind for fault in faults] == ["nan", "died"]
     assert score.fault_log() is listed
     assert Score(log.header, load("pentatonic"), time="wall").fault_log() is None

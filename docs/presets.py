@@ -57,7 +57,7 @@ def _shipped() -> Iterator[str]:
             f"`{part.name}.{key.name}`"
             for part, values in _parts(preset)
             for key in dataclasses.fields(values)
-            if getattr(values, key.name) != key.default
+            if getattr(values, key.name) != _default(key)
         ]
         yield f"| `{name}` | {preset.title}. {preset.use} | {', '.join(changed)} |"
 
@@ -72,7 +72,12 @@ def _keys() -> Iterator[str]:
     for part, values in _parts(Preset("", "")):
         yield f"| **`[{part.name}]`** | | | |"
         for key in dataclasses.fields(values):
-            cells = (f"`{key.name}`", f"`{_toml(key.default)}`", _allowed(key), key.metadata["doc"])
+            cells = (
+                f"`{key.name}`",
+                f"`{_toml(_default(key))}`",
+                _allowed(key),
+                key.metadata["doc"],
+            )
             yield f"| {' | '.join(cells)} |"
     yield ""
     styles = "; ".join(f"`{name}`: {style.about}" for name, style in STYLES.items())
@@ -80,7 +85,7 @@ def _keys() -> Iterator[str]:
     yield ""
     scales = ", ".join(f"`{scale}`" for scale in SCALES)
     yield f"`pitch.scale` is a root, as `C`, `F#` or `Bb`, and one of: {scales}; or a root"
-    yield "and semitones above it, as `D 0 2 7`."
+    yield "and semitones above it, as `D 0 2 7`. `pitch.tuning` begins at the same root."
     yield (
         "Notes have a letter and an octave: `C4` is MIDI note 60. The homes must leave room for "
         f"{DOUBLINGS} doublings"
@@ -96,6 +101,11 @@ def _parts(preset: Preset) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
             yield part, values
 
 
+def _default(key: dataclasses.Field[Any]) -> Any:
+    made = key.default_factory
+    return key.default if made is dataclasses.MISSING else made()
+
+
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
@@ -103,6 +113,8 @@ def _toml(value: object) -> str:
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, str):
         return f'"{value}"'
+    if isinstance(value, dict):
+        return "{}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -119,6 +131,8 @@ def _allowed(key: dataclasses.Field[Any]) -> str:
         allowed = "`true`, `false`"
     else:
         allowed = "text or a number" if "float" in kind else "text"
+    if "Mapping" in kind:
+        return "a table"
     if "tuple" in kind:
         count = f"{limits['length']} of them" if "length" in limits else "any number of them"
         return f"{allowed}; {count}"

@@ -52,9 +52,17 @@ REQUIRED: Mapping[str, Check] = {
 }
 """The fields of a voice's text event."""
 
+
+def _scale(row: Any) -> bool:
+    return _list(lambda _: True, 2)(row) and _whole(0, MOST_SLOTS)(row[0]) and _text(row[1])
+
+
 OPTIONAL: Mapping[str, Check] = {
     "slots": _whole(0, MOST_SLOTS),
     "steps": _list(_list(_whole(0, 2**53), 4)),
+    "scales": _list(_scale),
+    "tuning": _list(_number),
+    "swing": _whole(0, 2**31),
 }
 
 OF_VALUE: Mapping[str, Check] = {
@@ -73,7 +81,7 @@ LAW_OF_VALUE: Mapping[str, Check] = {
     "reference": _number,
     "factor": lambda value: _number(value) and value > 0 and value != 1,
     "difference": lambda value: _number(value) and value > 0,
-    "steps": OPTIONAL["steps"],
+    **{name: OPTIONAL[name] for name in ("steps", "scales", "tuning", "swing")},
 }
 
 

@@ -14,9 +14,10 @@ from operator import attrgetter
 from gradmidi.detection.kinds import KINDS, RUN, Finding, Kind
 from gradmidi.detection.lasting import below
 from gradmidi.log import Layer
-from gradmidi.music.events import FAULT_VOICE, PPQ, Alarm, Event, Off, On
+from gradmidi.music.events import FAULT_VOICE, Alarm, Event, Off, On
 from gradmidi.music.preset import Preset
 from gradmidi.music.styles import Part
+from gradmidi.music.timing import SlotGrid
 from gradmidi.music.voices import Voice
 
 __all__ = ["END", "PATTERNS", "TICK", "Alarms", "Precedence", "Pulse", "seconds_of"]
@@ -26,8 +27,6 @@ END = "end"
 
 TICK = "tick"
 """The sound of a run that goes on while no voice has a norm to play."""
-
-BAR = 4 * PPQ
 
 WAITING = 8
 """Most findings that may wait for their sound; of more, the least grave are shown as text only."""
@@ -171,6 +170,8 @@ class Alarms:
         self._velocity = preset.faults.velocity
         self._voice_velocity = preset.loudness.velocity
         self._tick_seconds = preset.time.tick_seconds
+        self._bar_ticks = preset.time.bar_ticks
+        self._tuned = preset.pitch.tuned
         self._names = tuple(layer.name for layer in layers)
         self._homes = tuple(homes)
         self._keys = preset.style.keys(homes, preset.voices.keys)
@@ -216,7 +217,7 @@ class Alarms:
 
     def idle(self, tick: int) -> list[Event]:
         """Return a faint tick, once a bar, for a slot at `tick` in which no voice sounds."""
-        bar = tick // BAR
+        bar = tick // self._bar_ticks
         if not self._sound or bar == self._bar or self.sounds(tick):
             return []
         self._bar = bar
@@ -292,7 +293,7 @@ class Alarms:
         voice, key, home = named
         start = max(tick, self._identified[voice])
         over = start + max(1, self._ticks(length))
-        events.append(On(start, voice, key, self._voice_velocity, float(home)))
+        events.append(On(start, voice, key, self._voice_velocity, self._tuned(home)))
         events.append(Off(over, voice, key))
         self._identified[voice] = over
         return over
@@ -322,16 +323,16 @@ class Precedence:
         The voices.
     spacing : int
         Ticks between two places at which a voice may strike; see `Style.spacing`.
-    origin : int
-        The tick at which the first slot begins.
+    grid : SlotGrid
+        Where slots begin.
     duck : float
         Share of its velocity that a note keeps while a fault sounds.
     """
 
-    def __init__(self, parts: Sequence[Part], spacing: int, origin: int, duck: float) -> None:
+    def __init__(self, parts: Sequence[Part], spacing: int, grid: SlotGrid, duck: float) -> None:
         self._parts = tuple(parts)
         self._spacing = spacing
-        self._origin = origin
+        self._grid = grid
         self._duck = duck
         # Ticks from the first to the last event of each fault, and of each identification.
         self._faults: list[tuple[int, int]] = []
@@ -385,6 +386,6 @@ class Precedence:
         """Shift the start of an identification note by one tick, off the places of norms."""
         if isinstance(event, Off):
             return event
-        at = (event.tick - self._origin) % self._parts[event.voice].slot_ticks % self._spacing
+        at = self._grid.place_of(event.tick)[1] % self._spacing
         offset = self._parts[event.voice].offset
         return replace(event, tick=event.tick + 1) if at == offset else event

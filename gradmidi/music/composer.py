@@ -31,19 +31,18 @@ from gradmidi.music.events import (
     On,
     Step,
 )
-from gradmidi.music.pitch import Tone, level, sound_of, tone
+from gradmidi.music.legend import legend_bar, legend_notes
+from gradmidi.music.pitch import Tone, level, sound_of
 from gradmidi.music.preset import Preset
+from gradmidi.music.scales import Scales
 from gradmidi.music.slots import Slot
 from gradmidi.music.valuevoices import ValueVoices
 from gradmidi.music.voices import Voice, VoiceNorms
 
-__all__ = ["Composer", "legend_notes"]
+__all__ = ["Composer"]
 
 RESTRIKE_BARS = 4
 """A held note is struck again after this many bars."""
-
-LEGEND_DOUBLINGS = (0, 1, 3)
-"""Notes of each voice in the legend, in doublings above home."""
 
 SILENCE_SECONDS = 10.0
 """Held notes end after this long without a slot."""
@@ -108,10 +107,13 @@ class Composer:
         self._agenda = Agenda()
         homes = preset.home_notes(len(voices))
         self._alarms = Alarms(preset, layers, voices, homes, self.values.voice_of)
-        bar, _ = _legend_bar(preset, len(voices))
-        self._origin = self._next = len(voices) * bar if legend else 0
+        bar, _ = legend_bar(preset, len(voices))
+        self._next = len(voices) * bar if legend else 0
+        self._grid = preset.time.grid(max(1, len(voices)), self._next)
         spacing = self._style.spacing(self.slot_ticks)
-        self._precedence = Precedence(self._parts, spacing, self._origin, preset.faults.duck)
+        self._precedence = Precedence(self._parts, spacing, self._grid, preset.faults.duck)
+        self._scales = Scales(preset, self._parts)
+        self._accent = 0
         self._dynamics = Dynamics(preset, len(voices))
         self._last = [0.0] * len(voices)
         self._brightness = [-1] * len(voices)
@@ -132,7 +134,7 @@ class Composer:
 
     def start_of(self, slot: int) -> int:
         """Return the tick at which a slot begins."""
-        return self._origin + slot * self.slot_ticks
+        return self._grid.start_of(slot)
 
     def observe(self, norms: np.ndarray, values: Mapping[str, Scalar] | None = None) -> None:
         """Use a frame's norms and values as references of the voices that have none yet."""
@@ -153,6 +155,12 @@ class Composer:
             self._agenda.add(Mark(start, text))
         self._add_faults(start, slot.findings)
         numbers = tuple(slot.values.items())
+        faulty = bool(wrong or slot.findings)
+        if self._scales.slot(slot.index, start, slot.marks, faulty=faulty):
+            self.values.change(self._scales.law, self._scales.notes)
+        bar = self.preset.time.bar_ticks
+        downbeat = slot.index * self.slot_ticks % bar < self.slot_ticks
+        self._accent = self.preset.loudness.downbeat if downbeat else 0
         finite = any(math.isfinite(number) for _, number in numbers)
         heard = any(0.0 < norm < math.inf for norm in norms)
         if not heard and not (self.values.voices and finite):
@@ -165,12 +173,11 @@ class Composer:
         of_values = self.values.slot(slot.index, start, slot.values)
         degrees = (*self._degrees(norms), *self.values.degrees())
         step = replace(step, values=numbers, now=tuple(norms), wrong=tuple(wrong), degrees=degrees)
-        faulty = bool(wrong or slot.findings)
         self._agenda.add(step, *self._controllers.slot(slot.index, step, faulty=faulty))
         for voice, norm in enumerate(norms):
             self._play(slot.index, start, voice, norm)
         self._add_values(of_values)
-        self._next = start + self.slot_ticks
+        self._next = self.start_of(slot.index + 1)
         return self._agenda.until(self._next)
 
     def alarm(self, findings: Sequence[Finding]) -> list[Event]:
@@ -189,7 +196,7 @@ class Composer:
         now = self._now
         for voice in range(len(self.voices)):
             self._describe(now, voice, final=True)
-            slots = {"slots": (now - self._origin) // self.slot_ticks}
+            slots = {"slots": self._grid.place_of(now)[0]}
             self._agenda.add(Mark(now, metadata.write(slots), voice))
             self._release(now, voice)
             if abs(self._bend[voice]) > 0.0:
@@ -197,7 +204,8 @@ class Composer:
                 self._agenda.add(Bend(now, voice, 0.0))
         self._agenda.add(*self.values.finish(now))
         if self.voices or self.values.voices:
-            self._agenda.add(Mark(now, metadata.write({"steps": self._steps}), 0))
+            rows = {"steps": self._steps, **self._scales.written()}
+            self._agenda.add(Mark(now, metadata.write(rows), 0))
         if closed:
             self._agenda.add(*self._alarms.end(now))
         events = self._agenda.rest()
@@ -225,10 +233,8 @@ class Composer:
     # -- one voice in one slot ----------------------------------------------------------------
 
     def _play(self, index: int, start: int, voice: int, norm: float) -> None:
-        part = self._parts[voice]
-        found = sound_of(
-            self.preset.pitch, part.notes, part.home, norm, self._norms.references[voice]
-        )
+        part, reference = self._scales.parts[voice], self._norms.references[voice]
+        found = sound_of(self._scales.law, part.notes, part.home, norm, reference)
         self._dynamics.move(voice, found)
         if found is None:
             self._release(start + part.offset, voice)
@@ -238,9 +244,10 @@ class Composer:
     def _strike(self, index: int, start: int, voice: int, norm: float, found: Tone) -> None:
         """Play a tone; write its norm as a text if a note of it is left out."""
         part, whole = self._parts[voice], True
+        share = (self.start_of(index + 1) - self.start_of(index)) / self.slot_ticks
         for begin, length, note in self._style.play(part, found):
             tick = start + begin
-            end = tick + (self.slot_ticks if length is None else length)
+            end = tick + (self.slot_ticks if length is None else round(length * share))
             if self._precedence.gives_way(voice, note, tick, end):
                 self._release(tick, voice)
                 whole = False
@@ -267,12 +274,13 @@ class Composer:
 
         That is so after some bars, and after a fault sound, which made the note softer.
         """
-        longest = RESTRIKE_BARS * 4 * PPQ // self.slot_ticks
+        longest = RESTRIKE_BARS * self.preset.time.bar_ticks // self.slot_ticks
         return index - struck >= longest or self._precedence.ended(self.start_of(struck), tick)
 
     def _on(self, tick: int, voice: int, norm: float, found: Tone, note: int) -> None:
         self._shape(tick, voice, found)
-        velocity = self._precedence.velocity(tick, self._dynamics.velocity(voice, found))
+        velocity = self._dynamics.velocity(voice, found, self._accent)
+        velocity = self._precedence.velocity(tick, velocity)
         self._agenda.add(On(tick, voice, note, velocity, found.pitch, norm))
 
     def _shape(self, tick: int, voice: int, found: Tone) -> None:
@@ -281,7 +289,7 @@ class Composer:
         if residue == "brightness" and found.brightness != self._brightness[voice]:
             self._brightness[voice] = found.brightness
             self._agenda.add(Control(tick, voice, BRIGHTNESS, found.brightness))
-        if residue == "bend" and found.bend != self._bend[voice]:
+        if self.preset.bends and found.bend != self._bend[voice]:
             self._bend[voice] = found.bend
             self._agenda.add(Bend(tick, voice, found.bend))
 
@@ -337,16 +345,18 @@ class Composer:
             "residue": pitch.residue,
             "hz": list(pitch.hz),
             "style": self.preset.time.style,
-            "origin": self._origin,
+            "origin": self._grid.origin,
             "offset": part.offset,
             "slot_ticks": self.slot_ticks,
             "frames_per_slot": self._frames_per_slot,
+            **pitch.written(),
+            **({"swing": self._grid.delay} if self._grid.delay else {}),
         }
         self._agenda.add(Mark(tick, metadata.write(mapping), voice))
 
     def _write_norm(self, tick: int, voice: int, norm: float) -> None:
         """Write a norm whose note was left out as a text, so that `decode` finds it."""
-        slot = (tick - self._origin) // self.slot_ticks
+        slot = self._grid.place_of(tick)[0]
         text = metadata.write({"slot": slot, "norm": float(f"{norm:.7g}")})
         self._agenda.add(Mark(tick, text, voice))
 
@@ -357,25 +367,3 @@ class Composer:
                 continue
             self._on(tick, voice, 0.0, found, found.note)
             self._agenda.add(Off(tick + round(0.9 * PPQ), voice, found.note))
-
-
-def legend_notes(preset: Preset, voices: int) -> Iterator[tuple[int, int, int, Tone]]:
-    """Yield the tones of a legend: tick, voice, doublings and tone.
-
-    Each voice has a bar, and each number of doublings a beat of it. A beat is a quarter note, or a
-    slot if the number of strokes carries the norm.
-    """
-    bar, beat = _legend_bar(preset, voices)
-    for voice, part in enumerate(preset.parts(voices)):
-        for index, doublings in enumerate(LEGEND_DOUBLINGS):
-            steps = doublings * math.log(2.0) / math.log(preset.pitch.step)
-            found = tone(preset.pitch, part.notes, part.home, steps)
-            yield voice * bar + index * beat, voice, doublings, found
-
-
-def _legend_bar(preset: Preset, voices: int) -> tuple[int, int]:
-    """Return the ticks of a bar and of a beat of the legend."""
-    if preset.style.strokes_at_home:
-        beat = preset.time.slot_ticks(max(1, voices))
-        return beat * len(LEGEND_DOUBLINGS), beat
-    return 4 * PPQ, PPQ

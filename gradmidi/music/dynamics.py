@@ -52,10 +52,10 @@ class Dynamics:
             moved = 1.0 if before is None else abs(here - before) / self._full
             self._moves[voice] = max(self._moves[voice] * self._left, min(moved, 1.0))
 
-    def velocity(self, voice: int, tone: Tone) -> int:
-        """Return the MIDI velocity of a voice's tone."""
+    def velocity(self, voice: int, tone: Tone, accent: int = 0) -> int:
+        """Return the MIDI velocity of a voice's tone; `accent` is added to it."""
         loudness = self._loudness
         low, high = loudness.range
-        accent = loudness.change * (self._moves[voice] - 0.5)
-        velocity = round(loudness.velocity + loudness.per_step * tone.steps + accent)
-        return min(max(velocity, low), high)
+        moved = loudness.change * (self._moves[voice] - 0.5)
+        velocity = round(loudness.velocity + loudness.per_step * tone.steps + moved)
+        return min(max(velocity + accent, low), high)

@@ -11,8 +11,9 @@ import numpy as np
 from gradmidi.detection.kinds import KINDS, RUN, Finding
 from gradmidi.log import ABSENT, Layer
 from gradmidi.music.alarms import END, TICK, Alarms
-from gradmidi.music.composer import Composer, legend_notes
+from gradmidi.music.composer import Composer
 from gradmidi.music.events import FAULT_VOICE, PPQ, Bend, Control, Event, Off, On
+from gradmidi.music.legend import legend_notes
 from gradmidi.music.pitch import note_name
 from gradmidi.music.preset import Preset
 from gradmidi.music.slots import Slot
@@ -193,7 +194,9 @@ def at_pace(preset: Preset) -> Preset:
     """Return a preset with slots of half a second; a preset of drums keeps its bars."""
     if preset.style.strokes_at_home:
         return preset
-    time = replace(preset.time, style="chord", slot="1/4", tempo=120.0, gate=0.9, stagger=0.0)
+    time = replace(
+        preset.time, style="chord", slot="1/4", tempo=120.0, gate=0.9, stagger=0.0, swing=0.5
+    )
     return replace(preset, time=time)
 
 

@@ -5,8 +5,9 @@ All functions are pure; the laws depend on a preset's ``[pitch]`` and a voice's 
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gradmidi.base.table import key
 from gradmidi.errors import PresetError
@@ -16,12 +17,12 @@ __all__ = [
     "SCALES",
     "Pitch",
     "Tone",
-    "even_voicing",
+    "exchanged",
     "hz_to_pitch",
     "level",
+    "members",
     "note_name",
     "note_number",
-    "open_voicing",
     "pitch_to_hz",
     "rail",
     "scale_notes",
@@ -32,9 +33,6 @@ __all__ = [
 
 HIGHEST_HZ = 20_000.0
 """Above this, the law ``hz`` gives a rest."""
-
-FIFTH, OCTAVE = 7, 12
-"""Semitones."""
 
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -156,6 +154,20 @@ def scale_notes(scale: str, low: int, high: int) -> tuple[int, ...]:
     >>> scale_notes("D 0 2 7", 62, 74)
     (62, 64, 69, 74)
     """
+    inside = set(members(scale))
+    return tuple(note for note in range(low, high + 1) if note % 12 in inside)
+
+
+def members(scale: str) -> tuple[int, ...]:
+    """Return the notes of a scale in one octave, 0 (C) to 11 (B), from the root up.
+
+    Raises PresetError if the root or the scale is unknown.
+
+    Examples
+    --------
+    >>> members("A minor pentatonic")
+    (9, 0, 2, 4, 7)
+    """
     root, _, kind = scale.strip().partition(" ")
     match = re.fullmatch(r"([A-Ga-g])([#b]?)", root)
     steps = SCALES.get(kind.strip().lower()) or _semitones(kind)
@@ -167,61 +179,28 @@ def scale_notes(scale: str, low: int, high: int) -> tuple[int, ...]:
         )
     letter, accidental = match.groups()
     tonic = _LETTERS[letter.upper()] + {"": 0, "#": 1, "b": -1}[accidental]
-    members = {(tonic + step) % 12 for step in steps}
-    return tuple(note for note in range(low, high + 1) if note % 12 in members)
+    return tuple((tonic + step) % 12 for step in sorted(set(steps)))
 
 
-def even_voicing(notes: Sequence[int], first: int, last: int, voices: int) -> tuple[int, ...]:
-    """Return the notes nearest to `voices` places spaced evenly from `first` to `last`.
+def exchanged(notes: Sequence[int], scale: str, other: str) -> tuple[int, ...]:
+    """Return notes of a scale, each replaced by the note of another scale at its place from C up.
 
-    Examples
-    --------
-    >>> even_voicing(scale_notes("A minor pentatonic", 28, 105), 48, 84, 4)
-    (48, 60, 72, 84)
-    """
-    span = (last - first) / max(1, voices - 1)
-    wanted = [first + span * index for index in range(voices)]
-    if voices == 1:
-        wanted = [(first + last) / 2]
-    return tuple(min(notes, key=lambda note: (abs(note - want), note)) for want in wanted)
-
-
-def open_voicing(notes: Sequence[int], first: int, last: int, voices: int) -> tuple[int, ...]:
-    """Return the homes of `voices` voices as an open chord of the scale.
-
-    The homes are a twelfth apart, or a fifth if that is too wide, counted in notes of the scale, so
-    that they have different names; the lowest is `first`, in the highest octave that leaves room
-    for the others. If fifths are too wide as well, they are spaced evenly over the scale.
-
-    Parameters
-    ----------
-    notes : sequence of int
-        The notes of the scale, ascending.
-    first, last : int
-        The lowest home, and the highest that is allowed.
-    voices : int
-        1 or more.
+    Both scales have as many notes in an octave.
 
     Examples
     --------
-    >>> notes = scale_notes("A minor pentatonic", 26, 98)
-    >>> [note_name(note) for note in open_voicing(notes, 45, 79, 4)]
-    ['A3', 'E4', 'C5', 'G5']
+    >>> exchanged((57, 60, 62, 64, 67), "A minor pentatonic", "D minor pentatonic")
+    (57, 60, 62, 65, 67)
     """
-    inside = [note for note in notes if first <= note <= last]
-    if not inside:
-        return even_voicing(notes, first, last, voices)
-    low = inside[0]
-    room = (len(inside) - 1) / max(1, voices - 1)
-    octave = sum(low < note <= low + OCTAVE for note in inside)
-    stride, start = room, 0
-    for semitones in (FIFTH, OCTAVE + FIFTH):
-        steps = sum(low < note <= low + semitones for note in inside)
-        if steps > 1 and low + semitones in inside and steps <= room:
-            stride = steps
-            above = len(inside) - 1 - steps * (voices - 1)
-            start = above // octave * octave if voices > 1 else octave
-    return tuple(inside[round(start + stride * voice)] for voice in range(voices))
+    place = dict(zip(sorted(members(scale)), sorted(members(other)), strict=True))
+    return tuple(note - note % 12 + place[note % 12] for note in notes)
+
+
+@lru_cache(maxsize=64)
+def _octave(scale: str, tuning: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the semitones that a tuning adds to each note from C to B."""
+    cents = dict(zip(members(scale), tuning, strict=True))
+    return tuple(cents.get(note, 0.0) / 100.0 for note in range(12))
 
 
 def _semitones(text: str) -> tuple[int, ...] | None:
@@ -248,6 +227,23 @@ class Pitch:
         2.0, "factor in norm that moves a voice by one step of the scale", least=1.01, most=10.0
     )
     scale: str = key("A minor pentatonic", "root and scale")
+    tuning: tuple[float, ...] = key(
+        (),
+        "cents by which each note of the scale, from the root up, differs from equal temperament; "
+        "sent as bends",
+        least=-100.0,
+        most=100.0,
+    )
+    on_fault: str = key(
+        "",
+        "scale while something is wrong, for a bar at least; with as many notes in an octave as "
+        "scale",
+    )
+    on_mark: Mapping[str, str] = key(
+        {},
+        "scale from a mark on, as {'epoch 2*' = 'D dorian'}: patterns over the texts of marks, and "
+        "scales with as many notes in an octave",
+    )
     reference: str | float = key(
         "first", "the norm that sounds at home: first (the voice's own first), or a number"
     )
@@ -266,6 +262,20 @@ class Pitch:
         """Every note of the scale within the range, ascending."""
         low, high = (note_number(name) for name in self.range)
         return scale_notes(self.scale, low, high)
+
+    @property
+    def others(self) -> dict[str, str]:
+        """The scales that events bring, by the names of their keys."""
+        fault = {"pitch.on_fault": self.on_fault} if self.on_fault else {}
+        return fault | {f"pitch.on_mark.{text}": scale for text, scale in self.on_mark.items()}
+
+    def written(self) -> dict[str, list[float]]:
+        """Return what `decode` needs to know about the tuning, if there is one."""
+        return {"tuning": list(self.tuning)} if self.tuning else {}
+
+    def tuned(self, note: int) -> float:
+        """Return the exact pitch of a note of the scale."""
+        return note + _octave(self.scale, self.tuning)[note % 12] if self.tuning else float(note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,10 +335,10 @@ def tone(law: Pitch, notes: Sequence[int], home: int, steps: float) -> Tone:
     place = min(max(home + steps, -edge), len(notes) - 1 + edge)
     index = min(max(math.floor(place + 0.5), 0), len(notes) - 1)
     residue = place - index
-    pitch = float(notes[index])
+    pitch = law.tuned(notes[index])
     if law.residue == "bend" and residue:
         beside = min(max(index + (1 if residue > 0 else -1), 0), len(notes) - 1)
-        pitch += abs(residue) * (notes[beside] - notes[index])
+        pitch += abs(residue) * (law.tuned(notes[beside]) - pitch)
     return Tone(notes[index], pitch, residue, index - home)
 
 

@@ -10,27 +10,27 @@ import math
 import os
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from gradmidi.base.table import key, read_toml, section, shown
+from gradmidi.base.table import read_toml, section, shown
 from gradmidi.detection.limits import Faults
 from gradmidi.errors import PresetError
-from gradmidi.music.pitch import (
-    Pitch,
-    even_voicing,
-    note_number,
-    open_voicing,
-    scale_notes,
-)
-from gradmidi.music.styles import STYLES, Part, Style, Time
+from gradmidi.midi.numbers import BEND_RANGE
+from gradmidi.music.pitch import Pitch, exchanged, members, note_name, note_number, scale_notes
+from gradmidi.music.styles import STYLES, Part, Style
+from gradmidi.music.tables import Loudness, Sound, Voices
+from gradmidi.music.timing import Time
 from gradmidi.music.values import Values
+from gradmidi.music.voicing import even_voicing, open_voicing
 
 __all__ = [
     "Loudness",
     "Preset",
     "Sound",
+    "Time",
     "Voices",
     "lines",
     "load",
@@ -40,97 +40,6 @@ __all__ = [
 
 DOUBLINGS = 8
 """This many doublings must fit into the range above and below every home."""
-
-
-@dataclass(frozen=True, slots=True)
-class Voices:
-    """``[voices]``: the number of voices, and their homes."""
-
-    most: int = key(15, "largest number of voices; more layers share voices", least=1, most=60)
-    home: tuple[str, ...] = key(
-        ("A2", "G5"),
-        "home of the first voice, and the highest home; the others lie between them",
-        length=2,
-    )
-    voicing: str = key(
-        "open",
-        "open: homes a fifth of the scale apart, a twelfth if there is room, spaced evenly over "
-        "the scale if there are many; even: spaced evenly, as octaves",
-        choices=("open", "even"),
-    )
-    programs: tuple[int, ...] = key(
-        (),
-        "General MIDI programs (1-128), spread over the voices, first to last",
-        least=1,
-        most=128,
-    )
-    keys: tuple[int, ...] = key(
-        (36, 41, 45, 39),
-        "MIDI notes of the style drums, spread over the voices, first to last",
-        least=0,
-        most=127,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Loudness:
-    """``[loudness]``: velocity."""
-
-    velocity: int = key(80, "velocity of a voice at home", least=1, most=127)
-    per_step: float = key(
-        3.5, "velocity added for each step of the scale above home", least=0.0, most=20.0
-    )
-    change: float = key(
-        48.0,
-        "velocity between a voice whose norm moves by two doublings and one that stays: half "
-        "is added, half is taken away",
-        least=0.0,
-        most=100.0,
-    )
-    range: tuple[int, ...] = key(
-        (32, 108), "lowest and highest velocity", length=2, least=1, most=127
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """``[sound]``: the synth's timbre, envelope, panning and output."""
-
-    partials: tuple[float, ...] = key(
-        (1.0, 0.2, 0.12, 0.08, 0.1, 0.08, 0.08),
-        "amplitude of each harmonic partial",
-        least=0.0,
-        most=1.0,
-    )
-    decay: tuple[float, ...] = key(
-        (0.25, 0.08, 0.06, 0.04, 0.03, 0.03, 0.03),
-        "seconds in which each partial falls to 1/e (37 %); 0: it does not decay",
-        least=0.0,
-        most=60.0,
-    )
-    contrast: float = key(
-        0.35,
-        "share that the even partials of every second voice lose, to tell neighbours apart",
-        least=0.0,
-        most=1.0,
-    )
-    brightness: float = key(
-        0.6, "how much brightness (CC 74) changes the upper partials", least=0.0, most=1.0
-    )
-    attack: float = key(5.0, "ms of raised-cosine attack", least=0.0, most=200.0)
-    release: float = key(40.0, "ms of raised-cosine release", least=0.0, most=2000.0)
-    pan: float = key(
-        0.8, "width of the panning, first voice left to last voice right", least=0.0, most=1.0
-    )
-    gain: float = key(0.0, "dB added to everything", least=-60.0, most=24.0)
-    channels: int = key(2, "1: mono, 2: stereo", least=1, most=2)
-    even: bool = key(
-        True, "notes of every pitch are about equally loud (ISO 226); false: of equal power"
-    )
-    limiter: bool = key(True, "a soft limiter on the sum")
-    format: str = key(
-        "pcm16", "samples of a .wav: pcm16 (dithered) or float", choices=("pcm16", "float")
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +106,11 @@ class Preset:
             allowed = f"one key at least, with the style {self.time.style}"
             self._refuse("voices.keys", self.voices.keys, allowed)
         self._check_values(low, high)
+        if self.time.swing > 0.5 and not self.style.swings:
+            self._refuse("time.swing", self.time.swing, f"0.5 with the style {self.time.style}")
         if self.pitch.law == "log":
             self._check_room(low, high, first, last)
+        self._check_scales()
 
     def _check_values(self, low: int, high: int) -> None:
         values = self.values
@@ -211,6 +123,31 @@ class Preset:
         if not values.partials or len(values.decay) != len(values.partials):
             allowed = f"one number a partial ({len(values.partials)}), at least one"
             self._refuse("values.decay", values.decay, allowed)
+
+    def _check_scales(self) -> None:
+        """Refuse scales of another size, and a tuning that no MIDI note and bend can play."""
+        pitch, tuning = self.pitch, ("pitch.tuning", self.pitch.tuning)
+        ends: tuple[str, object] = tuning if pitch.tuning else ("pitch.range", pitch.range)
+        count = len(members(pitch.scale))
+        for name, scale in pitch.others.items():
+            if pitch.law == "hz" or len(members(scale)) != count:
+                self._refuse(name, scale, f"a scale of {count} notes, with the law log")
+        if pitch.tuning and (pitch.law == "hz" or len(pitch.tuning) != count):
+            self._refuse(*tuning, f"{count} numbers, one for each note of the scale, with law log")
+        for scale in (pitch.scale, *pitch.others.values()):
+            law, notes = replace(pitch, scale=scale), exchanged(self.notes, pitch.scale, scale)
+            exact = [law.tuned(note) for note in notes]
+            if any(low >= high for low, high in pairwise(exact)):
+                self._refuse(*tuning, "cents that leave the notes in their order")
+            if exact and not (exact[0] >= 0.0 and exact[-1] <= 127.0):
+                self._refuse(*ends, "pitches from C-1 to G9, in each scale")
+            middles = [(low + high) / 2.0 for low, high in pairwise(exact)]
+            bent = [*zip(notes, middles, strict=False), *zip(notes[1:], middles, strict=True)]
+            if pitch.tuning and pitch.residue == "bend":
+                for note, reached in bent:
+                    if abs(reached - note) > BEND_RANGE:
+                        allowed = f"bends of {BEND_RANGE} semitones at most, also of "
+                        self._refuse(*tuning, allowed + note_name(note))
 
     def _check_room(self, low: int, high: int, first: int, last: int) -> None:
         notes = self.notes
@@ -231,7 +168,15 @@ class Preset:
     @property
     def style(self) -> Style:
         """The style that ``time.style`` names."""
-        return STYLES[self.time.style]
+        style: Style = STYLES[self.time.style]
+        return style
+
+    @property
+    def bends(self) -> bool:
+        """Whether voices send bends; the keys of drums have no pitch to bend."""
+        return bool(self.pitch.tuning or self.pitch.residue == "bend") and not (
+            self.style.strokes_at_home
+        )
 
     @property
     def notes(self) -> tuple[int, ...]:

@@ -5,14 +5,12 @@ A style is a class derived from `Style` and decorated with `register`; a preset 
 package lists the class as an entry point in the group ``gradmidi.styles``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeVar
 
-from gradmidi.base.table import key
-from gradmidi.errors import PresetError
-from gradmidi.music.events import PPQ
 from gradmidi.music.pitch import Tone
+from gradmidi.music.timing import STYLES, Time, ticks_of
 
 __all__ = [
     "STYLES",
@@ -24,50 +22,6 @@ __all__ = [
     "Time",
     "register",
 ]
-
-ENTRY_POINTS = "gradmidi.styles"
-"""The group of entry points for styles of installed packages."""
-
-
-class _Styles(Mapping[str, "Style"]):
-    """All styles by name: registered ones, and ones of installed packages."""
-
-    def __init__(self) -> None:
-        self._registered: dict[str, Style] = {}
-
-    def __getitem__(self, name: str) -> "Style":
-        # Looking for entry points takes milliseconds, so do it only for an unknown name.
-        if name not in self._registered:
-            self._load_installed()
-        return self._registered[name]
-
-    def __iter__(self) -> Iterator[str]:
-        self._load_installed()
-        return iter(self._registered)
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
-
-    def _load_installed(self) -> None:
-        from importlib.metadata import entry_points
-
-        for entry in entry_points(group=ENTRY_POINTS):
-            if entry.name not in self._registered:
-                self.add(entry.load())
-
-    def add(self, style: type["Style"]) -> None:
-        """Add a style; only a new version of a class may replace a style of the same name."""
-        there = type(self._registered[style.name]) if style.name in self._registered else style
-        if (there.__module__, there.__qualname__) != (style.__module__, style.__qualname__):
-            raise PresetError(
-                f"a style {style.name!r} is registered already, by {there.__module__}."
-                f"{there.__qualname__}; give the new one another name"
-            )
-        self._registered[style.name] = style()
-
-
-STYLES = _Styles()
-"""All styles by name."""
 
 AnyStyle = TypeVar("AnyStyle", bound=type["Style"])
 
@@ -99,50 +53,6 @@ def register(style: AnyStyle) -> AnyStyle:
     """
     STYLES.add(style)
     return style
-
-
-@dataclass(frozen=True, slots=True)
-class Time:
-    """``[time]``: tempo, the length of a slot, and the style of its notes."""
-
-    tempo: float = key(120.0, "quarter notes a minute", least=20, most=300)
-    slot: str = key(
-        "1/16",
-        "length of a slot, a note value (chord, hold, drums)",
-        choices=("1/1", "1/2", "1/4", "1/8", "1/16", "1/32"),
-    )
-    style: str = key("chord", "how the notes of a slot are placed in time", choices=STYLES)
-    gate: float = key(
-        0.9,
-        "how long a note lasts: share of the slot (chord), or of the time to the next place "
-        "for a note (drums)",
-        least=0.05,
-        most=1.0,
-    )
-    stagger: float = key(
-        25.0,
-        "ms between the voices of a slot, at the most (chord, hold); together never more than "
-        "half a slot",
-        least=0.0,
-        most=100.0,
-    )
-    note: int = key(10, "ticks a note of an arpeggio lasts (480 a quarter)", least=1, most=1920)
-    rest: int = key(20, "ticks of silence after an arpeggio", least=0, most=1920)
-    rate: float = key(
-        10.0,
-        "most slots a second in wall time; steps that come faster share a slot",
-        least=0.1,
-        most=100.0,
-    )
-
-    @property
-    def tick_seconds(self) -> float:
-        """Seconds in one tick."""
-        return 60.0 / (self.tempo * PPQ)
-
-    def slot_ticks(self, voices: int) -> int:
-        """Return the ticks in one slot of `voices` voices."""
-        return STYLES[self.style].slot_ticks(self, voices)
 
 
 class Stroke(NamedTuple):
@@ -234,6 +144,8 @@ class Style:
         Whether the voices of a slot sound at the same time; if so, the synth lowers them.
     holds : bool, default False
         Whether a note may last longer than a slot.
+    swings : bool, default True
+        Whether every second slot may begin late, by the preset's swing.
     strokes_at_home : int, default 0
         If the number of notes in a slot carries the norm: the number at home. 0 if the pitch
         carries the norm.
@@ -251,6 +163,7 @@ class Style:
     about: ClassVar[str]
     together: ClassVar[bool] = True
     holds: ClassVar[bool] = False
+    swings: ClassVar[bool] = True
     strokes_at_home: ClassVar[int] = 0
 
     def play(self, part: Part, tone: Tone) -> Sequence[Stroke]:
@@ -266,7 +179,7 @@ class Style:
 
     def slot_ticks(self, time: Time, voices: int) -> int:
         """Return the ticks in one slot of `voices` voices."""
-        return 4 * PPQ // int(time.slot.removeprefix("1/"))
+        return ticks_of(time.slot)
 
     def offset(self, time: Time, voice: int, voices: int) -> int:
         """Return the ticks from the start of a slot to a voice's note.
@@ -311,6 +224,7 @@ class Arpeggio(Style):
     name = "arpeggio"
     about = "one after another, then a rest"
     together = False
+    swings = False
 
     def play(self, part: Part, tone: Tone) -> tuple[Stroke, ...]:
         """Strike one note of the length that the preset gives."""
@@ -349,6 +263,7 @@ class Drums(Style):
     name = "drums"
     about = "strokes spread over the slot, one more for each step of the scale"
     strokes_at_home = 9
+    swings = False
 
     places = 32  # where a stroke may start in a slot; at most 17 are used
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 from statistics import median
 
 from gradmidi.base.table import key
+from gradmidi.music.timing import NOTE_VALUES
 
 __all__ = ["FIRST", "MOST_VALUES", "Law", "Values", "is_share", "law_of"]
 
@@ -39,8 +40,6 @@ _SIGNED = re.compile(
 )
 """Words of names of values that may be zero or negative, whatever the first numbers are."""
 
-_SLOTS = ("1/1", "1/2", "1/4", "1/8", "1/16", "1/32")
-
 
 @dataclass(frozen=True, slots=True)
 class Values:
@@ -54,7 +53,7 @@ class Values:
     slot: str = key(
         "1/4",
         "least time between two notes of a value; in a run without layers the length of a slot",
-        choices=_SLOTS,
+        choices=NOTE_VALUES,
     )
     home: tuple[str, ...] = key(
         ("C3", "A3"), "lowest and highest home of a value; the first value has the lowest", length=2

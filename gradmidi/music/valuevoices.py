@@ -9,7 +9,6 @@ from gradmidi.log.values import chosen
 from gradmidi.midi import metadata
 from gradmidi.music.events import (
     BRIGHTNESS,
-    PPQ,
     Bend,
     Control,
     Event,
@@ -18,8 +17,9 @@ from gradmidi.music.events import (
     Off,
     On,
 )
-from gradmidi.music.pitch import Tone, note_number, scale_notes, tone
+from gradmidi.music.pitch import Pitch, Tone, note_number, scale_notes, tone
 from gradmidi.music.preset import Preset
+from gradmidi.music.timing import ticks_of
 from gradmidi.music.values import FIRST, MOST_VALUES, Law, law_of
 from gradmidi.music.voices import Voice
 
@@ -33,8 +33,6 @@ GATE = 0.9
 
 SOFT = 0.6
 """Velocity of the reference tone, as a share of a value's."""
-
-BAR = 4 * PPQ
 
 PLACES = (0.0, -0.6, 0.6, -0.3, 0.3)
 """Places of values between left (-1) and right (1), in turn."""
@@ -137,13 +135,14 @@ class ValueVoices:
         self._preset = preset
         self._first = first
         self._slot_ticks = slot_ticks
-        period = 4 * PPQ // int(preset.values.slot.removeprefix("1/"))
+        period = ticks_of(preset.values.slot)
         self._slots = max(1, round(period / slot_ticks))
         self._period = self._slots * slot_ticks
         self._which = preset.values.which
         # In a run without layers all values have a voice unless some are named.
         self.grows = not first or bool(self._which)
-        self._notes = preset.notes
+        self._law, self._notes = preset.pitch, preset.notes
+        self._delay = preset.time.grid(max(1, first)).delay
         self._values: dict[str, _Value] = {}
         self._bar = -1
         for name in names:
@@ -186,7 +185,7 @@ class ValueVoices:
         if not self._values:
             return []
         events: list[Event] = []
-        bar = start // BAR
+        bar = start // self._preset.time.bar_ticks
         begins, self._bar = bar != self._bar, bar
         for place, (name, value) in enumerate(self._values.items()):
             if name in values:
@@ -206,6 +205,10 @@ class ValueVoices:
                 half = turn * self._slot_ticks + self._period // 2
                 events += self.reference(name, tick + half)
         return events
+
+    def change(self, law: Pitch, notes: tuple[int, ...]) -> None:
+        """Play from here on in another scale."""
+        self._law, self._notes = law, notes
 
     def degrees(self) -> Iterator[float]:
         """Yield how many degrees of the scale each value is above its home; nan if not known."""
@@ -241,7 +244,8 @@ class ValueVoices:
 
     def _tone(self, value: _Value) -> Tone:
         degrees = 0.0 if value.law is None else value.law.degrees(value.number)
-        return tone(self._preset.pitch, self._notes, self._notes.index(value.home), degrees)
+        home = self._preset.notes.index(value.home)
+        return tone(self._law, self._notes, home, degrees)
 
     def _strike(self, value: _Value, tick: int) -> list[Event]:
         if not math.isfinite(value.number):
@@ -252,7 +256,7 @@ class ValueVoices:
         if residue == "brightness" and found.brightness != value.brightness:
             value.brightness = found.brightness
             events.append(Control(tick, voice, BRIGHTNESS, found.brightness))
-        if residue == "bend" and found.bend != value.bend:
+        if self._preset.bends and found.bend != value.bend:
             value.bend = found.bend
             events.append(Bend(tick, voice, found.bend))
         velocity = self._preset.values.velocity
@@ -266,7 +270,7 @@ class ValueVoices:
         voice, velocity = value.voice.index, self._preset.values.velocity
         soft = max(1, round(SOFT * velocity))
         return [
-            On(tick, voice, value.home, soft, float(value.home)),
+            On(tick, voice, value.home, soft, self._preset.pitch.tuned(value.home)),
             Off(tick + self._length, voice, value.home),
         ]
 
@@ -286,6 +290,7 @@ class ValueVoices:
         if law is not None:
             unit = "difference" if law.additive else "factor"
             content |= {"reference": law.home, unit: law.unit}
+        content |= {**pitch.written(), **({"swing": self._delay} if self._delay else {})}
         content |= {"scale": pitch.scale, "range": list(pitch.range), "residue": pitch.residue}
         place = value.voice.index - self._first
         content |= {

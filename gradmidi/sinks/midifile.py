@@ -51,7 +51,7 @@ PORTS = tuple(f"port {number}" for number in range(1, 17))
 class MidiFile:
     """Writes the events that it receives to one MIDI file, complete at `close` or not at all.
 
-    Track 0 has the title, tempo, 4/4 and a marker for every fault and mark, but no notes. A track
+    Track 0 has the title, tempo, meter and a marker for every fault and mark, but no notes. A track
     for each voice follows: its name, its port if there are several, its program if the preset has
     programs, its pan, its bend range if the preset bends, then notes, controllers and texts. The
     last tracks have the fault sounds, and the controllers of values. The same events give the same
@@ -269,9 +269,10 @@ class MidiFile:
 
 
 def _conductor(preset: Preset, title: str) -> "Track":
+    beats, unit = map(int, preset.time.meter.split("/"))
     head = [
         meta("track_name", name=ascii_text(title, "gradmidi")),
         meta("set_tempo", tempo=round(60e6 / preset.time.tempo)),
-        meta("time_signature", numerator=4, denominator=4),
+        meta("time_signature", numerator=beats, denominator=unit),
     ]
     return Track(1, head)

@@ -48,7 +48,7 @@ def shape_messages(rig: Rig, preset: Preset, channel: int) -> list[tuple[int, ..
 
     In MPE a member channel also gets its neutral bend, brightness and pressure (MPE 1.0, 2.3).
     """
-    if not rig.mpe and preset.pitch.residue != "bend":
+    if not rig.mpe and not preset.bends:
         return []
     found: list[tuple[int, ...]] = [
         (CONTROL | channel, *control) for control in bend_range_controls(rig.bend_semitones)

@@ -7,7 +7,7 @@ slot: a number, ``"<=x"``-like texts at the rails (with ≤ and ≥), None for a
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,25 +19,21 @@ from gradmidi.errors import GradmidiError
 from gradmidi.midi import metadata as texts
 from gradmidi.midi.numbers import BEND_RANGE, DATA_ENTRY
 from gradmidi.music.events import BRIGHTNESS
-from gradmidi.music.pitch import note_number, pitch_to_hz, rail, scale_notes
 from gradmidi.music.styles import STYLES, Heard, HeardNote, Style
 from gradmidi.music.values import Law
+from gradmidi.text.reading import (
+    Scales,
+    Value,
+    degrees_of,
+    grid_of,
+    named,
+    notes_of,
+    reach_of,
+    reading,
+    scale_at,
+)
 
 __all__ = ["Decoded", "Logged", "Value", "decode"]
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A decoded number, and whether it is a bound (-1: at most, 1: at least)."""
-
-    norm: float
-    bound: int = 0
-
-    def written(self) -> float | str:
-        """Give the number with six digits, or with ≤ or ≥ before it as a text."""
-        if self.bound:
-            return f"{'≤' if self.bound < 0 else '≥'}{self.norm:.6g}"
-        return float(f"{self.norm:.6g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +173,10 @@ def decode(path: str | Path) -> Decoded:
     tracks.sort(key=lambda track: int(track.mapping["voice"]))
     seconds = partial(mido.tick2second, ticks_per_beat=file.ticks_per_beat, tempo=tempo)
     first: Mapping[str, Any] = [*tracks, *of_values][0].mapping
-    ticks, origin = int(first["slot_ticks"]), int(first.get("origin", 0))
-    slots = _slots(tracks, ticks) if tracks else 0
-    columns = [_column(track, slots) for track in tracks]
+    grid = grid_of(first)
+    slots = _slots(tracks, grid.ticks) if tracks else 0
+    scales = first.get("scales", ())
+    columns = [_column(track, slots, scales) for track in tracks]
     steps = texts.unroll(first.get("steps", ()), slots)
     known = steps
     if not tracks:
@@ -188,20 +185,20 @@ def decode(path: str | Path) -> Decoded:
         known = texts.unroll(rows, min(sum(rows[-1][::3]) if rows else 0, texts.MOST_SLOTS))
 
     def step_at(tick: int) -> int | None:
-        slot = (tick - origin) // ticks
+        slot = grid.place_of(tick)[0]
         return known[slot] if 0 <= slot < len(known) else None
 
     return Decoded(
         tuple(track.name for track in tracks),
         tuple(tuple(track.mapping["layers"]) for track in tracks),
         int(first.get("frames_per_slot", 1)),
-        seconds(ticks),
+        seconds(grid.ticks),
         tuple(zip(*columns, strict=True)),
         steps,
         {
             track.mapping["value"]: tuple(
                 Logged(seconds(tick), step_at(tick), number)
-                for tick, number in _logged(track, origin)
+                for tick, number in _logged(track, grid.origin, scales)
             )
             for track in of_values
         },
@@ -224,7 +221,7 @@ def _opened(path: str | Path) -> mido.MidiFile:
         raise ValueError("a message is damaged") from error
 
 
-def _logged(track: _Track, origin: int) -> Iterator[tuple[int, Value]]:
+def _logged(track: _Track, origin: int, scales: Scales) -> Iterator[tuple[int, Value]]:
     """Yield the numbers of a logged value, each with the tick of its note.
 
     Other notes, as its reference tone, are at other places.
@@ -234,8 +231,8 @@ def _logged(track: _Track, origin: int) -> Iterator[tuple[int, Value]]:
         return
     additive = "difference" in mapping
     law = Law(mapping["reference"], mapping["difference" if additive else "factor"], additive)
-    notes, home = _notes(mapping)
-    degrees = _degrees(notes, home, mapping["residue"])
+    readings = {scale: degrees_of(*notes_of(mapping, scale)) for scale in named(scales)}
+    grid = grid_of(mapping, origin)
     period, offset = int(mapping["period"]), int(mapping["offset"])
     brightness, bend, known = 64, 0.0, False
     for tick, message in track.messages:
@@ -246,8 +243,10 @@ def _logged(track: _Track, origin: int) -> Iterator[tuple[int, Value]]:
         elif message.type == "text":
             known = known or "reference" in texts.read(message.text)
         elif message.type == "note_on" and message.velocity:
-            found = degrees(message.note, brightness, bend)
-            if found is not None and known and (tick - origin) % period == offset:
+            slot, place = grid.place_of(tick)
+            found = readings[scale_at(slot, scales)](message.note, brightness, bend)
+            own = (slot * grid.ticks + place) % period == offset
+            if found is not None and known and own:
                 yield tick, Value(law.number(found[0]), found[1])
 
 
@@ -272,14 +271,18 @@ def _read(track: mido.MidiTrack) -> _Track:
     return _Track(name, mapping, messages, withheld)
 
 
-def _column(track: _Track, slots: int) -> list[Value | None]:
+def _column(track: _Track, slots: int, scales: Scales) -> list[Value | None]:
     """Read a voice's values: from its notes, and from a text where a note gave way."""
-    style, value = STYLES[track.mapping["style"]], _reading(track.mapping)
-    notes, home = _reach(track.mapping)
+    mapping = track.mapping
+    style = STYLES[mapping["style"]]
+    reach = {scale: reach_of(mapping, scale) for scale in named(scales)}
+    readings = {scale: reading(mapping, scale) for scale in reach}
     values: list[Value | None] = []
-    for heard in _heard(track, style, slots):
+    for slot, heard in enumerate(_heard(track, style, slots)):
+        scale = scale_at(slot, scales)
+        notes, home, _ = reach[scale]
         sounding = style.read(heard, notes, home)
-        values.append(None if sounding is None else value(*sounding))
+        values.append(None if sounding is None else readings[scale](*sounding))
     for slot, norm in track.withheld.items():
         if slot < slots:
             values[slot] = Value(norm)
@@ -301,15 +304,15 @@ def _heard(track: _Track, style: Style, slots: int) -> Iterator[Heard]:
     that identify it start and end elsewhere.
     """
     mapping = track.mapping
-    ticks, origin, offset = (int(mapping[key]) for key in ("slot_ticks", "origin", "offset"))
-    spacing = style.spacing(ticks)
+    grid, offset = grid_of(mapping), int(mapping["offset"])
+    spacing = style.spacing(grid.ticks)
     note, brightness, bend = None, 64, 0.0
     parameter: dict[int, int] = {}
     bend_range = BEND_RANGE
     struck: list[HeardNote] = []
     now = 0
     for tick, message in track.messages:
-        slot, place = divmod(tick - origin, ticks)
+        slot, place = grid.place_of(tick)
         own = 0 <= slot < slots and place % spacing == offset
         if message.type not in ("note_on", "note_off", "control_change", "pitchwheel"):
             continue
@@ -337,62 +340,3 @@ def _heard(track: _Track, style: Style, slots: int) -> Iterator[Heard]:
         held = None if note is None else HeardNote(note, brightness, bend)
         yield Heard(tuple(struck), held)
         struck.clear()
-
-
-def _notes(mapping: Mapping[str, Any]) -> tuple[Sequence[int], int]:
-    """Return the notes of a scale, and the index of the home in them."""
-    low, high = (note_number(name) for name in mapping["range"])
-    notes = scale_notes(mapping["scale"], low, high)
-    if mapping["home"] not in notes:
-        raise GradmidiError(f"home note {mapping['home']} is not in {mapping['scale']!r}")
-    return notes, notes.index(mapping["home"])
-
-
-def _reach(mapping: Mapping[str, Any]) -> tuple[Sequence[int], int]:
-    """Tell the notes that a voice moves over, and the index of its home in them."""
-    return STYLES[mapping["style"]].reach(*_notes(mapping))
-
-
-def _reading(mapping: Mapping[str, Any]) -> Callable[[int, int, float], Value | None]:
-    """Plan how a voice's note, brightness and bend become a norm."""
-    if mapping["law"] == "hz":
-        base, factor = mapping["hz"]
-        return lambda note, _brightness, bend: Value((pitch_to_hz(note + bend) - base) / factor)
-    degrees = _degrees(*_reach(mapping), mapping["residue"])
-    reference, step = mapping["reference"], mapping["step"]
-
-    def value(note: int, brightness: int, bend: float) -> Value | None:
-        found = degrees(note, brightness, bend)
-        if found is None or reference is None:
-            return None
-        return Value(reference * step ** found[0], found[1])
-
-    return value
-
-
-def _degrees(
-    notes: Sequence[int], home: int, residue_in: str
-) -> Callable[[int, int, float], tuple[float, int] | None]:
-    """Plan how note, brightness and bend become degrees above home, and whether it is a bound."""
-    places = {note: index for index, note in enumerate(notes)}
-    edge = rail(residue_in)
-
-    def degrees(note: int, brightness: int, bend: float) -> tuple[float, int] | None:
-        if note not in places:
-            return None
-        index = places[note]
-        residue = 0.0
-        if residue_in == "brightness":
-            residue = brightness / 127.0 - 0.5
-        elif residue_in == "bend" and bend:
-            beside = min(max(index + (1 if bend > 0 else -1), 0), len(notes) - 1)
-            gap = abs(notes[beside] - note) or 1
-            residue = bend / gap
-        bound = 0
-        if index == 0 and residue <= -edge:
-            bound = -1
-        elif index == len(notes) - 1 and residue >= edge:
-            bound = 1
-        return index - home + residue, bound
-
-    return degrees

@@ -10,6 +10,7 @@ from gradmidi.music.alarms import END, PATTERNS, TICK, WAITING, Alarms, Preceden
 from gradmidi.music.events import FAULT_VOICE, PPQ, Alarm, Off, On
 from gradmidi.music.pitch import pitch_to_hz
 from gradmidi.music.preset import load, names
+from gradmidi.music.timing import SlotGrid
 from gradmidi.music.voices import Voice, group
 from gradmidi.sound.synth import Synth
 
@@ -264,7 +265,7 @@ def test_the_end_sounds_after_the_fault_that_is_reported():
 def precedence():
     parts = PRESET.parts(6)
     assert (parts[3].offset, parts[3].slot_ticks, parts[3].key) == (30, 120, 64)
-    return Precedence(parts, spacing=120, origin=0, duck=0.5)
+    return Precedence(parts, spacing=120, grid=SlotGrid(120), duck=0.5)
 
 
 def test_a_voice_is_identified_once_where_two_faults_ask_for_it_at_the_same_time():

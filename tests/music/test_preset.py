@@ -56,7 +56,7 @@ BAD = [
     ("[time]\ntempo = true", r"\[time\] tempo = True; allowed is a number"),
     ("[time]\ntempo = 1000", r"\[time\] tempo = 1000; allowed is 20 to 300"),
     ("[time]\nnote = 1.5", r"\[time\] note = 1\.5; allowed is a whole number"),
-    ("[time]\nslot = '1/3'", r"\[time\] slot = '1/3'; allowed is one of: 1/1"),
+    ("[time]\nslot = '1/5'", r"\[time\] slot = '1/5'; allowed is one of: 1/1"),
     ("time = 3", r"time = 3; allowed is a table \[time\]"),
     ("title = 3", r"title = 3; allowed is text"),
     ("[pitch]\nhz = [200]", r"\[pitch\] hz = \[200\]; allowed is a list of 2"),

@@ -368,7 +368,7 @@ def test_a_name_that_no_value_has_is_refused_with_the_names_there_are(tmp_path):
         ({"values.home": ["C9", "D9"]}, r"allowed is a low note, then a higher one, within"),
         ({"values.home": ["C#3", "C#3"]}, r"with a note of the scale"),
         ({"values.home": ["H3", "A3"]}, r"'H3' is not a note"),
-        ({"values.slot": "1/3"}, r"slot = '1/3'; allowed is one of: 1/1, 1/2"),
+        ({"values.slot": "1/5"}, r"slot = '1/5'; allowed is one of: 1/1, 1/2"),
         ({"values.which": "loss"}, r"which = 'loss'; allowed is a list"),
         ({"values.partials": []}, r"values\.decay = .* allowed is one number a partial \(0\)"),
         ({"values.wich": ["a"]}, r"unknown key 'wich'; there are: which, slot, home"),

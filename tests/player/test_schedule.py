@@ -31,6 +31,7 @@ from gradmidi.player.schedule import LEAD_SECONDS, MARGIN_SECONDS, Schedule
 
 PRESET = load("pentatonic")
 HOLD = load("hold")
+SWINGING = load("pentatonic", {"time.swing": 0.62, "pitch.on_fault": "A 0 1 5 7 8"})
 SLOT = 0.125
 HEADER = Header((Layer("fc1", 10), Layer("fc2", 20)))
 
@@ -91,7 +92,7 @@ def run_of(times, preset=PRESET):
 @given(
     st.lists(st.floats(0.0005, 1.5), min_size=1, max_size=40),
     st.lists(st.floats(0.0, MARGIN_SECONDS - LEAD_SECONDS - 1e-4), min_size=41, max_size=41),
-    st.sampled_from([PRESET, HOLD, load("classic"), load("orchestra")]),
+    st.sampled_from([PRESET, HOLD, load("classic"), load("orchestra"), SWINGING]),
 )
 def test_a_take_is_the_file_where_no_line_comes_late(gaps, ways, preset):
     items = run_of(np.cumsum(gaps).tolist(), preset)

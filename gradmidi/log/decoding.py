@@ -22,7 +22,17 @@ from gradmidi.log.items import (
     Values,
 )
 
-__all__ = ["OTHERS", "UNREADABLE", "Decoder", "decode_frame", "decode_late", "decode_seconds"]
+__all__ = [
+    "MOST_SECONDS",
+    "MOST_STEP",
+    "OTHERS",
+    "UNREADABLE",
+    "Decoder",
+    "decode_frame",
+    "decode_late",
+    "decode_seconds",
+    "decode_values",
+]
 
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -92,6 +102,11 @@ class Decoder:
             self.unreadable += 1
             self.first_unreadable = self.first_unreadable or self._number
         return record
+
+    def skip(self, lines: int, step: int, t: float) -> None:
+        """Count lines that were decoded elsewhere: frames, the last of them at `step` and `t`."""
+        self._number += lines
+        self._last = step, t
 
     def _record(self, fields: Any) -> Record | None:
         if not isinstance(fields, dict):
@@ -164,7 +179,7 @@ def decode_frame(fields: dict[str, Any], width: int) -> Frame | None:
         return None
     step, seconds = _decode_count(fields.pop("step")), decode_seconds(fields.pop("t"))
     updates = _decode_row(fields.pop("updates"), width) if _has_updates(fields) else None
-    return Frame(step, seconds, norms, _decode_values(fields), updates)
+    return Frame(step, seconds, norms, decode_values(fields), updates)
 
 
 def decode_late(fields: dict[str, Any], width: int) -> Values | None:
@@ -175,7 +190,7 @@ def decode_late(fields: dict[str, Any], width: int) -> Values | None:
         return None
     fields.pop("t", None)
     updates = _decode_row(fields.pop("updates"), width) if _has_updates(fields) else None
-    return Values(_decode_count(fields.pop("step")), _decode_values(fields), row, updates)
+    return Values(_decode_count(fields.pop("step")), decode_values(fields), row, updates)
 
 
 def _has_updates(fields: dict[str, Any]) -> bool:
@@ -183,7 +198,7 @@ def _has_updates(fields: dict[str, Any]) -> bool:
     return type(fields.get("updates")) is list
 
 
-def _decode_values(values: dict[str, Any]) -> dict[str, Any]:
+def decode_values(values: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers and texts, with nan and infinity in place of the texts for them."""
     if _NUMBERS.issuperset(map(type, values.values())):
         return values

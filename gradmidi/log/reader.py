@@ -1,32 +1,25 @@
 """Read a run log on disk as a stream (`RunLog`)."""
 
 import math
-import re
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-import orjson
+import numpy as np
 
 from gradmidi.errors import RunLogError
-from gradmidi.log.decoding import (
-    OTHERS,
-    UNREADABLE,
-    Decoder,
-    decode_frame,
-    decode_late,
-    decode_seconds,
-)
+from gradmidi.log.blocks import Block, gathered
+from gradmidi.log.decoding import Decoder
 from gradmidi.log.items import FILE_NAME, Frame, Header, Item, Layer, Values, numbers_of
 from gradmidi.log.lock import is_written
+from gradmidi.log.outline import outline
+from gradmidi.log.pieces import Piece, pieces
 
 __all__ = ["RunLog", "locate"]
-
-_FRAME = re.compile(rb'\{"step": ?(\d+), ?"t": ?\d[\d.e+-]*, ?"norms": ?\[')
-_STEP = re.compile(rb'\{"step": ?(\d+),')
 
 
 def locate(run: str | Path) -> Path:
@@ -51,19 +44,12 @@ def locate(run: str | Path) -> Path:
     return path
 
 
-def _opened(path: Path) -> BinaryIO:
+@contextmanager
+def _reading(path: Path) -> Iterator[BinaryIO]:
+    """Open a log; raise `RunLogError` if it cannot be read, also where the disk fails later."""
     try:
-        return path.open("rb")
-    except OSError as error:
-        raise _cannot_read(path, error) from error
-
-
-def _lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """Read the next lines of a log; raise `RunLogError` if the disk fails in the middle."""
-    try:
-        # `yield from` would close the file.
-        for line in file:  # noqa: UP028
-            yield line
+        with path.open("rb") as file:
+            yield file
     except OSError as error:
         raise _cannot_read(path, error) from error
 
@@ -112,8 +98,8 @@ class RunLog:
     def __init__(self, run: str | Path) -> None:
         self.path = locate(run)
         self.unreadable = self.first_unreadable = self.unmatched = 0
-        with _opened(self.path) as file:
-            first = next(_lines(file, self.path), b"")
+        with _reading(self.path) as file:
+            first = file.readline()
             if not first:
                 raise RunLogError(f"{self.path} is empty: {_why_empty(self.path)}")
             decoder = Decoder(str(self.path))
@@ -121,7 +107,7 @@ class RunLog:
             if not isinstance(header, Header):
                 raise RunLogError(f"{self.path} is not a run log: its first line is not a header")
             self.header = header
-            self._outline = _outline(file, decoder)
+            self._outline = outline(file, decoder)
         self.steps, self.seconds = self._outline.steps, self._outline.seconds
 
     @property
@@ -160,14 +146,50 @@ class RunLog:
         step, only its frame counts. Times continue from one segment to the next. `unreadable`,
         `first_unreadable` and `unmatched` are known at the end.
         """
+        for item in self._read():
+            if isinstance(item, Block):
+                yield from item.frames()
+            else:
+                yield item
+
+    def blocks(self) -> Iterator[Block | Item]:
+        """Read the log as `items` does, with all frames in blocks."""
+        return gathered(self._read(), len(self.layers))
+
+    def _read(self) -> Iterator[Block | Item]:
         decoder = Decoder(str(self.path))
+        width = len(self.layers)
         late = dict(self._outline.late)
         cuts = iter(self._outline.cuts)
         cut, offset, newest, unmatched = math.inf, 0.0, -math.inf, 0
         held: Frame | None = None
         behind: list[Item] = []  # Items between the held frame and the next one.
-        with _opened(self.path) as file:
-            for line in _lines(file, self.path):
+        for piece in self._pieces():
+            if isinstance(piece, Piece):
+                first, last = int(piece.steps[0]), int(piece.steps[-1])
+                norms = None
+                if (
+                    last < cut
+                    and (held is None or held.step != first)
+                    and (np.diff(piece.steps) > 0).all()
+                    and (not late or late.keys().isdisjoint(piece.steps.tolist()))
+                ):
+                    norms = piece.norms(width)
+                if norms is not None:
+                    if held is not None:
+                        yield _complete(held, late)
+                        yield from behind
+                        behind = []
+                    t = piece.t + offset if offset else piece.t
+                    block = Block(piece.steps, t, norms, piece.values())
+                    if len(block) > 1:
+                        yield block.part(0, -1)
+                    held = block.frame(-1)
+                    newest = last
+                    decoder.skip(len(block), last, float(piece.t[-1]))
+                    continue
+                piece = piece.lines
+            for line in piece:
                 record = decoder.decode(line)
                 if isinstance(record, Frame):
                     if record.step >= cut:
@@ -207,6 +229,11 @@ class RunLog:
         self.unreadable, self.first_unreadable = decoder.unreadable, decoder.first_unreadable
         self.unmatched = unmatched + sum(map(len, late.values()))
 
+    def _pieces(self) -> Iterator[Piece | list[bytes]]:
+        with _reading(self.path) as file:
+            yield [file.readline()]
+            yield from pieces(file, len(self.layers))
+
     def frames(self) -> Iterator[Frame]:
         """Read only the frames."""
         return (item for item in self.items() if isinstance(item, Frame))
@@ -217,128 +244,3 @@ def _complete(frame: Frame, late: dict[int, list[Values]]) -> Frame:
     for values in late.pop(frame.step, ()):
         frame = frame.joined(values)
     return frame
-
-
-@dataclass(slots=True)
-class _Outline:
-    """The result of one pass over a log that decodes few of its lines.
-
-    Parameters
-    ----------
-    cuts : list of float
-        For each segment, the first step that a later segment repeats; inf if none.
-    steps : int
-        Number of steps.
-    seconds : float
-        Duration of all segments together.
-    late : dict of int to list of Values
-        Values that come after a later step's frame, by step.
-    """
-
-    cuts: list[float]
-    steps: int = 0
-    seconds: float = 0.0
-    late: dict[int, list[Values]] = field(default_factory=dict)
-
-
-def _outline(file: BinaryIO, decoder: Decoder) -> _Outline:
-    """Outline a log whose first header has been read."""
-    start = file.tell()
-    outline, firsts = _pass(file, decoder, None)
-    if len(firsts) == 1:
-        return outline
-    cuts = [math.inf] * len(firsts)
-    for index in range(len(firsts) - 1, 0, -1):
-        cuts[index - 1] = min(cuts[index], firsts[index])
-    file.seek(start)
-    return _pass(file, decoder, cuts)[0]
-
-
-def _pass(
-    file: BinaryIO, decoder: Decoder, cuts: Sequence[float] | None
-) -> tuple[_Outline, list[float]]:
-    """Outline a log with the given cuts; also return the first step of each segment."""
-    outline = _Outline([math.inf] if cuts is None else list(cuts))
-    width = len(decoder.header.layers) if decoder.header is not None else 0
-    cut = outline.cuts[0]
-    firsts = [math.inf]
-    before: int | None = None
-    newest = -math.inf
-    last = b""
-    for line in _lines(file, Path(decoder.source)):
-        step = _step_of(line, width)
-        if step is not None:
-            if firsts[-1] == math.inf:
-                firsts[-1] = step
-            if step < cut:
-                if step != before:
-                    outline.steps += 1
-                    before = newest = step
-                last = line
-        elif b'"gradmidi"' in line and _is_header(line, decoder):
-            outline.seconds += _seconds_of(last)
-            last = b""
-            before = None
-            firsts.append(math.inf)
-            cut = math.inf if cuts is None else cuts[len(firsts) - 1]
-        elif b'"step"' in line:
-            match = _STEP.match(line)
-            if match is not None and int(match[1]) == before:
-                continue
-            values = _late_of(line, width)
-            if values is not None and values.step < min(cut, newest + 1) and values.step != before:
-                outline.late.setdefault(values.step, []).append(values)
-    outline.seconds += _seconds_of(last)
-    return outline, firsts
-
-
-def _late_of(line: bytes, width: int) -> Values | None:
-    try:
-        fields = orjson.loads(line)
-        if isinstance(fields, dict) and not any(key in fields for key in OTHERS):
-            return decode_late(fields, width)
-    except UNREADABLE:
-        pass
-    return None
-
-
-def _seconds_of(line: bytes) -> float:
-    try:
-        return decode_seconds(orjson.loads(line)["t"])
-    except UNREADABLE:
-        return 0.0
-
-
-def _step_of(line: bytes, width: int) -> int | None:
-    """Return the step of a line, or None if `Decoder` would not read it as a frame.
-
-    Most lines are recognised by their shape, which takes a tenth of the time.
-    """
-    match = _FRAME.match(line)
-    if match is not None and line.endswith(b"}\n"):
-        first = match.end()
-        end = line.find(b"]", first)
-        if (
-            (end > first or not width)
-            and line.count(b",", first, end) == max(0, width - 1)
-            and line.find(b'"', first, end) < 0
-            and line.find(b"[", first, end) < 0
-            and line.find(b"{", first, end) < 0
-        ):
-            return int(match[1])
-    if b'"norms"' not in line:
-        return None
-    try:
-        fields = orjson.loads(line)
-        frame = decode_frame(fields, width) if fields.get("norms") is not None else None
-    except (AttributeError, *UNREADABLE):
-        return None
-    return None if frame is None else frame.step
-
-
-def _is_header(line: bytes, decoder: Decoder) -> bool:
-    try:
-        return isinstance(decoder.decode(line), Header)
-    except RunLogError:
-        # The error is raised again when the log is read.
-        return True

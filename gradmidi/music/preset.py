@@ -172,11 +172,14 @@ class Preset:
         return style
 
     @property
+    def is_drums(self) -> bool:
+        """Whether voices of layers play the keys of a drum kit."""
+        return self.style.strokes_at_home > 0
+
+    @property
     def bends(self) -> bool:
         """Whether voices send bends; the keys of drums have no pitch to bend."""
-        return bool(self.pitch.tuning or self.pitch.residue == "bend") and not (
-            self.style.strokes_at_home
-        )
+        return not self.is_drums and (self.pitch.residue == "bend" or bool(self.pitch.tuning))
 
     @property
     def notes(self) -> tuple[int, ...]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from gradmidi.base.files import WholeFile, check_path
-from gradmidi.midi.channels import ascii_text, bend_word
+from gradmidi.base.messages import warn
+from gradmidi.midi.channels import FAULT_CHANNEL, ascii_text, bend_word
 from gradmidi.midi.numbers import (
     BEND,
     BEND_RANGE,
@@ -36,7 +37,7 @@ from gradmidi.music.events import (
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.miditrack import HEAD, SHAPES, Track, meta
-from gradmidi.sinks.setup import layered, setup, shape_messages, without_notes
+from gradmidi.sinks.setup import layered, setup, shape_messages, shared_bend, without_notes
 
 if TYPE_CHECKING:
     from gradmidi.log import RunLog
@@ -69,7 +70,8 @@ class MidiFile:
         Title of the piece.
     rig : Rig, optional
         Its channels, bend range, controllers and whether there are notes. By default voices have
-        channels of their own, on further ports if there are more than fifteen.
+        channels of their own, on further ports if there are more than fifteen; drums have
+        channel 10.
     only : collection of int, optional
         Indices of the voices that have a track; all by default.
 
@@ -110,6 +112,12 @@ class MidiFile:
         self._layers = layered(voices)
         self._voices = len(voices)
         self._rig = rig or Rig(ports=PORTS)
+        keys = [part.key for part in preset.parts(self._layers)] if self._layers else []
+        drums = rig is None and preset.is_drums
+        # Voices with one key have ports of their own.
+        self._drums = [keys[:at].count(key) % len(PORTS) for at, key in enumerate(keys) if drums]
+        if problem := shared_bend(self._rig, preset, voices):
+            warn(problem)
         self._shared: dict[tuple[int, int], list[Track]] = {}
         self._tracks: dict[int | None, Track] = {
             voice.index: self._voice_track(voice.index, voice.name)
@@ -246,19 +254,27 @@ class MidiFile:
         port, channel = place
         head = [meta("track_name", name=name)]
         rig = self._rig
-        if voices > len(rig.voice_channels) and len(rig.ports) > 1 and not rig.mirror:
+        several = voices > len(rig.voice_channels) or any(self._drums)
+        if several and len(rig.ports) > 1 and not rig.mirror:
             # Both kinds of meta event for a port.
             head.append(meta("midi_port", port=port))
             head.append(meta("device_name", name=ascii_text(rig.ports[port])))
+        if self._drums and channel == FAULT_CHANNEL:
+            # A drum kit plays each stroke to its end, so faults need not cut those of voices.
+            return Track(channel, head)
         track = Track(channel, head, self._shared.setdefault(place, []))
         self._shared[place].append(track)
         return track
 
     def _voice_track(self, voice: int, name: str) -> "Track":
         preset, count = self._preset, max(self._voices, voice + 1)
+        name = ascii_text(name, f"voice {voice + 1}")
+        if voice < len(self._drums):
+            # General MIDI's drum kit, whose program and pan are those of all its voices.
+            return self._new_track(name, (self._drums[voice], FAULT_CHANNEL), count)
         place = self._rig.place(voice)
         channel = place[1]
-        track = self._new_track(ascii_text(name, f"voice {voice + 1}"), place, count)
+        track = self._new_track(name, place, count)
         program, pan = setup(preset, voice, self._layers)
         if program:
             track.put(0, HEAD, bytes((PROGRAM | channel - 1, program - 1)))

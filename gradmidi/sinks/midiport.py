@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradmidi.base.messages import Warnings
+from gradmidi.base.messages import Warnings, warn
 from gradmidi.errors import PortError
 from gradmidi.midi.channels import (
     bend_word,
@@ -35,7 +35,7 @@ from gradmidi.music.events import (
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.openport import OpenPort, Wire
-from gradmidi.sinks.setup import layered, setup, shape_messages, without_notes
+from gradmidi.sinks.setup import layered, setup, shape_messages, shared_bend, without_notes
 from gradmidi.sinks.sink import Counters
 
 __all__ = ["MidiPort", "Wire"]
@@ -86,6 +86,8 @@ class MidiPort:
     ) -> None:
         if not rig.ports:
             raise PortError("the rig names no MIDI port; give one (see: gradmidi ports)")
+        if problem := shared_bend(rig, preset, voices):
+            warn(problem)
         self.counters = Counters()
         self._rig = rig
         self._ports: list[OpenPort] = []

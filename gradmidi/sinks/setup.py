@@ -10,7 +10,7 @@ from gradmidi.music.preset import Preset
 from gradmidi.music.valuevoices import place_of
 from gradmidi.music.voices import Voice
 
-__all__ = ["layered", "setup", "shape_messages", "without_notes"]
+__all__ = ["layered", "setup", "shape_messages", "shared_bend", "without_notes"]
 
 
 def layered(voices: Sequence[Voice]) -> int:
@@ -57,6 +57,30 @@ def shape_messages(rig: Rig, preset: Preset, channel: int) -> list[tuple[int, ..
         found += [(BEND | channel, 0, MIDDLE), (CONTROL | channel, BRIGHTNESS, MIDDLE)]
         found.append((PRESSURE | channel, 0))
     return found
+
+
+def shared_bend(rig: Rig, preset: Preset, voices: Sequence[Voice]) -> str:
+    """Return a warning if voices that bend share a channel, else an empty text.
+
+    Examples
+    --------
+    >>> from gradmidi.music.preset import load
+    >>> voices = [Voice(0, "fc1", (0,)), Voice(1, "fc2", (1,))]
+    >>> shared_bend(Rig(channels="1-2"), load("chromatic"), voices)
+    ''
+    >>> shared_bend(Rig(channels="3"), load("chromatic"), voices)[:43]
+    'fc1 and fc2 share channel 3, and each bend '
+    """
+    owners: dict[tuple[int, int], Voice] = {}
+    for voice in voices if preset.bends and rig.notes else ():
+        place = rig.place(voice.index)
+        other = owners.setdefault(place, voice)
+        if other is not voice:
+            return (
+                f"{other.name} and {voice.name} share channel {place[1]}, and each bend moves "
+                "both: give the rig more channels or ports, or use a preset without bends"
+            )
+    return ""
 
 
 def without_notes(events: Sequence[Event]) -> list[Event]:

@@ -19,8 +19,10 @@ import pretty_midi
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from logs import write_log
 from rights import as_nobody
 
+import gradmidi
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import (
     BRIGHTNESS,
@@ -748,3 +750,59 @@ def test_voices_on_one_channel_never_strike_a_key_that_sounds(
             held.remove(message.note)
     assert not held
     assert struck == len(wanted)
+
+
+# -- drums, and bends on a channel that voices share ---------------------------------------------
+
+
+def test_drums_are_on_the_drum_channel_and_values_are_not(tmp_path: Path) -> None:
+    preset = load("drums", {"values.which": ["loss"]})
+    rows = [[1.0, 2.0, 0.5, 1.5]] * 6
+    run_folder = write_log(tmp_path / "a", rows)
+    gradmidi.render(run_folder, tmp_path / "a.mid", preset=preset)
+    tracks = mido.MidiFile(tmp_path / "a.mid").tracks[1:]
+    channels = {track.name: {m.channel + 1 for m in track if not m.is_meta} for track in tracks}
+    drums = {name: {10} for name in ("conv1", "conv2", "fc1", "fc2", "faults")}
+    assert channels == {**drums, "loss": {5}}
+    # Pan would move all of the kit.
+    assert not [m for t in tracks[:4] for m in t if m.type == "control_change" and m.control == 10]
+    assert [row[1].norm for row in gradmidi.decode(tmp_path / "a.mid").rows] == [
+        pytest.approx(2.0, rel=0.01)
+    ] * 6
+
+
+def test_drum_voices_with_one_key_have_ports_of_their_own(tmp_path: Path) -> None:
+    names = [f"layer{i}" for i in range(12)]
+    run_folder = write_log(tmp_path / "a", [[1.0] * 12] * 3, names=names)
+    preset = load("drums", {"voices.most": 12, "voices.keys": [36, 38, 42, 46]})
+    gradmidi.render(run_folder, tmp_path / "a.mid", preset=preset)
+    struck = set()
+    for track in mido.MidiFile(tmp_path / "a.mid").tracks[1:13]:
+        (port,) = {m.port for m in track if m.type == "midi_port"}
+        (key,) = {m.note for m in track if m.type == "note_on"}
+        struck.add((port, key))
+    assert struck == {(port, key) for port in range(3) for key in (36, 38, 42, 46)}
+
+
+def test_a_rig_says_where_drums_are(tmp_path: Path) -> None:
+    run_folder = write_log(tmp_path / "a", [[1.0] * 4] * 3)
+    gradmidi.render(run_folder, tmp_path / "a.mid", preset="drums", rig=Rig(channels="3"))
+    channels = {m.channel + 1 for m in mido.MidiFile(tmp_path / "a.mid") if m.type == "note_on"}
+    assert channels == {3, 10}
+
+
+@pytest.mark.parametrize(
+    ("preset", "channels", "warned"),
+    [("chromatic", "1-3", True), ("chromatic", "1-4", False), ("pentatonic", "1", False)],
+)
+def test_bends_on_a_channel_that_voices_share_are_warned_of_once(
+    preset: str, channels: str, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_folder = write_log(tmp_path / "a", [[1.0] * 4] * 3)
+    rig = Rig(channels=channels)
+    gradmidi.render(run_folder, tmp_path / "a.mid", preset=preset, rig=rig)
+    text = (
+        "gradmidi: conv1 and fc2 share channel 1, and each bend moves both: give the rig more "
+        "channels or ports, or use a preset without bends\n"
+    )
+    assert capsys.readouterr().err == (text if warned else "")

@@ -96,6 +96,15 @@ def off(voice, note, tick=0):
 ENDINGS = {(0xB0, 64, 0), (0xB0, 123, 0)}
 
 
+def test_bends_on_a_channel_that_voices_share_are_warned_of(capsys):
+    Desk(voices=3, preset=BENT, channels="1-2")
+    assert "layer0 and layer2 share channel 1, and each bend moves both" in capsys.readouterr().err
+    Desk(voices=3, preset=BENT, channels="1-2", ports=("synth", "other"))
+    Desk(voices=3, preset=BENT, channels="1-2", notes=False)
+    Desk(voices=3, channels="1")
+    assert capsys.readouterr().err == ""
+
+
 def test_a_value_that_joins_gets_the_setup_of_its_channel_once():
     preset = parse({"title": "t", "values": {"program": 36}}, "low", "low.toml")
     desk = Desk(voices=2, preset=preset, pan=True, programs=True)

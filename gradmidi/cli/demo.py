@@ -49,6 +49,7 @@ def register(app: typer.Typer) -> None:
     "audio",
     "rig",
     "settings",
+    "link",
     "take",
     "values",
     "reference_tone",

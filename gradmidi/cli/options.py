@@ -174,6 +174,9 @@ def _with_flags(
 
 def _flags(name: str, *, has_rig: bool) -> list[inspect.Parameter]:
     """Return the flags of an option, from its declaration."""
+    if name == "link":
+        text = "Keep to the beats and the tempo of the Ableton Link session in the network."
+        return [_flag(name, bool, False, "--link", help=text)]
     declared = {field.name: field for field in dataclasses.fields(Options)}[name]
     about = declared.metadata
     if name == "audio":
@@ -262,6 +265,8 @@ def _given(used: Mapping[str, Any], *, has_rig: bool) -> dict[str, Any]:
     """Convert the flags that were used to keyword arguments of `Options`."""
     values = {name: value for name, value in used.items() if value not in (None, False, [])}
     settings = list(values.pop("settings", ()))
+    if values.pop("link", False):
+        settings.append("link=true")
     of_rig = next((each for each in settings if "." not in each.partition("=")[0]), None)
     if of_rig is not None and not has_rig:
         raise typer.BadParameter(

@@ -59,6 +59,7 @@ def register(app: typer.Typer) -> None:
     "audio",
     "rig",
     "settings",
+    "link",
     "preset",
     "take",
     "notify",

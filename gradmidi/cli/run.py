@@ -63,6 +63,7 @@ def register(app: typer.Typer) -> None:
     "audio",
     "rig",
     "settings",
+    "link",
     "take",
     "notify",
     "layers",

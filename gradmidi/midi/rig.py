@@ -69,6 +69,11 @@ class Rig:
         0, "most messages a second on each port; 0: no limit; DIN cable: 900", least=0, most=10000
     )
     clock: bool | str = key(False, "send MIDI clock: true (to the first port) or a port's name")
+    link: bool = key(
+        False,
+        "keep live slots to the beats and the tempo of the Ableton Link session in the network; "
+        "start at its bar",
+    )
     active_sensing: bool = key(
         True, "send Active Sensing while notes sound, so that a synth ends them if gradmidi is gone"
     )

@@ -205,7 +205,7 @@ class Score:
         if self.wall is None:
             return []
         events: list[Event] = []
-        while (due := self._watch.due) < index * self.wall.seconds:
+        while (due := self._watch.due) < self.wall.start_of(index):
             events += self._close(min(self.wall.index_of(due) + 1, index))
             events += self.composer.alarm(self._watch.overdue(due))
         return events + self._close(index)

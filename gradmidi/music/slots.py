@@ -5,7 +5,7 @@ kept. The order is nan, inf, numbers, zero, no gradient: that of `numpy.maximum`
 below zero. A slot is returned as soon as it is complete.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -182,10 +182,26 @@ class WallSlots(Slots):
         self.seconds = seconds
         self.spacing = spacing
         self._index = 0
+        self._grid_time: Callable[[float], float] | None = None
+        self._log_time: Callable[[float], float] | None = None
+
+    def keep_to(
+        self, grid_time: Callable[[float], float], log_time: Callable[[float], float]
+    ) -> None:
+        """Count slots in other seconds than the log's, as a session's tempo makes them.
+
+        `grid_time` returns them for seconds of the log, and `log_time` is its inverse.
+        """
+        self._grid_time, self._log_time = grid_time, log_time
 
     def index_of(self, t: float) -> int:
         """Return the index of the slot at `t` seconds of the log."""
-        return int(t / self.seconds)
+        return int((t if self._grid_time is None else self._grid_time(t)) / self.seconds)
+
+    def start_of(self, index: int) -> float:
+        """Return the second of the log at which a slot starts."""
+        start = index * self.seconds
+        return start if self._log_time is None else self._log_time(start)
 
     def until(self, index: int) -> Slot | None:
         """Close the slots before `index`; return the open slot, if any.

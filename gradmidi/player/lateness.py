@@ -1,6 +1,9 @@
-"""How late events are sent, as percentiles."""
+"""How late events are sent, as percentiles, and how late lines come."""
 
-__all__ = ["Lateness"]
+import math
+from dataclasses import dataclass
+
+__all__ = ["Lateness", "Window"]
 
 
 class Lateness:
@@ -32,3 +35,27 @@ class Lateness:
                     found[name] = round((index + 1) * self.BIN_SECONDS * 1000.0, 3)
                     break
         return {**found, "max": round(self._most * 1000.0, 3), "count": total}
+
+
+@dataclass(slots=True)
+class Window:
+    """Lateness of the lines of the last seconds, in seconds.
+
+    `quickest` and `slowest` are delays relative to the line that placed the grid. `missed` is the
+    smallest delay of a line relative to the end of its slot; below zero, a line was in time.
+    """
+
+    began: float = 0.0
+    frames: int = 0
+    quickest: float = math.inf
+    slowest: float = -math.inf
+    missed: float = math.inf
+
+    def add(self, behind: float, missed: float, now: float) -> None:
+        """Add a line that arrived at `now`."""
+        if not self.frames:
+            self.began = now
+        self.frames += 1
+        self.quickest = min(self.quickest, behind)
+        self.slowest = max(self.slowest, behind)
+        self.missed = min(self.missed, missed)

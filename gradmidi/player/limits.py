@@ -3,6 +3,7 @@
 __all__ = [
     "END_SECONDS",
     "IDLE_SECONDS",
+    "LINK_SECONDS",
     "LOOK_SECONDS",
     "MOST_ITEMS",
     "SENDING_SECONDS",
@@ -12,6 +13,9 @@ __all__ = [
 
 IDLE_SECONDS = 0.05
 """The longest sleep of the loop."""
+
+LINK_SECONDS = 0.01
+"""The same with Ableton Link, where a change of tempo must be noticed soon."""
 
 END_SECONDS = 1.5
 """How long the end of a run may last; then every note is ended."""

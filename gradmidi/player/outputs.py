@@ -62,6 +62,7 @@ class Outputs:
         self._notify: Notify | None = None
         self._desk: Desk | None = None
         self._greeting: list[bytes] = []
+        self._slot, self._rate = 0.0, 1.0
         self._warnings = Warnings()
         try:
             self._open()
@@ -108,15 +109,15 @@ class Outputs:
     def begin(self, run: str, voices: Sequence[Voice], layers: int, slot: float) -> None:
         """Make the sinks for a run: its name, voices, number of layers, seconds in a slot."""
         session = self._session
+        self._slot = slot
         if self._desk is not None:
             from gradmidi.sinks.osc import greeting
 
-            pace = self._pace(slot)
-            self._greeting = greeting(run, voices, layers, pace, session.rig)
+            self._greeting = greeting(run, voices, layers, self._pace(), session.rig)
         if session.rig.ports:
             self._add("MidiPort", partial(self._midi, voices))
         for target in session.osc:
-            self._add("Osc", partial(self._osc, target, run, voices, layers, slot))
+            self._add("Osc", partial(self._osc, target, run, voices, layers))
         if self._card is not None:
             self._add("SoundCard", partial(self._sound, voices))
         if session.take is not None:
@@ -150,6 +151,19 @@ class Outputs:
             except PortError as error:
                 self._clock = None
                 warn(f"MIDI clock: {error}; everything else continues")
+
+    def keep_time(self, rate: float) -> None:
+        """Send the tempo by OSC if it has changed; `rate` is its share of the preset's."""
+        if rate == self._rate:
+            return
+        from gradmidi.sinks.osc import Osc
+        from gradmidi.sinks.oscmessage import preset_message
+
+        self._rate = rate
+        pace = self._pace()
+        if self._greeting:
+            self._greeting[1] = preset_message(pace)
+        self._each(lambda sink: sink.keep_time(pace) if isinstance(sink, Osc) else None)
 
     def keep_alive(self) -> None:
         """Tell every output that the player still runs; called often."""
@@ -197,15 +211,13 @@ class Outputs:
         session = self._session
         return MidiPort(session.rig, session.preset, voices, connect=ports.__getitem__)
 
-    def _pace(self, slot: float) -> "Pace":
+    def _pace(self) -> "Pace":
         from gradmidi.sinks.oscmessage import Pace
 
         preset = self._session.preset
-        return Pace(preset.time.tempo, slot, preset.name)
+        return Pace(preset.time.tempo * self._rate, self._slot / self._rate, preset.name)
 
-    def _osc(
-        self, target: str, run: str, voices: Sequence[Voice], layers: int, slot: float
-    ) -> LiveSink:
+    def _osc(self, target: str, run: str, voices: Sequence[Voice], layers: int) -> LiveSink:
         from gradmidi.sinks.osc import Osc
 
         return Osc(
@@ -214,7 +226,7 @@ class Outputs:
             run,
             voices,
             layers,
-            pace=self._pace(slot),
+            pace=self._pace(),
             timetags=self._session.timetags,
             find=self._addresses.__getitem__,
         )
@@ -232,9 +244,9 @@ class Outputs:
         session = self._session
         assert session.take is not None
         Path(session.take).parent.mkdir(parents=True, exist_ok=True)
-        late = session.paced or session.history
+        late = session.paced or session.history or session.rig.link
         # If the rig holds nothing but ports, the file has as many as its voices need.
-        rig = None if replace(session.rig, ports=()) == Rig() else session.rig
+        rig = None if replace(session.rig, ports=(), link=False) == Rig() else session.rig
         return LiveRecording(session.take, session.preset, voices, run, from_first=late, rig=rig)
 
     def _each(self, call: Callable[[LiveSink], None]) -> None:

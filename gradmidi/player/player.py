@@ -22,17 +22,17 @@ from gradmidi.player.guard import Guard, Note
 from gradmidi.player.lateness import Lateness
 from gradmidi.player.limits import (
     END_SECONDS,
-    IDLE_SECONDS,
     LOOK_SECONDS,
     MOST_ITEMS,
     SENDING_SECONDS,
     STALE_SECONDS,
     STUCK_SECONDS,
 )
-from gradmidi.player.midiclock import BEATS_A_BAR, Grid, MidiClock
+from gradmidi.player.metronome import Metronome
 from gradmidi.player.mixer import Mixer, Status
 from gradmidi.player.outputs import Outputs
 from gradmidi.player.schedule import Schedule, Timed
+from gradmidi.player.timeline import Timeline
 from gradmidi.text.words import going_on
 
 __all__ = ["Player"]
@@ -51,6 +51,8 @@ class Player:
         Sends an answer to the parent.
     guard : Guard, optional
         Ends a stuck process, and the notes of a killed one.
+    timeline : Timeline, optional
+        The seconds that slots are counted in; by default the clock's.
     clock, sleep : callable
         Return monotonic seconds, and wait for a number of seconds.
 
@@ -69,6 +71,7 @@ class Player:
         answer: Callable[[dict[str, Any]], None],
         *,
         guard: Guard | None = None,
+        timeline: Timeline | None = None,
         clock: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -80,7 +83,6 @@ class Player:
         self.anew: Header | None = None
         self._frames_before = 0
         self.lateness = Lateness()
-        self.ticking = Lateness()
         self._outputs = outputs
         self._answer = answer
         self._guard = guard
@@ -100,17 +102,18 @@ class Player:
         self._stale = 0
         self._lines, self._looked = 0, 0.0
         self._watched = False
-        self._midi_clock = (
-            MidiClock(session.preset.time.tempo, clock()) if session.rig.clock else None
-        )
+        self._timeline = timeline or Timeline()
+        tick = outputs.tick if session.rig.clock else None
+        self._metronome = Metronome(session.preset.time.tempo, self._timeline, clock, tick)
 
     def run(self) -> None:
         """Play until the end."""
         try:
             while not self._finished():
                 now = self._clock()
+                self._timeline.follow()
                 self._read()
-                self._compose(now)
+                self._compose(self._timeline.of(now))
                 self._play()
                 self._outputs.keep_alive()
                 self._look(now)
@@ -119,9 +122,7 @@ class Player:
             self._allow(STUCK_SECONDS)
             self._outputs.send(self._mixer.silence())
             self._outputs.silence()
-            if self._midi_clock is not None:
-                for message in self._midi_clock.stop():
-                    self._outputs.tick(message)
+            self._metronome.stop()
             self._outputs.close()
 
     def stop(self) -> None:
@@ -131,7 +132,8 @@ class Player:
     def again(self, outputs: Outputs) -> "Player":
         """Return a player that plays the run which has begun in the log, from its header on."""
         assert self.anew is not None
-        kept: dict[str, Any] = {"guard": self._guard, "clock": self._clock, "sleep": self._sleep}
+        kept: dict[str, Any] = {"guard": self._guard, "timeline": self._timeline}
+        kept |= {"clock": self._clock, "sleep": self._sleep}
         session = replace(self.session, history=self._history)
         after = Player(session, outputs, self._answer, **kept)
         after.inbox, after.decoder, after._watched = self.inbox, self.decoder, self._watched
@@ -144,18 +146,15 @@ class Player:
         """Return all counts by name."""
         scheduled = asdict(self._schedule.counts) if self._schedule is not None else {}
         scheduled["frames"] = scheduled.get("frames", 0) + self._frames_before
-        counts = {
+        return {
             **scheduled,
             "merged": self._merged,
             "stale": self._stale,
             "unreadable": self.decoder.unreadable,
             **self._outputs.counts(),
             "lateness_ms": self.lateness.percentiles(),
+            **self._metronome.counts(),
         }
-        if self._midi_clock is not None:
-            counts["clock_ms"] = self.ticking.percentiles()
-            counts["clock_skipped"] = self._midi_clock.skipped
-        return counts
 
     # -- the loop -----------------------------------------------------------------------------
 
@@ -193,7 +192,7 @@ class Player:
             return
         if self._begins_anew(item):
             return
-        self._schedule.take(item, arrived)
+        self._schedule.take(item, self._timeline.of(arrived))
         if isinstance(item, LogEnd):
             self._close(arrived)
 
@@ -216,36 +215,30 @@ class Player:
             if self._over and not self._waiting:
                 schedule.close(now)
         timed = schedule.advance(now)
-        if timed and self._midi_clock is not None and schedule.base is not None:
-            self._midi_clock.start(schedule.due(schedule.base))
+        if schedule.placed and schedule.base is not None:
+            self._metronome.start(schedule.due(schedule.base))
         self._agenda.extend(timed)
 
     def _play(self) -> None:
-        now = self._clock()
-        if (self._agenda and self._agenda[0][0] <= now) or (
-            self._midi_clock is not None and self._midi_clock.next <= now
-        ):
+        now = self._metronome.now
+        if (self._agenda and self._agenda[0][0] <= now) or self._metronome.next <= now:
             with self._sending():
                 self._play_due()
 
     def _play_due(self) -> None:
         agenda = self._agenda
         while True:
-            now = self._clock()
-            if self._midi_clock is not None:
-                for due, message in self._midi_clock.due(now):
-                    self._outputs.tick(message)
-                    self.ticking.add(self._clock() - due)
-            if not agenda or agenda[0][0] > now:
+            self._metronome.play_due()
+            if not agenda or agenda[0][0] > self._metronome.now:
                 return
             due = agenda[0][0]
             events = []
             while agenda and agenda[0][0] <= due:
                 events.append(agenda.popleft()[1])
-            stale = now - due > STALE_SECONDS
+            stale = self._metronome.until(due) < -STALE_SECONDS
             self._stale += stale
             self._send(self._mixer.take(events, skip=stale))
-            self.lateness.add(self._clock() - due)
+            self.lateness.add(-self._metronome.until(due))
 
     def _send(self, events: Sequence[Event]) -> None:
         """Send events; the guard knows a note from before its start until after its end."""
@@ -294,16 +287,15 @@ class Player:
         if self._watched and self._status is not None:
             status = {**self._status.table(), **self.counts()}
             self._answer({"status": status, "lines": self._lines - len(self._waiting)})
+        self._outputs.keep_time(self._timeline.rate)
 
     def _rest(self) -> None:
-        wake = self._clock() + IDLE_SECONDS
+        wake = self._metronome.next
         if self._agenda:
             wake = min(wake, self._agenda[0][0])
         if self._schedule is not None:
             wake = min(wake, self._schedule.wake)
-        if self._midi_clock is not None:
-            wake = min(wake, self._midi_clock.next)
-        left = wake - self._clock()
+        left = min(self._metronome.until(wake), self._timeline.idle)
         if left > 0.0 and self.inbox.empty():
             self._sleep(left)
 
@@ -311,8 +303,7 @@ class Player:
 
     def _begin(self, header: Header) -> None:
         session = self.session
-        clock = self._midi_clock
-        bar = clock.a_bar_after(self._clock()) if clock is not None else 0.0
+        grid = self._metronome.grid()
         self._schedule = Schedule(
             session.preset,
             header,
@@ -322,12 +313,13 @@ class Player:
             paced=session.paced,
             history=self._history,
             delay=session.delay,
-            grid=None if clock is None else Grid(bar, clock.interval),
+            grid=grid,
             rig=session.rig,
+            timeline=self._timeline,
         )
         score = self._schedule.score
-        if clock is not None and self._schedule.base == 0:
-            clock.start(bar)
+        if grid is not None and self._schedule.base == 0:
+            self._metronome.start(grid.earliest)
         self._outputs.begin(self._run, score.all_voices, len(header.layers), score.slot_seconds)
         self._status = Status(score.all_voices)
         self._tell_voices()
@@ -380,17 +372,16 @@ class Player:
         self._over = True
         if self.session.paced:
             if self._schedule is not None and not self._waiting:
-                self._schedule.close(now)
+                self._schedule.close(self._timeline.of(now))
             return
         if self._schedule is not None:
-            self._schedule.close(now)
+            self._schedule.close(self._timeline.of(now))
         self._end_by = now + self.session.delay + self._end_seconds
 
     @property
     def _end_seconds(self) -> float:
-        """Return how long the end of a run may take; a clock delays all sound by up to a bar."""
-        bar = BEATS_A_BAR * 60.0 / self.session.preset.time.tempo
-        return END_SECONDS + (bar if self._midi_clock is not None else 0.0)
+        """Return how long the end of a run may take; a grid delays all sound by up to a bar."""
+        return END_SECONDS + self._metronome.longest_wait
 
 
 def _notes(ons: Iterable[On]) -> list[Note]:

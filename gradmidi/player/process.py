@@ -26,6 +26,7 @@ from gradmidi.live.session import Session
 from gradmidi.player.guard import Guard
 from gradmidi.player.outputs import Outputs
 from gradmidi.player.player import Player
+from gradmidi.player.timeline import Link, LinkTimeline, Timeline
 
 __all__ = ["COMMAND", "main", "real_time"]
 
@@ -65,13 +66,14 @@ def _run(answers: "_Answers") -> int:
         # Opening a port is a native call too, so the guard watches it.
         guard.allow(OPENING_SECONDS)
         try:
+            timeline = _timeline(session)
             outputs = Outputs(session)
         except (GradmidiError, OSError) as error:
             return answers.refuse(error)
         real_time(0)
         if guard.pid is not None:
             real_time(guard.pid)
-        player = Player(session, outputs, answers.send, guard=guard)
+        player = Player(session, outputs, answers.send, guard=guard, timeline=timeline)
         for name in ("SIGTERM", "SIGHUP"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), lambda *_: player.stop())
@@ -95,6 +97,14 @@ def _run(answers: "_Answers") -> int:
         return 0
     finally:
         guard.close()
+
+
+def _timeline(session: Session) -> Timeline:
+    """Return the seconds to count slots in, and join the session of Ableton Link if asked to."""
+    if not session.rig.link:
+        return Timeline()
+    tempo = session.preset.time.tempo
+    return LinkTimeline(tempo, Link(tempo))
 
 
 def _numbered(session: Session, number: int) -> Session:

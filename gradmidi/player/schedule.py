@@ -15,7 +15,9 @@ from gradmidi.midi.rig import Rig
 from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset
 from gradmidi.music.score import Score
+from gradmidi.player.lateness import Window
 from gradmidi.player.midiclock import Grid
+from gradmidi.player.timeline import Timeline
 
 __all__ = ["LEAD_SECONDS", "MARGIN_SECONDS", "Counts", "Schedule", "Timed"]
 
@@ -50,33 +52,11 @@ class Counts:
     shifts: int = 0
 
 
-@dataclass(slots=True)
-class _Window:
-    """Lateness of the lines of the last seconds, in seconds.
-
-    `quickest` and `slowest` are delays relative to the line that placed the grid. `missed` is the
-    smallest delay of a line relative to the end of its slot; below zero, a line was in time.
-    """
-
-    began: float = 0.0
-    frames: int = 0
-    quickest: float = math.inf
-    slowest: float = -math.inf
-    missed: float = math.inf
-
-    def add(self, behind: float, missed: float, now: float) -> None:
-        if not self.frames:
-            self.began = now
-        self.frames += 1
-        self.quickest = min(self.quickest, behind)
-        self.slowest = max(self.slowest, behind)
-        self.missed = min(self.missed, missed)
-
-
 class Schedule:
     """Turns the items of a run, as they arrive, into events with their times.
 
-    All times are seconds of one monotonic clock that the caller reads.
+    All times are seconds of one timeline that the caller reads: those of a monotonic clock, or of
+    a session's beats.
 
     Parameters
     ----------
@@ -98,6 +78,8 @@ class Schedule:
         The grid that the first slot must keep.
     rig : Rig, optional
         The controllers that are played besides the notes.
+    timeline : Timeline, optional
+        What the seconds are.
 
     Attributes
     ----------
@@ -134,20 +116,25 @@ class Schedule:
         delay: float = 0.0,
         grid: Grid | None = None,
         rig: Rig | None = None,
+        timeline: Timeline | None = None,
     ) -> None:
         self.score = Score(header, preset, time=time, per_slot=per_slot, of=of, rig=rig)
         self.counts = Counts()
-        self.base: int | None = None if paced or history else 0
+        self._timeline = timeline or Timeline()
+        self._starts_bar = self._timeline.bar is not None
+        self.base: int | None = None if paced or history or self._starts_bar else 0
         self.finished = False
         self._paced = paced
         self._history = history
         self._grid = grid
-        self._slack = MARGIN_SECONDS + delay
+        self._slack = (MARGIN_SECONDS + delay) * self._timeline.rate
         self._jump = JUMP_SECONDS + delay
         self._tick = preset.time.tick_seconds
         self._slot = self.score.slot_seconds
         self._origin = math.nan
-        self._index = 0
+        # The first live line: its time of the clock less that of the log, and of the timeline.
+        self._log_began = self._grid_began = 0.0
+        self._index = self._first = 0
         # None is the end of a run without an `End`.
         self._items: deque[Item | None] = deque()
         self._past: Frame | None = None  # The last past frame; late values may still come for it.
@@ -157,7 +144,7 @@ class Schedule:
         self._late: dict[str, Scalar] = {}
         self._resumed = self._tuned_in = self._ended = self._over = False
         self._end = End("", 0.0, 0)
-        self._window = _Window()
+        self._window = Window()
 
     @property
     def wake(self) -> float:
@@ -166,7 +153,12 @@ class Schedule:
             return math.inf
         if self.score.wall is None:
             return self.due(self._index) - AHEAD_SECONDS / 2 if self._items else math.inf
-        return self._sounds(self._index) - LEAD_SECONDS
+        return self._sounds(max(self._index, self._first)) - LEAD_SECONDS
+
+    @property
+    def placed(self) -> bool:
+        """Whether the times of ticks are known: the first live line has come."""
+        return not math.isnan(self._origin)
 
     def due(self, tick: int) -> float:
         """Return the time of a tick."""
@@ -223,7 +215,7 @@ class Schedule:
         if self.score.wall is None:
             return self._by_steps(now)
         index = math.floor((now + LEAD_SECONDS - self._origin) / self._slot + 1e-6)
-        if index < self._index:
+        if index < self._index or index < self._first:
             return []
         # Skip slots whose time passed while the process stood still.
         events = self.score.advance(index) if index > self._index else []
@@ -237,7 +229,7 @@ class Schedule:
                     break
                 if isinstance(item, Frame):
                     self.counts.frames += 1
-                    self.counts.late += place < index and not self._paced
+                    self.counts.late += place < index > self._first and not self._paced
             self._items.popleft()
             events += self._feed(item)
         if not self.finished:
@@ -301,11 +293,11 @@ class Schedule:
             return
         if self._paced or self.score.wall is None:
             return
-        behind = arrived - (self._origin - self._slot - self._slack) - t
+        behind = arrived - (self._origin - self._slot - self._slack) - self._grid_time(t)
         closes = self._sounds(self.score.wall.index_of(t)) - LEAD_SECONDS
         if resumed or behind < -self._jump:
             self._shift(behind)
-            self._window = _Window()
+            self._window = Window()
             return
         window = self._window
         window.add(behind, arrived - closes, arrived)
@@ -314,11 +306,12 @@ class Schedule:
                 self._shift(window.quickest)
             elif window.slowest < -self._slot:
                 self._shift(window.slowest)
-            self._window = _Window()
+            self._window = Window()
 
     def _place_grid(self, t: float, arrived: float) -> None:
         wall = self.score.wall
         first = wall.index_of(t) if wall is not None else 0
+        waiting = 0
         if self._paced:
             heard = arrived + MARGIN_SECONDS
         else:
@@ -328,21 +321,30 @@ class Schedule:
             begin = heard - first * self._slot
             heard = first * self._slot + replace(self._grid, quantum=self._slot).after(begin)
         elif self._grid is not None:
-            heard = self._grid.after(heard)
+            bar = self._grid.after(heard)
+            if self._starts_bar and wall is not None and not self._paced:
+                # The slots before the bar make no sound; their frames join the first that does.
+                waiting = math.floor((bar - heard) / self._slot + 1e-6)
+                self._log_began = self._timeline.clock(arrived) - t
+                self._grid_began = arrived - t
+                wall.keep_to(self._grid_time, self._log_time)
+            heard = bar - waiting * self._slot
         self._origin = heard - first * self._slot
         self._index = first
+        self._first = first + waiting
         if self.base is None:
-            self.base = first * self.score.composer.slot_ticks
+            self.base = self._first * self.score.composer.slot_ticks
 
     def _shift(self, seconds: float) -> None:
         """Shift the lines by whole slots, so that no beat and no tick goes back."""
         slots = math.ceil(seconds / self._slot - 1e-9)
         if slots:
-            self._offset += slots * self._slot
+            later = slots * self._slot / self._timeline.rate
+            self._offset += later
             self.counts.shifts += 1
             for index, item in enumerate(self._items):
                 if isinstance(item, Frame):
-                    self._items[index] = replace(item, t=item.t + slots * self._slot)
+                    self._items[index] = replace(item, t=item.t + later)
 
     def _shorten_end(self, t: float, now: float) -> None:
         """Play the rest, up to `t`, soon, even if slots are long."""
@@ -357,6 +359,15 @@ class Schedule:
 
     def _sounds(self, index: int) -> float:
         return self._origin + index * self._slot
+
+    def _grid_time(self, t: float) -> float:
+        """Return the second of the grid for a second of the log."""
+        if not self._starts_bar:
+            return t
+        return self._timeline.of(self._log_began + t) - self._grid_began
+
+    def _log_time(self, at: float) -> float:
+        return self._timeline.clock(self._grid_began + at) - self._log_began
 
     # -- composing --------------------------------------------------------------------
 

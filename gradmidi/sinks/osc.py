@@ -163,6 +163,11 @@ class Osc:
         """End every note that sounds."""
         self._post([note_message(note, 0) for note in self._sounding.end_all()])
 
+    def keep_time(self, pace: Pace) -> None:
+        """Send another tempo, also when the preset is sent again."""
+        self._again[0] = preset_message(pace)
+        self._post(self._again[:1])
+
     def keep_alive(self) -> None:
         """Send ``/gradmidi/alive`` if it is due, until the end of the run."""
         now = self._clock()

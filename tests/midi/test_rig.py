@@ -45,6 +45,7 @@ def test_every_key_is_read_from_toml(tmp_path):
         bend_range = 12
         din_limit = 900
         clock = "Clock In"
+        link = true
         """,
     )
     path.write_text(path.read_text() + CONTROLLERS)
@@ -57,6 +58,7 @@ def test_every_key_is_read_from_toml(tmp_path):
         12,
         900,
         "Clock In",
+        link=True,
         notes=False,
         mirror=True,
         cc={"level": 20, "val/acc": 21, "fault": 60},

@@ -36,7 +36,7 @@ class Outputs:
 
     def __init__(self, clock):
         self.clock = clock
-        self.heard, self.ticks, self.calls = [], [], []
+        self.heard, self.ticks, self.calls, self.rates = [], [], [], []
 
     def commands(self):
         return []
@@ -59,6 +59,10 @@ class Outputs:
 
     def keep_alive(self):
         pass
+
+    def keep_time(self, rate):
+        if not self.rates or self.rates[-1] != rate:
+            self.rates.append(rate)
 
     def close(self):
         self.calls.append("close")
@@ -83,7 +87,7 @@ class Outputs:
 class Stage:
     """A player in a time of ours: lines and commands come when `script` says."""
 
-    def __init__(self, session, script, *, slow=lambda now: 0.0):
+    def __init__(self, session, script, *, slow=lambda now: 0.0, timeline=lambda clock: None):
         self.now = 0.0
         self.script = sorted(script, key=lambda each: each[0])
         self.slow = slow
@@ -93,6 +97,7 @@ class Stage:
             replace(session, parent=os.getppid()),
             self.outputs,
             self.said.append,
+            timeline=timeline(lambda: self.now),
             clock=lambda: self.now,
             sleep=self.sleep,
         )

@@ -51,13 +51,27 @@ class Keys:
         if os.name == "nt":
             return self
         import termios
-        import tty
 
         with contextlib.suppress(OSError, termios.error):
             self._tty = open("/dev/tty", "rb", buffering=0)
             self._before = termios.tcgetattr(self._tty)
-            tty.setcbreak(self._tty.fileno())
+            self.take()
         return self
+
+    def take(self) -> None:
+        """Make the terminal give each key at once, without showing it."""
+        if self._tty is not None:
+            import tty
+
+            tty.setcbreak(self._tty.fileno())
+
+    def release(self) -> None:
+        """Restore the terminal's settings."""
+        if self._tty is not None and self._before is not None:
+            import termios
+
+            with contextlib.suppress(OSError, termios.error):
+                termios.tcsetattr(self._tty, termios.TCSADRAIN, self._before)
 
     def __exit__(
         self,
@@ -65,12 +79,8 @@ class Keys:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        self.release()
         if self._tty is not None:
-            import termios
-
-            if self._before is not None:
-                with contextlib.suppress(OSError, termios.error):
-                    termios.tcsetattr(self._tty, termios.TCSADRAIN, self._before)
             self._tty.close()
             self._tty = None
 
@@ -141,6 +151,7 @@ def watch(
             return True
         if key:
             _press(key, live, show, settings)
+        show.pause(keys)
         show.show(live, settings)
     return False
 
@@ -241,10 +252,31 @@ def show_on(
 
     screen = Screen(Console(stderr=True), last)
     try:
-        with messages_to(lambda record: screen.say(record.getMessage())):
+        with (
+            _stopped_by_keys(screen.note),
+            messages_to(lambda record: screen.say(record.getMessage())),
+        ):
             yield screen
     finally:
         screen.close()
+
+
+@contextmanager
+def _stopped_by_keys(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Let a function handle Ctrl-Z and what continues a stopped process, where there is that."""
+    names = [name for name in ("SIGTSTP", "SIGCONT") if hasattr(signal, name)]
+    default = [
+        signal.Signals[name]
+        for name in names
+        if signal.getsignal(signal.Signals[name]) is signal.SIG_DFL
+    ]
+    for each in default:
+        signal.signal(each, handler)
+    try:
+        yield
+    finally:
+        for each in default:
+            signal.signal(each, signal.SIG_DFL)
 
 
 @contextmanager

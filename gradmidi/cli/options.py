@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -344,11 +344,11 @@ def length_of(text: str | None) -> float | str | None:
     return float(match[1]) * (60.0 if match[2] == "m" else 1.0)
 
 
-def is_plain(*, asked: bool) -> bool:
-    """Return whether only complete lines may be printed."""
+def is_plain(*, asked: bool, output: TextIO | None = None) -> bool:
+    """Return whether only complete lines may be printed to an output, by default stderr."""
     return (
         asked
         or os.environ.get("GRADMIDI_PLAIN", "") not in ("", "0")
         or os.environ.get("TERM") == "dumb"
-        or not sys.stderr.isatty()
+        or not (output or sys.stderr).isatty()
     )

@@ -1,7 +1,8 @@
 """The commands that read runs: `render`, `describe`, `decode`, `presets`, `compare`, `import`."""
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,7 @@ from gradmidi.cli.options import (
     SourceArgument,
     Theme,
     Timing,
+    is_plain,
     length_of,
     output_option,
     selects,
@@ -21,6 +23,12 @@ from gradmidi.cli.options import (
 )
 from gradmidi.sinks.registry import BUILT_IN
 from gradmidi.sources.selection import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradmidi.log import RunLog
+    from gradmidi.music.preset import Preset
 
 __all__ = ["register"]
 
@@ -122,6 +130,13 @@ def describe(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as one JSON object, for programs.")
     ] = False,
+    picture: Annotated[
+        bool,
+        typer.Option(
+            "--picture",
+            help="Draw the heat map of layers and steps first, if the output is a terminal.",
+        ),
+    ] = False,
     fail_on: Annotated[
         str | None,
         typer.Option(
@@ -147,12 +162,14 @@ def describe(
     kinds = {each.strip() for each in fail_on.split(",")} if fail_on is not None else set()
     if wrong := sorted(kinds - set(KINDS)):
         raise typer.BadParameter(f"--fail-on {wrong[0]!r}; allowed is: {', '.join(KINDS)}")
-    if now and as_json:
-        raise typer.BadParameter("--now and --json cannot be given together")
+    if now + as_json + picture > 1:
+        raise typer.BadParameter("only one of --now, --json and --picture can be given")
     values = value_names(run, selection)
     log, preset = open_log(run, selection, Run), Options(**given, values=values).music
     check_values(log, values)
     limits, heard = preset.faults, fitted(preset, log.header).values.which
+    if picture:
+        _draw(log, preset, heard)
     if now:
         stands = standing(log, None, limits, heard)
         told, found = stands.lines(), stands.kinds
@@ -164,6 +181,25 @@ def describe(
         typer.echo(line)
     if kinds & found:
         raise typer.Exit(3)
+
+
+def _draw(log: "RunLog", preset: "Preset", heard: "Sequence[str]") -> None:
+    """Draw a run on the terminal, unless the output is no terminal or complete lines are asked."""
+    from rich.console import Console
+
+    from gradmidi.report.heatmap import heat_map
+    from gradmidi.report.terminal import picture
+
+    if is_plain(asked=False, output=sys.stdout):
+        typer.echo("no picture: the output is no terminal, or complete lines are asked", err=True)
+        return
+    if not log.steps:
+        return
+    console = Console()
+    heat = heat_map(log, (), preset.faults, preset.pitch.reference, heard)
+    coloured = console.color_system in ("256", "truecolor") and not console.no_color
+    for line in picture(heat, log.name, console.width, console.height - 1, coloured=coloured):
+        console.print(line, no_wrap=True, crop=True)
 
 
 def decode(

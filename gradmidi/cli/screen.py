@@ -2,6 +2,8 @@
 
 import contextlib
 import math
+import os
+import signal
 import textwrap
 import time
 from collections import deque
@@ -117,6 +119,7 @@ class Screen:
         self._said: deque[str] = deque(maxlen=MOST_SAID)
         self._until = 0.0
         self._faults = 0
+        self._stops = self._continued = False
 
     @property
     def rate(self) -> Rate:
@@ -169,16 +172,45 @@ class Screen:
         self._console.control(Control.home())
         self._console.print(whole, end="")
 
+    def note(self, number: int, _frame: object) -> None:
+        """Handle SIGTSTP (Ctrl-Z) and SIGCONT: a frame may be half drawn, so `pause` acts."""
+        if number == signal.SIGCONT:
+            self._continued = True
+        elif self._entered:
+            self._stops = True
+        else:
+            signal.raise_signal(signal.SIGSTOP)
+
+    def pause(self, keys: Any) -> None:
+        """Stop the process after Ctrl-Z, with the terminal as it was; enter the screen again.
+
+        `keys` are `gradmidi.cli.keys.Keys`.
+        """
+        if self._stops:
+            self._stops = False
+            self._leave()
+            keys.release()
+            # All threads stop here, until SIGCONT.
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if self._continued:
+            self._continued = False
+            keys.take()
+            # The next `show` enters it.
+            self._entered = False
+
     def close(self) -> None:
         """Leave the screen; print the messages and faults that it showed."""
         if not self._entered:
             return
         # The terminal may be gone.
         with contextlib.suppress(OSError):
-            self._console.set_alt_screen(False)
-            self._console.show_cursor(True)
+            self._leave()
             for text in self._said:
                 self._print(text)
+
+    def _leave(self) -> None:
+        self._console.set_alt_screen(False)
+        self._console.show_cursor(True)
 
     def _note_faults(self, status: Status) -> None:
         new = min(status["fault_count"] - self._faults, len(status["faults"]))

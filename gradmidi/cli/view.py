@@ -212,6 +212,9 @@ class PlainLines:
         """Write the line about the keys again."""
         self.say(KEYS)
 
+    def pause(self, _keys: object) -> None:
+        """Do nothing: stopping at Ctrl-Z needs no change of the terminal."""
+
     def show(self, live: "Live", _state: Settings) -> None:
         """Write the lines that are due."""
         status = live.status

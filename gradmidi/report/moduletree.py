@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-__all__ = ["Group", "groups"]
+__all__ = ["Group", "fitting", "groups"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,43 @@ def groups(names: Sequence[str]) -> tuple[Group, ...]:
             break
         shared += 1
     return tuple(_below(paths, 0, len(paths), shared, 0))
+
+
+def fitting(groups: Sequence[Group], least: float) -> list[Group]:
+    """Return the groups with a label, which needs `least` rows.
+
+    Of modules that are too small for theirs only every few have one, if the module around them has
+    room for two of them: a single one would look like its only part.
+
+    Examples
+    --------
+    >>> parts = ("a.q", "a.k", "mlp")
+    >>> found = groups([f"h.{block}.{part}" for block in range(2) for part in parts])
+    >>> [group.name for group in fitting(found, 3)], [group.name for group in fitting(found, 1)]
+    (['h.0', 'h.1'], ['h.0', 'a', 'q', 'k', 'mlp', 'h.1', 'a', 'q', 'k', 'mlp'])
+    """
+    found: list[Group] = []
+    parents: list[Group] = []
+    free: dict[int, float] = {}
+    # The small modules in each module, and those of them that have room.
+    small: dict[Group | None, list[Group]] = {}
+    roomy: dict[Group | None, list[Group]] = {}
+    for group in groups:
+        parents = [*parents[: group.depth], group]
+        size, middle = group.stop - group.start, (group.start + group.stop) / 2
+        if size < least:
+            inside = all(p in found and p.stop - p.start >= least for p in parents[:-1])
+            if size == 1 or not inside:
+                continue
+            parent = parents[-2] if group.depth else None
+            small.setdefault(parent, []).append(group)
+            if middle - least / 2 < free.get(group.depth, 0.0):
+                continue
+            roomy.setdefault(parent, []).append(group)
+        found.append(group)
+        free[group.depth] = middle + least / 2
+    single = [shown[0] for parent, shown in roomy.items() if len(shown) == 1 < len(small[parent])]
+    return [group for group in found if group not in single]
 
 
 def _components(name: str) -> list[str]:

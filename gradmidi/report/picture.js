@@ -389,18 +389,27 @@ class Picture {
 // A row is `row` pixels high; all labels together are at most `most` wide.
 function rowLabels(groups, row, most, wide) {
   const least = 13 / row;
-  const found = [], parents = [], free = [];
+  const parents = [], free = [], root = { small: 0, roomy: [] };
+  let found = [];
   for (const [start, stop, depth, name] of groups) {
     parents.length = depth;
     const size = stop - start, middle = (start + stop) / 2;
-    const group = { start, stop, depth, name, fits: size >= least };
-    const inside = parents.every((parent) => parent.shown && parent.fits);
-    group.shown = group.fits ||
-      (inside && size > 1 && middle - least / 2 >= (free[depth] ?? 0));
+    const group = { start, stop, depth, name, fits: size >= least, small: 0, roomy: [] };
+    const parent = parents[depth - 1] ?? root;
+    group.shown = group.fits;
+    if (!group.fits && size > 1 && parents.every((outer) => outer.shown && outer.fits)) {
+      parent.small++;
+      group.shown = middle - least / 2 >= (free[depth] ?? 0);
+      if (group.shown) parent.roomy.push(group);
+    }
     parents[depth] = group;
     if (!group.shown) continue;
     free[depth] = middle + least / 2;
     found.push(group);
+  }
+  // A single small module would look like the only part of the module around it.
+  for (const { small, roomy } of [root, ...found]) {
+    if (small > 1 && roomy.length === 1) found = found.filter((group) => group !== roomy[0]);
   }
   const deepest = Math.max(0, ...found.map(({ depth }) => depth));
   for (let depth = deepest; ; depth--) {

@@ -15,7 +15,7 @@ from gradmidi.report.drawing import Drawing, Texts, draw
 from gradmidi.report.heatmap import Gatherer, HeatMap
 from gradmidi.report.look import Look
 from gradmidi.text.verdict import verdict
-from gradmidi.text.words import count, number
+from gradmidi.text.words import count, duration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,7 +79,7 @@ class Picture:
         model = f"{log.header.model}, " if log.header.model else ""
         about = (
             f"{model}{count(len(log.layers), 'layer')}, {count(log.steps, 'step')} in "
-            f"{number(log.seconds, 3)} s, preset {self._score.preset.name}"
+            f"{duration(log.seconds)}, preset {self._score.preset.name}"
         )
         return Texts(log.name, "" if film else verdict(heat.faults), about)
 

@@ -8,7 +8,7 @@ import numpy as np
 from gradmidi.music.voices import Voice
 from gradmidi.report.canvas import GAP, Canvas
 from gradmidi.report.heatmap import HeatMap
-from gradmidi.report.moduletree import Group
+from gradmidi.report.moduletree import Group, fitting
 
 __all__ = ["RowLabels", "VoiceBrackets", "brackets", "pieces"]
 
@@ -38,10 +38,10 @@ class RowLabels:
         self._canvas = canvas
         self._row = tall / max(1, len(heat.layers))
         least = FITS * canvas.line / self._row
-        fitting = _fitting(heat.groups, least)
+        shown = fitting(heat.groups, least)
         most = LEFT_MOST * canvas.wide
-        for depth in range(max((group.depth for group in fitting), default=0), -1, -1):
-            self._placed, self.width = self._columns([g for g in fitting if g.depth <= depth])
+        for depth in range(max((group.depth for group in shown), default=0), -1, -1):
+            self._placed, self.width = self._columns([g for g in shown if g.depth <= depth])
             if self.width <= most:
                 break
         self.width = min(self.width, most)
@@ -87,22 +87,6 @@ class RowLabels:
                 canvas.line_through(
                     (edge, low + inset), (edge, high - inset), color=canvas.theme.dim
                 )
-
-
-def _fitting(groups: Sequence[Group], least: float) -> list[Group]:
-    """Return the groups with a label: of modules that are too small, only every few."""
-    found: list[Group] = []
-    parents: list[Group] = []
-    free: dict[int, float] = {}
-    for group in groups:
-        parents = [*parents[: group.depth], group]
-        size, middle = group.stop - group.start, (group.start + group.stop) / 2
-        inside = all(p in found and p.stop - p.start >= least for p in parents[:-1])
-        spaced = middle - least / 2 >= free.get(group.depth, 0.0)
-        if size >= least or (inside and spaced and size > 1):
-            found.append(group)
-            free[group.depth] = middle + least / 2
-    return found
 
 
 def brackets(voices: Sequence[Voice]) -> list[tuple[int, int, int]]:

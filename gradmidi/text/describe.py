@@ -14,7 +14,7 @@ from gradmidi.log import End, Frame, Layer, RunLog, numbers_of
 from gradmidi.log.values import chosen
 from gradmidi.text.summary import LayerNumbers, Summary, medians, summarize
 from gradmidi.text.values import lines as value_lines
-from gradmidi.text.words import ago, count, fault, layers_of, norm, number, when
+from gradmidi.text.words import ago, count, duration, fault, layers_of, norm, number, when
 
 __all__ = ["Standing", "describe", "fault_line", "faults_line", "lines_of", "standing"]
 
@@ -42,7 +42,7 @@ def _lines(summary: Summary) -> Iterator[str]:
     dropped = f", {count(summary.dropped, 'line')} dropped" if summary.dropped else ""
     yield (
         f"run {summary.name}: {model}{count(len(summary.layers), 'layer')}, "
-        f"{count(summary.steps, 'step')} in {number(summary.seconds, 3)} s, {ending}{dropped}"
+        f"{count(summary.steps, 'step')} in {duration(summary.seconds)}, {ending}{dropped}"
     )
     yield count(len(summary.faults), "fault") if summary.faults else "no faults"
     for each in summary.faults:

@@ -19,6 +19,7 @@ __all__ = [
     "alarm",
     "clock",
     "count",
+    "duration",
     "fault",
     "going_on",
     "layers_of",
@@ -36,6 +37,14 @@ NAMED = 3
 """Names that are listed one by one; of more names the first three, and how many more."""
 
 FRACTIONS = {2: "about half", 3: "about a third", 4: "about a quarter", 5: "about a fifth"}
+
+
+LONGER = (
+    (7200.0, 60, 1, "min", "s"),
+    (172_800.0, 3600, 60, "h", "min"),
+    (math.inf, 86_400, 3600, "days", "h"),
+)
+"""Below so many seconds, a time is told in units of so many seconds and parts of so many."""
 
 
 def count(number: int, noun: str, many: str = "") -> str:
@@ -116,6 +125,21 @@ def ago(seconds: float) -> str:
     return (
         f"{seconds / 3600.0:.0f} h ago" if seconds < 172800.0 else f"{seconds / 86400:.0f} days ago"
     )
+
+
+def duration(seconds: float) -> str:
+    """Return how long something took.
+
+    Examples
+    --------
+    >>> duration(3.814), duration(1050.0), duration(18_720.0), duration(2e5)
+    ('3.81 s', '17 min 30 s', '5 h 12 min', '2 days 8 h')
+    """
+    if not 120.0 <= seconds < math.inf:
+        return f"{number(seconds, 3)} s"
+    _, large, part, unit, small = next(row for row in LONGER if seconds < row[0])
+    whole, rest = divmod(round(seconds / part), large // part)
+    return f"{whole} {unit}" + (f" {rest} {small}" if rest else "")
 
 
 def norm(value: float, digits: int = 4) -> str:

@@ -1,6 +1,7 @@
 """The live view on terminals of three sizes: what it draws, its keys, and how it ends."""
 
 import math
+import os
 import re
 import signal
 import sys
@@ -224,6 +225,25 @@ def test_the_terminal_is_as_before_however_it_ends(run, tmp_path, how):
     assert terminal.text.index("\x1b[?1049l") > terminal.text.rindex("\x1b[?1049h")
     assert terminal.text.rindex("\x1b[?25h") > terminal.text.rindex("\x1b[?25l")
     assert "Traceback" not in terminal.text
+
+
+@pytest.mark.slow
+@terminals
+def test_ctrl_z_puts_the_terminal_back_and_going_on_takes_it_again(run):
+    with Terminal("play", run) as terminal:
+        terminal.wait_for(KEYS[0])
+        assert terminal.settings() != terminal.before
+        terminal.press("\x1a")
+        assert os.WIFSTOPPED(os.waitpid(terminal.process.pid, os.WUNTRACED)[1])
+        until(lambda: terminal.text.endswith("\x1b[?25h"), "the cursor")
+        assert terminal.text.count("\x1b[?1049l") == 1
+        assert terminal.settings() == terminal.before
+        terminal.process.send_signal(signal.SIGCONT)
+        until(lambda: terminal.text.count("\x1b[?1049h") == 2, "the screen again")
+        until(lambda: terminal.settings() != terminal.before, "single keys again")
+        terminal.press("q")
+        assert terminal.end() == 0
+        assert terminal.settings() == terminal.before
 
 
 @pytest.mark.slow

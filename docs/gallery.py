@@ -1,8 +1,11 @@
 """Make the gallery, docs/gallery.md: ``python docs/gallery.py`` trains a dozen small networks.
 
 Each run gets a sound and a picture in docs/gallery/. It needs PyTorch and takes about a minute.
+``python docs/gallery.py --moving`` makes the moving picture of the README; it needs ffmpeg too.
 """
 
+import subprocess
+import sys
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -24,6 +27,9 @@ SECONDS = 10
 STEPS = 80
 BREAKS = 40
 """The step at which a run with a fault breaks."""
+
+MOVING = "learns-then-explodes"
+PALETTE = "split[a][b];[a]palettegen=max_colors=96[p];[b][p]paletteuse=dither=none"
 
 Fault = Callable[[int, nn.Module, torch.Tensor], torch.Tensor]
 """Changes the batch, or the network, before a step; returns the batch."""
@@ -64,16 +70,18 @@ def batches(steps: int, size: int = 64) -> Iterator[tuple[torch.Tensor, torch.Te
 def train(
     folder: Path,
     model: nn.Module,
-    lr: float = 0.1,
+    lr: float | Callable[[int], float] = 0.1,
     fault: Fault = lambda step, model, x: x,
     steps: int = STEPS,
 ) -> None:
     """Train a network and listen to it."""
     torch.set_num_threads(1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    rate = lr if callable(lr) else lambda step: lr
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate(1))
     with gradmidi.listen(model, optimizer, out=folder, files=()) as ears:
         for step, (x, y) in enumerate(batches(steps), 1):
             x = fault(step, model, x)
+            optimizer.param_groups[0]["lr"] = rate(step)
             optimizer.zero_grad()
             loss = functional.cross_entropy(model(x), y)
             loss.backward()
@@ -203,6 +211,18 @@ PIECES = (
 )
 
 
+def moving_picture() -> None:
+    """Train a network whose rate is raised too far, and write its film as a GIF, and its sound."""
+    gallery = HERE / "gallery"
+    with tempfile.TemporaryDirectory() as folder:
+        run, film = Path(folder) / "mlp", Path(folder) / "film.mp4"
+        train(run, perceptron(), lambda step: 0.3 if step <= 84 else 1.5, steps=112)
+        gradmidi.render(run, film, gallery / f"{MOVING}.mp3", length=12, size=(9, 4.4), dpi=100)
+        command = ["ffmpeg", "-y", "-loglevel", "error", "-i", film, "-vf", f"fps=8,{PALETTE}"]
+        subprocess.run([*command, gallery / f"{MOVING}.gif"], check=True)
+        print("\n".join(gradmidi.describe(run)))
+
+
 def main() -> None:
     """Train every run, and write the sounds, the pictures and the page."""
     (HERE / "gallery").mkdir(exist_ok=True)
@@ -242,4 +262,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    moving_picture() if "--moving" in sys.argv[1:] else main()

@@ -104,7 +104,8 @@ def _checked(kind: Any, value: Any, limits: typing.Mapping[str, Any], where: str
         return tuple(_checked(item, member, limits, where) for member in value)
     if typing.get_origin(kind) is Mapping:
         if not isinstance(value, dict):
-            raise PresetError(f"{where} = {shown(value)}; allowed is a table of names and numbers")
+            what = "texts" if typing.get_args(kind)[1] is str else "numbers"
+            raise PresetError(f"{where} = {shown(value)}; allowed is a table of names and {what}")
         item = typing.get_args(kind)[1]
         return {name: _checked(item, v, limits, f"{where}.{name}") for name, v in value.items()}
     if not _fits(kind, value):

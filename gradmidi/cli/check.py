@@ -1,9 +1,11 @@
-"""List the voices for setting up a DAW, and play cues with their texts in real time."""
+"""List voices and controls for setting up a studio, and play cues with their texts in real time."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from gradmidi.base.messages import printable
+from gradmidi.midi.controls import control_of
+from gradmidi.midi.ports import Input
 from gradmidi.midi.rig import LEVEL, Rig
 from gradmidi.music.events import PPQ, Number
 from gradmidi.music.lesson import Cue
@@ -11,7 +13,10 @@ from gradmidi.music.voices import Voice
 from gradmidi.sinks.sink import Sink
 from gradmidi.text.words import timeline
 
-__all__ = ["layout", "perform", "sweeps"]
+__all__ = ["layout", "learn", "perform", "sweeps"]
+
+POLL_SECONDS = 0.01
+"""How often an input is read."""
 
 SWEEP = 16
 """Values of a controller on its way up in a sweep."""
@@ -118,6 +123,38 @@ def perform(
         for event in cue.events:
             sleep(max(0.0, start + event.tick * cue.seconds - clock()))
             sink.send((event,))
+
+
+def learn(
+    source: Input,
+    tell: Callable[[str], None],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Print each control that is moved as a line of the rig's ``midi_in``, until interrupted.
+
+    Controllers get the levels of the voices in turn, and notes their mutes.
+
+    Parameters
+    ----------
+    source : Input
+        The MIDI input.
+    tell : callable
+        Called with each line.
+    sleep : callable
+        Waits for a number of seconds.
+    """
+    seen: dict[str, str] = {}
+    while True:
+        message = source.read()
+        if message is None:
+            sleep(POLL_SECONDS)
+            continue
+        control = control_of(message)
+        if control is not None and control not in seen:
+            word = "level" if control.startswith("cc") else "mute"
+            seen[control] = f"{word} {sum(text.startswith(word) for text in seen.values())}"
+            tell(f'"{control}" = "{seen[control]}"')
 
 
 def _where(rig: Rig, place: tuple[int, int]) -> str:

@@ -114,6 +114,15 @@ def play(
             help="Receive commands by OSC at this port: mute, solo, level, panic, query.",
         ),
     ] = None,
+    midi_in: Annotated[
+        str | None,
+        typer.Option(
+            "--midi-in",
+            metavar="PORT",
+            help="Receive commands of knobs and buttons, which the rig's midi_in names, at this "
+            "MIDI input.",
+        ),
+    ] = None,
     plain: Plain = False,
 ) -> None:
     """Play a run through MIDI, OSC or the sound card, or show it.
@@ -136,6 +145,7 @@ def play(
         session = options.session(
             timetags=osc_timetags,
             osc_in=osc_in,
+            midi_in=midi_in,
             time="step" if steps else time or "wall",
             per_slot=score_of(log, options.music, of=of).per_slot if log and steps else 1,
             of=of,

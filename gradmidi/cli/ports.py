@@ -27,14 +27,18 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def ports() -> None:
+def ports(
+    inputs: Annotated[bool, typer.Option("--inputs", help="List the MIDI inputs.")] = False,
+) -> None:
     """List the MIDI outputs."""
     from gradmidi.midi.ports import names
 
-    found = names()
+    found = names(inputs=inputs)
     for name in found:
         typer.echo(name)
-    if not found:
+    if not found and inputs:
+        typer.echo("there are no MIDI inputs: connect a controller", err=True)
+    elif not found:
         typer.echo(
             "there are no MIDI outputs: connect a synth or start a DAW; or play with "
             "--midi virtual:gradmidi, which opens a virtual port (not on Windows)",
@@ -52,6 +56,15 @@ def check(
     only_list: Annotated[
         bool, typer.Option("--list", help="Print the list of channels, and play nothing.")
     ] = False,
+    learned: Annotated[
+        str | None,
+        typer.Option(
+            "--learn",
+            metavar="PORT",
+            help="Print the knobs and buttons that are used at this MIDI input as lines for the "
+            "rig, until Ctrl-C.",
+        ),
+    ] = None,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -65,6 +78,9 @@ def check(
     from gradmidi.player.guard import Guard
     from gradmidi.sinks.midiport import MidiPort
 
+    if learned is not None:
+        _learn(learned)
+        return
     options = Options(**given, midi=port or None)
     sound, studio = options.music, options.cables
     if run is None:
@@ -91,6 +107,25 @@ def check(
                 sink.close()
         finally:
             guard.close()
+
+
+def _learn(port: str) -> None:
+    from gradmidi.cli.check import learn
+    from gradmidi.midi.ports import open_input
+
+    source = open_input(port)
+    try:
+        typer.echo(
+            f"{source.name}: move knobs and press buttons; Ctrl-C ends. Put the lines at the end "
+            "of the rig, and change what they do",
+            err=True,
+        )
+        typer.echo("[midi_in]")
+        learn(source, typer.echo)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        source.close()
 
 
 def panic(port: Ports) -> None:

@@ -26,6 +26,8 @@ class Session:
         Addresses to send OSC to, each ``HOST:PORT``.
     osc_in : str or None
         Where commands by OSC are received, ``PORT`` or ``HOST:PORT``.
+    midi_in : str or None
+        MIDI input where commands are received; the rig's `midi_in` says which.
     timetags : float or None
         Send OSC bundles with time tags this many seconds ahead.
     audio : str or None
@@ -54,13 +56,14 @@ class Session:
     Raises
     ------
     GradmidiError
-        If `delay`, `level` or `timetags` is out of range.
+        If `delay`, `level` or `timetags` is out of range, or the rig has no commands for `midi_in`.
     """
 
     preset: Preset
     rig: Rig = field(default_factory=Rig)
     osc: tuple[str, ...] = ()
     osc_in: str | None = None
+    midi_in: str | None = None
     timetags: float | None = None
     audio: str | None = None
     take: str | None = None
@@ -79,6 +82,11 @@ class Session:
         _within("level", self.level, -60.0, 12.0, "dB")
         if self.timetags is not None:
             _within("osc-timetags", self.timetags, 0.0, 60.0, "seconds")
+        if self.midi_in is not None and not self.rig.midi_in:
+            raise GradmidiError(
+                f"midi-in {self.midi_in}: the rig has no midi_in, which says what knobs do; "
+                "gradmidi check --learn PORT prints lines for it"
+            )
 
     @property
     def sounds(self) -> bool:

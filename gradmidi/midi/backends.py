@@ -1,4 +1,4 @@
-"""The libraries that reach MIDI outputs: python-rtmidi or, where it is not installed, rtmidi2.
+"""The libraries that reach MIDI ports: python-rtmidi or, where it is not installed, rtmidi2.
 
 python-rtmidi has wheels up to Python 3.12, rtmidi2 (MIT) for Python 3.13 and 3.14. Both wrap
 RtMidi. What is special about rtmidi2 is met here:
@@ -26,26 +26,29 @@ CLIENT = "gradmidi"
 
 
 class Native(Protocol):
-    """A client of a MIDI system, with at most one open output."""
+    """A client of a MIDI system, with at most one open port: an output or an input."""
 
     @property
     def send(self) -> Callable[[Sequence[int]], None]:
-        """The function that sends a message."""
+        """The function that sends a message, of an output."""
 
-    def outputs(self) -> list[str | None]:
-        """Return the names of the outputs; None or an empty text is an output without a name."""
+    def read(self) -> Sequence[int] | None:
+        """Return the next message that has come to an input; None if there is none."""
+
+    def ports(self) -> list[str | None]:
+        """Return the names of the ports; None or an empty text is a port without a name."""
 
     def open(self, index: int) -> None:
-        """Open the output at an index of `outputs`."""
+        """Open the port at an index of `ports`."""
 
     def open_virtual(self, name: str) -> None:
-        """Open an output that other programs connect to."""
+        """Open a port that other programs connect to."""
 
     def leave(self) -> None:
-        """Close the output, so that another can be opened."""
+        """Close the port, so that another can be opened."""
 
     def close(self) -> None:
-        """Close the output and end the client."""
+        """Close the port and end the client."""
 
 
 class Library(Protocol):
@@ -62,8 +65,8 @@ class Library(Protocol):
     systems: dict[str, int]
     errors: tuple[type[Exception], ...]
 
-    def client(self, system: str) -> Native:
-        """Make a client of a system, or raise one of `errors`."""
+    def client(self, system: str, *, listens: bool = False) -> Native:
+        """Make a client for outputs, or for inputs, of a system; or raise one of `errors`."""
 
 
 def library() -> Library:
@@ -89,21 +92,28 @@ class _RtMidi:
         apis = [api for api in rtmidi.get_compiled_api() if api != rtmidi.API_RTMIDI_DUMMY]
         self.systems: dict[str, int] = {rtmidi.get_api_display_name(api): api for api in apis}
 
-    def client(self, system: str) -> Native:
-        return _RtMidiClient(self._module.MidiOut(self.systems[system], name=CLIENT))
+    def client(self, system: str, *, listens: bool = False) -> Native:
+        kind = self._module.MidiIn if listens else self._module.MidiOut
+        return _RtMidiClient(kind(self.systems[system], name=CLIENT), listens=listens)
 
 
 class _RtMidiClient:
-    def __init__(self, native: Any) -> None:
-        # Directly, since it is called for every message.
-        self.send: Callable[[Sequence[int]], None] = native.send_message
+    def __init__(self, native: Any, *, listens: bool) -> None:
+        if not listens:
+            # Directly, since it is called for every message.
+            self.send: Callable[[Sequence[int]], None] = native.send_message
+        self._name = "in" if listens else "out"
         self._native = native
 
-    def outputs(self) -> list[str | None]:
+    def read(self) -> Sequence[int] | None:
+        found = self._native.get_message()
+        return None if found is None else found[0]
+
+    def ports(self) -> list[str | None]:
         return list(self._native.get_ports())
 
     def open(self, index: int) -> None:
-        self._native.open_port(index, "out")
+        self._native.open_port(index, self._name)
 
     def open_virtual(self, name: str) -> None:
         self._native.open_virtual_port(name)
@@ -133,10 +143,11 @@ class _RtMidi2:
         if not has_jack:
             self.systems.pop("JACK", None)
 
-    def client(self, system: str) -> Native:
+    def client(self, system: str, *, listens: bool = False) -> Native:
         before = server_sockets()
-        client = _RtMidi2Client(self._module.MidiOut(CLIENT, self.systems[system]))
-        if system == "JACK" and not client.outputs() and server_sockets() == before:
+        kind = self._module.MidiIn if listens else self._module.MidiOut
+        client = _RtMidi2Client(kind(CLIENT, api=self.systems[system]))
+        if system == "JACK" and not client.ports() and server_sockets() == before:
             client.close()
             raise RuntimeError("no JACK server")
         return client
@@ -149,7 +160,11 @@ class _RtMidi2Client:
     def send(self, message: Sequence[int]) -> None:
         self._native.send_raw(*message)
 
-    def outputs(self) -> list[str | None]:
+    def read(self) -> Sequence[int] | None:
+        found: Sequence[int] | None = self._native.get_message()
+        return found
+
+    def ports(self) -> list[str | None]:
         return list(self._native.ports)
 
     def open(self, index: int) -> None:

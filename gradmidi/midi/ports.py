@@ -1,4 +1,4 @@
-"""List, find, open and silence MIDI outputs, through python-rtmidi or rtmidi2 (see `backends`).
+"""List, find, open and silence MIDI ports, through python-rtmidi or rtmidi2 (see `backends`).
 
 python-rtmidi is used without mido: mido's output sends on a closed port, which crashes the
 interpreter; its `client_name` creates a virtual port without saying so; and it makes two clients
@@ -16,7 +16,6 @@ for each listing. This module works around the following problems of python-rtmi
 import contextlib
 import itertools
 import os
-import re
 import select
 import socket
 import sys
@@ -36,20 +35,12 @@ from gradmidi.midi.numbers import (
     NOTE_OFF,
     RELEASE_VELOCITY,
 )
+from gradmidi.midi.portnames import LOOPMIDI, UNNAMED, VIRTUAL, alike, match
 
-__all__ = ["VIRTUAL", "Output", "match", "names", "open_output", "panic"]
-
-VIRTUAL = "virtual:"
-"""Prefix of a name: open a virtual port, which other programs connect to."""
-
-UNNAMED = "(unnamed)"
-"""Name of a port without one; python-rtmidi returns None for it (its issue 21)."""
+__all__ = ["Input", "Output", "names", "open_input", "open_output", "panic"]
 
 LAST_MESSAGES_SECONDS = 0.1
 """How long a port waits before it closes."""
-
-LOOPMIDI = "on Windows, install loopMIDI, make a port in it and give its name"
-"""Hint for Windows, which has no virtual ports."""
 
 NO_SYSTEM = {
     "linux": "load ALSA's sequencer (modprobe snd-seq) or start JACK",
@@ -59,13 +50,13 @@ NO_SYSTEM = {
 """What to do if no MIDI system answers, by platform."""
 
 
-class Output:
-    """An open MIDI output, safe to use from several threads and after `close`; see `open_output`.
+class _Port:
+    """An open MIDI port.
 
     Attributes
     ----------
     name : str
-        The system's name of the output.
+        The system's name of the port.
     gone : bool
         Whether the device was missing when `look` looked for it.
     """
@@ -75,6 +66,45 @@ class Output:
         self.gone = False
         self._client: _Client | None = client
         self._lock = threading.Lock()
+
+    def look(self) -> None:
+        """Look for the device; open it again if it was gone and has come back. Never raises.
+
+        Systems do not report that a device was unplugged. A virtual port has no device.
+        """
+        with self._lock:
+            client = self._client
+            if client is None or not client.has_device or client.lifeline.cut:
+                return
+            with contextlib.suppress(Exception):
+                there = [name or UNNAMED for name in client.native.ports()]
+                # The number that ALSA and Windows append may be another one.
+                index = next((i for i, each in enumerate(there) if alike(each, self.name)), None)
+                if self.gone and index is not None:
+                    client.native.leave()
+                    client.native.open(index)
+                self.gone = index is None
+
+    def close(self) -> None:
+        """Let the last messages leave, then close. May be called twice."""
+        with self._lock:
+            client, self._client = self._client, None
+            if client is not None:
+                if not client.lifeline.cut:
+                    time.sleep(LAST_MESSAGES_SECONDS)
+                client.close()
+
+
+class Output(_Port):
+    """An open MIDI output, safe to use from several threads and after `close`; see `open_output`.
+
+    Attributes
+    ----------
+    name : str
+        The system's name of the output.
+    gone : bool
+        Whether the device was missing when `look` looked for it.
+    """
 
     def send(self, message: Sequence[int]) -> None:
         """Send one message.
@@ -100,32 +130,16 @@ class Output:
             except Exception as error:
                 raise PortError(f"MIDI output {self.name!r} refuses messages: {error}") from error
 
-    def look(self) -> None:
-        """Look for the device; open it again if it was gone and has come back. Never raises.
 
-        Systems do not report that a device was unplugged. A virtual output has no device.
-        """
-        with self._lock:
-            client = self._client
-            if client is None or not client.has_device or client.lifeline.cut:
-                return
-            with contextlib.suppress(Exception):
-                there = [name or UNNAMED for name in client.native.outputs()]
-                # The number that ALSA and Windows append may be another one.
-                index = next((i for i, each in enumerate(there) if _alike(each, self.name)), None)
-                if self.gone and index is not None:
-                    client.native.leave()
-                    client.native.open(index)
-                self.gone = index is None
+class Input(_Port):
+    """An open MIDI input; see `open_input`."""
 
-    def close(self) -> None:
-        """Let the last messages leave, then close. May be called twice."""
-        with self._lock:
-            client, self._client = self._client, None
-            if client is not None:
-                if not client.lifeline.cut:
-                    time.sleep(LAST_MESSAGES_SECONDS)
-                client.close()
+    def read(self) -> Sequence[int] | None:
+        """Return the next message that has come; None if there is none. Never raises."""
+        with self._lock, contextlib.suppress(Exception):
+            if self._client is not None:
+                return self._client.native.read()
+        return None
 
 
 class _Lifeline:
@@ -159,11 +173,11 @@ class _Lifeline:
 class _Client:
     """A client of one MIDI system, with at most one open port."""
 
-    def __init__(self, library: Library, system: str) -> None:
+    def __init__(self, library: Library, system: str, *, listens: bool) -> None:
         self.system = system
         self.has_device = False
         before = server_sockets()
-        self.native = library.client(system)
+        self.native = library.client(system, listens=listens)
         self.lifeline = _Lifeline(server_sockets() - before)
 
     def close(self) -> None:
@@ -172,74 +186,23 @@ class _Client:
             self.native.close()
 
 
-def names() -> tuple[str, ...]:
-    """List the MIDI outputs of every MIDI system that answers.
+def names(*, inputs: bool = False) -> tuple[str, ...]:
+    """List the MIDI outputs, or the inputs, of every MIDI system that answers.
 
     Each call makes a client of each system, so do not call it in a loop.
 
     Returns
     -------
     tuple of str
-        An output without a name is ``(unnamed)``.
+        A port without a name is ``(unnamed)``.
 
     Raises
     ------
     PortError
         If no MIDI system answers, or neither python-rtmidi nor rtmidi2 is installed.
     """
-    with _clients() as clients:
-        return tuple(name or UNNAMED for client in clients for name in client.native.outputs())
-
-
-def match(wanted: str, systems: Sequence[Sequence[str | None]]) -> tuple[int, int]:
-    """Find the output with a name.
-
-    Compared in this order: the exact name, or the name without the number that ALSA and Windows
-    append; the same, ignoring case; a part of the name that only one output has. If several
-    systems have a match, the first counts.
-
-    Parameters
-    ----------
-    wanted : str
-        The name, or a part of it.
-    systems : sequence of sequence of str or None
-        The names of each system's outputs; None (no name) is shown as ``(unnamed)``.
-
-    Returns
-    -------
-    system, output : int
-        Indices into `systems`.
-
-    Raises
-    ------
-    PortError
-        If no output or several outputs match; the message lists them.
-
-    Examples
-    --------
-    >>> match("Port 1", [["Port 10 0", "Port 1 1"], ["synth:midi"]])
-    (0, 1)
-    >>> match("SYNTH", [["Port 10 0", "Port 1 1"], ["synth:midi"]])
-    (1, 0)
-    """
-    named = [[name or UNNAMED for name in outputs] for outputs in systems]
-    for fits in _TIERS:
-        for system, outputs in enumerate(named):
-            found = [index for index, name in enumerate(outputs) if fits(wanted, name)]
-            if len(found) > 1:
-                listed = _listed([outputs[index] for index in found])
-                raise PortError(
-                    f"{wanted!r} matches {len(found)} MIDI outputs: {listed}; "
-                    "give more of the name, or rename one of them"
-                )
-            if found:
-                return system, found[0]
-    there = [name for outputs in named for name in outputs]
-    hint = LOOPMIDI if sys.platform == "win32" else f"{VIRTUAL}{CLIENT} opens a virtual one"
-    raise PortError(
-        f"no MIDI output matches {wanted!r}; "
-        f"{f'there are: {_listed(there)}' if there else 'there is none'}; {hint}"
-    )
+    with _clients(listens=inputs) as clients:
+        return tuple(name or UNNAMED for client in clients for name in client.native.ports())
 
 
 def open_output(name: str) -> Output:
@@ -261,21 +224,46 @@ def open_output(name: str) -> Output:
         If no output matches or it cannot be opened, if no MIDI system answers, or if neither
         python-rtmidi nor rtmidi2 is installed.
     """
-    with _clients() as clients:
+    return Output(*_open(name, listens=False))
+
+
+def open_input(name: str) -> Input:
+    """Open a MIDI input by its name, or a virtual one.
+
+    Parameters
+    ----------
+    name : str
+        As for `open_output`.
+
+    Returns
+    -------
+    Input
+
+    Raises
+    ------
+    PortError
+        As `open_output`.
+    """
+    return Input(*_open(name, listens=True))
+
+
+def _open(name: str, *, listens: bool) -> tuple[_Client, str]:
+    what = "input" if listens else "output"
+    with _clients(listens=listens) as clients:
         if name.startswith(VIRTUAL):
             client, opened = _open_virtual(clients, name.removeprefix(VIRTUAL) or CLIENT)
         else:
-            listed = [client.native.outputs() for client in clients]
-            system, index = match(name, listed)
+            listed = [client.native.ports() for client in clients]
+            system, index = match(name, listed, what)
             client, opened = clients[system], listed[system][index] or UNNAMED
             try:
                 client.native.open(index)
                 client.has_device = True
             except Exception as error:
-                raise PortError(f"MIDI output {opened!r} cannot be opened: {error}") from error
+                raise PortError(f"MIDI {what} {opened!r} cannot be opened: {error}") from error
         # This client stays open; `_clients` closes the others.
         clients.remove(client)
-        return Output(client, opened)
+        return client, opened
 
 
 def panic(output: Output, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -318,7 +306,7 @@ def _open_virtual(clients: Sequence[_Client], name: str) -> tuple[_Client, str]:
 
 
 @contextlib.contextmanager
-def _clients() -> Iterator[list[_Client]]:
+def _clients(*, listens: bool) -> Iterator[list[_Client]]:
     """Yield a client of each MIDI system that answers; close at the end those still in the list."""
     with _quiet():
         installed = library()
@@ -326,7 +314,7 @@ def _clients() -> Iterator[list[_Client]]:
     try:
         for system in installed.systems:
             with _quiet(), contextlib.suppress(*installed.errors):
-                clients.append(_Client(installed, system))
+                clients.append(_Client(installed, system, listens=listens))
         if not clients:
             tried = ", ".join(installed.systems)
             remedy = NO_SYSTEM.get(sys.platform, "start one")
@@ -358,24 +346,3 @@ def _quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)
-
-
-def _unnumbered(name: str) -> str:
-    """Remove the number that Windows appends (``Port 1 0``), or ALSA's client and port."""
-    return re.sub(r" \d+(:\d+)?$", "", name)
-
-
-def _alike(name: str, other: str) -> bool:
-    return name == other or _unnumbered(name) == _unnumbered(other)
-
-
-_TIERS: tuple[Callable[[str, str], bool], ...] = (
-    lambda wanted, name: wanted == name,
-    lambda wanted, name: wanted == _unnumbered(name),
-    lambda wanted, name: wanted.casefold() in (name.casefold(), _unnumbered(name).casefold()),
-    lambda wanted, name: bool(wanted) and wanted.casefold() in name.casefold(),
-)
-
-
-def _listed(outputs: Sequence[str]) -> str:
-    return ", ".join(map(repr, outputs))

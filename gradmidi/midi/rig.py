@@ -15,6 +15,7 @@ from typing import Any, Self
 from gradmidi.base.table import key, read_toml, section
 from gradmidi.errors import PresetError
 from gradmidi.midi.channels import FAULT_CHANNEL
+from gradmidi.midi.controls import Controls
 from gradmidi.midi.numbers import BEND_RANGE, MPE_BEND_RANGE
 
 __all__ = ["FAULT", "LEVEL", "Rig", "channel_list", "load"]
@@ -36,8 +37,8 @@ class Rig:
     Raises
     ------
     PresetError
-        If a channel is invalid, no channel is left for the voices, a port or a controller is given
-        twice, or the values and the faults have the same channel.
+        If a channel or a control is invalid, no channel is left for the voices, a port or a
+        controller is given twice, or the values and the faults have the same channel.
 
     Examples
     --------
@@ -103,7 +104,14 @@ class Rig:
         16, "channel of fault and of logged values in cc, on the first port", least=1, most=16
     )
 
+    midi_in: Mapping[str, str] = key(
+        {},
+        'knobs and buttons for play --midi-in, as {"cc 20" = "level fc1", "note 36" = "panic"}: '
+        "cc or note with its number, and channel with its number or none, to a command",
+    )
+
     def __post_init__(self) -> None:
+        Controls(self.midi_in)
         if isinstance(self.faults, str) and self.faults != "off":
             raise PresetError(f"faults = {self.faults!r}; allowed is a channel, 1 to 16, or 'off'")
         if len(set(self.ports)) < len(self.ports):

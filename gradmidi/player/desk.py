@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gradmidi.errors import PortError
+from gradmidi.midi.controls import COMMANDS, Command
+from gradmidi.midi.controls import command as make
 from gradmidi.sinks.osc import resolve
 
 __all__ = ["Desk", "command", "messages"]
 
 Argument = int | float | str | bool
-Command = dict[str, Any]
+ADDRESS = "/gradmidi/"
 
 LARGEST = 65536
 """More bytes than a datagram has."""
@@ -119,24 +121,24 @@ def command(address: str, arguments: Sequence[Argument]) -> Command | None:
     >>> command("/gradmidi/mute", [1, "fc1", 1]), command("/gradmidi/solo", ["fc1"])
     ({'do': 'mute', 'voice': 1, 'on': True}, {'do': 'solo', 'voice': 'fc1', 'on': None})
     >>> command("/gradmidi/level", [-6.0]), command("/gradmidi/level", ["loud"])
-    ({'do': 'level', 'to': -6.0}, None)
+    ({'do': 'level', 'voice': None, 'to': -6.0}, None)
     """
-    match address, list(arguments):
-        case ("/gradmidi/mute" | "/gradmidi/solo") as whole, given:
-            voice = None
-            if given and type(given[0]) in (int, str):
-                voice = given.pop(0)
-                if type(voice) is int and given and type(given[0]) is str:
-                    given.pop(0)
-            if len(given) > 1 or (given and isinstance(given[0], str)):
-                return None
-            on = bool(given[0]) if given else None
-            return {"do": whole.rpartition("/")[2], "voice": voice, "on": on}
-        case "/gradmidi/level", [int() | float() as level]:
-            return {"do": "level", "to": float(level)}
-        case ("/gradmidi/panic" | "/gradmidi/query") as whole, []:
-            return {"do": whole.rpartition("/")[2]}
-    return None
+    before, slash, word = address.rpartition("/")
+    kind = COMMANDS.get(word)
+    if kind is None or before + slash != ADDRESS:
+        return None
+    given, voice = list(arguments), None
+    if kind.of_voices and len(given) > kind.level and type(given[0]) in (int, str):
+        voice = given.pop(0)
+        if type(voice) is int and given and type(given[0]) is str:
+            given.pop(0)
+    if len(given) not in ((1,) if kind.level else (0, 1) if kind.switch else (0,)):
+        return None
+    value = given[0] if given else None
+    if isinstance(value, str) or (kind.level and isinstance(value, bool)):
+        return None
+    assert voice is None or isinstance(voice, int | str)
+    return make(word, voice, value)
 
 
 def messages(datagram: bytes, depth: int = 0) -> Iterator[tuple[str, list[Argument]]]:

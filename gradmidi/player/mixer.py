@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gradmidi.midi.controls import LEVEL_DB
 from gradmidi.music.events import FAULT_VOICE, Alarm, Event, Joined, Mark, Off, On, Sounding, Step
 from gradmidi.music.pitch import note_name
 from gradmidi.music.voices import Voice
 from gradmidi.text.words import alarm
 
-__all__ = ["LEVEL_DB", "Mixer", "Status"]
-
-LEVEL_DB = (-60.0, 12.0)
-"""Lowest and highest level, in dB."""
+__all__ = ["Mixer", "Status"]
 
 LAST_FAULTS = 5
 
@@ -49,6 +47,8 @@ class Mixer:
         The only voice that sounds, in addition to faults; None: all voices.
     level : float
         Level in dB.
+    levels : dict of int to float
+        Levels of voices in dB, in addition to it.
 
     Examples
     --------
@@ -61,6 +61,7 @@ class Mixer:
 
     def __init__(self, level: float = 0.0) -> None:
         self.level = level
+        self.levels: dict[int, float] = {}
         self.muted = False
         self.muted_voices: set[int] = set()
         self.soloed: int | None = None
@@ -98,8 +99,8 @@ class Mixer:
         command : mapping
             ``do`` is ``mute``, ``solo``, ``level`` or ``panic``. ``voice`` is an index, a name, or
             missing or None for all voices; ``on`` is True, False, or missing or None for the other
-            state. A level has ``by`` or ``to``, in dB, and changes later notes. An unknown voice is
-            ignored.
+            state. A level has ``by`` or ``to``, in dB, and changes later notes. An unknown voice,
+            and an index that is no voice's, are ignored.
         names : sequence of str
             Names of the voices.
         """
@@ -120,8 +121,13 @@ class Mixer:
                 return self.silence()
             case {"do": "level", **levels}:
                 least, most = LEVEL_DB
-                level = levels.get("to", self.level + levels.get("by", 0.0))
-                self.level = min(max(level, least), most)
+                before = self.level if index is None else self.levels.get(index, 0.0)
+                level = levels.get("to", before + levels.get("by", 0.0))
+                level = min(max(level, least), most)
+                if index is None:
+                    self.level = level
+                else:
+                    self.levels[index] = level
         return self._changed()
 
     def _mute(self, voice: int | None, on: bool | None) -> None:
@@ -143,9 +149,10 @@ class Mixer:
         return self.soloed in (None, voice) or voice == FAULT_VOICE
 
     def _louder(self, on: On) -> On:
-        if not self.level:
+        level = self.level + self.levels.get(on.voice, 0.0)
+        if not level:
             return on
-        velocity = round(on.velocity * 10.0 ** (self.level / 40.0))
+        velocity = round(on.velocity * 10.0 ** (level / 40.0))
         return replace(on, velocity=min(max(velocity, 1), 127))
 
     def _changed(self) -> list[Event]:

@@ -23,6 +23,7 @@ from gradmidi.sinks.sink import LiveSink
 if TYPE_CHECKING:
     from gradmidi.midi.ports import Output
     from gradmidi.player.desk import Desk
+    from gradmidi.player.mididesk import MidiDesk
     from gradmidi.player.mixer import Mixer
     from gradmidi.sinks.midiport import Wire
     from gradmidi.sinks.notify import Notify
@@ -61,6 +62,7 @@ class Outputs:
         self._card: Card | None = None
         self._notify: Notify | None = None
         self._desk: Desk | None = None
+        self._midi_desk: MidiDesk | None = None
         self._greeting: list[bytes] = []
         self._slot, self._rate = 0.0, 1.0
         self._warnings = Warnings()
@@ -80,6 +82,10 @@ class Outputs:
             from gradmidi.player.desk import Desk
 
             self._desk = Desk(session.osc_in)
+        if session.midi_in is not None:
+            from gradmidi.player.mididesk import MidiDesk
+
+            self._midi_desk = MidiDesk(session.midi_in, session.rig.midi_in)
         rig = session.rig
         clock = rig.clock if isinstance(rig.clock, str) else None
         for name in dict.fromkeys([*rig.ports, *([clock] if clock else [])]):
@@ -131,8 +137,9 @@ class Outputs:
         self._each(lambda sink: sink.send(events))
 
     def commands(self) -> list[dict[str, Any]]:
-        """Return the commands that have come by OSC."""
-        return self._desk.commands() if self._desk is not None else []
+        """Return the commands that have come by OSC and MIDI."""
+        desks = (self._desk, self._midi_desk)
+        return [each for desk in desks if desk is not None for each in desk.commands()]
 
     def answer(self, mixer: "Mixer", names: Sequence[str]) -> None:
         """Answer a query: the run, its voices, and what is muted, soloed and how loud."""
@@ -140,7 +147,8 @@ class Outputs:
             from gradmidi.sinks.oscmessage import desk_messages
 
             muted = [mixer.muted or index in mixer.muted_voices for index in range(len(names))]
-            state = desk_messages(names, muted, mixer.soloed, mixer.level)
+            levels = [mixer.levels.get(index, 0.0) for index in range(len(names))]
+            state = desk_messages(names, muted, mixer.soloed, mixer.level, levels)
             self._desk.answer([*self._greeting, *state])
 
     def tick(self, message: Sequence[int]) -> None:
@@ -183,8 +191,9 @@ class Outputs:
             self._card.close()
         if self._notify is not None:
             self._notify.close()
-        if self._desk is not None:
-            self._desk.close()
+        for desk in (self._desk, self._midi_desk):
+            if desk is not None:
+                desk.close()
 
     def counts(self) -> dict[str, Any]:
         """Return the sums of the outputs' counts."""
@@ -246,7 +255,9 @@ class Outputs:
         Path(session.take).parent.mkdir(parents=True, exist_ok=True)
         late = session.paced or session.history or session.rig.link
         # If the rig holds nothing but ports, the file has as many as its voices need.
-        rig = None if replace(session.rig, ports=(), link=False) == Rig() else session.rig
+        rig = (
+            None if replace(session.rig, ports=(), link=False, midi_in={}) == Rig() else session.rig
+        )
         return LiveRecording(session.take, session.preset, voices, run, from_first=late, rig=rig)
 
     def _each(self, call: Callable[[LiveSink], None]) -> None:

@@ -81,13 +81,18 @@ def preset_message(pace: Pace) -> bytes:
 
 
 def desk_messages(
-    names: Sequence[str], muted: Sequence[bool], soloed: int | None, level: float
+    names: Sequence[str],
+    muted: Sequence[bool],
+    soloed: int | None,
+    level: float,
+    levels: Sequence[float],
 ) -> list[bytes]:
-    """Encode the state of a mixer: a mute for each voice, the soloed voice or -1, the level."""
-    found = [
-        _message("/gradmidi/mute", "isi", voice, ascii_text(name, f"voice {voice + 1}"), int(on))
-        for voice, (name, on) in enumerate(zip(names, muted, strict=True))
-    ]
+    """Encode the state of a mixer: mute and level of each voice, the soloed voice or -1, level."""
+    found = []
+    for voice, name in enumerate(names):
+        text = ascii_text(name, f"voice {voice + 1}")
+        found.append(_message("/gradmidi/mute", "isi", voice, text, int(muted[voice])))
+        found.append(_message("/gradmidi/level", "isf", voice, text, levels[voice]))
     found.append(_message("/gradmidi/solo", "i", -1 if soloed is None else soloed))
     return [*found, _message("/gradmidi/level", "f", level)]
 

@@ -6,7 +6,8 @@ from types import ModuleType
 import pytest
 
 from gradmidi.errors import PortError
-from gradmidi.midi.ports import match, names, open_output, panic
+from gradmidi.midi.portnames import match
+from gradmidi.midi.ports import names, open_output, panic
 
 ALSA = ["Midi Through:Midi Through Port-0 14:0", "FLUID Synth (12):Synth input port (12:0) 128:0"]
 WINDOWS = ["Microsoft GS Wavetable Synth 0", "loopMIDI Port 1 1", "loopMIDI Port 10 2"]
@@ -116,7 +117,7 @@ class FakeRtmidi2(ModuleType):
         self.sent = []
         self.closed = 0
 
-    def MidiOut(self, name, api):  # noqa: N802 - rtmidi2's name
+    def MidiOut(self, name, *, api):  # noqa: N802 - rtmidi2's name
         if api == self.API_LINUX_ALSA:
             raise RuntimeError("error creating ALSA sequencer client object")
         self.ports = ["Bus 1"] if api == self.API_MACOSX_CORE else []

@@ -53,7 +53,13 @@ def test_messages_of_another_author_are_read_with_all_their_types():
         ("mute", [1.0], {"do": "mute", "voice": None, "on": True}),
         ("mute", [False], {"do": "mute", "voice": None, "on": False}),
         ("solo", [2, 1.0], {"do": "solo", "voice": 2, "on": True}),
-        ("level", [-6], {"do": "level", "to": -6.0}),
+        ("level", [-6], {"do": "level", "voice": None, "to": -6.0}),
+        ("level", [1, -6], {"do": "level", "voice": 1, "to": -6.0}),
+        ("level", [1, "fc1", 0.5], {"do": "level", "voice": 1, "to": 0.5}),
+        ("level", ["fc1", 3], {"do": "level", "voice": "fc1", "to": 3.0}),
+        ("level", ["loud"], None),
+        ("level", [True], None),
+        ("level", [1, 2, 3], None),
         ("panic", [], {"do": "panic"}),
         ("query", [], {"do": "query"}),
         ("query", [1], None),
@@ -165,9 +171,10 @@ def test_a_running_player_obeys_a_desk_and_survives_a_storm(tmp_path):
         until(lambda: voices() == {0, 1, 3}, "fc1 muted")
         send("/gradmidi/solo", 1)
         until(lambda: voices() == {1}, "a solo")
+        send("/gradmidi/level", "fc1", -6.0)
         send("/gradmidi/query")
         answer = []
-        while not answer or answer[-1].address != "/gradmidi/level":
+        while not answer or answer[-1].params != [0.0]:
             answer.append(OscMessage(desk.recv(4096)))
         assert answer[0].address == "/gradmidi/start"
         assert answer[0].params == ["a", 4, 4]
@@ -180,6 +187,9 @@ def test_a_running_player_obeys_a_desk_and_survives_a_storm(tmp_path):
             [3, "fc2", 0],
         ]
         assert [m.params for m in answer if m.address == "/gradmidi/solo"] == [[1]]
+        assert answer[-1].params == [0.0]
+        levels = [m.params for m in answer if m.address == "/gradmidi/level"][:-1]
+        assert levels == [[0, "conv1", 0.0], [1, "conv2", 0.0], [2, "fc1", -6.0], [3, "fc2", 0.0]]
         send("/gradmidi/solo")
         send("/gradmidi/mute", "fc1", 0)
         until(lambda: voices() == {0, 1, 2, 3}, "all again")

@@ -158,3 +158,14 @@ def test_norms_that_are_no_numbers_are_shown_as_what_they_are():
         "step 1, a norm nan silent, b norm inf silent, c norm exactly zero silent, "
         "d no gradient silent"
     )
+
+
+def test_a_voice_has_a_level_of_its_own_besides_that_of_all():
+    mixer = Mixer()
+    assert mixer.obey({"do": "level", "voice": "b", "to": -12.0}, NAMES) == []
+    assert mixer.take([on(0, 0), on(0, 1)]) == [on(0, 0), on(0, 1, velocity=40)]
+    mixer.obey({"do": "level", "to": 12.0}, NAMES)
+    mixer.obey({"do": "level", "voice": 2, "to": -99.0}, NAMES)
+    mixer.obey({"do": "level", "voice": 9, "to": 5.0}, NAMES)
+    assert (mixer.level, mixer.levels) == (12.0, {1: -12.0, 2: -60.0})
+    assert mixer.take([on(1, 1, 62)]) == [on(1, 1, 62)]

@@ -1,0 +1,143 @@
+"""Commands by MIDI: from jack_midiseq, which is not ours, and over a real JACK server."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from listening import Receiver
+from logs import write_log
+from studio import needs, needs_live_midi, running, wait_until
+
+from gradmidi.midi import ports
+
+needs_live_midi()
+
+pytestmark = pytest.mark.receivers
+
+
+def keys(server, log, name="keys"):
+    """A keyboard that presses C4 ten times a second."""
+    needs("jack_midiseq")
+    return running(["jack_midiseq", name, "4410", "0", "60", "1000"], log, server.env)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["rtmidi", "rtmidi2"])
+def test_a_keyboard_is_read_through_either_library_also_after_it_was_unplugged(
+    own_jack, tmp_path, library
+):
+    pytest.importorskip(library)
+    script = f"""
+        import sys, time
+        sys.modules["rtmidi"] = None if {library!r} == "rtmidi2" else __import__("rtmidi")
+        from gradmidi.player.mididesk import MidiDesk
+        desk = MidiDesk("keys", {{"note 60 channel 1": "mute 0"}})
+        for _ in sys.stdin:
+            print(desk.commands()[:1], desk._input.gone, flush=True)
+        desk.close()
+    """
+
+    def read():
+        desk.stdin.write("\n")
+        desk.stdin.flush()
+        return desk.stdout.readline().strip()
+
+    pressed = "[{'do': 'mute', 'voice': 0, 'on': None}] False"
+    with keys(own_jack, tmp_path / "first.txt"):
+        own_jack.wait_for("keys:out")
+        desk = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(script)],
+            env={**os.environ, **own_jack.env},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            wait_until(lambda: read() == pressed, "a key")
+        except BaseException:
+            desk.kill()
+            raise
+    try:
+        wait_until(lambda: read() == "[] True", "the end of the keyboard")
+        with keys(own_jack, tmp_path / "second.txt"):
+            wait_until(lambda: read() == pressed, "a key after the return")
+            desk.stdin.close()
+            assert desk.wait(20) == 0
+    finally:
+        desk.kill()
+        desk.stdout.close()
+        desk.wait(20)
+
+
+def test_knobs_and_buttons_steer_a_running_player(jack, tmp_path):
+    run = write_log(tmp_path / "a", [[1.0, 2.0, 3.0, 4.0]] * 400)
+    rig = tmp_path / "rig.toml"
+    rig.write_text(
+        '[midi_in]\n"cc 20 channel 2" = "level fc1"\n"cc 21" = "mute 0"\n"note 36" = "solo fc1"\n'
+        '"note 37" = "panic"\n'
+    )
+    words = ["play", run, "--rig", rig, "--midi-in", "virtual:desk", "--preset", "hold", "--plain"]
+    with Receiver() as receiver:
+        argv = [sys.executable, "-m", "gradmidi", *map(str, words), "--osc", receiver.target]
+        with running(argv, tmp_path / "play.txt", jack.env) as player:
+            jack.wait_for("gradmidi:desk")
+            desk = ports.open_output("gradmidi:desk")
+
+            def voices():
+                return {voice for voice, _ in receiver.sounding}
+
+            def sent(message, expected, what):
+                # JACK connects a port at its next cycle; what is sent before is lost.
+                def tried():
+                    desk.send(message)
+                    return voices() == expected
+
+                wait_until(tried, what)
+
+            try:
+                wait_until(lambda: voices() == {0, 1, 2, 3}, "four notes")
+                sent((0xB0, 21, 127), {1, 2, 3}, "the first voice muted")
+                sent((0xB9, 21, 0), {0, 1, 2, 3}, "the first voice again")
+                desk.send((0x92, 36, 100))
+                wait_until(lambda: voices() == {2}, "a solo")
+                for message in ((0x82, 36, 0), (0xF8,), (0xF0, 1, 2, 0xF7), (0xB0, 99, 1)):
+                    desk.send(message)
+                desk.send((0xB1, 20, 0))
+                desk.send((0x92, 36, 100))
+                wait_until(lambda: voices() == {0, 1, 2, 3}, "all again")
+                desk.send((0x92, 37, 100))
+                wait_until(lambda: not receiver.sounding, "silence")
+            finally:
+                desk.close()
+        assert "Traceback" not in player.text
+
+
+def test_check_prints_what_was_used_as_lines_for_the_rig(jack, tmp_path):
+    argv = [sys.executable, "-u", "-m", "gradmidi", "check", "--learn", "virtual:learn"]
+    with running(argv, tmp_path / "learn.txt", jack.env) as learner:
+        jack.wait_for("gradmidi:learn")
+        desk = ports.open_output("gradmidi:learn")
+        try:
+
+            def moved():
+                for value in range(3):
+                    desk.send((0xB3, 20, value))
+                return '"cc 20 channel 4" = "level 0"' in learner.lines
+
+            wait_until(moved, "a line")
+            for message in ((0x99, 36, 90), (0x89, 36, 0), (0xB0, 21, 9), (0x99, 38, 90)):
+                desk.send(message)
+            learner.wait_for('"note 38 channel 10" = "mute 1"')
+        finally:
+            desk.close()
+    assert [line for line in learner.lines if "=" in line or line[:1] == "["] == [
+        "[midi_in]",
+        '"cc 20 channel 4" = "level 0"',
+        '"note 36 channel 10" = "mute 0"',
+        '"cc 21 channel 1" = "level 1"',
+        '"note 38 channel 10" = "mute 1"',
+    ]
+    assert "move knobs and press buttons" in learner.text
+    assert "Traceback" not in learner.text

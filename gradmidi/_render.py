@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
+from gradmidi.log.blocks import Block
 from gradmidi.midi.rig import Rig
 from gradmidi.midi.rig import load as load_rig
 from gradmidi.music.preset import Preset, load
@@ -165,11 +166,14 @@ def _stems(folder: Path, font: Path | None, score: Score, log: RunLog) -> "Stems
 def _play(log: RunLog, score: Score, sinks: Sequence[FileSink]) -> None:
     running = log.running
     readers = [sink.read for sink in sinks if isinstance(sink, Reader)]
-    for item in log.items():
-        for read in readers:
-            read(item)
-        events = score.feed(item)
-        if events:
+    for item in log.blocks() if not readers else log.items():
+        if isinstance(item, Block):
+            due = score.feed_block(item)
+        else:
+            for read in readers:
+                read(item)
+            due = iter((score.feed(item),))
+        for events in filter(None, due):
             for sink in sinks:
                 sink.send(events)
     events = score.finish(running=running)

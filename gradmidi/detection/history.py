@@ -2,16 +2,17 @@
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from gradmidi.detection.detector import Watch
+from gradmidi.detection.blocks import BlockWatch
 from gradmidi.detection.kinds import KINDS, Finding
 from gradmidi.detection.lasting import below
 from gradmidi.detection.limits import Faults
 from gradmidi.log import ABSENT, Frame, Item, Layer
+from gradmidi.log.blocks import Block
 
 __all__ = ["Fault", "FaultLog"]
 
@@ -104,7 +105,7 @@ class FaultLog:
         A preset's ``[faults]``.
     heard : sequence of str, default ()
         Names or patterns of the logged values that are heard, as for `Watch`.
-    watch : Watch, optional
+    watch : BlockWatch, optional
         One with these layers and limits that has seen no item yet; by default a new one.
     """
 
@@ -113,9 +114,9 @@ class FaultLog:
         layers: Sequence[Layer],
         limits: Faults,
         heard: Sequence[str] = (),
-        watch: Watch | None = None,
+        watch: BlockWatch | None = None,
     ) -> None:
-        self.watch = watch or Watch(layers, limits, heard)
+        self.watch = watch or BlockWatch(layers, limits, heard)
         self._names = [layer.name for layer in layers]
         self._cooldown = limits.cooldown
         self._faults: list[_Open] = []
@@ -124,6 +125,25 @@ class FaultLog:
         self._times: deque[tuple[int, float]] = deque(maxlen=REMEMBERED)
         self._following = False
         self._frames = self._judged = 0
+
+    def spans(self, block: Block) -> Iterator[tuple[int, int, bool]]:
+        """Take a block of frames, as `BlockWatch.spans` does."""
+        for begin, end, calm in self.watch.spans(block):
+            if calm:
+                self._take(block.part(begin, end))
+            yield begin, end, calm
+
+    def _take(self, block: Block) -> None:
+        """Take frames with nothing wrong."""
+        if self._following:
+            self._following = False
+            self._take(block.part(0, 1))
+            self._follow(block.frame(0))
+            block = block.part(1, len(block))
+        recent = block.part(-REMEMBERED, len(block))
+        self._times.extend(zip(recent.steps.tolist(), recent.t.tolist(), strict=True))
+        self._frames += len(block)
+        self._judged = int(block.steps[-1])
 
     def add(self, item: Item) -> tuple[Finding, ...]:
         """Take the log's next item; return what was found in it."""

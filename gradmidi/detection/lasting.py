@@ -151,12 +151,17 @@ class Absence:
         self._all = 0  # first frames, in all of which every layer had a gradient
         self._always = True
 
-    def add_all(self, step: int) -> Bools:
-        """Take the next frame, in which every layer has a gradient; return those that have one."""
+    def add_all(self, step: int, frames: int = 1) -> Bools:
+        """Take frames in which every layer has a gradient; return the layers that have one.
+
+        `step` is that of the first of them.
+        """
         if self._always:
-            self._all += 1
+            self._all += frames
         else:
             self.add(self._everyone, step)
+            self._had += frames - 1
+            self._met += frames - 1
         return self._everyone
 
     def add(self, present: Bools, step: int) -> Bools | None:

@@ -1,7 +1,7 @@
 """Faults of logged values: nan, infinite, and losses and norms far above their past."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradmidi.detection.kinds import RUN, Finding
@@ -100,6 +100,41 @@ class Logged:
             for name, number in numbers_of(frame.extra).items():
                 found += self._judge(name, number, frame)
         return tuple(found)
+
+    def pasts_of(self, names: Iterable[str]) -> dict[str, LossPast] | None:
+        """Return the pasts of those of the values that are judged; None if it is not known of one.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Values that are numbers.
+        """
+        if not self._heard:
+            return {}
+        pasts = {}
+        for name in names:
+            if name not in self._pasts:
+                return None
+            past = self._pasts[name]
+            if past is not None:
+                pasts[name] = past
+        return pasts
+
+    def take(self, frames: int, finite: Iterable[str], pasts: Mapping[str, LossPast]) -> None:
+        """Take frames in which nothing is wrong with any value.
+
+        Parameters
+        ----------
+        frames : int
+            How many there are.
+        finite : iterable of str
+            Values of which they have a floating-point number.
+        pasts : mapping of str to LossPast
+            The pasts that `pasts_of` returned, with these frames.
+        """
+        self._frames += frames
+        self._known.update(name for name in finite if name not in UNJUDGED)
+        self._pasts.update(pasts)
 
     def _judge(self, name: str, number: float, frame: Frame) -> tuple[Finding, ...]:
         """Find a spike, or exploding, of a value that is a loss or a norm."""

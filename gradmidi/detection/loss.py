@@ -3,8 +3,12 @@
 import math
 from collections import deque
 from collections.abc import Sequence
+from copy import copy
 from operator import ge
 from statistics import median
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from gradmidi.detection.limits import Faults
 from gradmidi.detection.past import BLOCK
@@ -126,6 +130,44 @@ class LossPast:
         self._seen += 1
         if self._seen == 1 or self._seen % BLOCK == 0:
             self._set_limits()
+
+    def copy(self) -> "LossPast":
+        """Return a past that goes on from here by itself."""
+        other = copy(self)
+        other._recent, other._rates = self._recent.copy(), self._rates.copy()
+        other._above, other._limits_now = self._above.copy(), self._limits_now.copy()
+        return other
+
+    def take(self, losses: Sequence[float]) -> int:
+        """Add the first of these finite losses, in which nothing is wrong; return how many."""
+        if not self._seen or self._excused or self.diverges or any(self._above):
+            return 0
+        taken = 0
+        while taken < len(losses):
+            some = losses[taken : taken + BLOCK - self._seen % BLOCK]
+            if max(some) > min(self._limits_now):
+                break
+            self.high = False
+            self._calm, self._lasted = self._calm + len(some), 0
+            self._recent.extend(some)
+            self._seen += len(some)
+            if self._seen % BLOCK == 0:
+                self._set_limits()
+            taken += len(some)
+        return taken
+
+    def take_rates(self, rates: Sequence[float]) -> int:
+        """Add the first of these learning rates, which begin no cycle; return how many."""
+        if not rates or len(self._rates) < BLOCK:
+            return 0
+        known = np.array([*self._rates, *rates])
+        least = sliding_window_view(known[:-1], BLOCK).min(axis=1)
+        highest = np.maximum.accumulate([self._highest_rate, *known[: len(rates)]])
+        begins = (AGAIN * least <= known[BLOCK:]) & (known[BLOCK:] <= highest[:-1])
+        taken = int(begins.argmax()) if begins.any() else len(rates)
+        self._highest_rate = float(highest[taken])
+        self._rates.extend(rates[:taken])
+        return taken
 
     def _judge(
         self, now: Sequence[float], high: bool, counting: bool, loss: float, step: int

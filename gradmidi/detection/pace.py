@@ -5,6 +5,9 @@ from collections import deque
 from itertools import pairwise
 from statistics import median
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gradmidi.detection.limits import Faults
 
 __all__ = ["Pace"]
@@ -70,6 +73,23 @@ class Pace:
         self._count += 1
         self._last = self._since = t
         self._reported = math.inf
+
+    def count_regular(self, t: NDArray[np.float64]) -> int:
+        """Return how many of the next steps, at these seconds, come before any may be due."""
+        due = np.diff(t, prepend=self._since) >= self._limits.stalled
+        return int(due.argmax()) if due.any() else len(t)
+
+    def add_regular(self, t: NDArray[np.float64]) -> None:
+        """Add steps that `count_regular` counts."""
+        lengths = np.diff(t)
+        if lengths.max(initial=0.0) > 0.5 * self._limits.stalled:
+            for each in t.tolist():
+                self.step(each)
+            return
+        self.step(float(t[0]))
+        self._steps.extend(lengths[lengths > 0.0][-STEPS:].tolist())
+        self._count += len(lengths)
+        self._last = self._since = float(t[-1])
 
     def pause(self, t: float, begins: bool) -> None:
         """Begin or end a pause, in which no step is expected."""

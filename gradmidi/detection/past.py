@@ -41,6 +41,9 @@ branch that begins at zero, or a layer that wakes as the run leaves a plateau.""
 RISING = 1.5
 """A layer rises whose largest norm in a block of frames is this many times that of the last."""
 
+MARGIN = 1e-3
+"""More than what rounding can change of a logarithm."""
+
 _all = np.logical_and.reduce
 
 _TINY = 5e-324
@@ -65,6 +68,13 @@ def _nearest_input(dim: Bools, there: Bools) -> Bools:
         row = np.logical_and.accumulate(others)
         row &= (row & dim).sum() >= 2
     return row
+
+
+def _most(blocks: Floats) -> Floats:
+    """Return the largest of each eight blocks in a row: a window."""
+    for distance in (1, 2, 4):
+        blocks = np.maximum(blocks[:-distance], blocks[distance:])
+    return blocks
 
 
 def logarithms(norms: Floats) -> Floats:
@@ -186,7 +196,73 @@ class Past:
         """Return whether every layer has a norm within its limits, so that nothing is wrong."""
         if self.any_faint or not self._all_met:
             return False
-        return bool(_all((logs >= self.low) & (logs <= self.trigger)))
+        return bool(_all((logs >= self.low) & (logs <= self.trigger), axis=None))
+
+    def take(self, norms: Floats) -> int:
+        """Add the first of these frames that are usual, in whole blocks; return how many.
+
+        The first one begins a block, and nothing was wrong before it.
+        """
+        count, width = len(norms) // BLOCK, self._layers
+        if not width:
+            self._at += count * BLOCK
+            return count * BLOCK
+        usual = self._surely_usual(norms[: count * BLOCK].reshape(count, BLOCK, width))
+        taken = 0
+        while taken < count and self.is_usual(logarithms(norms[taken * BLOCK :][:BLOCK])):
+            end = taken + 1
+            if usual[0, taken]:
+                end += int(np.append(usual[:, end:].all(axis=0), False).argmin())
+            # The limits follow from these.
+            begin = max(taken, end - len(self._quarters))
+            self._at += (begin - taken) * BLOCK
+            self._add_blocks(logarithms(norms[begin * BLOCK : end * BLOCK]))
+            self.set_limits(None)
+            taken = end
+        return taken * BLOCK
+
+    def _surely_usual(self, blocks: Floats) -> Bools:
+        """Find the blocks in which nothing can be wrong, without setting the limits at each.
+
+        The first row says in which no layer is far below another, the second in which every norm
+        is within the limits, if these follow from the blocks before.
+        """
+        count = len(blocks)
+        if not self._is_full:
+            return np.zeros((2, count), np.bool_)
+        quarters = blocks.reshape(count, 4, BLOCK // 4, self._layers).max(axis=2)
+        largest, least = logarithms(quarters.max(axis=1)), logarithms(blocks.min(axis=1))
+        # Four norms of a block are not below this, nor is the third largest of a window with it.
+        fourth = logarithms(quarters.min(axis=1))
+        order = (self._at // BLOCK + np.arange(len(self._quarters))) % len(self._quarters)
+        before = self._usual.reshape(-1, BLOCK, self._layers).max(axis=1)
+        high = _most(np.concatenate((self._quarters[order], fourth)))[:count]
+        low = _most(np.concatenate((before[order], largest)))[:count]
+        high = np.minimum(high + min(self._log_high, self._log_spike), self._ceiling)
+        low = np.maximum(low - self._log_low, self.floor)
+        within = ((largest <= high - MARGIN) & (least >= low + MARGIN)).all(axis=1)
+        faintest, loudest = largest.min(axis=1), largest.max(axis=1)
+        alike = faintest >= loudest + self._log_faint + MARGIN
+        alike &= (faintest > NEARLY_NONE + MARGIN) & (loudest < np.inf)
+        return np.stack((alike, within))
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether all limits follow from the window alone."""
+        old = self._all_met and not self.any_faint and self._age.min() >= self._limits.growing
+        return bool(old and self._at >= self._rows and self._usual.min() > NEARLY_NONE)
+
+    def _add_blocks(self, logs: Floats) -> None:
+        """Add blocks of usual frames, no more than are kept; `set_limits` closes the last one."""
+        count = len(logs) // BLOCK
+        order = (self._at // BLOCK + np.arange(count)) % len(self._quarters)
+        shape = (-1, BLOCK, self._layers)
+        table = logs.astype(np.float32).reshape(shape)
+        self._ring.reshape(shape)[order] = table
+        self._usual.reshape(shape)[order] = table
+        self._quarters[order] = np.sort(table, axis=1)[:, -BLOCK // 4]
+        self._unusual.reshape(shape)[order] = False
+        self._at += len(logs)
 
     def add(self, logs: Floats, unusual: Bools | None = None) -> bool:
         """Add a frame that was judged; return whether it is time to `set_limits`.
@@ -200,6 +276,11 @@ class Past:
             self._unusual[row] = False if unusual is None else unusual
         self._at += 1
         return self._at % BLOCK == 0
+
+    @property
+    def ahead(self) -> int:
+        """How many frames complete the block that is open; 0 if none is."""
+        return -self._at % BLOCK
 
     @property
     def is_first(self) -> bool:

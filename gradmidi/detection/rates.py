@@ -7,14 +7,16 @@ is judged here. Limits were chosen on the set ``tuned`` of ``benchmarks/rates.py
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradmidi.detection.kinds import RUN, Finding
 from gradmidi.log import Frame
 
-__all__ = ["Rate"]
+__all__ = ["Rate", "middle"]
 
 KIND = "overshooting"
 
@@ -42,6 +44,12 @@ SMALL, CALM = 0.05, 8
 
 KNOWN = 3
 """Updates that have to be known before one can have grown."""
+
+
+def middle(updates: NDArray[np.float64]) -> float:
+    """Return the median of the sizes of updates that were measured; nan if none was."""
+    present = updates[np.isfinite(updates) & (updates >= 0.0)]
+    return float(np.median(present)) if present.size else math.nan
 
 
 class Rate:
@@ -76,13 +84,35 @@ class Rate:
         found = self._losses(loss) if loss is not None else False
         if frame.updates is not None and self._judged != frame.step:
             self._judged = frame.step
-            present = frame.updates[np.isfinite(frame.updates) & (frame.updates >= 0.0)]
-            if present.size:
-                found |= self._updates(float(np.median(present)))
+            size = middle(frame.updates)
+            if not math.isnan(size):
+                found |= self._updates(size)
         if not found or self._is_reported:
             return ()
         self._is_reported, self._waits = True, 0
         return (Finding(KIND, RUN, frame.step, self._size),)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the next losses are judged, or the first one is not known yet."""
+        return self._waits > 0 or math.isnan(self._first)
+
+    def count_small(self, sizes: Sequence[float]) -> int:
+        """Return how many updates come before one that may be too large; nan: none measured."""
+        if not self._sizes:
+            return 0
+        return next((at for at, size in enumerate(sizes) if size >= FROM), len(sizes))
+
+    def take(self, losses: Sequence[float], sizes: Sequence[float], step: int) -> None:
+        """Take the losses and the small updates of frames while it does not wait.
+
+        `step` is that of the last update.
+        """
+        self._recent.extend(losses[-RECENT:])
+        for size in sizes:
+            self._judged = step
+            if not math.isnan(size):
+                self._updates(size)
 
     def _updates(self, size: float) -> bool:
         first, known = self._sizes == 0, self._sizes > KNOWN

@@ -37,9 +37,9 @@ class Reports:
         self._at = {kind: np.full(layers + 1, -np.inf) for kind in KINDS}
         self._frames = 0
 
-    def begin(self) -> None:
-        """Count the next frame."""
-        self._frames += 1
+    def begin(self, frames: int = 1) -> None:
+        """Count the next frames."""
+        self._frames += frames
 
     def add(
         self,

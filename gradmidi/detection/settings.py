@@ -1,7 +1,8 @@
 """Logged settings, such as a batch size: whole numbers that stay as they are, and then change."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 __all__ = ["Change", "Settings"]
@@ -56,6 +57,24 @@ class Settings:
         self.changes: list[Change] = []
         self._held: dict[str, tuple[int, int]] = {}  # The number, and in how many frames.
         self._by: dict[str, int] = {}  # How much it changed the last time.
+
+    def copy(self) -> "Settings":
+        """Return settings that go on from here by themselves."""
+        other = Settings()
+        other.changes, other._held, other._by = self.changes[:], {**self._held}, {**self._by}
+        return other
+
+    def take(self, name: str, numbers: Iterable[int]) -> int:
+        """Take numbers of one name up to the first that changes a setting; return how many."""
+        taken = 0
+        for number, run in groupby(numbers):
+            if self.add(0, {name: number}):
+                break
+            more = sum(1 for _ in run) - 1
+            held, frames = self._held[name]
+            self._held[name] = held, frames + more
+            taken += 1 + more
+        return taken
 
     def add(self, step: int, values: Mapping[str, Any]) -> bool:
         """Take a frame's logged values; return whether a setting has changed."""

@@ -22,6 +22,7 @@ __all__ = [
     "Scalar",
     "Values",
     "combine",
+    "loss_of",
     "numbers_of",
     "row",
 ]
@@ -125,7 +126,7 @@ class Frame:
     @property
     def loss(self) -> float | None:
         """The logged loss, may be nan or infinite; None if there is none."""
-        return _loss(self.extra)
+        return loss_of(self.extra)
 
     def joined(self, late: "Values") -> "Frame":
         """Return the frame with values that were logged late for it.
@@ -164,7 +165,7 @@ class Values:
     @property
     def loss(self) -> float | None:
         """The logged loss, may be nan or infinite; None if there is none."""
-        return _loss(self.values)
+        return loss_of(self.values)
 
 
 def numbers_of(values: Mapping[str, Any]) -> dict[str, float]:
@@ -182,7 +183,8 @@ def numbers_of(values: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _loss(values: Mapping[str, Scalar]) -> float | None:
+def loss_of(values: Mapping[str, Scalar]) -> float | None:
+    """Return the loss among logged values; None if there is none."""
     loss = values.get("loss")
     return float(loss) if isinstance(loss, (int, float)) else None
 

@@ -142,6 +142,12 @@ class Composer:
         self._joined += self.values.observe(values or {})
         self._controllers.observe(values or {})
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether `observe` has nothing more to learn."""
+        values = self.values.grows or self._controllers.take_values
+        return self._norms.complete and not values
+
     def slot(self, slot: Slot, wrong: Sequence[int] = ()) -> list[Event]:
         """Compose the next slot; return the events due by its end. `wrong`: voices at fault."""
         start = self.start_of(slot.index)

@@ -114,6 +114,11 @@ class Controllers:
         self._turns = max(1, math.ceil(1.0 / a_slot - 1e-9)) if self._steps == 1 else 1
         self._targets: dict[int, int] = {}
 
+    @property
+    def take_values(self) -> bool:
+        """Whether a logged value has a controller."""
+        return bool(self._values)
+
     def observe(self, values: Mapping[str, Scalar]) -> None:
         """Take a frame's values, the first of which say where a value is at home."""
         if not self._values:

@@ -8,20 +8,20 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from gradmidi.detection.detector import Watch
+from gradmidi.detection.blocks import BlockWatch
 from gradmidi.detection.history import FaultLog
 from gradmidi.detection.kinds import Finding
 from gradmidi.errors import RunLogError
 from gradmidi.log import End, Frame, Header, Item, Mark, RunLog
-from gradmidi.log.values import chosen
+from gradmidi.log.blocks import Block
 from gradmidi.midi.rig import Rig
 from gradmidi.music.alarms import END, seconds_of
 from gradmidi.music.composer import Composer
 from gradmidi.music.events import Event
+from gradmidi.music.known import count_updates, value_names
 from gradmidi.music.preset import Preset, load
 from gradmidi.music.slots import Slot, Slots, StepSlots, WallSlots
 from gradmidi.music.values import MOST_VALUES
@@ -31,17 +31,11 @@ from gradmidi.music.voices import Voice, group
 __all__ = [
     "LONGEST_SECONDS",
     "Score",
-    "check_values",
     "compose",
-    "count_updates",
     "fit",
-    "no_updates",
     "score_of",
     "voices_of",
 ]
-
-MOST_SHOWN = 15
-"""Most names in an error message."""
 
 USUAL_UPDATE = 1e-3
 """An update of a thousandth of the weights: common practice for a network that learns well."""
@@ -131,7 +125,7 @@ class Score:
             rig=rig,
         )
         self._closed = False
-        self._watch = Watch(header.layers, preset.faults, preset.values.which)
+        self._watch = BlockWatch(header.layers, preset.faults, preset.values.which)
         self._history: FaultLog | None = None
         self.slot_seconds = self.composer.slot_ticks * preset.time.tick_seconds
         self.per_slot = per_slot
@@ -174,15 +168,34 @@ class Score:
             events = self.advance(self.wall.index_of(item.t))
         findings = (self._history or self._watch).add(item)
         if isinstance(item, Frame):
-            heard = self._heard(item)
-            if heard is None:
-                return events + self.composer.alarm(findings)
-            self.composer.observe(heard.norms, heard.extra)
-            return events + self._composed(self._slots.add(heard, findings))
+            return events + self._judged(item, findings)
         if isinstance(item, Mark):
             self._slots.mark(item.text)
         self._closed = isinstance(item, End)
         return events + self.composer.alarm(findings)
+
+    def _judged(self, frame: Frame, findings: Sequence[Finding]) -> list[Event]:
+        heard = self._heard(frame)
+        if heard is None:
+            return self.composer.alarm(findings)
+        self.composer.observe(heard.norms, heard.extra)
+        return self._composed(self._slots.add(heard, findings))
+
+    def feed_block(self, block: Block) -> Iterator[list[Event]]:
+        """Process many frames, as `feed` does with each; yield the events that are due."""
+        for begin, end, calm in (self._history or self._watch).spans(block):
+            span = block.part(begin, end)
+            if not calm:
+                yield from map(self.feed, span.frames())
+                continue
+            for part in self._slots.parts(span):
+                if self.wall is not None:
+                    yield self.advance(self.wall.index_of(float(part.t[0])))
+                if self.composer.is_settled and not self._of_updates:
+                    yield from map(self._composed, self._slots.add_block(part))
+                else:
+                    for frame in part.frames():
+                        yield self._judged(frame, ())
 
     def recall(self, item: Item) -> None:
         """Process an item from before playing started: it sets references but makes no events."""
@@ -279,7 +292,7 @@ def score_of(
     steps = log.steps
     if of == "updates":
         steps = count_updates(log)
-    values = _value_names(log, preset)
+    values = value_names(log, preset)
     make = partial(
         Score,
         log.header,
@@ -305,41 +318,9 @@ def score_of(
     return score if per_slot == 1 else make(per_slot=per_slot)
 
 
-def count_updates(log: RunLog) -> int:
-    """Return how many steps of a run have sizes of updates; raise RunLogError if none has."""
-    steps = sum(frame.updates is not None for frame in log.frames())
-    if not steps:
-        raise no_updates(log.path)
-    return steps
-
-
-def no_updates(source: str | Path) -> RunLogError:
-    """Return the error for a source without sizes of updates."""
-    return RunLogError(f"{source} holds no sizes of updates; listen(…, updates=10) measures them")
-
-
 def voices_of(log: RunLog, preset: Preset) -> tuple[Voice, ...]:
     """Return the voices of a run on disk: of layers, then of logged values."""
-    return Score(log.header, preset, values=_value_names(log, preset)).all_voices
-
-
-def check_values(log: RunLog, which: Sequence[str]) -> None:
-    """Raise RunLogError if a name or a pattern matches no logged value of a run."""
-    known = log.logged if which else ()
-    for pattern in which:
-        if not any(chosen(name, (pattern,)) for name in known):
-            shown = ", ".join(known[:MOST_SHOWN]) or "none"
-            raise RunLogError(
-                f"{log.path}: no logged value is called {pattern!r}; there are: {shown}"
-            )
-
-
-def _value_names(log: RunLog, preset: Preset) -> list[str]:
-    """Return the values of a run that have a voice, in the order in which they appear."""
-    which = fitted(preset, log.header).values.which
-    if log.layers and not which:
-        return []
-    return [name for name in log.logged if chosen(name, which)][:MOST_VALUES]
+    return Score(log.header, preset, values=value_names(log, preset)).all_voices
 
 
 def compose(
@@ -388,6 +369,10 @@ def compose(
     log = run if isinstance(run, RunLog) else RunLog(run)
     score = score_of(log, load(preset), time=time, length=length)
     running = log.running
-    for item in log.items():
-        yield from score.feed(item)
+    for item in log.blocks():
+        if isinstance(item, Block):
+            for events in score.feed_block(item):
+                yield from events
+        else:
+            yield from score.feed(item)
     yield from score.finish(running=running)

@@ -5,13 +5,15 @@ kept. The order is nan, inf, numbers, zero, no gradient: that of `numpy.maximum`
 below zero. A slot is returned as soon as it is complete.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, pairwise
 
 import numpy as np
 
 from gradmidi.detection.kinds import Finding
 from gradmidi.log import Frame, numbers_of
+from gradmidi.log.blocks import Block
 
 __all__ = ["Slot", "Slots", "StepSlots", "WallSlots"]
 
@@ -77,11 +79,32 @@ class _Open:
         if len(self._rows) > ROWS:
             self._rows = [np.maximum.reduce(self._rows)]
         if frame.extra:
-            loss = frame.loss
-            self._loss = self._loss if loss is None else loss
-            self._values.update(numbers_of(frame.extra))
+            self._take_values(frame)
         self._findings += findings
         self._marks += marks
+
+    def add_block(self, block: Block, marks: Sequence[str]) -> None:
+        """Add frames in which nothing was found, and the marks before them."""
+        self.frames += len(block)
+        self._last = block.frame(-1)
+        self._rows.append(np.maximum.reduce(block.norms))
+        kinds = set(map(type, chain.from_iterable(each.values() for each in block.extra)))
+        if kinds <= {float, int}:
+            merged: dict[str, float] = {}
+            for extra in block.extra:
+                merged.update(extra)
+            numbers = numbers_of(merged)
+            self._loss = numbers.get("loss", self._loss)
+            self._values.update(numbers)
+        else:
+            for frame in block.frames():
+                self._take_values(frame)
+        self._marks += marks
+
+    def _take_values(self, frame: Frame) -> None:
+        loss = frame.loss
+        self._loss = self._loss if loss is None else loss
+        self._values.update(numbers_of(frame.extra))
 
     def done(self) -> Slot:
         """Return the slot as it is now."""
@@ -110,6 +133,14 @@ class Slots:
         """Add a frame; return the slot that is complete now, if any."""
         raise NotImplementedError
 
+    def parts(self, block: Block) -> Iterator[Block]:
+        """Divide a block where the clock closes a slot before the next frame."""
+        yield block
+
+    def add_block(self, block: Block) -> Iterator[Slot]:
+        """Add frames in which nothing was found, a part of a block; return each complete slot."""
+        raise NotImplementedError
+
     def mark(self, text: str) -> None:
         """Add a mark to the slot of the next frame."""
         self._marks += (text,)
@@ -119,14 +150,18 @@ class Slots:
         slot, self._slot = self._slot, None
         return None if slot is None else slot.done()
 
+    def _opened(self, index: int) -> _Open:
+        """Return the slot that is not complete yet, or a new one at `index`."""
+        if self._slot is None:
+            self._slot = _Open(index)
+        return self._slot
+
     def _fill(self, index: int, frame: Frame, findings: Sequence[Finding]) -> int:
         """Add a frame to the slot that is not complete yet, or to a new one at `index`.
 
         Returns how many frames the slot has.
         """
-        slot = self._slot
-        if slot is None:
-            slot = self._slot = _Open(index)
+        slot = self._opened(index)
         slot.add(frame, findings, self._marks)
         self._marks = ()
         return slot.frames
@@ -155,6 +190,20 @@ class StepSlots(Slots):
             return None
         self._index += 1
         return self.finish()
+
+    def add_block(self, block: Block) -> Iterator[Slot]:
+        """Add frames in which nothing was found; return each slot that is full."""
+        begin = 0
+        while begin < len(block):
+            slot = self._opened(self._index)
+            end = min(len(block), begin + self.frames - slot.frames)
+            slot.add_block(block.part(begin, end), self._marks)
+            self._marks = ()
+            begin = end
+            if slot.frames == self.frames:
+                self._index += 1
+                self._slot = None
+                yield slot.done()
 
 
 class WallSlots(Slots):
@@ -220,3 +269,18 @@ class WallSlots(Slots):
         done = self.until(self.index_of(frame.t))
         self._fill(self._index, frame, findings)
         return done
+
+    def parts(self, block: Block) -> Iterator[Block]:
+        """Divide a block where the clock closes a slot before the next frame."""
+        cells = list(map(self.index_of, block.t.tolist()))
+        edges = [0, *(np.flatnonzero(np.diff(cells)) + 1).tolist(), len(block)]
+        for begin, end in pairwise(edges):
+            yield block.part(begin, end)
+
+    def add_block(self, block: Block) -> Iterator[Slot]:
+        """Add frames of one cell; if they start another slot, return the one before."""
+        done = self.until(self.index_of(float(block.t[0])))
+        self._opened(self._index).add_block(block, self._marks)
+        self._marks = ()
+        if done is not None:
+            yield done

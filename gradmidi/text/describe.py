@@ -12,7 +12,8 @@ from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.limits import Faults
 from gradmidi.log import End, Frame, Layer, RunLog, numbers_of
 from gradmidi.log.values import chosen
-from gradmidi.text.summary import LayerNumbers, Summary, medians, summarize
+from gradmidi.text.layers import LayerNumbers, medians
+from gradmidi.text.summary import Summary, summarize
 from gradmidi.text.values import lines as value_lines
 from gradmidi.text.words import ago, count, duration, fault, layers_of, norm, number, when
 

@@ -6,7 +6,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,61 +15,14 @@ import numpy as np
 from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.limits import Faults
 from gradmidi.detection.settings import Change
-from gradmidi.log import End, Frame, Item, Layer, RunLog, numbers_of
+from gradmidi.log import End, Frame, Item, RunLog, Scalar, numbers_of
+from gradmidi.log.blocks import Block
+from gradmidi.log.items import loss_of
 from gradmidi.log.values import chosen
+from gradmidi.text.layers import SAMPLES, LayerNumbers, NormNumbers, UpdateNumbers, medians
 from gradmidi.text.values import Gathered, ValueNumbers
 
-__all__ = ["LayerNumbers", "Summarizer", "Summary", "medians", "summarize"]
-
-SAMPLES = 20_000
-"""Rows kept for the medians; of a longer run every n-th step counts, and the text says so."""
-
-
-BATCH = 512
-"""Frames whose numbers are gathered at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class LayerNumbers:
-    """One layer's norms over a run.
-
-    Parameters
-    ----------
-    name : str
-        The layer's name.
-    size : int
-        How many parameters it has.
-    first, median, last, largest : float
-        Of its finite norms; nan where there are none.
-    largest_step : int
-        The step of the largest one; 0 where there is none.
-    update, largest_update : float
-        Median and largest size of an update, divided by the size of the weights; nan where none
-        was measured.
-    nan, inf, zero, absent : int
-        Steps at which its norm was nan, infinite or exactly zero, or there was no gradient.
-    first_nan, first_inf : int
-        The first such step; 0 where there is none.
-    zero_since : int
-        The step from which on it was exactly zero to the end; 0 where it was not.
-    """
-
-    name: str
-    size: int
-    first: float = math.nan
-    median: float = math.nan
-    last: float = math.nan
-    largest: float = math.nan
-    largest_step: int = 0
-    nan: int = 0
-    inf: int = 0
-    zero: int = 0
-    absent: int = 0
-    first_nan: int = 0
-    first_inf: int = 0
-    zero_since: int = 0
-    update: float = math.nan
-    largest_update: float = math.nan
+__all__ = ["Summarizer", "Summary", "summarize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +122,11 @@ def summarize(log: RunLog, limits: Faults | None = None, heard: Sequence[str] = 
     Summary
     """
     gatherer = Summarizer(log, limits, heard)
-    for item in log.items():
-        gatherer.add(item)
+    for item in log.blocks():
+        if isinstance(item, Block):
+            gatherer.add_block(item)
+        else:
+            gatherer.add(item)
     return gatherer.finish()
 
 
@@ -191,10 +147,10 @@ class Summarizer:
         self._heard = tuple(heard) if log.layers or heard else ("*",)
         self._values: dict[str, Gathered] = {}
         self._running, self._age = log.running, log.age
-        self._numbers = _Numbers(len(log.layers))
+        self._numbers = NormNumbers(len(log.layers))
         self._every = max(1, math.ceil(log.steps / SAMPLES))
         self._sampled: list[np.ndarray] = []
-        self._updates = _Updates()
+        self._updates = UpdateNumbers()
         self._losses: list[float] = []
         self._steps, self._seconds, self._ending, self._dropped = 0, 0.0, "", 0
         self._clipping = log.header.clipping
@@ -207,23 +163,47 @@ class Summarizer:
             self._faults.add(item)
         if isinstance(item, Frame):
             if self._steps % self._every == 0:
-                self._sampled.append(item.norms)
+                self._sampled.append(item.norms.copy())
             self._steps += 1
             self._seconds, self._ending = item.t, ""
             self._numbers.add(item)
             if item.updates is not None:
                 self._updates.add(item.updates)
-            for name, value in numbers_of(item.extra).items() if self._heard else ():
-                if name not in self._values and chosen(name, self._heard):
-                    self._values[name] = Gathered(name)
-                if name in self._values:
-                    self._values[name].add(item.step, value)
+            if self._heard:
+                self._hear(item.step, item.extra)
             loss = item.loss
             if loss is not None:
                 self._losses = [self._losses[0] if self._losses else loss, loss]
         elif isinstance(item, End):
             self._ending, self._dropped = item.reason, self._dropped + item.dropped
             self._clipping = item.clipping or self._clipping
+
+    def add_block(self, block: Block) -> None:
+        """Add many frames, as `add` does with each."""
+        for begin, end, calm in self._faults.spans(block) if self._finds else ():
+            for frame in () if calm else block.part(begin, end).frames():
+                self._faults.add(frame)
+        # A copy: a row would keep its block.
+        self._sampled.extend(block.norms[-self._steps % self._every :: self._every].copy())
+        self._steps += len(block)
+        self._seconds, self._ending = float(block.t[-1]), ""
+        self._numbers.add_block(block)
+        for updates in block.updates:
+            if updates is not None:
+                self._updates.add(updates)
+        if self._heard:
+            for step, values in zip(block.steps.tolist(), block.extra, strict=True):
+                self._hear(step, values)
+        losses = [loss for loss in map(loss_of, block.extra) if loss is not None]
+        if losses:
+            self._losses = [self._losses[0] if self._losses else losses[0], losses[-1]]
+
+    def _hear(self, step: int, values: Mapping[str, Scalar]) -> None:
+        for name, value in numbers_of(values).items():
+            if name not in self._values and chosen(name, self._heard):
+                self._values[name] = Gathered(name)
+            if name in self._values:
+                self._values[name].add(step, value)
 
     def finish(self) -> Summary:
         """Return the summary of the items so far."""
@@ -256,111 +236,3 @@ class Summarizer:
         numbers = self._numbers.of(layers, medians(self._sampled, len(layers)))
         sizes = self._updates.numbers(len(layers))
         return tuple(replace(each, **size) for each, size in zip(numbers, sizes, strict=True))
-
-
-class _Numbers:
-    """The numbers of all layers, gathered many frames at a time."""
-
-    def __init__(self, layers: int) -> None:
-        self._rows: list[np.ndarray] = []
-        self._steps: list[int] = []
-        self._floats = {name: np.full(layers, math.nan) for name in ("first", "last")}
-        self._largest = np.full(layers, -math.inf)
-        names = ("nan", "inf", "zero", "absent", "first_nan", "first_inf", "zero_since")
-        self._counts = {name: np.zeros(layers, np.int64) for name in (*names, "largest_step")}
-
-    def add(self, frame: Frame) -> None:
-        """Add the next frame."""
-        self._rows.append(frame.norms)
-        self._steps.append(frame.step)
-        if len(self._rows) == BATCH:
-            self._gather()
-
-    def of(self, layers: Sequence[Layer], medians: Sequence[float]) -> tuple[LayerNumbers, ...]:
-        """Return the numbers of every layer."""
-        self._gather()
-        largest = np.where(self._largest >= 0.0, self._largest, math.nan)
-        columns = {**self._floats, "largest": largest, **self._counts}
-        values = {name: column.tolist() for name, column in columns.items()}
-        return tuple(
-            LayerNumbers(
-                layer.name,
-                layer.size,
-                median=medians[at],
-                **{name: column[at] for name, column in values.items()},
-            )
-            for at, layer in enumerate(layers)
-        )
-
-    def _gather(self) -> None:
-        if not self._rows:
-            return
-        norms, steps, counts = np.stack(self._rows), np.array(self._steps), self._counts
-        for name, found in (("nan", np.isnan(norms)), ("inf", norms == math.inf)):
-            new = (counts[name] == 0) & found.any(axis=0)
-            counts[f"first_{name}"][new] = steps[found.argmax(axis=0)[new]]
-            counts[name] += found.sum(axis=0)
-        zero = norms == 0.0
-        counts["zero"] += zero.sum(axis=0)
-        counts["absent"] += (norms < 0.0).sum(axis=0)
-        # Where the zeros at the end of these frames begin; they may go on from before.
-        length = np.where(zero.all(axis=0), len(norms), (~zero)[::-1].argmax(axis=0))
-        since = np.where(length > 0, steps[np.minimum(len(norms) - length, len(norms) - 1)], 0)
-        before = (length == len(norms)) & (counts["zero_since"] > 0)
-        counts["zero_since"] = np.where(before, counts["zero_since"], since)
-        number = np.isfinite(norms) & (norms >= 0.0)
-        some = number.any(axis=0)
-        at = np.arange(norms.shape[1])
-        firsts, lasts = (
-            norms[number.argmax(axis=0), at],
-            norms[::-1][number[::-1].argmax(axis=0), at],
-        )
-        first = self._floats["first"]
-        self._floats["first"] = np.where(np.isnan(first) & some, firsts, first)
-        self._floats["last"] = np.where(some, lasts, self._floats["last"])
-        masked = np.where(number, norms, -math.inf)
-        peak = masked.argmax(axis=0)
-        larger = masked[peak, at] > self._largest
-        counts["largest_step"][larger] = steps[peak[larger]]
-        self._largest = np.where(larger, masked[peak, at], self._largest)
-        self._rows.clear()
-        self._steps.clear()
-
-
-class _Updates:
-    """Sizes of updates, of which at most `SAMPLES` rows are kept, evenly spread."""
-
-    def __init__(self) -> None:
-        self._rows: list[np.ndarray] = []
-        self._every = 1
-        self._seen = 0
-        self._largest: np.ndarray | None = None
-
-    def add(self, row: np.ndarray) -> None:
-        """Add the updates of a step."""
-        finite = np.where(np.isfinite(row) & (row >= 0.0), row, np.nan)
-        self._largest = finite if self._largest is None else np.fmax(self._largest, finite)
-        if self._seen % self._every == 0:
-            self._rows.append(row)
-        self._seen += 1
-        if len(self._rows) > SAMPLES:
-            del self._rows[1::2]
-            self._every *= 2
-
-    def numbers(self, layers: int) -> list[dict[str, Any]]:
-        """Return the keywords of `LayerNumbers` for each layer; none if nothing was measured."""
-        if self._largest is None:
-            return [{} for _ in range(layers)]
-        pairs = zip(medians(self._rows, layers), self._largest.tolist(), strict=True)
-        return [{"update": median, "largest_update": largest} for median, largest in pairs]
-
-
-def medians(rows: Sequence[np.ndarray], layers: int) -> list[float]:
-    """Return the median of each layer's finite norms; nan where it has none."""
-    if not rows:
-        return [math.nan] * layers
-    found = []
-    for column in np.stack(rows).T:
-        finite = column[np.isfinite(column) & (column >= 0.0)]
-        found.append(float(np.median(finite)) if finite.size else math.nan)
-    return found

@@ -54,7 +54,7 @@ def hear(run: str, preset: Preset) -> tuple[list[float], float]:
     hits, total = Counter(), Counter()
     for note in notes:
         total[note.voice] += 1
-        at = note.tick * preset.time.tick_seconds
+        at = preset.sound.silence + note.tick * preset.time.tick_seconds
         for (start, pitch), taken in named.items():
             near = abs(start - at) < NEAR_SECONDS and abs(pitch - note.pitch) <= NEAR_SEMITONES
             if near and not taken:

@@ -141,7 +141,7 @@ def listen(path: Path, preset: Preset) -> list[Named]:
     preset : Preset
         The listener knows which one it hears.
     """
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    samples, rate = _music(path, preset)
     if not preset.faults.sound:
         return _by_ear(samples, rate, preset)
     # A third of the samples hold all that is listened for, and a hop is whole ones of them.
@@ -153,6 +153,13 @@ def listen(path: Path, preset: Preset) -> list[Named]:
     found = list(_alarms(alarms, preset))
     homes = loudness(run, rate, sorted(set(key.homes)))
     return [_who(each, homes, key) for each in found if each.kind != END]
+
+
+def _music(path: Path, preset: Preset) -> tuple[Table, int]:
+    """Return the samples of a sound file without the silence around the music, and their rate."""
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    edge = round(preset.sound.silence * rate)
+    return samples[edge : len(samples) - edge], rate
 
 
 def _alarms(heard: Table, preset: Preset) -> Iterator[Named]:
@@ -281,7 +288,7 @@ def steps(path: Path, preset: Preset) -> Table:
     ndarray of float64, shape (slots, voices)
         nan where a voice rests.
     """
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    samples, rate = _music(path, preset)
     samples = signal.resample_poly(samples, 1, 3, axis=0)
     rate //= 3
     key = learn(samples, rate, preset)

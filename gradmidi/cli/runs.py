@@ -88,6 +88,7 @@ def render(
     from gradmidi.music.score import Score
     from gradmidi.options import Options
     from gradmidi.run import Run
+    from gradmidi.sinks.registry import begin_of
     from gradmidi.sources.opened import open_log, value_names
     from gradmidi.text.words import timeline
 
@@ -101,8 +102,9 @@ def render(
     log = open_log(run, selection, Run)
     check_values(log, values)
     if legend:
+        begin = begin_of(preset, paths) if stems is None else preset.sound.silence
         for cue in legend_cues(preset, Score(log.header, preset).voices):
-            typer.echo(printable(timeline(cue.tick * cue.seconds, cue.text)), err=True)
+            typer.echo(printable(timeline(begin + cue.tick * cue.seconds, cue.text)), err=True)
     written = write(
         log,
         *paths,

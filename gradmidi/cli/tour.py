@@ -39,6 +39,7 @@ def tour(
     """
     from gradmidi.music.lesson import tour as compose
     from gradmidi.options import Options
+    from gradmidi.sinks.registry import begin_of
     from gradmidi.text.words import timeline
 
     options, paths = Options(**given), output or []
@@ -52,33 +53,32 @@ def tour(
         )
     preset = options.music
     cues = list(compose(preset))
+    begin = begin_of(preset, paths)
+    lines = [timeline(begin + cue.tick * cue.seconds, cue.text) for cue in cues]
     for path in paths:
-        _write(path, preset, cues)
+        _write(path, preset, cues, lines)
         typer.echo(str(path))
     if is_live:
         _play(options, cues)
     elif not any(path.suffix.lower() == ".txt" for path in paths):
-        for cue in cues:
-            typer.echo(timeline(cue.tick * cue.seconds, cue.text), err=True)
+        typer.echo("\n".join(lines), err=True)
 
 
-def _write(path: Path, preset: "Preset", cues: "Sequence[Cue]") -> None:
+def _write(path: Path, preset: "Preset", cues: "Sequence[Cue]", lines: Sequence[str]) -> None:
     try:
         if path.suffix.lower() == ".txt":
-            _write_text(path, cues)
+            _write_text(path, lines)
         else:
             _write_music(path, preset, cues)
     except OSError as error:
         raise GradmidiError(f"{path} could not be written: {error.strerror or error}") from error
 
 
-def _write_text(path: Path, cues: "Sequence[Cue]") -> None:
+def _write_text(path: Path, lines: Sequence[str]) -> None:
     from gradmidi.base.files import WholeFile
-    from gradmidi.text.words import timeline
 
-    lines = (f"{timeline(cue.tick * cue.seconds, cue.text)}\n" for cue in cues)
     with WholeFile(path) as new:
-        new.file.write("".join(lines).encode())
+        new.file.write("".join(f"{line}\n" for line in lines).encode())
 
 
 def _write_music(path: Path, preset: "Preset", cues: "Sequence[Cue]") -> None:

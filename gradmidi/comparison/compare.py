@@ -161,6 +161,7 @@ def _write(layout: Layout, targets: Sequence[Path], by: str, look: Look) -> Iter
             stack.callback(page_sound.abort)
         writer = PairWriter(recordings, layout.preset, len(layout.voices))
         pairs = [play_pair(layout, number, writer) for number in range(2, len(layout.runs) + 1)]
+        writer.finish()
         found = [
             departure(left.slots.played, right.slots.played, layout.voices) for left, right in pairs
         ]

@@ -53,7 +53,7 @@ def announcement(number: int, side: int, preset: Preset) -> tuple[list[Event], i
 class PairWriter:
     """Renders pairs of event streams, one pair after another, to open recordings.
 
-    The recordings have two channels and are not closed here.
+    The recordings have two channels and are not closed here. They begin and end with silence.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class PairWriter:
         self._preset = preset
         self._voices = voices
         self._samples = 0
+        self._pause()
 
     @property
     def seconds(self) -> float:
@@ -86,6 +87,16 @@ class PairWriter:
             known = min(newest[side] for side in open_sides)
             self._write(mixdown.send([events or () for events in pair], known))
         self._write(mixdown.finish())
+
+    def finish(self) -> None:
+        """Write the silence at the end."""
+        self._pause()
+
+    def _pause(self) -> None:
+        seconds = self._preset.sound.silence if self._recordings else 0.0
+        for recording in self._recordings:
+            recording.pause(seconds)
+        self._samples += round(seconds * RATE)
 
     def _write(self, blocks: Iterator[tuple[Samples, ...]]) -> None:
         for pair in blocks:
@@ -116,7 +127,8 @@ class Layout:
         """Approximate length of all pairs together, without the release of the last notes."""
         leads = sum(_lead(number, self.preset) for number in range(2, len(self.runs) + 1))
         slots = _slots(self.runs, self.width)
-        return leads + (len(self.runs) - 1) * slots * self.slot_seconds
+        silence = 2.0 * self.preset.sound.silence
+        return silence + leads + (len(self.runs) - 1) * slots * self.slot_seconds
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -89,6 +89,9 @@ class Sound:
         0.8, "width of the panning, first voice left to last voice right", least=0.0, most=1.0
     )
     gain: float = key(0.0, "dB added to everything", least=-60.0, most=24.0)
+    silence: float = key(
+        0.5, "seconds of silence before and after the music in a sound file", least=0.0, most=10.0
+    )
     channels: int = key(2, "1: mono, 2: stereo", least=1, most=2)
     even: bool = key(
         True, "notes of every pitch are about equally loud (ISO 226); false: of equal power"

@@ -55,7 +55,8 @@ class Film:
         self._folder = Path(tempfile.mkdtemp(prefix="gradmidi-"))
         try:
             self._picture = Picture(self._folder / "never.png", score, log, look)
-            self._played = PlayedRun(log.name, score.preset.time.tick_seconds)
+            self._silence = score.preset.sound.silence
+            self._played = PlayedRun(log.name, score.preset.time.tick_seconds, start=self._silence)
             self._slot = score.slot_seconds
             self._wav = self._folder / "sound.wav"
             self._sound = AudioFile.of_run(self._wav, score, log)
@@ -79,9 +80,8 @@ class Film:
         """
         try:
             self._sound.close()
-            self._encode(
-                _Frames(self._picture.draw(FILM_INCHES, film=True), self._played, self._slot)
-            )
+            drawing = self._picture.draw(FILM_INCHES, film=True)
+            self._encode(_Frames(drawing, self._played, self._slot, self._silence))
             self._new.save()
         finally:
             self._clean()
@@ -131,16 +131,19 @@ class Film:
 
 
 class _Frames:
-    """The frames of a film, made one after another from the whole drawing."""
+    """The frames of a film, made one after another from the whole drawing.
 
-    def __init__(self, drawing: Drawing, played: PlayedRun, slot: float) -> None:
+    `slot` is the length of a slot, and `silence` that of the silence after the music, in seconds.
+    """
+
+    def __init__(self, drawing: Drawing, played: PlayedRun, slot: float, silence: float) -> None:
         self._drawing, self._played = drawing, played
         drawing.figure.canvas.draw()
         image = np.asarray(drawing.figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
         # The encoder needs even sizes.
         self.tall, self.wide = (size - size % 2 for size in image.shape[:2])
         self._whole: Pixels = np.ascontiguousarray(image[: self.tall, : self.wide])
-        self.seconds = max(played.end, 1.0 / FRAME_RATE)
+        self.seconds = max(played.end + silence, 1.0 / FRAME_RATE)
         height = drawing.figure.bbox.height
         box = drawing.map.get_window_extent()
         self._left, self._right = round(box.x0), min(self.wide, round(box.x1))

@@ -7,7 +7,7 @@ works in every process: ``csv = "package.module:Class"`` for the ending ``.csv``
 """
 
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,21 @@ from gradmidi.errors import GradmidiError
 
 if TYPE_CHECKING:
     from gradmidi.log import RunLog
+    from gradmidi.music.preset import Preset
     from gradmidi.music.score import Score
     from gradmidi.report.look import Look
     from gradmidi.sinks.sink import FileSink
 
-__all__ = ["BUILT_IN", "DRAWN", "FILES", "SOUNDS", "check_endings", "file_sink", "register"]
+__all__ = [
+    "BUILT_IN",
+    "DRAWN",
+    "FILES",
+    "SOUNDS",
+    "begin_of",
+    "check_endings",
+    "file_sink",
+    "register",
+]
 
 FileMaker = Callable[..., "FileSink"]
 """Makes a file sink from a path (`pathlib.Path`), the score and the run's log."""
@@ -126,6 +136,12 @@ def check_endings(*paths: Path) -> None:
             raise GradmidiError(
                 f"nothing writes {path.suffix or path.name!r}; {path} may end in: {' '.join(FILES)}"
             )
+
+
+def begin_of(preset: "Preset", paths: Iterable[Path]) -> float:
+    """Return the second at which the music begins in files: later in sound files and films."""
+    recorded = any(path.suffix.lower() in (*SOUNDS, ".mp4") for path in paths)
+    return preset.sound.silence if recorded else 0.0
 
 
 def file_sink(path: Path, score: "Score", log: "RunLog", look: "Look | None" = None) -> "FileSink":

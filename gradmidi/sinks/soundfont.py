@@ -100,6 +100,7 @@ class FontFiles:
         self._font, self._program = font, check_font(font)
         self._channels = score.preset.sound.channels
         self._mixes = samples != "float"
+        self._silence = score.preset.sound.silence
         self._clock = Mixdown(Synth(score.preset, len(score.voices), values=score.value_seats))
         self._frames = 0
         self._folder = Path(tempfile.mkdtemp(prefix="gradmidi-"))
@@ -144,7 +145,9 @@ class FontFiles:
         self._frames += sum(len(block) for (block,) in self._clock.finish())
         try:
             for recording, parts in zip(self._recordings, self._parts, strict=True):
+                recording.pause(self._silence)
                 recording.write(self._mixed(parts))
+                recording.pause(self._silence)
             for recording in self._recordings:
                 recording.close()
         except BaseException:

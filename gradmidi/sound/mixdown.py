@@ -92,10 +92,13 @@ class Mixdown:
 class _SoundFiles:
     """Sink for sound files, rendered as events arrive and completed by `close`."""
 
-    def __init__(self, synths: Sequence[Synth], recordings: Sequence[Recording]) -> None:
+    def __init__(
+        self, preset: Preset, synths: Sequence[Synth], recordings: Sequence[Recording]
+    ) -> None:
         self._mixdown = Mixdown(*synths)
         self._recordings = recordings
-        self._closed = False
+        self._silence = preset.sound.silence
+        self._begun = self._closed = False
 
     def send(self, events: Sequence[Event]) -> None:
         """Add the next events, and write the time before them.
@@ -130,6 +133,7 @@ class _SoundFiles:
         self._write(self._mixdown.finish())
         with self._or_nothing():
             for recording in self._recordings:
+                recording.pause(self._silence)
                 recording.close()
         self._closed = True
 
@@ -146,6 +150,9 @@ class _SoundFiles:
 
     def _write(self, blocks: Iterator[tuple[Samples, ...]]) -> None:
         with self._or_nothing():
+            for recording in () if self._begun else self._recordings:
+                recording.pause(self._silence)
+            self._begun = True
             for parts in blocks:
                 for recording, samples in zip(self._recordings, parts, strict=True):
                     recording.write(samples)
@@ -162,8 +169,9 @@ class _SoundFiles:
 class AudioFile(_SoundFiles):
     """Sink that writes one sound file: ``.wav``, ``.flac``, ``.ogg`` or ``.mp3``.
 
-    The file lasts until the tick of `End`, and then until the last note has faded. Without an
-    `End`, every note ends at the newest event.
+    The file begins with the silence of ``[sound] silence``, lasts until the tick of `End` and then
+    until the last note has faded, and ends with the same silence. Without an `End`, every note ends
+    at the newest event.
 
     Parameters
     ----------
@@ -193,8 +201,8 @@ class AudioFile(_SoundFiles):
     >>> sink = AudioFile(path, load("pentatonic"), voices=4)
     >>> sink.send([On(0, 0, 60, 80, pitch=60.0), Off(108, 0, 60), End(960, 8, 1.0)])
     >>> sink.close()
-    >>> soundfile.info(path).frames
-    44100
+    >>> soundfile.info(path).duration
+    2.0
     """
 
     def __init__(
@@ -208,7 +216,7 @@ class AudioFile(_SoundFiles):
     ) -> None:
         synth = Synth(preset, voices, rate=rate, values=values)
         channels, samples = preset.sound.channels, preset.sound.format
-        super().__init__((synth,), (Recording(path, channels, rate=rate, samples=samples),))
+        super().__init__(preset, (synth,), (Recording(path, channels, rate=rate, samples=samples),))
 
     @classmethod
     def of_run(cls, path: Path, score: "Score", _log: "RunLog") -> Self:
@@ -265,7 +273,7 @@ class Stems(_SoundFiles):
         layers = sum(bool(voice.layers) for voice in voices)
         values = len(voices) - layers
         synths = [Synth(dry, layers, values=values, only=voice) for voice in self._voices]
-        super().__init__(synths, recordings)
+        super().__init__(preset, synths, recordings)
         with self._or_nothing():
             for path in self.paths:
                 recordings.append(Recording(path, preset.sound.channels, samples="float"))

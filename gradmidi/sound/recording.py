@@ -85,6 +85,7 @@ class Encoder:
                 "compression_level": (320 - kilobits) / (320 - 32),
             }
         self.written = 0
+        self._shape = channels, rate
         self._sixteen = coding == "PCM_16"
         self._most = MOST_WAV if kind == "WAV" else 1 << 62
         self._target = _Target(file)
@@ -116,6 +117,11 @@ class Encoder:
             raise OSError(errno.EFBIG, f"a WAV holds at most {self._most} bytes; write a .flac")
         with self._checked():
             self._coder.write(block)
+
+    def pause(self, seconds: float) -> None:
+        """Write silence; raise OSError if it cannot be written."""
+        channels, rate = self._shape
+        self.write(np.zeros((round(seconds * rate), channels), np.float32))
 
     def close(self) -> None:
         """Write the samples that the encoder still holds.
@@ -228,6 +234,11 @@ class Recording:
             raise ValueError(f"{self.path} is closed: it takes no more samples")
         with self._or_nothing():
             self._encoder.write(samples)
+
+    def pause(self, seconds: float) -> None:
+        """Write silence; raise OSError if it cannot be written."""
+        with self._or_nothing():
+            self._encoder.pause(seconds)
 
     def close(self) -> None:
         """Complete the file and rename it to `path`. May be called twice.

@@ -28,8 +28,8 @@ def invoke(*words):
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def lines(preset=PRESET):
-    return [timeline(cue.tick * cue.seconds, cue.text) for cue in tour(preset)]
+def lines(preset=PRESET, begin=0.0):
+    return [timeline(begin + cue.tick * cue.seconds, cue.text) for cue in tour(preset)]
 
 
 def test_a_tour_is_written_as_text_notes_and_sound_with_the_same_times(tmp_path, monkeypatch):
@@ -38,7 +38,8 @@ def test_a_tour_is_written_as_text_notes_and_sound_with_the_same_times(tmp_path,
     done = invoke("tour", *(word for path in paths for word in ("-o", path)))
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == [str(path) for path in paths]
-    assert paths[0].read_text().splitlines() == lines()
+    # A sound file begins half a second later than notes do.
+    assert paths[0].read_text().splitlines() == lines(begin=0.5)
     file = mido.MidiFile(paths[1])
     tick, markers = 0, []
     for message in file.tracks[0]:
@@ -48,10 +49,10 @@ def test_a_tour_is_written_as_text_notes_and_sound_with_the_same_times(tmp_path,
     assert markers == lines()
     sound, rate = soundfile.read(paths[2])
     cues = list(tour(PRESET))
-    assert len(sound) / rate == pytest.approx(cues[-1].events[-1].tick / 960, abs=0.1)
+    assert len(sound) / rate == pytest.approx(1.0 + cues[-1].events[-1].tick / 960, abs=0.1)
     # Without the program that speaks, there is silence where a text is spoken.
-    assert np.abs(sound[: int(4.9 * rate)]).max() == 0.0
-    assert np.abs(sound[int(6.0 * rate) : int(7.0 * rate)]).max() > 0.05
+    assert np.abs(sound[: int(5.4 * rate)]).max() == 0.0
+    assert np.abs(sound[int(6.5 * rate) : int(7.5 * rate)]).max() > 0.05
 
 
 @pytest.mark.receivers
@@ -61,7 +62,7 @@ def test_the_names_are_spoken_where_espeak_is_installed(tmp_path):
     assert done.exit_code == 0, done.output
     sound, rate = soundfile.read(tmp_path / "tour.wav")
     for cue in tour(PRESET):
-        begin = int(cue.tick * cue.seconds * rate)
+        begin = int((0.5 + cue.tick * cue.seconds) * rate)
         spoken = sound[begin : begin + int(0.8 * rate)]
         assert np.sqrt((spoken**2).mean()) > 0.01, cue.text
     long = speech("one two three four five six seven eight nine ten eleven twelve", 1.0)
@@ -76,7 +77,8 @@ def test_speech_is_added_to_the_sound_at_its_place(tmp_path):
     sink.send([End(960, 0, 0.0)])
     sink.close()
     sound, rate = soundfile.read(tmp_path / "a.wav")
-    assert (len(sound), rate) == (RATE, RATE)
+    assert (len(sound), rate) == (2 * RATE, RATE)
+    sound = sound[RATE // 2 : -RATE // 2]
     heard = np.flatnonzero(np.abs(sound[:, 0]) > 0.1)
     assert (heard[0], heard[-1]) == (22050, 22491 + 999)
     assert sound[22600, 0] == pytest.approx(0.5, abs=1e-3)
@@ -150,3 +152,6 @@ def test_render_prints_the_timeline_of_its_legend(tmp_path):
         "2.0 s: voice 2, conv2: home, E4",
     ]
     assert len(done.stderr.splitlines()) == 12
+    for given in (["-o", tmp_path / "a.wav"], ["--stems", tmp_path / "stems"]):
+        done = invoke("render", run, *given, "--legend")
+        assert done.stderr.splitlines()[0] == "0.5 s: voice 1, conv1: home, A3"

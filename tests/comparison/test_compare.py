@@ -68,9 +68,9 @@ def test_each_ear_hears_its_own_run(tmp_path):
     sound, rate = soundfile.read(tmp_path / "ab.wav")
     assert rate == RATE
     assert done.lines[0] == (
-        "from 2.0 s on, after 2 pips on the right: low left, high right, by step"
+        "from 2.5 s on, after 2 pips on the right: low left, high right, by step"
     )
-    left, right = sound[3 * RATE :][:SLOT].T
+    left, right = sound[round(3.5 * RATE) :][:SLOT].T
     home = 440 * 2 ** ((load("pentatonic").home_notes(1)[0] - 69) / 12)
     assert band(left, home) > 20 * band(right, home)
     assert band(right, 2 * home) > 3 * band(left, 2 * home)  # Which has it as a partial.
@@ -89,7 +89,9 @@ def test_left_is_the_first_run_alone(tmp_path):
     synth.send([replace(each, tick=each.tick + begin) for each in compose(RunLog(one), preset)])
     alone = synth.render(6 * RATE)[2 * RATE :, 0]
     assert np.abs(alone).max() > 0.05
-    assert np.array_equal(sound[2 * RATE :, 0][: 4 * RATE], alone)
+    assert np.array_equal(sound[round(2.5 * RATE) :, 0][: 4 * RATE], alone)
+    assert not sound[: RATE // 2].any()
+    assert not sound[-RATE // 2 :].any()
 
 
 def float_preset(folder: Path, channels: int = 2) -> Path:
@@ -107,7 +109,7 @@ def test_reference_is_the_first_runs_or_the_one_given(tmp_path):
     for reference, left, right in ((None, 1.0, 2.0), (other, 0.5, 1.0)):
         compare([one, other], tmp_path / "ab.wav", reference=reference)
         sound, _ = soundfile.read(tmp_path / "ab.wav")
-        heard = sound[3 * RATE :][:SLOT].T
+        heard = sound[round(3.5 * RATE) :][:SLOT].T
         for ear, factor in zip(heard, (left, right), strict=True):
             levels = {f: band(ear, f * home) for f in (0.5, 1.0, 2.0)}
             assert max(levels, key=levels.__getitem__) == factor
@@ -191,7 +193,7 @@ def test_layers_are_matched_by_name_and_others_are_reported(tmp_path):
     assert done.lines[-1] == "other does not depart from one"
     sound, _ = soundfile.read(tmp_path / "ab.wav")
     # Column a of one is column a of other, in another place: both ears hear the same.
-    left, right = sound[2 * RATE :].T
+    left, right = sound[round(2.5 * RATE) :].T
     assert np.abs(left - right).max() < 1e-4 * 4
 
 
@@ -237,7 +239,7 @@ def test_the_run_that_diverges_is_reported(tmp_path):
     other = run_of(tmp_path / "broken", broken)
     done = compare([one, other], tmp_path / "ab.wav")
     assert done.lines[-1] == (
-        "broken departs from steady at step 22, 4.6 s into the piece: "
+        "broken departs from steady at step 22, 5.1 s into the piece: "
         "fc1 is 9 times as large, conv1 is nan from step 41"
     )
 
@@ -439,7 +441,7 @@ def test_command(tmp_path, capsys):
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0] == str(target)
-    assert lines[-1].startswith("b departs from a at step 1, 2.0 s into the piece: ")
+    assert lines[-1].startswith("b departs from a at step 1, 2.5 s into the piece: ")
     assert CliRunner().invoke(app, ["compare", str(runs[0]), "-o", "x.wav"]).exit_code == 2
     by = ["compare", *map(str, runs), "-o", "x.wav", "--by", "epoch"]
     assert CliRunner().invoke(app, by).exit_code == 2
@@ -456,7 +458,7 @@ def test_faults_sound_on_their_own_side(tmp_path):
     (first, *_) = [e for e in events if isinstance(e, On) and e.voice == FAULT_VOICE]
     compare([one, other], tmp_path / "ab.wav")
     sound, _ = soundfile.read(tmp_path / "ab.wav")
-    begin = round((2.0 + first.tick * preset.time.tick_seconds) * RATE)
+    begin = round((2.5 + first.tick * preset.time.tick_seconds) * RATE)
     left, right = sound[begin : begin + 3000].T
     hz = 440 * 2 ** ((first.pitch - 69) / 12)
     assert band(right, hz) > 10 * band(left, hz)

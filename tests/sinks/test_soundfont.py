@@ -38,7 +38,9 @@ def test_a_file_is_as_long_as_the_built_in_synths_and_sounds_otherwise(run: Path
     assert played.shape == synth.shape
     assert 0.02 < np.abs(played).max() <= 0.78
     # It starts with the first note, as the other does, and ends without a click.
-    assert np.argmax(np.abs(played).max(axis=1) > 0.01) < 4410
+    assert 22050 <= np.argmax(np.abs(played).max(axis=1) > 0.01) < 22050 + 4410
+    assert not played[:22050].any()
+    assert not played[-22050:].any()
     assert np.abs(played[-5:]).max() < 1e-3
     assert abs(np.corrcoef(played[:, 0], synth[:, 0])[0, 1]) < 0.9
 

@@ -42,7 +42,16 @@ def piece(slots: int = 40) -> list[Event]:
     return [*events, End(120 * slots, slots, 1.0)]
 
 
-def write(path: Path, chosen: Preset, events: list[Event], *, at_once: int = 9, **options) -> Path:
+def write(
+    path: Path,
+    chosen: Preset,
+    events: list[Event],
+    *,
+    at_once: int = 9,
+    silence: float = 0.0,
+    **options,
+) -> Path:
+    chosen = dataclasses.replace(chosen, sound=dataclasses.replace(chosen.sound, silence=silence))
     sink = AudioFile(path, chosen, 4, **options)
     for first in range(0, len(events), at_once):
         sink.send(events[first : first + at_once])
@@ -174,7 +183,26 @@ def test_another_rate(tmp_path):
     assert soundfile.info(path).frames == 5 * 48000
 
 
-# -- how it ends ---------------------------------------------------------------------------
+# -- how it begins and ends ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".wav", ".flac"])
+def test_half_a_second_of_silence_is_before_and_after_the_music(tmp_path, ending):
+    bare = soundfile.read(write(tmp_path / f"a{ending}", preset(format="float"), piece()))[0]
+    silence = load("pentatonic").sound.silence
+    given = preset(format="float")
+    framed = soundfile.read(write(tmp_path / f"b{ending}", given, piece(), silence=silence))[0]
+    edge = round(0.5 * RATE)
+    assert silence == 0.5
+    assert len(framed) == len(bare) + 2 * edge
+    assert not framed[:edge].any()
+    assert not framed[-edge:].any()
+    # Sixteen bits are dithered by the index of the sample.
+    assert np.abs(framed[edge:-edge] - bare).max() <= (0.0 if ending == ".wav" else 2.5 / 32768)
+
+
+def test_classic_has_no_silence_around_it():
+    assert load("classic").sound.silence == 0.0
 
 
 def test_a_note_that_rings_at_the_end_rings_out(tmp_path):

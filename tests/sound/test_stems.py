@@ -148,7 +148,7 @@ def test_the_pitch_of_a_stem_gives_each_norm_to_the_step_of_the_scale(tmp_path):
     meant = np.round(np.log(values / values[0]) / math.log(preset.pitch.step))
     for voice, path in enumerate(paths[:4]):
         samples, rate = soundfile.read(path, always_2d=True)
-        begins = np.arange(40) * slot + voice * stagger + 0.01
+        begins = preset.sound.silence + np.arange(40) * slot + voice * stagger + 0.01
         tones = np.stack(
             [samples[round(t * rate) :, :].sum(axis=1)[: round(0.6 * slot * rate)] for t in begins]
         )

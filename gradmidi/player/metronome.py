@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gradmidi.music.events import PPQ
+from gradmidi.music.timing import Time
 from gradmidi.player.lateness import Lateness
-from gradmidi.player.midiclock import BEATS_A_BAR, Grid, MidiClock
+from gradmidi.player.midiclock import Grid, MidiClock
 from gradmidi.player.timeline import Timeline
 
 __all__ = ["Metronome"]
@@ -16,8 +18,8 @@ class Metronome:
 
     Parameters
     ----------
-    tempo : float
-        The preset's quarter notes a minute.
+    time : Time
+        The preset's tempo and meter.
     timeline : Timeline
         The seconds that slots are counted in.
     clock : callable
@@ -28,7 +30,7 @@ class Metronome:
 
     def __init__(
         self,
-        tempo: float,
+        time: Time,
         timeline: Timeline,
         clock: Callable[[], float],
         tick: Callable[[Sequence[int]], None] | None,
@@ -37,8 +39,11 @@ class Metronome:
         self._clock = clock
         self._tick = tick
         self._late = Lateness()
-        self._bar = BEATS_A_BAR * 60.0 / tempo
-        self._midi = MidiClock(tempo, self._bar_after(self.now)) if tick is not None else None
+        self._bar = time.bar_ticks * time.tick_seconds
+        self._midi = None
+        if tick is not None:
+            bar = time.bar_ticks / PPQ
+            self._midi = MidiClock(time.tempo, self._bar_after(self.now), bar)
 
     @property
     def now(self) -> float:

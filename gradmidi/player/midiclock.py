@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 from gradmidi.midi import numbers
 
-__all__ = ["BEATS_A_BAR", "TICKS_A_QUARTER", "Grid", "MidiClock"]
+__all__ = ["TICKS_A_QUARTER", "Grid", "MidiClock"]
 
 TICKS_A_QUARTER = 24
-BEATS_A_BAR = 4
 
 TICK, START, STOP = (numbers.CLOCK,), (numbers.START,), (numbers.STOP,)
 POSITION_ZERO = (numbers.SONG_POSITION, 0, 0)
@@ -58,6 +57,8 @@ class MidiClock:
         Quarter notes per minute.
     opened : float
         Time of the first tick, in the caller's seconds.
+    bar : float, default 4.0
+        Quarter notes in a bar.
 
     Attributes
     ----------
@@ -75,10 +76,11 @@ class MidiClock:
     ['0xf2', '0xfa', '0xf8']
     """
 
-    def __init__(self, tempo: float, opened: float) -> None:
+    def __init__(self, tempo: float, opened: float, bar: float = 4.0) -> None:
         self.interval = 60.0 / (tempo * TICKS_A_QUARTER)
         self.skipped = 0
         self._opened = opened
+        self._bar = round(bar * TICKS_A_QUARTER)
         self._count = 0
         self._start = math.inf
         self._started = False
@@ -91,7 +93,7 @@ class MidiClock:
     def a_bar_after(self, now: float) -> float:
         """Return the time of the first tick that is a bar or more after `now`."""
         ticks = math.ceil((now - self._opened) / self.interval - 1e-6)
-        return self._opened + (ticks + BEATS_A_BAR * TICKS_A_QUARTER) * self.interval
+        return self._opened + (ticks + self._bar) * self.interval
 
     def start(self, at: float) -> float:
         """Place Start on the first tick at or after `at`; return the time of that tick."""

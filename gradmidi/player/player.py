@@ -104,7 +104,7 @@ class Player:
         self._watched = False
         self._timeline = timeline or Timeline()
         tick = outputs.tick if session.rig.clock else None
-        self._metronome = Metronome(session.preset.time.tempo, self._timeline, clock, tick)
+        self._metronome = Metronome(session.preset.time, self._timeline, clock, tick)
 
     def run(self) -> None:
         """Play until the end."""

@@ -23,6 +23,7 @@ import orjson
 from gradmidi.base.messages import messages_to, say, warn
 from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.live.session import Session
+from gradmidi.music.events import PPQ
 from gradmidi.player.guard import Guard
 from gradmidi.player.outputs import Outputs
 from gradmidi.player.player import Player
@@ -103,8 +104,9 @@ def _timeline(session: Session) -> Timeline:
     """Return the seconds to count slots in, and join the session of Ableton Link if asked to."""
     if not session.rig.link:
         return Timeline()
-    tempo = session.preset.time.tempo
-    return LinkTimeline(tempo, Link(tempo))
+    time = session.preset.time
+    bar = time.bar_ticks / PPQ
+    return LinkTimeline(time.tempo, bar, Link(time.tempo, bar))
 
 
 def _numbered(session: Session, number: int) -> Session:

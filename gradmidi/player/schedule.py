@@ -17,7 +17,7 @@ from gradmidi.music.preset import Preset
 from gradmidi.music.score import Score
 from gradmidi.player.lateness import Window
 from gradmidi.player.midiclock import Grid
-from gradmidi.player.timeline import Timeline
+from gradmidi.player.timeline import LogTime, Timeline
 
 __all__ = ["LEAD_SECONDS", "MARGIN_SECONDS", "Counts", "Schedule", "Timed"]
 
@@ -132,8 +132,7 @@ class Schedule:
         self._tick = preset.time.tick_seconds
         self._slot = self.score.slot_seconds
         self._origin = math.nan
-        # The first live line: its time of the clock less that of the log, and of the timeline.
-        self._log_began = self._grid_began = 0.0
+        self._log = LogTime(self._timeline)
         self._index = self._first = 0
         # None is the end of a run without an `End`.
         self._items: deque[Item | None] = deque()
@@ -293,7 +292,7 @@ class Schedule:
             return
         if self._paced or self.score.wall is None:
             return
-        behind = arrived - (self._origin - self._slot - self._slack) - self._grid_time(t)
+        behind = arrived - (self._origin - self._slot - self._slack) - self._log.grid(t)
         closes = self._sounds(self.score.wall.index_of(t)) - LEAD_SECONDS
         if resumed or behind < -self._jump:
             self._shift(behind)
@@ -316,24 +315,31 @@ class Schedule:
             heard = arrived + MARGIN_SECONDS
         else:
             heard = arrived - t + (first + 1) * self._slot + self._slack
-        if self._grid is not None and self.base == 0:
-            # Slot 0 is at the start of the clock, and may only be delayed by whole slots.
+        if self._grid is not None and (self.base == 0 or (self._starts_bar and self._paced)):
+            # Slot 0 is at the start of the clock, or at a bar; the clock delays it by whole slots.
+            quantum = self._grid.quantum if self._starts_bar else self._slot
             begin = heard - first * self._slot
-            heard = first * self._slot + replace(self._grid, quantum=self._slot).after(begin)
+            heard = first * self._slot + replace(self._grid, quantum=quantum).after(begin)
         elif self._grid is not None:
             bar = self._grid.after(heard)
-            if self._starts_bar and wall is not None and not self._paced:
+            if self._starts_bar and wall is not None:
                 # The slots before the bar make no sound; their frames join the first that does.
                 waiting = math.floor((bar - heard) / self._slot + 1e-6)
-                self._log_began = self._timeline.clock(arrived) - t
-                self._grid_began = arrived - t
-                wall.keep_to(self._grid_time, self._log_time)
+                first += -(first + waiting) % self._bar_slots
+                self._log.place(t, arrived, t - wall.index_of(t) * self._slot + first * self._slot)
+                wall.keep_to(self._log.grid, self._log.log)
             heard = bar - waiting * self._slot
         self._origin = heard - first * self._slot
         self._index = first
         self._first = first + waiting
         if self.base is None:
             self.base = self._first * self.score.composer.slot_ticks
+
+    @property
+    def _bar_slots(self) -> int:
+        """The smallest even number of slots that fills whole bars."""
+        slot = self.score.composer.slot_ticks
+        return math.lcm(2, math.lcm(slot, self.score.preset.time.bar_ticks) // slot)
 
     def _shift(self, seconds: float) -> None:
         """Shift the lines by whole slots, so that no beat and no tick goes back."""
@@ -359,15 +365,6 @@ class Schedule:
 
     def _sounds(self, index: int) -> float:
         return self._origin + index * self._slot
-
-    def _grid_time(self, t: float) -> float:
-        """Return the second of the grid for a second of the log."""
-        if not self._starts_bar:
-            return t
-        return self._timeline.of(self._log_began + t) - self._grid_began
-
-    def _log_time(self, at: float) -> float:
-        return self._timeline.clock(self._grid_began + at) - self._log_began
 
     # -- composing --------------------------------------------------------------------
 

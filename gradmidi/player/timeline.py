@@ -8,10 +8,9 @@ from typing import Any, Protocol
 from gradmidi.base.messages import say
 from gradmidi.errors import GradmidiError
 from gradmidi.player.limits import IDLE_SECONDS, LINK_SECONDS
-from gradmidi.player.midiclock import BEATS_A_BAR
 from gradmidi.text.words import count
 
-__all__ = ["Beats", "Link", "LinkTimeline", "Timeline"]
+__all__ = ["Beats", "Link", "LinkTimeline", "LogTime", "Timeline"]
 
 AT_ONCE_SECONDS = 1e-4
 """If two clocks are not read within this time, the process was interrupted: read them later."""
@@ -46,13 +45,39 @@ class Timeline:
         return at
 
 
+class LogTime:
+    """Where seconds of a log lie on a timeline: they are the same until `place` is called."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self._began: tuple[float, float] | None = None
+
+    def place(self, t: float, arrived: float, at: float) -> None:
+        """Place the log: second `t`, which arrived at `arrived`, is second `at` of the grid."""
+        self._began = self._timeline.clock(arrived) - t, arrived - at
+
+    def grid(self, t: float) -> float:
+        """Return the second of the grid for a second of the log."""
+        if self._began is None:
+            return t
+        log, grid = self._began
+        return self._timeline.of(log + t) - grid
+
+    def log(self, at: float) -> float:
+        """Return the second of the log for a second of the grid."""
+        if self._began is None:
+            return at
+        log, grid = self._began
+        return self._timeline.clock(grid + at) - log
+
+
 class Beats(Protocol):
     """The beats of a session."""
 
     def now(self) -> tuple[float, float, int]:
         """Return the tempo in quarter notes a minute, the beat now, and the number of peers.
 
-        Beat 0 and each fourth beat start a bar.
+        A bar starts at beat 0.
         """
 
 
@@ -65,6 +90,8 @@ class Link:
     ----------
     tempo : float
         Tempo until there is a peer.
+    bar : float
+        Quarter notes in a bar.
 
     Raises
     ------
@@ -72,13 +99,14 @@ class Link:
         If LinkPython-extern is not installed.
     """
 
-    def __init__(self, tempo: float) -> None:
+    def __init__(self, tempo: float, bar: float) -> None:
         try:
             from link import Link
         except ImportError:
             raise GradmidiError(
                 "link needs LinkPython-extern: pip install 'gradmidi[link]'"
             ) from None
+        self._bar = bar
         self._native: Any = Link(tempo)
         self._micros: Callable[[], int] = self._native.clock().micros
         self._native.enabled = True
@@ -86,7 +114,7 @@ class Link:
     def now(self) -> tuple[float, float, int]:
         """Return tempo, beat and number of peers."""
         state = self._native.captureAppSessionState()
-        beat = state.beatAtTime(self._micros(), float(BEATS_A_BAR))
+        beat = state.beatAtTime(self._micros(), self._bar)
         return state.tempo(), beat, self._native.numPeers()
 
 
@@ -101,6 +129,8 @@ class LinkTimeline(Timeline):
     ----------
     tempo : float
         The preset's tempo in quarter notes a minute.
+    bar : float
+        Quarter notes in a bar.
     beats : Beats
         The session.
     clock : callable
@@ -111,7 +141,7 @@ class LinkTimeline(Timeline):
     >>> class Faster:
     ...     def now(self):
     ...         return 180.0, 1.5, 0
-    >>> timeline = LinkTimeline(120.0, Faster(), clock=lambda: 10.0)
+    >>> timeline = LinkTimeline(120.0, 4.0, Faster(), clock=lambda: 10.0)
     >>> timeline.of(10.0), timeline.of(11.0), timeline.clock(2.25)
     (0.75, 2.25, 11.0)
     """
@@ -119,7 +149,11 @@ class LinkTimeline(Timeline):
     idle = LINK_SECONDS
 
     def __init__(
-        self, tempo: float, beats: Beats, clock: Callable[[], float] = time.perf_counter
+        self,
+        tempo: float,
+        bar: float,
+        beats: Beats,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._tempo = tempo
         self._beats = beats
@@ -127,7 +161,7 @@ class LinkTimeline(Timeline):
         self._peers = 0
         self._anchor = clock()
         self._at = beats.now()[1] * 60.0 / tempo
-        self.bar: float = BEATS_A_BAR * 60.0 / tempo
+        self.bar: float = bar * 60.0 / tempo
         self.follow()
 
     def follow(self) -> None:

@@ -24,7 +24,6 @@ from gradmidi.music.events import FAULT_VOICE, Alarm, Off, On, Sounding, Step
 from gradmidi.music.preset import load
 from gradmidi.player.lateness import Lateness
 from gradmidi.player.limits import END_SECONDS, STALE_SECONDS
-from gradmidi.player.midiclock import BEATS_A_BAR
 from gradmidi.player.player import Player
 
 HOLD = load("hold")
@@ -277,7 +276,7 @@ def test_the_clock_starts_on_slot_0_and_stops_after_the_last_off():
     kinds = [message[0] for _, message in outputs.ticks]
     assert kinds[-1] == 0xFC
     assert kinds.count(0xFA) == 1
-    bar = BEATS_A_BAR * 60.0 / 120.0
+    bar = 4 * 60.0 / 120.0
     started = next(at for at, message in outputs.ticks if message[0] == 0xFA)
     first = outputs.of(Step)[0]
     assert first[1].tick == 0

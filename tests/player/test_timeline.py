@@ -12,6 +12,7 @@ from test_player import HEADER, Stage, frames, session
 from gradmidi.log import End
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import Alarm, On, Step
+from gradmidi.music.preset import load
 from gradmidi.player.timeline import LinkTimeline
 
 SIXTEENTH = 0.25
@@ -40,20 +41,22 @@ class Session:
         return tempo, beat, self.peers
 
 
-def performed(changes, *, seconds=14.0, rig=None, gap=0.05, **options):
+def performed(
+    changes, *, seconds=14.0, rig=None, gap=0.05, bar=BAR, preset="pentatonic", **options
+):
     """Play frames along a session; return the session, the outputs and the player."""
     made = []
 
     def timeline(clock):
         made.append(Session(clock, changes))
-        return LinkTimeline(120.0, made[0], clock)
+        return LinkTimeline(120.0, bar, made[0], clock)
 
     times = np.arange(0.01, seconds, gap).tolist()
     script = [(0.0, HEADER), *frames(times), (seconds, End("closed", seconds, len(times)))]
     if options.get("paced"):
         script = [(0.0, item) for _, item in script]
     script += [(seconds, {"do": "end"})]
-    stage = Stage(session(rig=rig or Rig(), **options), script, timeline=timeline)
+    stage = Stage(session(preset, rig=rig or Rig(), **options), script, timeline=timeline)
     outputs = stage.run()
     return made[0], outputs, stage.player
 
@@ -93,6 +96,28 @@ def test_the_first_slot_starts_a_bar_and_holds_the_largest_norms_so_far():
     assert outputs.of(On)[0][0] == pytest.approx(at)
 
 
+@pytest.mark.parametrize(("meter", "bar"), [("3/4", 3.0), ("5/4", 5.0), ("7/8", 3.5)])
+def test_bars_of_the_piece_are_bars_of_the_session(meter, bar):
+    preset = load("pentatonic", {"time.meter": meter})
+    played, outputs, _ = performed(
+        [(5.0, 150.0, 0.0)], bar=bar, preset=preset, rig=Rig(ports=("x",), clock=True, link=True)
+    )
+    steps = outputs.of(Step)
+    assert off_the_grid(played, steps[0][0], bar) < 0.1
+    starts = [at for at, event in steps if event.tick % preset.time.bar_ticks == 0]
+    assert len(starts) > 3
+    assert max(off_the_grid(played, at, bar) for at in starts) < 0.5
+    started = next(at for at, message in outputs.ticks if message[0] == 0xFA)
+    assert steps[0][0] - started == pytest.approx(60.0 / 120.3 / 48, abs=0.001)
+
+
+def test_with_swing_every_second_sixteenth_of_a_beat_is_late():
+    preset = load("pentatonic", {"time.swing": 0.6})
+    played, outputs, _ = performed([], preset=preset, gap=0.03)
+    places = {round(played.beat(at)[0] % 0.5, 2) for at, _ in outputs.of(Step)}
+    assert places - {0.5} == {0.0, 0.3}
+
+
 @pytest.mark.parametrize("tempo", [20.0, 999.0])
 def test_the_slowest_and_the_fastest_session_are_followed(tempo):
     played, outputs, player = performed([(0.5, tempo, 0.0)])
@@ -111,7 +136,7 @@ def test_a_stall_is_found_by_the_clock_and_not_by_the_beats():
     script = [(0.0, HEADER), *frames(times), (60.0, {"do": "stop"})]
 
     def stalled(tempo):
-        timeline = lambda clock: LinkTimeline(120.0, Session(clock, [], tempo), clock)  # noqa: E731
+        timeline = lambda clock: LinkTimeline(120.0, 4.0, Session(clock, [], tempo), clock)  # noqa: E731
         outputs = Stage(session(), script, timeline=timeline).run()
         return next(at for at, event in outputs.of(Alarm) if event.kind == "stalled")
 
@@ -143,7 +168,7 @@ def test_a_finished_run_is_played_at_the_tempo_of_the_session():
 def test_time_goes_the_shorter_way_to_the_place_in_the_bar():
     now = [0.0]
     beats = Session(lambda: now[0], [], first=120.0, beat=0.0)
-    timeline = LinkTimeline(120.0, beats, lambda: now[0])
+    timeline = LinkTimeline(120.0, 4.0, beats, lambda: now[0])
     for jump, then in ((0.5, 0.25), (3.9, 0.2), (-0.2, 0.1), (40.0, 0.1)):
         beats.changes.append((now[0], 120.0, jump))
         timeline.follow()
@@ -160,11 +185,20 @@ def test_a_reading_that_was_interrupted_does_not_count():
         now[0] += 0.01
         return found
 
-    timeline = LinkTimeline(120.0, beats, lambda: now[0])
+    timeline = LinkTimeline(120.0, 4.0, beats, lambda: now[0])
     beats.now = read
     for _ in range(5):
         timeline.follow()
         assert timeline.of(now[0]) == pytest.approx(now[0])
+
+
+def test_only_the_player_imports_the_library():
+    script = (
+        "import sys; from gradmidi.options import Options; "
+        "session = Options(settings=('link=true',), osc='9000').session(); "
+        "assert session.rig.link and 'link' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_without_the_library_the_error_names_the_extra(tmp_path):

@@ -81,7 +81,7 @@ class Controls:
     Raises
     ------
     PresetError
-        If a control or a command is none.
+        If a control or a command is none, or a control is given twice.
 
     Examples
     --------
@@ -93,7 +93,10 @@ class Controls:
     def __init__(self, table: Mapping[str, str]) -> None:
         self._given: dict[str, _Given] = {}
         for control, text in table.items():
-            self._given[_control(control)] = _read(control, text)
+            name = _control(control)
+            if name in self._given:
+                raise PresetError(f"midi_in has {name!r} twice; give it one command")
+            self._given[name] = _read(control, text)
 
     def command(self, message: Sequence[int]) -> Command | None:
         """Return the command of a MIDI message; None if it has none."""

@@ -137,3 +137,20 @@ def test_a_rig_and_its_flags_shape_a_file_as_a_cable(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, wrong)
     assert done.exit_code == 1
     assert not (tmp_path / "b.mid").exists()
+
+
+def test_link_is_a_key_of_the_rig_and_a_flag_of_the_commands_that_play_live() -> None:
+    for command in ("play", "demo", "run"):
+        assert "--link" in CliRunner().invoke(app, [command, "--help"]).output
+    assert "--link" not in CliRunner().invoke(app, ["render", "--help"]).output
+    assert Options(settings=["link=true"]).cables.link
+
+
+def test_commands_by_midi_need_a_rig_that_names_them(run: Path, tmp_path: Path) -> None:
+    words = ["play", str(run), "--osc", "9000", "--midi-in", "virtual:desk", "--plain"]
+    done = CliRunner().invoke(app, words)
+    assert "the rig has no midi_in, which says what knobs do" in str(done.exception)
+    rig = tmp_path / "rig.toml"
+    rig.write_text('[midi_in]\n"cc 20" = "loud"\n')
+    done = CliRunner().invoke(app, [*words, "--rig", str(rig)])
+    assert "rig.toml: midi_in: 'cc 20' is 'loud'; allowed are mute" in str(done.exception)

@@ -57,6 +57,7 @@ def test_a_message_gives_the_command_of_the_rig_or_none(message, found):
         ({"cc 20": "panic fc1"}, "and panic"),
         ({"cc 20": ""}, "allowed are mute"),
         ({"note 20": "level 1"}, "a level needs a controller, as cc 20"),
+        ({"cc 20": "panic", "cc  020": "mute"}, "midi_in has 'cc 20' twice; give it one command"),
         ({"cc 20": 5}, r"midi_in.cc 20 = 5; allowed is text"),
         ("cc 20", "midi_in = 'cc 20'; allowed is a table of names and texts"),
     ],

@@ -28,7 +28,9 @@ function drawLane(picture, canvas, voice) {
   const { pen, width, height } = picture.begin(canvas);
   const tall = Math.round(height * (1 - NOTES));
   const [low, high] = laneEnds(voice, picture.shared);
-  const up = (log) => tall - 5 - ((Math.min(log, high) - low) / (high - low || 1)) * (tall - 12);
+  const up = (log) => high > low
+    ? tall - 5 - ((Math.min(log, high) - low) / (high - low)) * (tall - 12)
+    : tall / 2;
   grid(picture, pen, width, up, low, high);
   pen.fillStyle = picture.ink("line");
   pen.fillRect(picture.left, tall, width - picture.left - picture.right, 1);
@@ -40,7 +42,7 @@ function drawLane(picture, canvas, voice) {
     const read = (codes) => (bin) => {
       const code = codes[offset + bin];
       if (code < LEAST || code > MOST) return null;
-      return high > low ? up(log(code)) : tall / 2;
+      return up(log(code));
     };
     pen.strokeStyle = colour;
     pen.lineWidth = 1.5;
@@ -61,6 +63,39 @@ function drawLane(picture, canvas, voice) {
     pen.lineTo(x, 9);
     pen.fill();
   }
+}
+
+// The losses of several runs, as lines of the runs' colours; nan and inf are marked at the top.
+function drawLosses(picture, canvas) {
+  const { pen, width, height } = picture.begin(canvas);
+  const [low, high, logarithmic] = run.lossScale;
+  const up = (value) => height - 10 - ((value - low) / (high - low || 1)) * (height - 20);
+  const shown = (value) => digits(logarithmic ? Math.exp(value) : value);
+  pen.fillStyle = picture.ink("dim");
+  pen.textAlign = "right";
+  pen.fillText("loss", picture.left - GAP, height / 2);
+  pen.fillText(shown(high), picture.left - GAP, up(high));
+  if (high > low) pen.fillText(shown(low), picture.left - GAP, up(low));
+  pen.textAlign = "left";
+  drawnRuns.forEach((played, index) => {
+    const read = (bin) => {
+      const loss = played.lossAt(bin);
+      return Number.isFinite(loss) ? up(logarithmic ? Math.log(loss) : loss) : null;
+    };
+    pen.strokeStyle = runColour(picture, index);
+    pen.lineWidth = 1.5;
+    pen.setLineDash(run.dashes[index % run.dashes.length]);
+    curve(picture, pen, played, read, read, index);
+    pen.setLineDash([]);
+    pen.fillStyle = picture.ink("fault");
+    for (let bin = 0; bin < played.bins; bin++) {
+      const loss = played.lossAt(bin);
+      if (Number.isFinite(loss) || loss === -Infinity || !picture.inside(played.place[bin])) continue;
+      pen.fillRect(Math.round(picture.x(played.place[bin])), 0, 2, 3);
+    }
+  });
+  pen.fillStyle = picture.ink("line");
+  pen.fillRect(picture.left, height - 1, width - picture.left - picture.right, 1);
 }
 
 const runColour = (picture, index) => picture.ink(run.runs.length > 1 ? `run${index % 6}` : "ink");

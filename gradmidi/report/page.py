@@ -24,7 +24,7 @@ from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
 from gradmidi.report.colours import DASHES
 from gradmidi.report.curves import notable
-from gradmidi.report.data import Places, Played, data_of, heat_of
+from gradmidi.report.data import Places, Played, data_of, heat_of, loss_scale
 from gradmidi.report.heatmap import INF, NONE, ZERO_CODE, HeatMap
 from gradmidi.report.html import colours, part, plain_json, policy, template
 from gradmidi.report.played import PlayedRun
@@ -130,6 +130,7 @@ class Page:
             ),
             notable=self._notable(),
             strips=self._strip_labels(),
+            losses=self._losses_label(),
             heat=self._heat_texts(),
             signs_label=f"{count(len(faults), 'fault')}, {count(len(marks), 'mark')}",
             columns=[("Run", "text"), *COLUMNS] if several else COLUMNS,
@@ -292,6 +293,17 @@ class Page:
                 text += f", first {number(losses[0], 3)}, last {number(losses[-1], 3)}"
             found.append(text)
         return found
+
+    def _losses_label(self) -> str:
+        """Return what the curves of several runs' losses say; they stand in place of strips."""
+        if self.heat is not None or loss_scale(self.played) is None:
+            return ""
+        told = [
+            f"{name} first {number(summary.losses[0], 3)}, last {number(summary.losses[-1], 3)}"
+            for name, summary in zip(self.runs, self.summaries, strict=True)
+            if summary.losses
+        ]
+        return f"Loss of each run: {'; '.join(told)}"
 
     def _heat_texts(self) -> dict[str, Any] | None:
         heat = self.heat

@@ -10,6 +10,7 @@ class Picture {
     this.axis = document.getElementById("axis");
     this.strips = [...document.querySelectorAll("canvas[data-strip]")];
     this.lanes = [...document.querySelectorAll("canvas[data-lane]")];
+    this.losses = document.getElementById("losses");
     this.low = Math.min(...drawnRuns.map((played) => played.least));
     this.high = Math.max(...drawnRuns.map((played) => played.edge(played.bins - 1)));
     this.from = this.low;
@@ -68,6 +69,7 @@ class Picture {
     this.drawSigns();
     for (const canvas of this.strips) this.drawStrip(canvas, heat.strips[canvas.dataset.strip]);
     if (this.map) this.drawMap();
+    if (this.losses) drawLosses(this, this.losses);
     this.drawAxis();
     for (const canvas of this.lanes) {
       if (canvas.clientWidth) drawLane(this, canvas, Number(canvas.dataset.lane));
@@ -229,6 +231,10 @@ class Picture {
     if (key !== this.painted.key) this.painted = { key, image: this.pixels(pen, wide, tall) };
     pen.putImageData(this.painted.image, Math.round(this.left * scale), 0);
     if (heat.hatched) this.hatch(pen, inner, height);
+    // Black cells differ from a dark ground.
+    pen.strokeStyle = this.ink("line");
+    pen.lineWidth = 1;
+    pen.strokeRect(this.left - 0.5, 0.5, inner + 1, height - 1);
     const row = height / heat.rows;
     if (row >= 10) {
       pen.fillStyle = this.ink("paper");

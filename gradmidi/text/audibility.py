@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from gradmidi.music.pitch import note_name, tone
 from gradmidi.music.preset import Preset
+from gradmidi.text.words import count, times
 
 __all__ = ["Change", "change", "describe", "room"]
 
-FACTORS = (1.1, 2.0, 10.0)
+LARGER = {1.1: "1.1 times", 2.0: "twice", 10.0: "ten times"}
+FACTORS = tuple(LARGER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def change(preset: Preset, factor: float) -> Change:
 
 
 def room(preset: Preset, voices: int) -> tuple[float, float]:
-    """Tell how many doublings the worst-placed of `voices` voices can fall and rise.
+    """Return how many doublings the worst-placed of `voices` voices can fall and rise.
 
     Examples
     --------
@@ -103,44 +105,42 @@ def room(preset: Preset, voices: int) -> tuple[float, float]:
 
 
 def describe(preset: Preset) -> Iterator[str]:
-    """Tell what a listener gets, in lines that each stand alone.
+    """Say what a listener hears of a norm that changes, in lines that each stand alone.
 
     Yields
     ------
     str
+
+    Examples
+    --------
+    >>> from gradmidi.music.preset import load
+    >>> for line in list(describe(load("pentatonic")))[:2]:
+    ...     print(line)
+    a norm 1.1 times as large: the same note, brighter by at least 17 of 127
+    a norm twice as large: 1 note of the scale higher, at least 200 cents
     """
     if preset.pitch.law == "hz":
         base, factor = preset.pitch.hz
         for low in (1e-4, 1e-2, 1.0):
             cents = 1200.0 * math.log2((base + factor * 10.0 * low) / (base + factor * low))
-            yield f"x10 from a norm of {low:g}: {cents:.2g} cents"
-        yield "no promise is made for this preset: a small norm cannot be heard in it"
+            yield f"from a norm of {low:g} to one ten times as large: {float(f'{cents:.2g}'):g} cents"
+        yield "nothing is promised for this preset: changes of a small norm cannot be heard"
         return
     drums = preset.style.strokes_at_home
-    stays = "their number" if drums else "the note"
     for factor in FACTORS:
-        found = change(preset, factor)
-        steps = f"{found.steps:.3g}"
-        moved = f"strokes a slot up by {steps}" if drums else f"{steps} steps of the scale"
-        line = f"x{factor:g} in norm: {moved}, at least "
-        if found.strokes:
-            yield line + f"by {found.strokes}"
-        elif preset.pitch.residue == "brightness" and found.cents == 0.0:
-            yield line + f"{found.brightness} of 127 in brightness where {stays} stays"
-        else:
-            yield line + f"{found.cents:.0f} cents"
+        yield f"a norm {LARGER[factor]} as large: {_heard(preset, change(preset, factor))}"
     fall, rise = room(preset, preset.voices.most)
+    ends = "has its fewest or most strokes" if drums else "stays on its lowest or highest note"
     yield (
-        f"range: {fall:.3g} doublings below home and {rise:.3g} above before a voice stays at "
-        f"the rail, in norms x{2.0**-fall:.2g} to x{2.0**rise:.3g} of the reference"
+        f"range: {fall:.3g} doublings below home and {rise:.3g} above, which is "
+        f"{times(2.0**-fall)} to {times(2.0**rise)} the norm at home; beyond, a voice {ends}"
     )
-    half = f"rounding takes away at most half a {'stroke' if drums else 'step'}"
-    lost = {
-        "brightness": f"{half}; it is in the brightness (CC 74)",
-        "bend": "rounding takes away nothing: the bend carries the exact pitch",
-        "off": f"{half}, and nothing carries it",
-    }
-    yield lost[preset.pitch.residue]
+    between = "between two numbers of strokes" if drums else "between two notes"
+    yield {
+        "brightness": f"{between}, the brightness (CC 74) says where the norm is",
+        "bend": f"{between}, the pitch bend says exactly where the norm is",
+        "off": f"{between}, the nearest one sounds, and nothing says where the norm is",
+    }[preset.pitch.residue]
     homes = preset.home_notes(4)
     if not drums:
         yield f"four voices are at home on {', '.join(map(note_name, homes))}"
@@ -148,12 +148,27 @@ def describe(preset: Preset) -> Iterator[str]:
     seconds = preset.time.slot_ticks(1) * preset.time.tick_seconds
     least, most = (round(way / math.log2(preset.pitch.step)) for way in (-fall, rise))
     yield (
-        f"a slot of {seconds:.3g} s has {drums} strokes at home, "
-        f"{drums + least} at the lower rail and {drums + most} at the upper"
+        f"a slot of {seconds:.3g} s has {drums} strokes at home, at least {drums + least} and at "
+        f"most {drums + most}"
     )
     yield (
         f"gradmidi's own synth moves the pitch too, at least {change(preset, 2.0).cents:.0f} "
-        "cents a doubling"
+        "cents for each doubling"
     )
     keys = ", ".join(f"{note_name(key)} ({key})" for key in (part.key for part in preset.parts(4)))
     yield f"four voices strike the MIDI notes {keys}"
+
+
+def _heard(preset: Preset, found: Change) -> str:
+    """Return what is heard of a change, at worst."""
+    drums = preset.style.strokes_at_home
+    if found.strokes:
+        return f"at least {count(found.strokes, 'more stroke', 'more strokes')} in each slot"
+    if preset.pitch.residue == "brightness" and found.cents == 0.0:
+        same = "the same number of strokes" if drums else "the same note"
+        return f"{same}, brighter by at least {found.brightness} of 127"
+    notes = f"{found.steps:.2g}"
+    return (
+        f"{notes} {'note' if notes == '1' else 'notes'} of the scale higher, "
+        f"at least {found.cents:.0f} cents"
+    )

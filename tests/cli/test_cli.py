@@ -66,7 +66,7 @@ def test_presets_are_listed_and_reported():
     assert "pentatonic: A step of the scale is a doubling" in listed
     told = gradmidi("presets", "pentatonic").stdout
     assert "time.tempo = 120.0: quarter notes a minute" in told
-    assert "x2 in norm: 1 steps of the scale, at least 200 cents" in told
+    assert "a norm twice as large: 1 note of the scale higher, at least 200 cents" in told
 
 
 @pytest.mark.parametrize(

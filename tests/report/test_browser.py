@@ -234,6 +234,21 @@ def test_a_redraw_takes_less_than_two_frames_of_a_film(tmp_path, write_page, vis
     print(f"a redraw of 300 layers takes {page.evaluate(draws):.0f} ms")
 
 
+def test_the_cells_are_computed_again_only_if_the_visible_part_changes(page):
+    same, moved = page.evaluate(
+        """() => {
+          const image = () => picture.painted.image.data.join();
+          const begun = picture.painted;
+          picture.draw();
+          const same = picture.painted === begun;
+          const before = image();
+          picture.show(100, 50);
+          return [same, before !== image()];
+        }"""
+    )
+    assert (same, moved) == (True, True)
+
+
 def test_the_verdict_is_the_first_thing_said(page):
     text = page.locator("body").aria_snapshot()
     broke = text.index("Broke at step 65: conv1 and fc1 became nan")
@@ -894,7 +909,7 @@ def test_a_comparison_fits_and_passes_axe(tmp_path, visit, axe, width, scheme):
     other[150] = [math.nan] * 4
     runs = [
         write_log(tmp_path / "runs" / nasty.replace("/", "-"), rows(), names=names),
-        write_log(tmp_path / "runs" / "higher", other, names=names),
+        write_log(tmp_path / "runs" / "higher", other, names=names, loss=[3.0] * 200),
         write_log(tmp_path / "runs" / "again", rows(150), names=names),
     ]
     compare(runs, tmp_path / "abc.html")
@@ -903,6 +918,26 @@ def test_a_comparison_fits_and_passes_axe(tmp_path, visit, axe, width, scheme):
     )
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("window.broken") is None
+    # The losses of both runs are curves above the voices', each in the run's colour.
+    told = page.locator("#losses").get_attribute("aria-label")
+    assert "; higher first 3, last 3; again first 2, last 0.0133" in told
+    drawn = page.evaluate(
+        """() => {
+          const { width, height } = picture.losses;
+          const { data } = picture.losses.getContext("2d").getImageData(0, 0, width, height);
+          const wanted = [0, 1].map((index) => runColour(picture, index).match(/[0-9a-f]{2}/g)
+            .map((part) => parseInt(part, 16)));
+          return wanted.map((colour) => {
+            let count = 0;
+            for (let at = 0; at < data.length; at += 4) {
+              if (colour.every((part, channel) => Math.abs(data[at + channel] - part) < 40) &&
+                  data[at + 3] > 100) count++;
+            }
+            return count;
+          });
+        }"""
+    )
+    assert min(drawn) > 20
     link = page.get_by_role("link", name="higher departs from")
     link.click()
     until(page, "player.playing")

@@ -86,23 +86,25 @@ def test_a_drum_gains_a_stroke_with_each_of_eight_doublings_either_side_of_home(
 
 def test_drums_promise_strokes_and_name_the_keys_that_are_struck():
     lines = list(describe(load("drums")))
-    assert lines[1] == "x2 in norm: strokes a slot up by 1, at least by 1"
-    assert lines[0].endswith("at least 17 of 127 in brightness where their number stays")
-    assert any("9 strokes at home, 1 at the lower rail and 17 at the upper" in x for x in lines)
-    assert any("at most half a stroke; it is in the brightness" in line for line in lines)
+    assert lines[1] == "a norm twice as large: at least 1 more stroke in each slot"
+    assert lines[0].endswith("the same number of strokes, brighter by at least 17 of 127")
+    assert any("9 strokes at home, at least 1 and at most 17" in line for line in lines)
+    assert any(line.startswith("between two numbers of strokes, the bright") for line in lines)
     assert lines[-1] == "four voices strike the MIDI notes C2 (36), A2 (45), C#2 (37), F#2 (42)"
     assert room(load("drums"), 8) == (8.0, 8.0)
 
 
 def test_classic_is_told_without_promises():
     lines = list(describe(load("classic")))
-    assert lines[0] == "x10 from a norm of 0.0001: 0.78 cents"
-    assert "no promise" in lines[-1]
+    assert lines[0] == "from a norm of 0.0001 to one ten times as large: 0.78 cents"
+    assert lines[2] == "from a norm of 1 to one ten times as large: 2400 cents"
+    assert "nothing is promised" in lines[-1]
 
 
 @pytest.mark.parametrize("name", CONTRACTED)
 def test_what_a_listener_gets_is_told_in_lines_that_stand_alone(name):
     lines = list(describe(load(name)))
-    assert [line.split(" in norm")[0] for line in lines[:3]] == ["x1.1", "x2", "x10"]
+    factors = ["1.1 times", "twice", "ten times"]
+    assert [line.split(" as large")[0] for line in lines[:3]] == [f"a norm {f}" for f in factors]
     assert any(line.startswith("range: ") for line in lines)
-    assert any(line.startswith("rounding ") for line in lines)
+    assert any(line.startswith("between two ") for line in lines)

@@ -123,7 +123,8 @@ def describe(preset: Preset) -> Iterator[str]:
         base, factor = preset.pitch.hz
         for low in (1e-4, 1e-2, 1.0):
             cents = 1200.0 * math.log2((base + factor * 10.0 * low) / (base + factor * low))
-            yield f"from a norm of {low:g} to one ten times as large: {float(f'{cents:.2g}'):g} cents"
+            heard = float(f"{cents:.2g}")
+            yield f"from a norm of {low:g} to one ten times as large: {heard:g} cents"
         yield "nothing is promised for this preset: changes of a small norm cannot be heard"
         return
     drums = preset.style.strokes_at_home

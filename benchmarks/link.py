@@ -86,6 +86,8 @@ def measure() -> dict[str, float]:
     assert other.stdout is not None
     try:
         port = other.stdout.readline().strip()
+        if not port:
+            raise SystemExit("the other program did not start; it needs: pip install aalink")
         header = Header((Layer("fc1", 10),))
         live = Live(Session(load("pentatonic"), Rig(link=True), osc=(f"127.0.0.1:{port}",)))
         assert other.stdout.readline().strip() == "joined"

@@ -1,6 +1,8 @@
 """Knobs and buttons: which message gives which command."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gradmidi.errors import GradmidiError, PresetError
 from gradmidi.live.session import Session
@@ -65,6 +67,11 @@ def test_a_message_gives_the_command_of_the_rig_or_none(message, found):
 def test_a_rig_with_a_control_or_a_command_that_is_none_is_refused(table, message):
     with pytest.raises(PresetError, match=message):
         load(options={"midi_in": table})
+
+
+@given(st.lists(st.integers(0, 255), max_size=6))
+def test_any_bytes_give_a_command_or_none(message):
+    assert isinstance(Controls(TABLE).command(message), dict | None)
 
 
 def test_every_command_of_osc_but_query_can_be_on_a_knob():

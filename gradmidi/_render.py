@@ -26,6 +26,9 @@ __all__ = ["OF", "render"]
 OF = ("gradients", "updates")
 """What the voices of layers may play."""
 
+EXACT = {"time.stagger": 0.0, "time.swing": 0.5}
+"""Keys of a preset for notation programs, which guess the tempo if notes are off the beats."""
+
 
 def render(
     run: "RunLog | str | Path",
@@ -39,6 +42,7 @@ def render(
     stems: str | Path | None = None,
     rig: str | Path | Rig | None = None,
     soundfont: str | Path | None = None,
+    notation: bool = False,
     size: tuple[float, float] | str | None = None,
     dpi: float = 120.0,
     theme: str = "light",
@@ -73,6 +77,9 @@ def render(
         controllers, and whether there are notes.
     soundfont : str or Path, optional
         A SoundFont with which FluidSynth plays sound files and stems; it must be installed.
+    notation : bool, default False
+        Start the notes of a slot together and without swing, so that notation programs read tempo
+        and bars of a ``.mid`` as they are written.
     size : tuple of (float, float) or str, optional
         Width and height of pictures and films in inches, as ``(3.5, 2.5)`` or ``"3.5x2.5"``.
     dpi : float, default 120
@@ -116,7 +123,7 @@ def render(
     log = run if isinstance(run, RunLog) else open_log(run)
     score = score_of(
         log,
-        load(preset),
+        load(preset, EXACT if notation else None),
         time=time,
         length=length,
         patterns=voices,

@@ -63,6 +63,26 @@ def measured(samples: np.ndarray, rate: int) -> dict[str, float]:
     return {"lufs": found["I"], "lra": found["LRA"], "peak": found["Peak"]}
 
 
+def steepest(samples: np.ndarray, rate: int) -> float:
+    """Return the largest rise of the level within a millisecond, as a share of the highest level.
+
+    The levels are root mean squares that ffmpeg's astats measures of each millisecond.
+    """
+    import re
+    import subprocess
+
+    channels = samples.shape[1]
+    command = ["ffmpeg", "-hide_banner", "-nostats", "-v", "error", "-f", "f32le", "-ar", str(rate)]
+    command += ["-ac", str(channels), "-i", "-", "-af"]
+    levels = "astats=metadata=1:reset=1,ametadata=print:key=lavfi.astats.Overall.RMS_level:file=-"
+    command += [f"asetnsamples={rate // 1000},{levels}", "-f", "null", "-"]
+    sent = samples.astype("<f4").tobytes()
+    done = subprocess.run(command, input=sent, capture_output=True, check=True)
+    found = re.findall(r"RMS_level=(\S+)", done.stdout.decode())
+    level = np.array([10.0 ** (float(each) / 20.0) for each in found])
+    return float(np.diff(level, prepend=0.0).max() / level.max())
+
+
 def felt(samples: np.ndarray, rate: int) -> dict[str, float]:
     """Sharpness, roughness and loudness of samples played at 60 dB SPL, measured by mosqito.
 

@@ -10,9 +10,11 @@ import pytest
 import soundfile
 from logs import write_log
 from rights import bound
+from typer.testing import CliRunner
 
 import gradmidi
 from gradmidi._render import render
+from gradmidi.cli.app import app
 from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.sinks.registry import BUILT_IN
 
@@ -210,3 +212,25 @@ def test_a_run_s_norms_come_as_one_array(tmp_path):
     assert norms.shape == (3, 4)
     assert np.isnan(norms[:, 1]).all()
     assert norms[0, 3] == 4.0
+
+
+@pytest.mark.parametrize("name", ["hold", "pentatonic", "pulse"])
+def test_a_score_has_its_notes_on_the_beats_and_no_text_that_is_printed(run, tmp_path, name):
+    found = {}
+    for words in ([], ["--score"]):
+        target = tmp_path / "a.mid"
+        done = CliRunner().invoke(
+            app, ["render", str(run), "-o", str(target), "--preset", name, *words]
+        )
+        assert done.exit_code == 0, done.output
+        slot, off = (240 if name == "pulse" else 120), 0
+        for track in mido.MidiFile(target).tracks[1:5]:
+            tick = 0
+            for message in track:
+                tick += message.time
+                off += message.type == "note_on" and tick % slot != 0
+                assert message.type not in ("text", "lyrics")
+        found[len(words)] = off
+    assert found[0] > 0
+    assert found[1] == 0
+    assert len(gradmidi.decode(tmp_path / "a.mid").rows) == len(list(gradmidi.read(run).frames()))

@@ -73,6 +73,14 @@ def render(
             "installed.",
         ),
     ] = None,
+    notation: Annotated[
+        bool,
+        typer.Option(
+            "--score",
+            help="Start the notes of a slot together, so that notation programs read the .mid as "
+            "it is written.",
+        ),
+    ] = False,
     size: Size = None,
     dpi: Dpi = 120.0,
     theme: Theme = "light",
@@ -116,6 +124,7 @@ def render(
         stems=stems,
         rig=None if options.cables == Rig() else options.cables,
         soundfont=soundfont,
+        notation=notation,
         size=size,
         dpi=dpi,
         theme=theme,

@@ -1,12 +1,20 @@
-"""Text events in a `.mid` that `compose` writes and `decode` needs to turn notes into norms."""
+"""Texts in a `.mid` that `compose` writes and `decode` needs to turn notes into norms.
+
+They are sequencer-specific meta events, since notation programs print text events as lyrics.
+Version 0.1 wrote text events, which are read too.
+"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["follow", "problem", "read", "unroll", "write"]
+__all__ = ["data_of", "follow", "problem", "read", "text_in", "unroll", "write"]
 
 PREFIX = "gradmidi "
+
+OWNER = 0x7D
+"""First byte of a sequencer-specific event: the manufacturer's ID for non-commercial use (MIDI 1.0,
+System Exclusive IDs)."""
 
 MOST_SLOTS = 2_000_000
 """The most slots that are decoded: a million steps, and as many again."""
@@ -134,6 +142,19 @@ def read(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def data_of(text: str) -> tuple[int, ...]:
+    """Return the data of the sequencer-specific event of an ASCII text."""
+    return (OWNER, *text.encode("ascii"))
+
+
+def text_in(message: Any) -> str:
+    """Return the text of a meta event, a mido message; an empty text if it has none."""
+    if message.type == "text":
+        return str(message.text)
+    data = tuple(message.data) if message.type == "sequencer_specific" else ()
+    return bytes(data[1:]).decode("ascii", "replace") if data[:1] == (OWNER,) else ""
 
 
 def follow(rows: list[list[int]], slot: int, step: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gradmidi.base.files import WholeFile, check_path
 from gradmidi.base.messages import warn
+from gradmidi.midi import metadata
 from gradmidi.midi.channels import FAULT_CHANNEL, ascii_text, bend_word
 from gradmidi.midi.numbers import (
     BEND,
@@ -228,8 +229,9 @@ class MidiFile:
         if mark.voice is None:
             self._conductor.put(mark.tick, SHAPES, meta("marker", text=ascii_text(mark.text)))
         else:
-            text = meta("text", text=ascii_text(mark.text))
-            self._track(mark.voice).put(mark.tick, SHAPES, text)
+            data = metadata.data_of(ascii_text(mark.text))
+            track = self._track(mark.voice)
+            track.put(mark.tick, SHAPES, meta("sequencer_specific", data=data))
 
     def _fault(self, fault: Alarm) -> None:
         words = (fault.kind, fault.layer, f"step {fault.step} value {fault.value:.7g}")

@@ -139,7 +139,7 @@ class Track:
         self._written = self.tick
 
 
-def meta(kind: str, **values: int | str) -> bytes:
+def meta(kind: str, **values: "int | str | tuple[int, ...]") -> bytes:
     """Encode a meta event by its name in mido; mido raises for invalid values."""
     return bytes(mido.MetaMessage(kind, **values).bytes())
 

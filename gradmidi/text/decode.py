@@ -240,8 +240,8 @@ def _logged(track: _Track, origin: int, scales: Scales) -> Iterator[tuple[int, V
             brightness = message.value
         elif message.type == "pitchwheel":
             bend = message.pitch / 8192.0 * BEND_RANGE
-        elif message.type == "text":
-            known = known or "reference" in texts.read(message.text)
+        elif message.is_meta:
+            known = known or "reference" in texts.read(texts.text_in(message))
         elif message.type == "note_on" and message.velocity:
             slot, place = grid.place_of(tick)
             found = readings[scale_at(slot, scales)](message.note, brightness, bend)
@@ -259,8 +259,7 @@ def _read(track: mido.MidiTrack) -> _Track:
         tick += message.time
         if message.type == "track_name":
             name = message.name
-        elif message.type == "text":
-            text = texts.read(message.text)
+        elif text := texts.read(texts.text_in(message)):
             if "norm" in text:
                 slot, norm = text.get("slot"), text["norm"]
                 if type(slot) is int and slot >= 0 and type(norm) in (int, float):

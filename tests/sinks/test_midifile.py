@@ -228,7 +228,7 @@ def test_at_one_tick_off_then_shape_then_on(tmp_path: Path) -> None:
     assert [entry for entry in after_head(track) if entry[0] == 96] == [
         (96, 0x80, b"\x3c\x40"),
         (96, 0xE0, b"\x00\x60"),
-        (96, 0xFF, b"\x01here"),
+        (96, 0xFF, b"\x7f\x7dhere"),
         (96, 0xB0, b"\x4a\x01"),
         (96, 0x90, b"\x3e\x46"),
     ]
@@ -375,8 +375,10 @@ def test_names_are_ascii_and_never_empty(tmp_path: Path) -> None:
         "blocks.3.?",
         "filter1?2",
     ]
-    texts = [m.text for m in tracks[2] if m.type == "text"]
-    assert texts == ['{"r": "\\u5c64"}']
+    # No text events, which MuseScore prints as lyrics.
+    (own,) = [m.data for m in tracks[2] if m.type == "sequencer_specific"]
+    assert (own[0], bytes(own[1:])) == (0x7D, b'{"r": "\\u5c64"}')
+    assert not [m for track in tracks for m in track if m.type == "text"]
     tracks_of(data)
 
 

@@ -106,6 +106,33 @@ def test_a_sine_of_full_scale_measures_as_the_standard_says():
     assert loudness(sine, 48000) == pytest.approx(-3.01, abs=0.05)
 
 
+# -- how notes begin ------------------------------------------------------------------------------
+
+
+def steepest_onset(name, folder, **keys):
+    """The steepest onset of one high voice: a cycle of its tone is about a millisecond."""
+    from ears import steepest
+
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
+    given = {"voices.home": ["C6", "C6"], "pitch.range": ["C2", "D8"], "faults.sound": False}
+    preset = load(name, given | keys)
+    # Rests between the notes, since notes that overlap beat.
+    run = write_log(folder / "a", [[1.0], *[[None]] * 3, [2.0], *[[None]] * 3], names=["fc"])
+    render(run, folder / "a.wav", preset=preset)
+    return steepest(*soundfile.read(folder / "a.wav", always_2d=True))
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_no_note_begins_at_once(name, tmp_path):
+    # An attack of 5 ms, a raised cosine, rises by 0.31 of its height in a millisecond.
+    assert steepest_onset(name, tmp_path) <= 0.4
+
+
+def test_without_an_attack_notes_begin_at_once(tmp_path):
+    assert steepest_onset("pentatonic", tmp_path, **{"sound.attack": 0}) > 0.6
+
+
 # -- what the ear finds pleasant, and that faults stand out ---------------------------------------
 
 

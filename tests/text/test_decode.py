@@ -1,6 +1,7 @@
 import itertools
 import math
 from collections import Counter
+from pathlib import Path
 
 import mido
 import numpy as np
@@ -173,3 +174,13 @@ def test_what_is_no_midi_file_is_refused(tmp_path, content):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(GradmidiError, match=r"d\.mid cannot be read as a MIDI file: No such file"):
         decode(tmp_path / "d.mid")
+
+
+@pytest.mark.parametrize("name", ["pentatonic", "chromatic", "hold"])
+def test_files_that_version_0_1_wrote_are_read(name):
+    rows = np.exp(np.random.default_rng(1).uniform(-3, 3, (24, 2)))
+    rows[0] = [0.5, 1.0]
+    found = decode(Path(__file__).parents[1] / "data" / f"{name}-0.1.mid")
+    assert (found.voices, found.steps) == (("conv1", "fc1"), tuple(range(1, 25)))
+    values = np.array([[value.norm for value in row] for row in found.rows])
+    assert np.abs(values / rows - 1.0).max() < 0.01

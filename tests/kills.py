@@ -219,6 +219,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=4)
     given = parser.parse_args()
+    # A shell starts its background jobs, and they their children, with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     by_victim: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     causes: Counter[str] = Counter()

@@ -111,4 +111,4 @@ def _how(a: float, b: float) -> str:
         return "is exactly zero" if b == 0.0 else "has no gradient"
     if not (math.isfinite(a) and a > 0.0):
         return f"is {number(b, 3)} where the other {'has no gradient' if a < 0.0 else f'is {a:g}'}"
-    return f"is {times(b / a)} as large"
+    return f"is {times(float(b) / float(a))} as large"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradmidi.detection.kinds import KINDS, LASTING, RUN, Finding
-from gradmidi.detection.lasting import Absence, Lasting, Streak, members, named
+from gradmidi.detection.lasting import Absence, Lasting, Lull, Streak, members, named
 from gradmidi.detection.limits import Faults
 from gradmidi.detection.logged import Logged, Spell
 from gradmidi.detection.loss import LossPast
@@ -73,6 +73,7 @@ class Watch:
         self._below, self._zeros = Streak(count), Streak(count)
         self.lasting = {kind.name: Lasting(kind, count, limits) for kind in LASTING}
         self._absence = Absence(count)
+        self._lull = Lull(count, limits)
         self._beyond = np.zeros(count, np.int64)
         self._reports = Reports(count, limits)
         self._busy = False
@@ -169,6 +170,7 @@ class Watch:
 
     def _forget_norms(self) -> None:
         self._past.restart()
+        self._lull.restart()
         for streak in (self._above, self._risen, self._below, self._zeros):
             streak.clear()
 
@@ -312,17 +314,13 @@ class Watch:
         return self._reports.add("exploding", [RUN], frame, logged="loss")
 
     def _find_dead(self, frame: Frame) -> tuple[Finding, ...]:
-        limits = self._limits
-        zero = frame.norms == 0.0
-        there = frame.norms != ABSENT
+        zero, there = frame.norms == 0.0, frame.norms != ABSENT
         zeros = np.maximum(self._zeros.length + np.where(zero, 1, -2) * there, 0)
         self._zeros.set(zeros, frame.step)
-        dead = there & (zeros >= limits.dead)
-        if self._loss.learnt:
-            dead[:] = False
-        return self._move(
-            "dead", frame, dead, there & (2 * zeros >= limits.dead), zero, self._zeros
-        )
+        long = there & self._lull.is_long(zero, there, self._past.frames)
+        dead = long & (zeros >= self._limits.dead) & (not self._loss.learnt)
+        perhaps = there & (2 * zeros >= self._limits.dead)
+        return self._move("dead", frame, dead, perhaps, zero, self._zeros)
 
     def _find_missing(self, frame: Frame, lost: Bools | None) -> tuple[Finding, ...]:
         streak = self._absence.streak

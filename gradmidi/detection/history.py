@@ -19,6 +19,9 @@ __all__ = ["Fault", "FaultLog"]
 TOGETHER = 8
 """Layers that get the same kind of fault within this many steps have it together."""
 
+RELEARNT = frozenset({"exploding", "vanishing"})
+"""Kinds after which what has become of a norm or a loss counts as usual, if they last long."""
+
 REMEMBERED = 256
 """Steps whose times are kept, to say when a fault began."""
 
@@ -55,6 +58,8 @@ class Fault:
     below : str
         If the layers, or the first ones, are a row of neighbours, the layer that comes next,
         towards the output.
+    usual : bool
+        Whether it ended because it had lasted so long that it counts as usual.
 
     Examples
     --------
@@ -74,6 +79,7 @@ class Fault:
     logged: str = ""
     first: tuple[str, ...] = ()
     below: str = ""
+    usual: bool = False
 
 
 class _Open:
@@ -92,6 +98,7 @@ class _Open:
         self.origin: set[int] = set()
         # The frames, counted from the first, in which it was found and in which a layer's ended.
         self.at = self.over = 0
+        self.usual = False
 
 
 class FaultLog:
@@ -118,7 +125,7 @@ class FaultLog:
     ) -> None:
         self.watch = watch or BlockWatch(layers, limits, heard)
         self._names = [layer.name for layer in layers]
-        self._cooldown = limits.cooldown
+        self._cooldown, self._relearn = limits.cooldown, limits.relearn
         self._faults: list[_Open] = []
         self._active = {kind: np.zeros(len(layers), np.bool_) for kind in self.watch.lasting}
         self._values: dict[tuple[str, str], _Open] = {}
@@ -266,6 +273,7 @@ class FaultLog:
             if each.kind == kind and layer in each.active:
                 each.active.discard(layer)
                 each.over = self._frames
+                each.usual = kind in RELEARNT and self._frames - each.at > self._relearn
                 if step >= each.last:
                     each.last, each.ended = step, self._time(step)
                 return
@@ -273,12 +281,13 @@ class FaultLog:
     def _follow_values(self, step: int) -> None:
         active = self.watch.logged.active
         for key in [key for key in self._values if key not in active]:
-            del self._values[key]
+            over = self._values.pop(key)
+            over.usual = over.kind in RELEARNT and self._frames - over.at > self._relearn
         for (kind, name), spell in active.items():
             each = self._values.get((kind, name))
             if each is None:
                 each = _Open(kind, spell.since, self._time(spell.since), step)
-                each.logged, each.value = name, spell.value
+                each.logged, each.value, each.at = name, spell.value, self._frames
                 self._values[kind, name] = each
                 self._faults.append(each)
             each.last, each.ended = spell.until, self._time(spell.until)
@@ -323,4 +332,5 @@ class FaultLog:
             each.logged,
             tuple(self._names[layer] for layer in sorted(first)),
             "" if after is None else self._names[after],
+            each.usual and not goes_on,
         )

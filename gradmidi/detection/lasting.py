@@ -10,13 +10,16 @@ from gradmidi.detection.kinds import RUN, Kind
 from gradmidi.detection.limits import Faults
 from gradmidi.log import ABSENT, Frame
 
-__all__ = ["Absence", "Lasting", "Streak", "below", "members", "named"]
+__all__ = ["Absence", "Lasting", "Lull", "Streak", "below", "members", "named", "nearest_input"]
 
 FEW = 2
 """This many layers or fewer are never named as the whole run."""
 
 TURN = 16
 """Frames without a gradient after which a layer that always had one has lost it."""
+
+AGAIN = 1.7
+"""A layer that was zero before has to be zero by so much longer."""
 
 KNOWN = 8
 """Frames with a gradient that a layer has had before it can be missing."""
@@ -197,6 +200,35 @@ class Absence:
         return lost if lost.any() else None
 
 
+class Lull:
+    """Finds the layers whose gradients are zero for longer than chance explains.
+
+    A layer that is used by few batches, as an expert, has frames of exactly zero by itself: so many
+    in a row say nothing as are likely at the share of such frames before. Of a layer without such
+    frames before, ``dead`` of them are enough, also at the start of a run.
+    """
+
+    def __init__(self, layers: int, limits: Faults) -> None:
+        self._layers = layers
+        self._surprise = limits.dead * math.log(2.0) * (1.0 - 1e-9)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything, as at the start of a new segment."""
+        self._run = np.zeros(self._layers, np.int64)
+        self._ended = np.zeros(self._layers, np.int64)  # frames of zero in rows that have ended
+
+    def is_long(self, zero: Bools, there: Bools, before: int) -> Bools:
+        """Take the next frame, after `before` others; return the layers that are zero too long."""
+        ends = there & ~zero
+        self._ended += self._run * ends
+        self._run = (self._run + zero) * ~ends
+        share = (self._ended + 1.0) / (np.maximum(before + 1 - self._run, 0) + 2.0)
+        needed = self._surprise * np.where(self._ended > 0, AGAIN, 1.0)
+        long: Bools = -np.log(share) * self._run >= needed
+        return long
+
+
 def named(group: Bools, present: Bools) -> list[int]:
     """Name a group of layers: `RUN` for most layers, or the last of each row of neighbours.
 
@@ -225,6 +257,22 @@ def below(group: Sequence[int], count: int) -> int | None:
     """
     last = max(group, default=count)
     return last + 1 if last + 1 < count and last - min(group) == len(group) - 1 else None
+
+
+def nearest_input(dim: Bools, there: Bools) -> Bools:
+    """Find the layers that are dim as all are between them and the input.
+
+    Through any other the backward pass reaches layers that have large norms. An embedding at the
+    input may be tied to the output: without it, two layers must be dim.
+    """
+    others = dim | ~there
+    row: Bools = np.logical_and.accumulate(others)
+    first = int(there.argmax())
+    if not dim[first]:
+        others[first] = True
+        row = np.logical_and.accumulate(others)
+        row &= (row & dim).sum() >= 2
+    return row
 
 
 def members(layer: int, named: list[int], group: Bools, present: Bools) -> tuple[int, ...]:

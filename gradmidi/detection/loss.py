@@ -31,6 +31,9 @@ KNOWN = 96
 AGAIN = 2.0
 """A learning rate that rises by this factor, to one that the run has had, begins a new cycle."""
 
+LEARNT_MUCH = 0.4
+"""After a loss was below this share of the first ones, one above the first ones is a fault."""
+
 LEARNT = 1e-4
 """A loss below this share of the first ones: the data is learnt by heart."""
 
@@ -38,11 +41,12 @@ LEARNT = 1e-4
 class LossPast:
     """The recent losses, and whether the loss stays far above them; the same for other values.
 
-    Three limits are judged: a few losses far above the largest of the window; several that are
-    above it and far above its median; and, as small batches make single losses vary, many that
-    are above nine tenths of the window and twice its median. The last two allow what the level
-    has moved by itself before: a loss that rises and falls, as that of reinforcement learning
-    does, is no measure of success.
+    Four limits are judged: a few losses far above the largest of the window; several that are
+    above it and far above its median; as small batches make single losses vary, many that are
+    above nine tenths of the window and twice its median; and, as a loss may rise slowly, many that
+    are above the first ones after the loss had fallen far. The last three allow what the level has
+    moved by itself before: a loss that rises and falls, as that of reinforcement learning does, is
+    no measure of success.
 
     Only losses that are all positive are judged: the limits are multiples.
 
@@ -77,11 +81,12 @@ class LossPast:
         self.high = False
         self._recent: deque[float] = deque(maxlen=WINDOW + BLOCK)
         # Losses above each limit, less those below it, before it is a fault.
-        self._needed = (limits.sustain, SEVERAL, MANY)
+        self._needed = (limits.sustain, SEVERAL, MANY, WINDOW)
         self._limits_now = [math.inf] * len(self._needed)
         self._above = [0] * len(self._needed)
         self._seen = self._calm = self._lasted = 0
         self._before = self._first = 0.0
+        self._lowest, self._peak, self._risen = math.inf, 0.0, 1.0
         self._usual = math.nan
         self._swing = self._newest_swing = 1.0
         self._recovered = 0.0
@@ -118,7 +123,7 @@ class LossPast:
         now = self._limits_now
         if self._excused > 0:
             self._excused -= 1
-            now = [now[0], math.inf, math.inf]
+            now = [now[0], *[math.inf] * (len(now) - 1)]
         self.high = loss > now[0]
         high = loss > min(now)
         counting = any(self._above)
@@ -260,6 +265,20 @@ class LossPast:
         if self._seen >= KNOWN:
             self._limits_now[1] = max(usual[-1], self._times * level)
             self._limits_now[2] = max(usual[(9 * len(usual)) // 10], level)
+            self._limits_now[3] = self._worse_than_first()
+
+    def _worse_than_first(self) -> float:
+        """Return above which loss all is lost that was learnt; inf if little was.
+
+        A rise as large as one from which the loss recovered by itself is none.
+        """
+        self._lowest, self._peak = min(self._lowest, self._usual), max(self._peak, self._usual)
+        if self._usual < 0.5 * self._peak:
+            self._risen, self._peak = max(self._risen, self._peak / self._lowest), self._usual
+        if self._lowest > LEARNT_MUCH * self._first:
+            self._peak = self._usual
+            return math.inf
+        return max(self._swing * self._first, 2.0 * self._risen * self._lowest)
 
     def _recover(self) -> None:
         """Learn from a rise that was over soon; one of its size, after two, is nothing unusual."""

@@ -18,7 +18,7 @@ STEPS = 64
 LEAST = 5
 """Steps needed before any length is judged: the first ones may compile or fill a cache."""
 
-LONG_STEPS = 16
+LONG_STEPS = 32
 """Long steps that are remembered, with the steps they came after."""
 
 RHYTHM = 0.2
@@ -53,9 +53,9 @@ class Pace:
         self._limits = limits
         self._steps: deque[float] = deque(maxlen=STEPS)
         self._count = 0
-        # The count of steps before each long one, and its length. The start of the run is the
-        # first entry: an epoch begins there.
-        self._long: deque[tuple[int, float]] = deque([(0, math.inf)], maxlen=LONG_STEPS)
+        # The count of steps before each long one, and its length.
+        self._long: deque[tuple[int, float]] = deque(maxlen=LONG_STEPS)
+        self._next = (-1, 0.0)  # The count of steps, and what is expected after it.
         self._last = math.nan
         self._since = math.inf
         self._reported = math.inf
@@ -113,7 +113,9 @@ class Pace:
             return math.inf
         if self._reported < math.inf:
             return self._reported + self._limits.remind
-        return self._since + max(self._usual_limit, LONGER * self._expected())
+        if self._next[0] != self._count:
+            self._next = self._count, self._expected()
+        return self._since + max(self._usual_limit, LONGER * self._next[1])
 
     def report(self, t: float) -> float:
         """Record that `stalled` was reported at `t`; return the seconds without a step."""
@@ -126,9 +128,10 @@ class Pace:
 
     def _expected(self) -> float:
         """Return the length of the longest long step that is to come now; 0 for none."""
-        for length in sorted({length for _, length in self._long if length < math.inf})[::-1]:
-            # An evaluation and a longer one of every fifth epoch have a rhythm each.
-            series = [count for count, other in self._long if other >= length / LONGER]
+        for length in sorted({length for _, length in self._long})[::-1]:
+            # An evaluation and a longer one of every fifth epoch have a rhythm each, and the first
+            # epoch begins with the run.
+            series = [0, *(count for count, other in self._long if other >= length / LONGER)]
             for distance in {later - earlier for earlier, later in pairwise(series)}:
                 slack = max(1.0, RHYTHM * distance)
                 for place in (count + distance for count in series):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gradmidi.detection.lasting import nearest_input
 from gradmidi.detection.limits import Faults
 
 __all__ = ["BLOCK", "NONE", "Past", "logarithms"]
@@ -31,8 +32,9 @@ PREVIOUS = 4
 
 SHARE = 0.05
 """A layer below this share of the usual norm of the largest one carries nothing: it does not
-explode, however far it rose. While the loss falls, and of a layer that began small, that holds
-up to all of that norm."""
+explode, however far it rose. While the loss falls, or of a layer that began small, that holds up to
+all of that norm; of a layer that began small while the loss falls, up to six times that norm
+(``exploding``)."""
 
 SMALL = 1e-4
 """A layer began small whose first norm was zero, or below this share of the largest one's: a
@@ -52,22 +54,6 @@ NONE = math.log(_TINY)
 
 NEARLY_NONE = np.float32(NONE) + np.float32(1.0)
 """Above this, a logarithm is one of a norm."""
-
-
-def _nearest_input(dim: Bools, there: Bools) -> Bools:
-    """Find the layers that are dim as all are between them and the input.
-
-    Through any other the backward pass reaches layers that have large norms. An embedding at the
-    input may be tied to the output: without it, two layers must be dim.
-    """
-    others = dim | ~there
-    row: Bools = np.logical_and.accumulate(others)
-    first = int(there.argmax())
-    if not dim[first]:
-        others[first] = True
-        row = np.logical_and.accumulate(others)
-        row &= (row & dim).sum() >= 2
-    return row
 
 
 def _most(blocks: Floats) -> Floats:
@@ -160,6 +146,7 @@ class Past:
         self._all_met = False
         self._small = np.zeros(layers, np.bool_)
         self._dim = np.zeros(layers, np.bool_)
+        self._bright = np.zeros(layers, np.bool_)
         self._block = np.full(layers, NONE, np.float32)
         self.high = np.full(layers, np.inf)
         self.level = np.full(layers, np.inf)
@@ -283,6 +270,11 @@ class Past:
         return -self._at % BLOCK
 
     @property
+    def frames(self) -> int:
+        """How many frames were added."""
+        return self._at
+
+    @property
     def is_first(self) -> bool:
         """Whether there is no more than one block yet."""
         return self._at <= BLOCK
@@ -295,7 +287,10 @@ class Past:
 
     def least(self, number: Bools, falls: bool) -> Floats:
         """Return the logarithm that each layer must exceed to carry anything, beside others."""
-        least = np.where(self._small | falls, 0.0, math.log(SHARE)) + self._largest_usual(number)
+        share = np.where(self._small | falls, 0.0, math.log(SHARE))
+        if falls:
+            share[self._small] = self._log_high
+        least = share + self._largest_usual(number)
         return np.minimum(least, self._ceiling)
 
     def _largest_usual(self, number: Bools) -> float:
@@ -383,6 +378,7 @@ class Past:
         if alike and not self.any_faint and self._age.min() >= self._limits.growing:
             # In most runs no layer is far below the largest.
             self._block, self._dim = block, np.zeros(self._layers, np.bool_)
+            self._bright[:] = True
             return
         there = np.isfinite(block) & (block > NEARLY_NONE)
         # Beside a layer that explodes the others are not faint.
@@ -392,8 +388,11 @@ class Past:
         for norms in (block, block - self._extent):
             dim &= norms < norms[usual].max(initial=-np.inf) + self._log_faint
         self._block = block
-        dim &= _nearest_input(dim, there)
+        dim &= nearest_input(dim, there)
         young = self._age < self._limits.growing
+        # A layer that was not dim and kept its norm is not dim because another one has risen.
+        dim &= ~self._bright | (block < self._first - self._log_low)
+        self._bright |= usual & ~dim & (self._age >= self._limits.growing)
         dim |= usual & self._fell_behind(block, usual) & (self.faint | young)
         self.faint = dim & self._dim
         self.any_faint = bool(self.faint.any())

@@ -23,8 +23,8 @@ from gradmidi.log.pieces import Piece, pieces
 
 __all__ = ["Outline", "outline"]
 
-_FRAME = re.compile(rb'\{"step": ?(\d+), ?"t": ?\d[\d.e+-]*, ?"norms": ?\[')
-_STEP = re.compile(rb'\{"step": ?(\d+),')
+_FRAME = re.compile(rb'\{"step": ?(\d{1,18}), ?"t": ?\d[\d.e+-]*, ?"norms": ?\[')
+_STEP = re.compile(rb'\{"step": ?(\d{1,18}),')
 
 
 @dataclass(slots=True)

@@ -45,7 +45,7 @@ class Curves:
     ----------
     first : ndarray of int32, shape (slots + 1,)
         Index of each slot's first bin, and the end of the last slot's bins.
-    step : ndarray of int32, shape (bins,)
+    step : ndarray of int64, shape (bins,)
         The last step in each bin.
     seconds : ndarray of float64, shape (bins,)
         The time of that step.
@@ -58,7 +58,7 @@ class Curves:
     """
 
     first: Ints
-    step: Ints
+    step: NDArray[np.int64]
     seconds: Floats
     loss: Floats
     high: Floats
@@ -195,7 +195,7 @@ class _Bins:
         self._combine()
         return Curves(
             np.array(first, dtype=np.int32),
-            np.array(self._step, dtype=np.int32),
+            np.array(self._step, dtype=np.int64),
             np.array(self._seconds),
             np.array(self._loss),
             np.concatenate(self._high),
@@ -213,7 +213,7 @@ def notable(curves: Curves, voices: Sequence[Voice]) -> list[tuple[int, str]]:
     --------
     >>> high = np.array([[1.0], [500.0], [0.0], [0.0]])
     >>> curves = Curves(
-    ...     np.arange(5, dtype=np.int32), np.arange(1, 5, dtype=np.int32), np.arange(4.0),
+    ...     np.arange(5, dtype=np.int32), np.arange(1, 5), np.arange(4.0),
     ...     np.full(4, math.nan), high, high,
     ... )
     >>> for _, text in notable(curves, [Voice(0, "fc1", (0,))]):

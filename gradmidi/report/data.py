@@ -208,11 +208,11 @@ def heat_of(heat: HeatMap) -> dict[str, Any]:
     }
 
 
-def _steps(steps: NDArray[np.int32]) -> list[int] | str:
+def _steps(steps: NDArray[np.int64]) -> list[int] | str:
     """Pack step numbers: as first step and distance if all distances are equal."""
     if len(steps) > 1 and (np.diff(steps) == steps[1] - steps[0]).all():
         return [int(steps[0]), int(steps[1] - steps[0])]
-    return text(steps)
+    return text(steps.astype(np.float64))
 
 
 def _losses(values: NDArray[np.float64], scale: LossScale | None) -> str | None:
@@ -282,7 +282,8 @@ def levels(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.u
     >>> levels(np.array([-np.inf, 0.0, 4.0, np.inf, np.nan]), 0.0, 4.0).tolist()
     [0, 2, 65533, 65534, 65535]
     """
-    place = (values - low) / ((high - low) or 1.0)
+    # Halves, since a difference of two floats may leave their range.
+    place = (0.5 * values - 0.5 * low) / ((0.5 * high - 0.5 * low) or 1.0)
     number = np.isfinite(place)
     level = np.full(values.shape, NONE, dtype=np.uint16)
     level[number] = np.rint(LEAST + np.clip(place[number], 0.0, 1.0) * (MOST - LEAST))

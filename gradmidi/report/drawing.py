@@ -23,6 +23,9 @@ __all__ = ["Drawing", "Texts", "draw"]
 FAULTS_DRAWN, FAULT_ROWS = 400, 3
 """Faults with a mark, and most rows of their names."""
 
+LARGEST = 5e307
+"""Larger values are drawn at this one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Texts:
@@ -125,6 +128,8 @@ class _Drawer:
             starts = np.arange(room) * len(places) // room
             places = places[starts]
             low, high = np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)
+        # matplotlib computes with differences of these.
+        low, high = np.clip(low, -LARGEST, LARGEST), np.clip(high, -LARGEST, LARGEST)
         axes.fill_between(places, low, high, color=canvas.theme.ink, linewidth=0.0, alpha=0.55)
         style = "-" if len(places) > 1 else "."
         axes.plot(places, high, style, color=canvas.theme.ink, linewidth=0.9, markersize=3)

@@ -52,8 +52,8 @@ class PlayedRun {
     this.first = unpack(raw.first, Int32Array);
     this.bins = raw.bins;
     this.step = typeof raw.step === "string"
-      ? unpack(raw.step, Int32Array)
-      : Int32Array.from({ length: raw.bins }, (_, bin) => raw.step[0] + bin * raw.step[1]);
+      ? unpack(raw.step, Float64Array)
+      : Float64Array.from({ length: raw.bins }, (_, bin) => raw.step[0] + bin * raw.step[1]);
     this.seconds = Float64Array.from(
       unpack(raw.seconds, Uint16Array), (level) => leveled(level, 0, raw.last));
     this.loss = raw.loss === null ? null : losses(unpack(raw.loss, Uint16Array));

@@ -245,7 +245,12 @@ def _norm(step: Step, column: str, path: Path) -> float:
 
 
 def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    """Return the date of a time since 1970; empty if it is none."""
+    try:
+        date = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return ""
+    return date.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def left_out(values: ChosenValues) -> list[str]:

@@ -203,6 +203,7 @@ class CsvReader:
 
     def _find_layout(self, *, whole: bool) -> bool:
         first, delimiter, header = _head(self._lines, whole=whole)
+        header = list(map(_in_a_line, header))
         if not any(header):
             if whole:
                 raise RunLogError(f"{self._path} is empty")
@@ -267,7 +268,7 @@ class CsvReader:
                 self._unread_times.append(f"{where} has {cell!r}")
         held, series = layout.columns, ""
         if self._is_long(layout):
-            series = cells[layout.keys[0]]
+            series = _in_a_line(cells[layout.keys[0]])
             if layout.runs:
                 series = f"{cells[layout.runs[0]]} - {series}"
             held = [(series, layout.values[0])]
@@ -276,7 +277,7 @@ class CsvReader:
         counts = tuple(read(cells[at], where, header[at]) for at in layout.counters)
         if layout.layers:
             # Each row of a step repeats the values that are of no layer.
-            series = cells[layout.layers[0]]
+            series = _in_a_line(cells[layout.layers[0]])
             held = [
                 (f"{name}/{series}" if is_norm(name) else name, at)
                 for name, at in held
@@ -334,6 +335,10 @@ def _head(lines: Sequence[str], *, whole: bool) -> tuple[int, str, list[str]]:
                 cells.pop()
             return number, separator, cells
     return len(lines), ",", []
+
+
+def _in_a_line(name: str) -> str:
+    return " ".join(name.splitlines())
 
 
 def _more(number: int) -> str:

@@ -329,4 +329,4 @@ class TrainerReader(_WholeFile):
             if name != "step" and isinstance(value, (float, int, str))
         }
         self._names.update(dict.fromkeys(values))
-        return Row(f"entry {number} of 'log_history'", (float(step),), None, values, "", resumed)
+        return Row(f"entry {number} of 'log_history'", (_float(step),), None, values, "", resumed)

@@ -126,7 +126,8 @@ def fault_line(found: Fault) -> str:
     """
     first, last = found.steps
     ends = None if found.to_the_end else last
-    return f"{when(first, ends)}: {_fault(found)}"
+    usual = "; from then on it counts as usual" if found.usual else ""
+    return f"{when(first, ends)}: {_fault(found)}{usual}"
 
 
 def _fault(found: Fault) -> str:

@@ -185,5 +185,6 @@ def medians(rows: Sequence[np.ndarray], layers: int) -> list[float]:
     found = []
     for column in np.stack(rows).T:
         finite = column[np.isfinite(column) & (column >= 0.0)]
-        found.append(float(np.median(finite)) if finite.size else math.nan)
+        # The sum of two norms may leave the range of a float, that of their halves does not.
+        found.append(2.0 * float(np.median(0.5 * finite)) if finite.size else math.nan)
     return found

@@ -226,6 +226,40 @@ def test_zeros_now_and_then_are_not_dead():
     assert watch(norms) == []
 
 
+@pytest.mark.parametrize("share", [0.5, 0.7])
+def test_zeros_of_experts_that_few_batches_use_are_not_dead(share):
+    norms = noise(3000, 10)
+    norms[:, 8:] = 1.0
+    norms[:, :8][np.random.default_rng(3).random((3000, 8)) < share] = 0.0
+    assert watch(norms) == []
+
+
+def test_an_expert_that_no_batch_uses_any_more_is_dead():
+    norms = noise(600, 4)
+    norms[:, 1][np.random.default_rng(3).random(600) < 0.5] = 0.0
+    norms[400:, 1] = 0.0
+    (found,) = [each for each in watch(norms) if each.kind == "dead" and each.step < 500]
+    assert 400 < found.step < 440
+
+
+def test_beside_a_layer_that_rose_far_the_others_have_not_vanished():
+    norms = noise(3000, 8, spread=0.1)
+    norms[600:, 5] *= np.minimum(1e5, 1.5 ** np.minimum(np.arange(2400), 40))
+    assert {finding.kind for finding in watch(norms)} == {"exploding"}
+
+
+def test_a_branch_that_begins_at_zero_may_exceed_the_others_while_the_loss_falls():
+    steps = np.arange(400)
+    norms = np.ones((400, 6)) * np.random.default_rng(1).uniform(0.9, 1.1, (400, 6))
+    norms[:, ::2] *= 1e-9 * np.minimum(2e9, 10.0 ** np.minimum(steps / 2.5, 20))[:, None]
+    losses = 0.2 + 2.0 * np.exp(-steps / 100)
+    items = [
+        replace(frame, extra={"loss": float(loss)})
+        for frame, loss in zip(frames(norms), losses, strict=True)
+    ]
+    assert watch(items) == []
+
+
 def test_a_step_that_was_thrown_away_is_skipped_and_its_nan_is_no_fault():
     items = frames(noise(300, 4))
     odd = Frame(200, items[199].t, np.array([1.0, INF, NAN, 2.0]), {"skipped": True})
@@ -422,6 +456,11 @@ def test_long_steps_that_come_regularly_are_no_stall_once_they_came_before():
 def test_an_evaluation_and_a_longer_one_of_each_fifth_epoch_have_a_rhythm_each():
     long = {step: 40.0 if step % 500 == 0 else 12.0 for step in range(100, 4000, 100)}
     assert stalls(paced(long, 4000)) == [99, 499]
+
+
+def test_a_longer_one_is_expected_again_after_as_many_steps_as_the_run_had_before_it():
+    long = {step: 120.0 if step % 1000 == 0 else 30.0 for step in range(100, 3300, 100)}
+    assert stalls(paced(long, 3300)) == [99, 999]
 
 
 def test_a_step_that_leaves_the_rhythm_of_long_ones_is_a_stall():

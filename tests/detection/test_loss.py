@@ -8,6 +8,7 @@ from gradmidi.detection.history import FaultLog
 from gradmidi.detection.kinds import RUN
 from gradmidi.detection.limits import Faults
 from gradmidi.log import End, Frame, Header, Layer
+from gradmidi.text.describe import fault_line
 
 LAYERS = (Layer("a", 100), Layer("b", 100))
 
@@ -118,3 +119,43 @@ def test_where_the_data_is_learnt_by_heart_gradients_may_vanish_and_be_zero():
     for item in items:
         item.extra["loss"] = 2.3
     assert {"vanishing", "dead"} <= {kind for kind, *_ in found(items)}
+
+
+def rising(rate, *, learnt=0.3, first=2.3, steps=2000, since=600):
+    """A loss that falls from `first` to `learnt`, and from a step on grows by a rate a step."""
+    at = np.arange(steps)
+    level = learnt + (first - learnt) * np.exp(-at / 80)
+    level[since:] *= (1.0 + rate) ** np.arange(steps - since)
+    return level * np.random.default_rng(3).normal(1.0, 0.05, steps)
+
+
+def test_a_loss_that_grows_too_slowly_to_stand_out_is_told_when_it_is_above_the_first():
+    log = FaultLog(LAYERS, Faults())
+    for item in frames(rising(0.003)):
+        log.add(item)
+    (fault,) = log.so_far()
+    assert (fault.kind, fault.logged, fault.to_the_end) == ("exploding", "loss", True)
+    above = 600 + np.log(2.3 / 0.3) / np.log(1.003)
+    assert abs(fault.steps[0] - above) < 150
+
+
+def test_a_loss_that_only_loses_some_of_what_it_learnt_is_no_fault():
+    assert not found(frames(rising(0.003, steps=1000)))
+
+
+def test_a_loss_that_was_never_low_may_be_above_the_first():
+    growing = 1.0 + 0.004 * np.arange(2000)
+    assert not found(frames(growing * np.random.default_rng(4).normal(1.0, 0.1, 2000)))
+
+
+def test_after_a_thousand_steps_a_level_counts_as_usual_and_the_fault_says_so():
+    losses = np.concatenate([np.full(200, 0.3), np.full(1300, 2.0), np.full(100, 0.3)])
+    losses *= np.random.default_rng(5).normal(1.0, 0.05, len(losses))
+    log = FaultLog(LAYERS, Faults())
+    for item in frames(losses):
+        log.add(item)
+    (fault,) = log.so_far()
+    assert fault.steps[0] == 201
+    assert 1201 <= fault.steps[1] < 1300
+    assert fault.usual
+    assert fault_line(fault).endswith("; from then on it counts as usual")

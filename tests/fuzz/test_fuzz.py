@@ -16,7 +16,10 @@ def test_mutated_inputs_end_in_a_result_or_one_line(target):
     assert not failures, "\n".join(failures)
 
 
-@pytest.mark.parametrize(("target", "seed"), [("mid", 5_000_401)])
+@pytest.mark.parametrize(
+    ("target", "seed"),
+    [("mid", 5_000_401), ("csv", 5_002_035), ("json", 5_000_996), ("long", 5_010_468)],
+)
 def test_inputs_that_once_failed_end_in_a_result_or_one_line(target, seed):
     failures = list(map(str, fuzz([target], range(seed, seed + 1))))
     assert not failures, "\n".join(failures)

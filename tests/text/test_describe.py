@@ -87,6 +87,19 @@ def test_a_run_that_was_killed_and_lines_that_cannot_be_read_are_told(tmp_path):
     assert "2 lines could not be read, the first is line 5" in lines
 
 
+def test_a_step_of_thousands_of_digits_cannot_be_read(tmp_path):
+    run = write_log(tmp_path / "a", [[1.0]] * 3, names=("fc1",))
+    with (run / "run.jsonl").open("a") as file:
+        file.write('{"step": ' + "9" * 5000 + ', "t": 4, "norms": [1]}\n')
+    assert "1 line could not be read, the first is line 6" in told(run)
+
+
+def test_the_median_of_norms_near_the_end_of_the_range_is_one_of_them(tmp_path):
+    run = write_log(tmp_path / "a", [[1e308, 1.0]] * 4, names=("a", "b"))
+    assert "a (10 parameters): first 1e308, median 1e308" in "\n".join(told(run))
+    assert "a norm 1e308" in list(standing(RunLog(run)).lines())
+
+
 def test_a_run_without_steps_is_told(tmp_path):
     lines = told(write_log(tmp_path / "a", []))
     assert lines[0].startswith("run a: Net, 4 layers, 0 steps")

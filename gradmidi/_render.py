@@ -173,13 +173,10 @@ def _stems(folder: Path, font: Path | None, score: Score, log: RunLog) -> "Stems
 def _play(log: RunLog, score: Score, sinks: Sequence[FileSink]) -> None:
     running = log.running
     readers = [sink.read for sink in sinks if isinstance(sink, Reader)]
-    for item in log.blocks() if not readers else log.items():
-        if isinstance(item, Block):
-            due = score.feed_block(item)
-        else:
-            for read in readers:
-                read(item)
-            due = iter((score.feed(item),))
+    for item in log.blocks():
+        for read in readers:
+            read(item)
+        due = score.feed_block(item) if isinstance(item, Block) else iter((score.feed(item),))
         for events in filter(None, due):
             for sink in sinks:
                 sink.send(events)

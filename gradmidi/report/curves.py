@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradmidi.log import ABSENT, Frame
+from gradmidi.log.blocks import Block
 from gradmidi.music.events import Step
 from gradmidi.music.voices import Voice, VoiceNorms
 from gradmidi.text.words import listed, number, times
@@ -101,16 +102,18 @@ class Tracer:
         """Add the next frame."""
         self._frames.append(frame)
 
+    def add_block(self, block: Block) -> None:
+        """Add many frames."""
+        self._frames.extend(block.frames())
+
     def slot(self, slot: Step) -> None:
         """Add the next slot: it has the frames up to its step that no slot before it has."""
-        held = 0
-        while self._frames and self._frames[0].step <= slot.step:
-            if held == self._size:
-                self._bins.cut()
-                held = 0
-            self._bins.add(self._frames.popleft())
-            held += 1
-        self._first.append(self._bins.cut())
+        frames, held = self._frames, []
+        while frames and frames[0].step <= slot.step:
+            held.append(frames.popleft())
+        for begin in range(0, len(held), self._size):
+            self._bins.add(held[begin : begin + self._size])
+        self._first.append(self._bins.count())
 
     def finish(self) -> Curves:
         """Return the curves of the slots so far."""
@@ -150,31 +153,23 @@ class _Bins:
         self._norms = VoiceNorms(voices)
         self._rows: list[NDArray[np.float64]] = []
         self._begins: list[int] = []
-        self._open = False
         self._step: list[int] = []
         self._seconds: list[float] = []
         self._loss: list[float] = []
         self._high: list[Floats] = [np.empty((0, len(voices)))]
         self._low: list[Floats] = [np.empty((0, len(voices)))]
 
-    def add(self, frame: Frame) -> None:
-        """Add a frame to the open bin, or to a new one."""
-        loss = NO_LOSS if frame.loss is None else frame.loss
-        if self._open:
-            self._step[-1], self._seconds[-1] = frame.step, frame.t
-            if math.isnan(loss) or loss > self._loss[-1]:
-                self._loss[-1] = loss
-        else:
-            self._begins.append(len(self._rows))
-            self._step.append(frame.step)
-            self._seconds.append(frame.t)
-            self._loss.append(loss)
-            self._open = True
-        self._rows.append(frame.norms)
+    def add(self, frames: Sequence[Frame]) -> None:
+        """Add the frames of a bin."""
+        self._begins.append(len(self._rows))
+        self._rows += [frame.norms for frame in frames]
+        self._step.append(frames[-1].step)
+        self._seconds.append(frames[-1].t)
+        losses = [NO_LOSS if (loss := frame.loss) is None else loss for frame in frames]
+        self._loss.append(math.nan if any(map(math.isnan, losses)) else max(losses))
 
-    def cut(self) -> int:
-        """Close the open bin; return the number of bins."""
-        self._open = False
+    def count(self) -> int:
+        """Return the number of bins."""
         if len(self._rows) >= BATCH:
             self._combine()
         return len(self._step)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gradmidi.base.files import WholeFile
 from gradmidi.errors import GradmidiError
 from gradmidi.log import Item, RunLog
+from gradmidi.log.blocks import Block
 from gradmidi.music.events import Event
 from gradmidi.music.score import Score
 from gradmidi.report.drawing import Drawing
@@ -64,8 +65,8 @@ class Film:
             self._clean()
             raise
 
-    def read(self, item: Item) -> None:
-        """Take the next item of the log, for the picture."""
+    def read(self, item: Item | Block) -> None:
+        """Take the next item of the log, or many frames, for the picture."""
         self._picture.read(item)
 
     def send(self, events: Sequence[Event]) -> None:

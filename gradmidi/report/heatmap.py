@@ -8,7 +8,7 @@ no gradient, exactly zero, numbers by their distance from the reference, inf, na
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.limits import Faults
 from gradmidi.log import Frame, RunLog
+from gradmidi.log.blocks import Block
 from gradmidi.music.voices import Voice
 from gradmidi.report.colours import NOT_FINITE, ZERO, palette, rgb
 from gradmidi.report.moduletree import Group, groups
@@ -173,10 +174,12 @@ def heat_map(
     gatherer = Gatherer([layer.name for layer in log.layers], reference)
     faults = FaultLog(log.layers, limits or Faults(), heard)
     running = log.running
-    for item in log.items():
-        faults.add(item)
-        if isinstance(item, Frame):
-            gatherer.add(item)
+    for item in log.blocks():
+        if isinstance(item, Block):
+            faults.add_block(item)
+            gatherer.add_block(item)
+        else:
+            faults.add(item)
     return gatherer.finish(voices, faults.finish(running=running))
 
 
@@ -189,10 +192,7 @@ class Gatherer:
         self._columns = min(MOST_COLUMNS, max(LEAST_COLUMNS, MOST_CELLS // count))
         known = reference if isinstance(reference, float) else math.nan
         self._references = np.full(len(layers), known)
-        self._rows: list[NDArray[np.float64]] = []
-        self._steps: list[int] = []
-        self._times: list[float] = []
-        self._values: list[tuple[str, int, float]] = []
+        self._frames: list[Frame] = []
         self._first: int | None = None
         self._last = 0
         self._width = 1
@@ -203,22 +203,19 @@ class Gatherer:
 
     def add(self, frame: Frame) -> None:
         """Add the next frame."""
-        self._rows.append(frame.norms)
-        self._steps.append(frame.step)
-        self._times.append(frame.t)
-        for name, value in frame.extra.items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                self._values.append((name, frame.step, float(value)))
-        if frame.updates is not None:
-            sizes = frame.updates[np.isfinite(frame.updates) & (frame.updates > 0.0)]
-            if sizes.size:
-                self._values += [(UPDATES, frame.step, float(each(sizes))) for each in (min, max)]
-        if len(self._rows) == BATCH:
-            self._encode()
+        self._frames.append(frame)
+        if len(self._frames) == BATCH:
+            self._encode_frames()
+
+    def add_block(self, block: Block) -> None:
+        """Add many frames, as `add` does with each."""
+        self._encode_frames()
+        for begin in range(0, len(block), BATCH):
+            self._encode(block.part(begin, begin + BATCH))
 
     def finish(self, voices: Sequence[Voice], faults: Sequence[Fault]) -> HeatMap:
         """Return the heat map of the frames so far."""
-        self._encode()
+        self._encode_frames()
         first = self._first or 0
         used = (self._last - first) // self._width + 1 if self._first is not None else 0
         filled = np.isfinite(self._seconds[:used])
@@ -248,10 +245,13 @@ class Gatherer:
             for name in chosen[:MOST_STRIPS]
         )
 
-    def _encode(self) -> None:
-        if not self._rows:
-            return
-        norms, steps = np.stack(self._rows), np.array(self._steps)
+    def _encode_frames(self) -> None:
+        if self._frames:
+            self._encode(Block.of(self._frames))
+            self._frames.clear()
+
+    def _encode(self, block: Block) -> None:
+        norms, steps = block.norms, block.steps
         first = int(steps[0]) if self._first is None else self._first
         steps = np.maximum.accumulate(np.maximum(steps, max(first, self._last)))
         self._first, self._last = first, int(steps[-1])
@@ -265,8 +265,8 @@ class Gatherer:
         codes = np.maximum.reduceat(encode(norms, self._references), starts, axis=0)
         places = columns[starts]
         self._codes[places] = np.maximum(self._codes[places], codes)
-        self._seconds[columns] = self._times
-        for name, step, value in self._values:
+        self._seconds[columns] = block.t
+        for name, step, value in _values(block):
             if name not in self._low:
                 self._low[name], self._high[name] = np.full((2, self._columns), math.nan)
             place = max(0, step - first) // self._width
@@ -274,8 +274,6 @@ class Gatherer:
                 low, high = self._low[name], self._high[name]
                 low[place] = value if not low[place] <= value else low[place]
                 high[place] = value if not high[place] >= value else high[place]
-        for kept in (self._rows, self._steps, self._times, self._values):
-            kept.clear()
 
     def _halve(self) -> None:
         """Join each two columns to one."""
@@ -294,6 +292,19 @@ class Gatherer:
             joined(low, np.fmin, math.nan)
         for high in self._high.values():
             joined(high, np.fmax, math.nan)
+
+
+def _values(block: Block) -> Iterator[tuple[str, int, float]]:
+    """Yield each logged number with its name and step, and the ends of the sizes of updates."""
+    for step, extra in zip(block.steps.tolist(), block.extra, strict=True):
+        for name, value in extra.items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                yield name, step, float(value)
+    for step, updates in zip(block.steps.tolist(), block.updates, strict=False):
+        if updates is not None:
+            sizes = updates[np.isfinite(updates) & (updates > 0.0)]
+            for end in (sizes.min(), sizes.max()) if sizes.size else ():
+                yield UPDATES, step, float(end)
 
 
 def encode(norms: Floats, references: Floats) -> Codes:

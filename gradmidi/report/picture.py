@@ -9,6 +9,7 @@ from gradmidi.base.files import WholeFile
 from gradmidi.detection.history import FaultLog
 from gradmidi.errors import GradmidiError
 from gradmidi.log import Frame, Item, RunLog
+from gradmidi.log.blocks import Block
 from gradmidi.music.events import Event
 from gradmidi.music.score import Score
 from gradmidi.report.drawing import Drawing, Texts, draw
@@ -46,8 +47,13 @@ class Picture:
         self._running = log.running
         self._heat = Gatherer([layer.name for layer in log.layers], preset.pitch.reference)
 
-    def read(self, item: Item) -> None:
-        """Take the next item of the log."""
+    def read(self, item: Item | Block) -> None:
+        """Take the next item of the log, or many frames."""
+        if isinstance(item, Block):
+            if self._own:
+                self._faults.add_block(item)
+            self._heat.add_block(item)
+            return
         if self._own:
             self._faults.add(item)
         if isinstance(item, Frame):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gradmidi.errors import GradmidiError
 from gradmidi.log import Frame, Item, RunLog
+from gradmidi.log.blocks import Block
 from gradmidi.music.events import Event, Step
 from gradmidi.music.score import Score
 from gradmidi.report.curves import Tracer
@@ -57,8 +58,12 @@ class Report:
         seconds = slots / score.per_slot * score.slot_seconds
         self._sound = PageSound(score.preset.sound.channels, seconds)
 
-    def read(self, item: Item) -> None:
-        """Take the next item of the log."""
+    def read(self, item: Item | Block) -> None:
+        """Take the next item of the log, or many frames."""
+        if isinstance(item, Block):
+            for taker in (self._summary, self._heat, self._tracer):
+                taker.add_block(item)
+            return
         self._summary.add(item)
         if isinstance(item, Frame):
             self._heat.add(item)

@@ -10,6 +10,7 @@ from gradmidi.music.events import Event
 
 if TYPE_CHECKING:
     from gradmidi.log import Item, RunLog
+    from gradmidi.log.blocks import Block
     from gradmidi.music.score import Score
 
 __all__ = ["Counters", "FileSink", "LiveSink", "Memory", "Reader", "Sink", "TextFile"]
@@ -36,8 +37,8 @@ class FileSink(Sink, Protocol):
 class Reader(Protocol):
     """A file sink that also takes the items of the log, each before the events that follow it."""
 
-    def read(self, item: "Item") -> None:
-        """Take the next item of the log."""
+    def read(self, item: "Item | Block") -> None:
+        """Take the next item of the log, or a block of frames."""
 
 
 class LiveSink(Sink, Protocol):

@@ -180,9 +180,8 @@ class Summarizer:
 
     def add_block(self, block: Block) -> None:
         """Add many frames, as `add` does with each."""
-        for begin, end, calm in self._faults.spans(block) if self._finds else ():
-            for frame in () if calm else block.part(begin, end).frames():
-                self._faults.add(frame)
+        if self._finds:
+            self._faults.add_block(block)
         # A copy: a row would keep its block.
         self._sampled.extend(block.norms[-self._steps % self._every :: self._every].copy())
         self._steps += len(block)

@@ -1,12 +1,12 @@
-"""Measure rendering a long run as a short piece: seconds, megabytes per second, peak memory.
+"""Measure rendering and describing a long run: seconds, megabytes per second, peak memory.
 
     python benchmarks/timelapse.py [--quick]
 
 The script writes logs of a million steps (with --quick: twenty thousand) with 8 and with 300
 layers, each with one spike and one nan, and logs a tenth as long. Each is rendered to a .mid and a
-.wav of eight seconds by a separate process that measures its wall time and its peak resident memory
-(on Linux). The .mid must have the markers of both faults. A ratio of memory near 1 means that
-memory does not grow with the run.
+.wav of eight seconds, and described, by separate processes that measure their processor seconds and
+their peak resident memory (on Linux). The .mid must have the markers of both faults. A ratio of
+memory near 1 means that memory does not grow with the run.
 """
 
 import json
@@ -21,7 +21,8 @@ import mido
 import numpy as np
 
 from gradmidi._render import render
-from gradmidi.log import Header, Layer, encode_header
+from gradmidi.log import Header, Layer, RunLog, encode_header
+from gradmidi.text.summary import summarize
 
 SECONDS = 8.0
 ROWS = 1000
@@ -60,13 +61,23 @@ def megabytes() -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def one(log: str) -> None:
-    """Render a log; runs in a separate process."""
+def one(what: str, log: str) -> None:
+    """Render or describe a log; runs in a separate process."""
     path = Path(log)
     before = megabytes()
-    began = time.perf_counter()
-    render(path, path.with_suffix(".mid"), path.with_suffix(".wav"), length=SECONDS)
-    print(json.dumps([time.perf_counter() - began, before, megabytes()]))
+    began = time.process_time()
+    if what == "describe":
+        summarize(RunLog(path))
+    else:
+        render(path, path.with_suffix(".mid"), path.with_suffix(".wav"), length=SECONDS)
+    print(json.dumps([time.process_time() - began, before, megabytes()]))
+
+
+def measured(what: str, log: Path) -> list[float]:
+    command = [sys.executable, __file__, "--one", what, str(log)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: list[float] = json.loads(done.stdout)
+    return found
 
 
 def faults(midi: Path) -> list[str]:
@@ -76,28 +87,31 @@ def faults(midi: Path) -> list[str]:
 
 
 def main(steps: int) -> None:
-    print(f"{'layers':>6}{'steps':>11}{'log MB':>9}{'seconds':>9}{'MB/s':>8}{'peak MB':>9}  faults")
+    print(
+        f"{'layers':>6}{'steps':>11}{'log MB':>9}{'render':>9}{'MB/s':>8}{'peak MB':>9}"
+        f"{'describe':>10}{'peak MB':>9}  faults"
+    )
     for layers in (8, 300):
         peaks = []
         for count in (steps // 10, steps):
             with tempfile.TemporaryDirectory() as folder:
                 log = Path(folder) / "run.jsonl"
                 write(log, count, layers)
-                command = [sys.executable, __file__, "--one", str(log)]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                seconds, before, peak = json.loads(done.stdout)
+                seconds, before, peak = measured("render", log)
+                described, _, peak_described = measured("describe", log)
                 size = log.stat().st_size / 1e6
                 kept = ", ".join(faults(log.with_suffix(".mid")))
             peaks.append(peak)
             print(
                 f"{layers:6}{count:11,}{size:9.1f}{seconds:9.2f}{size / seconds:8.1f}"
-                f"{peak:9.1f}  {kept}  ({before:.0f} MB before it began)"
+                f"{peak:9.1f}{described:10.2f}{peak_described:9.1f}  {kept}"
+                f"  ({before:.0f} MB before it began)"
             )
         print(f"{layers:6} layers: ten times the steps, {peaks[1] / peaks[0]:.2f} times the memory")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
-        one(sys.argv[2])
+        one(*sys.argv[2:4])
     else:
         main(20_000 if "--quick" in sys.argv[1:] else 1_000_000)

@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from timelapse import write
+
 HERE = Path(__file__).parent.parent
 
 RECORD = """
@@ -60,13 +62,17 @@ TASKS = {
     "render 60 s of .wav": [*RENDER, "{out}.wav", "--length", "60s"],
     "render a page of 60 s": [*RENDER, "{out}.html", "--length", "60s"],
     "describe them": ["-m", "gradmidi", "describe", "{run}"],
+    "describe 200,000 steps of 8 layers": ["-m", "gradmidi", "describe", "{long}"],
+    "render them as a time-lapse of 8 s, .mid": [
+        *["-m", "gradmidi", "render", "{long}", "-o", "{out}.mid", "--length", "8s"]
+    ],
     "3,000 steps of SGD with listen": ["-c", CAPTURE, "{new}"],
 }
 
 
-def seconds(words: list[str], checkout: Path, run: Path, out: Path, new: Path) -> float:
+def seconds(words: list[str], checkout: Path, out: Path, **paths: Path) -> float:
     """Run one task with one checkout; return its processor seconds."""
-    filled = [w.format(run=run, out=out, new=new) if w.startswith("{") else w for w in words]
+    filled = [w.format(out=out, **paths) if w.startswith("{") else w for w in words]
     environment = {**os.environ, "PYTHONPATH": str(checkout), "GRADMIDI_QUIET": "1"}
     before = os.times()
     done = subprocess.run(
@@ -102,13 +108,16 @@ def main() -> None:
             stderr=subprocess.DEVNULL,
             check=True,
         )
+        long = Path(folder) / "long.jsonl"
+        write(long, 200_000, 8)
         for name, words in TASKS.items():
             taken: dict[str, list[float]] = {version: [] for version in versions}
             for number in range(options.rounds):
                 for version, checkout in versions.items():
                     out = Path(folder) / f"out-{version}"
                     new = Path(folder) / f"new-{version}-{number}"
-                    taken[version].append(seconds(words, checkout, run, out, new))
+                    paths = {"run": run, "long": long, "new": new}
+                    taken[version].append(seconds(words, checkout, out, **paths))
             this, other = (statistics.median(taken[version]) for version in versions)
             print(f"| {name} | {this:.2f} | {other:.2f} | {this / other:.2f} |", flush=True)
 

@@ -4,6 +4,7 @@ With 256 colours or more, each character of the map shows two rows, one in each 
 it shows one row, and is higher the larger the norm is.
 """
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -74,8 +75,9 @@ class _Picture:
         self.heat, self.width, self.coloured = heat, width, coloured
         self.strips = heat.strips[:MOST_STRIPS] if heat.layers else heat.strips
         names = min(NAMED_FAULTS, len(heat.faults))
-        # Besides the map: title, verdict, triangles, axis, legend.
-        room = max(LEAST_ROOM, height - len(self.strips) - names - 5)
+        self.told = textwrap.wrap(printable(verdict(heat.faults)), width)
+        # Besides the map: title, triangles, axis, legend.
+        room = max(LEAST_ROOM, height - len(self.told) - len(self.strips) - names - 4)
         layers = len(heat.layers)
         # Few layers have a line each, so that their names are beside them.
         self.single = layers <= min(room, APART) or not coloured
@@ -95,7 +97,8 @@ class _Picture:
         from rich.text import Text
 
         yield Text(printable(name), style="bold")
-        yield Text(printable(verdict(self.heat.faults)), style="red" if self.heat.faults else "")
+        for told in self.told:
+            yield Text(told, style="red" if self.heat.faults else "")
         for strip, ends in zip(self.strips, self.ends, strict=True):
             yield self._beside(strip.name).append(self._curve(strip)).append(ends, style="dim")
         yield from self._faults()
@@ -206,10 +209,12 @@ class _Picture:
         return line
 
     def _legend(self) -> "Text":
+        from rich.text import Text
+
         heat, factor = self.heat, 2**self.heat.limit
-        line = self._beside("").append(f"1/{factor} ")
+        line = Text(f"1/{factor} ")
         if self.coloured:
-            for colour in palette(np.linspace(-1.0, 1.0, 16)):
+            for colour in palette(np.linspace(-1.0, 1.0, 12)):
                 line.append(" ", style=f"on {_hexadecimal(255 * colour)}")
         else:
             line.append(LEVELS)
@@ -225,6 +230,8 @@ class _Picture:
                 shown = ZERO if text == " " and not self.coloured else text
                 line.append("  ").append(shown, style=style if self.coloured else "")
                 line.append(f" {meaning}")
+        # It begins at the map, unless it is too long.
+        line.pad_left(max(0, min(self.left, self.width - line.cell_len)))
         return line
 
 

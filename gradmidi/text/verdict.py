@@ -54,6 +54,9 @@ def verdict(faults: Sequence[Fault]) -> str:
     >>> loss = Fault("exploding", (), (4, 14), (0.4, 1.4), 3.6e7, 4, logged="loss")
     >>> verdict([loss, Fault("exploding", ("fc1",), (5, 20), (0.5, 2.0), 1e5, 8, present=4)])
     'Broke at step 4: the loss exploded; step 5: fc1 exploded'
+    >>> dead = Fault("dead", ("fc1", "fc2"), (21, 90), (2.1, 9.0), 0.0, 33, True, present=2)
+    >>> verdict([Fault("exploding", ("fc1",), (8, 20), (0.8, 2.0), 1e5, 8, present=2), dead])
+    'Broke at step 8: fc1 exploded; step 21: all layers became exactly zero'
     >>> verdict([])
     'Healthy'
     """
@@ -61,13 +64,15 @@ def verdict(faults: Sequence[Fault]) -> str:
         return "Healthy"
     breaking = _breaking(faults)
     if breaking:
-        first = breaking[0]
-        told = f"Broke at step {first.steps[0]}: {_happened(first)}"
+        stages = breaking[:1]
         # The loss alone does not say where.
-        where = next((each for each in breaking if each.layers), first)
-        if where is not first:
-            told += f"; step {where.steps[0]}: {_happened(where)}"
-        return told
+        stages += [each for each in breaking if each.layers][:1]
+        # How most layers ended is what is seen and heard for the rest of the run.
+        stages += [
+            each for each in breaking if each.to_the_end and 2 * len(each.layers) > each.present > 0
+        ][-1:]
+        told = dict.fromkeys(f"step {each.steps[0]}: {_happened(each)}" for each in stages)
+        return f"Broke at {'; '.join(told)}"
     first = faults[0]
     step = first.steps[0]
     if first.kind == "died":
@@ -104,4 +109,6 @@ def _happened(found: Fault) -> str:
     who = layers_of(found.layers, found.present or len(found.layers) + 1)[0]
     if len(found.layers) > MOST_NAMED and who != "all layers":
         who = f"{found.layers[0]} and {len(found.layers) - 1:,} more layers"
+        if 2 * len(found.layers) > found.present > 0:
+            who = f"{len(found.layers):,} of {found.present:,} layers"
     return f"{who} {happened.format('its' if len(found.layers) == 1 else 'their')}"

@@ -6,7 +6,8 @@ The runs have 200 steps with 4 layers, 10,000 and 100,000 steps with 15 layers, 
 with 300 layers (with --quick, only the first two). Each page and picture is made by a separate
 process that measures its own processor time. Then Chromium opens each page three times; the times
 end when the page is loaded, and when its picture is drawn and it responds to a key. A redraw draws
-all parts of the picture again, after it was moved a little. Without Playwright or Chromium, nothing is opened.
+all parts of the picture again, after it was moved a little. Without Playwright or Chromium, nothing
+is opened.
 """
 
 import json

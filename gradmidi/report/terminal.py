@@ -221,7 +221,7 @@ class _Picture:
         line.append(f" {factor} × the first norm")
         grey = _hexadecimal(colours(1)[ZERO_CODE])
         found = [
-            (" ", f"on {grey}", "exactly zero", heat.codes == ZERO_CODE),
+            (" ", f"on {grey}", "zero", heat.codes == ZERO_CODE),
             (NOT_FINITE, "#ffffff on #000000", "nan or inf", heat.codes >= INF),
             (NO_GRADIENT, "dim", "no gradient", heat.codes == NONE),
         ]  # fmt: skip

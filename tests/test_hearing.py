@@ -5,12 +5,14 @@ heard here: their seeds are above `FIRST_HELD_OUT`, and the families `HELD_OUT` 
 alone. `benchmarks/listening.py` hears more of them, and prints the whole table.
 """
 
+import itertools
 import math
 import re
 
 import mido
 import numpy as np
 import pytest
+import soundfile
 
 pytest.importorskip("torch")
 pytest.importorskip("scipy")
@@ -27,6 +29,7 @@ from examination import (
 )
 from families import HELD_OUT
 from seeded import FIRST_HELD_OUT, make
+from spectra import apart, decibels, each_second
 
 from gradmidi._render import render
 from gradmidi.demo import experiments as demo
@@ -168,3 +171,20 @@ def test_each_of_the_five_settings_has_lines_of_its_own(settings):
     broken = [tuple(told[name]) for name in ("sgd-1", "sgd-1-batch-256", "adam-0.01")]
     assert len(set(broken)) == 3
     assert all(any(" dead" in line for line in lines) for lines in broken)
+
+
+@pytest.mark.slow
+def test_second_by_second_the_five_settings_are_further_apart_than_in_the_post(settings, tmp_path):
+    nearest = {}
+    for name in ("pentatonic", "classic"):
+        preset = load(name, {"faults.sound": False})
+        powers = []
+        for run, _ in settings.values():
+            render(run, tmp_path / "a.wav", preset=preset)
+            samples, rate = soundfile.read(tmp_path / "a.wav", always_2d=True)
+            begin = round(preset.sound.silence * rate)
+            powers.append(each_second(samples[begin:], rate, 24))
+        top = max(each.max() for each in powers)
+        pairs = itertools.combinations([decibels(each, top) for each in powers], 2)
+        nearest[name] = min(apart(one, other) for one, other in pairs)
+    assert nearest["pentatonic"] > 1.5 * nearest["classic"]

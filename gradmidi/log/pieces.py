@@ -16,7 +16,13 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from gradmidi.log.decoding import MOST_SECONDS, MOST_STEP, UNREADABLE, decode_values
+from gradmidi.log.decoding import (
+    MOST_SECONDS,
+    MOST_STEP,
+    OTHERS,
+    UNREADABLE,
+    decode_values,
+)
 from gradmidi.log.items import ABSENT
 
 __all__ = ["Piece", "pieces"]
@@ -33,6 +39,9 @@ SPARSE = 16
 ROW = 5_047_309_118
 """Stands for a row of norms while the rest of its line is parsed."""
 
+NO_VALUES = frozenset({"norms", "updates", "gradmidi", *OTHERS})
+"""Keys of lines that are no values of a frame."""
+
 _ROW = str(ROW).encode()
 _ABSENT = str(ABSENT).encode()
 _TIMES = frozenset((int, float))
@@ -40,7 +49,9 @@ _TIMES = frozenset((int, float))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """Lines that are all frames without further rows; whether their norms are numbers is open.
+    """Frames without further rows, and what was logged late for them in the lines that follow.
+
+    Whether their norms are numbers is open.
 
     Parameters
     ----------
@@ -104,9 +115,13 @@ class Piece:
 
 def pieces(file: BinaryIO, width: int) -> Iterator[Piece | list[bytes]]:
     """Read a log from where it stands: pieces of frames, and other lines as they are."""
-    while content := file.read(SIZE):
+    ahead = b""
+    while content := ahead + file.read(SIZE):
         if not content.endswith(b"\n"):
             content += file.readline()
+        # Values that were logged late stay with their frame.
+        while (ahead := file.readline()) and b"[" not in ahead and len(content) < 2 * SIZE:
+            content += ahead
         yield from _divided(content, width)
 
 
@@ -134,7 +149,7 @@ def _piece(content: bytes, width: int) -> Piece | None:
     """Parse lines without their norms; None if a line is something else, or may be."""
     first, *rest = content.split(b"[")
     cut = [each.partition(b"]") for each in rest]
-    count = len(cut)
+    count, lines = len(cut), content.count(b"\n")
     text = _ROW.join([first, *(after for _, _, after in cut)])
     # Without brackets, no object goes on in a line that begins with a brace.
     if (
@@ -142,7 +157,7 @@ def _piece(content: bytes, width: int) -> Piece | None:
         or b"]" in text
         or not text.startswith(b"{")
         or not text.endswith(b"}\n")
-        or text.count(b"}\n{") != count - 1
+        or text.count(b"}\n{") != lines - 1
     ):
         return None
     bodies = [body for body, _, _ in cut]
@@ -152,6 +167,10 @@ def _piece(content: bytes, width: int) -> Piece | None:
         return None
     try:
         fields = orjson.loads(b"[" + text[:-1].replace(b"\n", b",") + b"]")
+        if len(fields) != lines:
+            return None
+        if lines > count:
+            fields = _with_late(fields)
         if len(fields) != count or {each.pop("norms") for each in fields} != {ROW}:
             return None
         steps = [each.pop("step") for each in fields]
@@ -167,5 +186,20 @@ def _piece(content: bytes, width: int) -> Piece | None:
         return None
     # Where all values are numbers, only names are quoted.
     marks = 6 * count + 2 * sum(map(len, fields))
-    texts = text.count(b'"') != marks or text.count(b"{") != count or b"null" in text
+    texts = text.count(b'"') != marks or text.count(b"{") != lines or b"null" in text
     return Piece(content, np.array(steps, np.int64), t, fields, rows, texts)
+
+
+def _with_late(fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the frames with the values of the lines that follow; none if there is another line."""
+    frames: list[dict[str, Any]] = []
+    for each in fields:
+        if each.get("norms") == ROW:
+            frames.append(decode_values(each))
+        elif frames and each["step"] == frames[-1]["step"] and each.keys().isdisjoint(NO_VALUES):
+            del each["step"]
+            each.pop("t", None)
+            frames[-1].update(decode_values(each))
+        else:
+            return []
+    return frames

@@ -186,7 +186,7 @@ class RunLog:
                         yield block.part(0, -1)
                     held = block.frame(-1)
                     newest = last
-                    decoder.skip(len(block), last, float(piece.t[-1]))
+                    decoder.skip(piece.content.count(b"\n"), last, float(piece.t[-1]))
                     continue
                 piece = piece.lines
             for line in piece:

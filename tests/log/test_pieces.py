@@ -173,3 +173,21 @@ def test_plain_frames_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.Mon
     assert sum(len(item) for item in log.blocks() if isinstance(item, Block)) == 1001
     # The header, which is read twice, and the lines around the mark and the end.
     assert len(single) < 40
+
+
+def test_frames_with_late_values_are_read_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.jsonl"
+    header, *frames = written(3, False, [("plain", 1000)], "\n").splitlines()
+    late = [b'{"step": %d, "loss": 1.5}' % step for step in range(1, 1001)]
+    lines = [line for pair in zip(frames, late, strict=True) for line in pair]
+    path.write_bytes(b"\n".join([header, *lines, b""]))
+    log = RunLog(path)
+    single = []
+    decode = Decoder.decode
+    monkeypatch.setattr(
+        Decoder, "decode", lambda self, line: single.append(line) or decode(self, line)
+    )
+    assert [frame.extra for frame in log.frames()] == [{"loss": 1.5}] * 1000
+    assert len(single) == 1

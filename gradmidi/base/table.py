@@ -48,6 +48,8 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         raise PresetError(f"{what} {path} is not valid TOML: it is nested too deeply") from None
     except ValueError as error:
         text = str(error).splitlines()[0]
+        if text.startswith("Exceeds the limit"):
+            text = "a number has too many digits"
         raise PresetError(f"{what} {path} is not valid TOML: {text}") from error
 
 

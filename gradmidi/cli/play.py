@@ -23,7 +23,7 @@ from gradmidi.cli.options import (
 )
 from gradmidi.errors import GradmidiError
 from gradmidi.sources.selection import Selection
-from gradmidi.text.words import count
+from gradmidi.text.words import count, unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -173,6 +173,8 @@ def play(
             with show_on(plain=not shows or text, numbers=not text, last=last) as show:
                 _say_how(source, session, show.say)
                 _play(source, live, show, level=level, wait=wait)
+                if source.log is not None and source.log.unreadable:
+                    show.say(unread(source.log.unreadable, source.log.first_unreadable))
         finally:
             live.close()
 

@@ -15,7 +15,17 @@ from gradmidi.log.values import chosen
 from gradmidi.text.layers import LayerNumbers, medians
 from gradmidi.text.summary import Summary, summarize
 from gradmidi.text.values import lines as value_lines
-from gradmidi.text.words import ago, count, duration, fault, layers_of, norm, number, when
+from gradmidi.text.words import (
+    ago,
+    count,
+    duration,
+    fault,
+    layers_of,
+    norm,
+    number,
+    unread,
+    when,
+)
 
 __all__ = ["Standing", "describe", "fault_line", "faults_line", "lines_of", "standing"]
 
@@ -62,10 +72,7 @@ def _lines(summary: Summary) -> Iterator[str]:
     if summary.losses and not any(value.name == "loss" for value in summary.values):
         yield f"loss: first {number(summary.losses[0])}, last {number(summary.losses[-1])}"
     if summary.unreadable:
-        yield (
-            f"{count(summary.unreadable, 'line')} could not be read, "
-            f"the first is line {summary.first_unreadable}"
-        )
+        yield unread(summary.unreadable, summary.first_unreadable)
     if summary.unmatched:
         yield (
             f"left out: {count(summary.unmatched, 'line')} of values logged late, for steps that "

@@ -291,6 +291,17 @@ def _common(names: Iterable[str]) -> str:
     return ".".join([*common, "*"]) if common else ""
 
 
+def unread(lines: int, first: int) -> str:
+    """Return how many lines of a log could not be read.
+
+    Examples
+    --------
+    >>> unread(2, 17)
+    '2 lines could not be read, the first is line 17'
+    """
+    return f"{count(lines, 'line')} could not be read, the first is line {first}"
+
+
 def when(first: int, last: int | None) -> str:
     """Return the steps that something lasted; `last` is None where that is to the end.
 

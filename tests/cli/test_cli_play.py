@@ -112,6 +112,15 @@ def test_a_run_that_is_over_is_played_from_its_start_to_its_end(run, receiver):
 
 
 @pytest.mark.slow
+def test_lines_that_cannot_be_read_are_reported_after_playing(tmp_path, receiver):
+    run = write_log(tmp_path / "a", [[1.0, 2.0]] * 3, names=("fc1", "fc2"), closed=False)
+    with (run / FILE_NAME).open("a") as file:
+        file.write('{"step": 4, "t": 1, "norms": [1]}\n{"end": "closed", "t": 1, "steps": 4}\n')
+    done = gradmidi("play", run, "--osc", receiver.target)
+    assert done.returncode == 0, done.stderr
+    assert "1 line could not be read, the first is line 5" in done.stderr
+
+
 def test_a_fault_and_a_mark_are_reported_in_lines_when_they_are_heard(tmp_path, receiver):
     rows = [[1.0, 2.0, 3.0, 4.0]] * 10 + [[1.0, float("nan"), 3.0, 4.0]] * 10
     run = write_log(tmp_path / "a", rows, marks={5: "epoch 2"})

@@ -256,3 +256,16 @@ def test_every_command_the_readme_names_is_there() -> None:
             check=False,
         )
         assert done.returncode == 0, (command, done.stderr)
+
+
+def test_a_program_that_checks_its_types_runs_without_torch(tmp_path: Path) -> None:
+    program = ROOT / "tests" / "scripts" / "typed.py"
+    done = subprocess.run(
+        [sys.executable, program, tmp_path], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == [
+        "fc1",
+        "fc2",
+        "dead 22",
+        "1 fault",
+    ]

@@ -28,6 +28,7 @@ from gradmidi.capture.optimizers import (
     held_by,
     held_in,
     hooks_of,
+    not_updated,
     optimizers_in,
     some,
 )
@@ -222,8 +223,10 @@ class Capture:
         )
 
     def hears(self, optimizer: Optimizer) -> bool:
-        """Return whether an optimizer's steps are read."""
-        return id(optimizer) in self._hooks
+        """Return whether an optimizer's steps are read, also if it was constructed again."""
+        if (hook := self._hooks.get(id(optimizer))) and not hook.is_on(optimizer):
+            hook.attach(optimizer)
+        return hook is not None
 
     def add(self, optimizer: Optimizer) -> None:
         """Read a further optimizer's steps, in place of those that hold nothing else.
@@ -329,12 +332,9 @@ class Capture:
 
         Say if no step was made, unless `quiet`: an exception may have come before the first.
         """
-        if self._hooks and not self._nesting.has_begun and not quiet:
-            names = ", ".join(dict.fromkeys(type(each).__name__ for each in self.given))
-            say(
-                f"step() of {names} was not called; where another method updates the parameters, "
-                "call ears.capture() before it"
-            )
+        seen = self._nesting.has_begun or any(stride.looks for stride in self._strides)
+        if self._hook is not None and not seen and not quiet:
+            say(not_updated(self.given))
         while self.leaving:
             self.leaving.pop()()
         while self._hooks:

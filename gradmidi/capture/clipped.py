@@ -1,16 +1,22 @@
 """What clipping left of the gradients, to see at the step whether they were changed since."""
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gradmidi.capture.norms import Norms, Row
 
-__all__ = ["Clipped", "sample"]
+__all__ = ["CHANGED", "Clipped", "checked", "sample"]
+
+CHANGED = (
+    "the gradients at the step are not those that clipping left: the norms logged are those at the "
+    "step"
+)
 
 SAMPLED = 64
 """So many entries of the smallest gradient are compared: `.data` is changed without a trace."""
@@ -78,3 +84,11 @@ def sample(gradient: Any) -> Any:
     if first.numel() > SAMPLED:
         first = first.detach().reshape(-1)[:SAMPLED]
     return first.tolist() if first.is_cpu else first.detach().clone()
+
+
+def checked(norms: Norms, *, row: Row, missed: Callable[[str], None]) -> np.ndarray:
+    """Make a row of norms from before clipping; note if the gradients were changed after it."""
+    *before, changed = norms
+    if not isinstance(changed, list) and changed.cpu().item():
+        missed(CHANGED)
+    return row(tuple(before))

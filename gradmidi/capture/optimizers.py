@@ -1,15 +1,13 @@
-"""Optimizers: those that a user gives, those there are, what they hold, and what is not heard."""
+"""Optimizers: those that a user gives, what they hold, and what is not heard."""
 
-import gc
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-from torch import fx, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from gradmidi.base.messages import say
-from gradmidi.capture.models import class_name, layers_of, unwrapped
+from gradmidi.capture.models import class_name, layers_of
 from gradmidi.capture.steps import StepHook
 from gradmidi.errors import CaptureError
 
@@ -20,15 +18,11 @@ __all__ = [
     "held_by",
     "held_in",
     "hooks_of",
-    "optimizers_alive",
+    "not_updated",
     "optimizers_in",
-    "owner",
     "refuse_optimizer",
-    "scopes",
     "some",
 ]
-
-T = TypeVar("T")
 
 NAMED = 3
 """So many layers are named in a message."""
@@ -74,11 +68,17 @@ def optimizers_in(given: Any) -> list[Optimizer]:
         if isinstance(each, Optimizer) and has_hooks(each):
             found.append(each)
         for inner in _attributes(each):
-            if isinstance(inner, Optimizer):
+            if isinstance(inner, Optimizer) or _is_like_optimizer(inner):
                 visit(inner)
 
     visit(given)
     return found
+
+
+def _is_like_optimizer(given: object) -> bool:
+    """Return whether it has the methods of an optimizer, as wrappers do."""
+    kind = type(given)
+    return callable(getattr(kind, "step", None)) and callable(getattr(kind, "zero_grad", None))
 
 
 def _attributes(given: Any) -> Iterator[Any]:
@@ -104,7 +104,7 @@ def given_optimizers(given: Any, parameters: Collection[int], model: str) -> lis
     if given is None:
         return []
     single = isinstance(given, Optimizer) or not isinstance(given, Iterable)
-    several = [given] if single else list(given)
+    several = [given] if single else list(given.values() if isinstance(given, Mapping) else given)
     for each in several:
         name = type(each).__name__
         found = optimizers_in(each)
@@ -124,7 +124,8 @@ def given_optimizers(given: Any, parameters: Collection[int], model: str) -> lis
         if held_in(each).isdisjoint(parameters):
             raise CaptureError(
                 f"{name} holds none of the parameters of {model}; give the optimizer that trains "
-                "this model"
+                "this model, or, if it updates copies of them, none, and call ears.capture() "
+                "before each step"
             )
     return several
 
@@ -134,109 +135,18 @@ def held_in(given: Any) -> set[int]:
     return {key for optimizer in optimizers_in(given) for key in held_by(optimizer)}
 
 
-def optimizers_alive() -> list[Optimizer]:
-    """Find the optimizers there are whose hooks are called; not those that only wrap another."""
-    return [each for each in _alive(Optimizer) if "_optimizer_step_pre_hooks" in vars(each)]
-
-
-def owner(
-    optimizers: Sequence[Optimizer],
-    names: Sequence[Mapping[str, Any]] = (),
-    parameters: Collection[int] = (),
-) -> nn.Module:
-    """Find the module that owns the optimizers' parameters: the outermost one.
-
-    Where several are needed to own them all, a module that holds each by its name.
-
-    Parameters
-    ----------
-    optimizers : sequence of Optimizer
-        Whose parameters.
-    names : sequence of mapping of str to object, optional
-        Namespaces in which to look for the names of several; else they are those of their
-        classes.
-    parameters : collection of int, optional
-        Identities of further parameters.
-
-    Raises
-    ------
-    CaptureError
-        If no module owns any of them.
-
-    Examples
-    --------
-    >>> from torch.optim import SGD
-    >>> net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
-    >>> owner([SGD(net[1].parameters())]) is net
-    True
-    """
-    wanted = {key for optimizer in optimizers for key in held_by(optimizer)} | {*parameters}
-    modules = list(_alive(nn.Module))
-    inside = {id(child) for module in modules for child in _children(module)}
-    roots = [module for module in modules if id(module) not in inside]
-    owned = {id(root): {id(each) for each in _parameters(root)} & wanted for root in roots}
-    # What torch traces shares parameters with the model it traced, under names of its own.
-    roots.sort(key=lambda root: (isinstance(root, fx.GraphModule), -_size(root)))
-    found: list[nn.Module] = []
-    left = wanted
-    while roots:
-        best = max(roots, key=lambda root: len(owned[id(root)] & left))
-        if not owned[id(best)] & left:
-            break
-        found.append(best)
-        left = left - owned[id(best)]
-    if not found:
-        kinds = ", ".join(dict.fromkeys(type(optimizer).__name__ for optimizer in optimizers))
-        which = f"that {kinds} steps" if kinds else "whose gradients are clipped"
-        raise CaptureError(f"no module owns the tensors {which}")
-    return found[0] if len(found) == 1 else _several(found, names)
-
-
-def _several(modules: Sequence[nn.Module], names: Sequence[Mapping[str, Any]]) -> nn.Module:
-    named: dict[str, nn.Module] = {}
-    for module in modules:
-        bound = (name for scope in names for name, value in scope.items() if value is module)
-        inner = unwrapped(module)
-        wanted = next((name for name in bound if name != "self"), type(inner).__name__)
-        name, number = wanted, 1
-        while name in named:
-            number += 1
-            name = f"{wanted}{number}"
-        named[name] = inner
-    together: nn.Module = type(" + ".join(named), (nn.Module,), {})()
-    # Not by add_module, which tells whoever watches for new modules.
-    together._modules.update(named)
-    return together
-
-
-def _alive(kind: type[T]) -> Iterator[T]:
-    """Find all objects of a kind that Python's collector knows."""
-    for each in gc.get_objects():
-        # Not isinstance(), which wakes objects that stand in for others.
-        if issubclass(type(each), kind):
-            yield each
-
-
-def _children(module: nn.Module) -> list[nn.Module]:
-    try:
-        return list(module.children())
-    except Exception:
-        # It is only half made.
-        return []
-
-
-def _parameters(module: nn.Module) -> list[nn.Parameter]:
-    try:
-        return list(module.parameters())
-    except Exception:
-        return []
-
-
-def _size(module: nn.Module) -> int:
-    try:
-        return sum(1 for _ in module.modules())
-    except Exception:
-        return 0
+def not_updated(given: Sequence[Any]) -> str:
+    """Return what to tell the user if no update was seen."""
+    if not given:
+        return (
+            "no optimizer was given, and ears.capture() was not called; give the optimizer, or "
+            "call ears.capture() before each update"
+        )
+    names = ", ".join(dict.fromkeys(type(each).__name__ for each in given))
+    return (
+        f"step() of {names} was not called; where another method updates the parameters, call "
+        "ears.capture() before it"
+    )
 
 
 def hooks_of(optimizers: Iterable[Any]) -> list[StepHook]:
@@ -248,16 +158,6 @@ def hooks_of(optimizers: Iterable[Any]) -> list[StepHook]:
         for hook in optimizer._optimizer_step_pre_hooks.values()
         if isinstance(hook, StepHook) and hook.steps is not None
     ]
-
-
-def scopes() -> list[Mapping[str, Any]]:
-    """Return the namespaces of all who called this, the nearest first."""
-    found: list[Mapping[str, Any]] = []
-    frame = sys._getframe(1)
-    while frame is not None:
-        found += [frame.f_locals, frame.f_globals]
-        frame = frame.f_back  # type: ignore[assignment]
-    return found
 
 
 class Unheard:

@@ -196,11 +196,15 @@ class StepHook:
         self._handles: list[Any] = []
 
     def attach(self, optimizer: Optimizer) -> None:
-        """Have an optimizer call this, before all hooks that come later."""
-        self._handles = [
-            optimizer.register_step_pre_hook(self),
-            optimizer.register_step_post_hook(self.after),
-        ]
+        """Have an optimizer call this, before all other hooks: they may change gradients."""
+        before = optimizer.register_step_pre_hook(self)
+        self._handles = [before, optimizer.register_step_post_hook(self.after)]
+        hooks: Any = optimizer._optimizer_step_pre_hooks
+        hooks.move_to_end(before.id, last=False)
+
+    def is_on(self, optimizer: Optimizer) -> bool:
+        """Return whether an optimizer still calls this: ``__init__`` forgets all hooks."""
+        return self._handles[0].id in optimizer._optimizer_step_pre_hooks
 
     def remove(self) -> None:
         """Have it call this no more."""

@@ -11,24 +11,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradmidi.capture.clipped import Clipped, sample
+from gradmidi.capture.clipped import CHANGED, Clipped, checked, sample
 from gradmidi.capture.norms import UNFIT, Gathering, Norms, Plan, Row, in_backward
 from gradmidi.capture.optimizers import held_by
+from gradmidi.capture.origin import Origin, closure_in
 from gradmidi.capture.readout import Readout, capturing
 from gradmidi.capture.steps import Consumer, Stride
 from gradmidi.capture.updates import Updates
 
 __all__ = ["Tap"]
-
-CHANGED = (
-    "the gradients at the step are not those that clipping left: the norms logged are those at the "
-    "step"
-)
 
 
 class Tap:
@@ -101,6 +96,7 @@ class Tap:
         self._updates = updates
         self._is_measuring = self._is_taken = False
         self._is_read = False
+        self._origin = Origin()
         self._regroup()
 
     @property
@@ -120,16 +116,20 @@ class Tap:
             if self._remote and capturing():
                 # Nothing is computed now, and what is recorded will not call this.
                 return None
-            place = _closure_in(args, kwargs) if kwargs or len(args) > 1 else None
+            place = closure_in(args, kwargs) if kwargs or len(args) > 1 else None
             if place is None and self._gathering is not None and in_backward():
                 self._gathering.add(self._read_later)
                 return None
             if self._updates is not None:
                 self._begin_update(self._updates)
+            late = place is not None or hasattr(optimizer, "skip_synchronize")
+            if not late and self._origin.late is not False:
+                late = self._origin.is_late(self._sampled)
+                self.ends = True
         except Exception as error:
             self.consumer.fail(error)
             return None
-        if place is None and not hasattr(optimizer, "skip_synchronize"):
+        if not late:
             self.look(optimizer)
             return None
         # Horovod's optimizers add up the gradients of all ranks before they call `super().step`.
@@ -145,7 +145,8 @@ class Tap:
             if self.waiting is None:
                 return self._evaluate_again(closure, *given, **named)
             loss = closure(*given, **named)
-            self._look_late()
+            if self._origin.has_come(self._sampled):
+                self._look_late()
             return loss
 
         if isinstance(place, int):
@@ -162,7 +163,8 @@ class Tap:
 
     def before_inner_step(self, args: Any, kwargs: Any) -> None:
         """Read the gradients if the step under way calls another that evaluates no closure."""
-        if self.waiting is not None and _closure_in(args, kwargs) is None:
+        waits = self.waiting is not None and closure_in(args, kwargs) is None
+        if waits and self._origin.has_come(self._sampled):
             self._look_late()
 
     def after_step(self) -> None:
@@ -170,6 +172,7 @@ class Tap:
         self.ends = False
         if self.waiting is not None:
             self._look_late()
+        self._origin.end(self._sampled)
         if self._is_measuring and self._updates is not None:
             self._is_measuring = False
             begin = time.perf_counter()
@@ -245,7 +248,7 @@ class Tap:
         norms, row = clipped.seen
         if changed is not False:
             # On a device nothing is waited for: the log's thread learns of a change.
-            row = functools.partial(_checked, row=row, missed=self.consumer.miss_clipping)
+            row = functools.partial(checked, row=row, missed=self.consumer.miss_clipping)
             norms = (*norms, changed)
         return norms, row
 
@@ -373,15 +376,6 @@ class Tap:
         self._known = self._plan = self._smallest = None
 
 
-def _closure_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | str | None:
-    """Find a closure among the arguments of `step`, the first of which is the optimizer."""
-    for place, each in enumerate(args[1:], 1):
-        # A loss, a number or a model goes through untouched.
-        if callable(each) and not isinstance(each, (nn.Module, type, Tensor)):
-            return place
-    return "closure" if callable(kwargs.get("closure")) else None
-
-
 def _held(groups: Sequence[Mapping[str, Any]]) -> list[nn.Parameter]:
     return [parameter for group in groups for parameter in group["params"]]
 
@@ -389,11 +383,3 @@ def _held(groups: Sequence[Mapping[str, Any]]) -> list[nn.Parameter]:
 def _divided(norms: Tensor | list[float], scale: Tensor) -> Tensor:
     norms = torch.tensor(norms) if isinstance(norms, list) else norms
     return norms / scale.to(norms.device, non_blocking=True)
-
-
-def _checked(norms: Norms, *, row: Row, missed: Callable[[str], None]) -> np.ndarray:
-    """Make a row of norms from before clipping; note if the gradients were changed after it."""
-    *before, changed = norms
-    if not isinstance(changed, list) and changed.cpu().item():
-        missed(CHANGED)
-    return row(tuple(before))

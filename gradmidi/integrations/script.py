@@ -191,7 +191,8 @@ class Script:
             raise
 
     def _find_holders(self, parameters: set[int]) -> None:
-        from gradmidi.capture.optimizers import held_by, optimizers_alive
+        from gradmidi.capture.optimizers import held_by
+        from gradmidi.capture.owners import optimizers_alive
 
         holders = [each for each in optimizers_alive() if parameters & held_by(each).keys()]
         for optimizer in holders:
@@ -203,7 +204,8 @@ class Script:
             self._open(training, parameters)
 
     def _listen_to(self, optimizer: "Optimizer") -> None:
-        from gradmidi.capture.optimizers import held_by, optimizers_alive
+        from gradmidi.capture.optimizers import held_by
+        from gradmidi.capture.owners import optimizers_alive
 
         known = held_by(optimizer).keys() <= self._parameters
         if self._capture is not None and self._capture.is_stepping and not known:
@@ -243,7 +245,8 @@ class Script:
     def _open(self, training: _Training, trained: Collection[int] = ()) -> None:
         """Listen to a training; without an optimizer, `trained` has the ids of its parameters."""
         from gradmidi.capture.engines import capture_of
-        from gradmidi.capture.optimizers import held_by, owner, scopes
+        from gradmidi.capture.optimizers import held_by
+        from gradmidi.capture.owners import owner, scopes
 
         optimizers = training.optimizers
         self._check_not_listened_to(optimizers)

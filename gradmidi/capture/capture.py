@@ -83,8 +83,9 @@ class Capture:
         The layers of a row. Without `layers`, those that can never have a gradient are left out.
     model_name : str
         The model's class.
-    look : callable
-        Reads all gradients there are now, as an update of its own.
+    look, look_if_new : callable
+        Reads all gradients there are now, as an update of its own; the second does so unless they
+        are those of the last time, clipped or not.
     parameters : str
         Which of a layer's parameters.
     whole : bool
@@ -129,11 +130,7 @@ class Capture:
             self._frozen = [
                 name for name, own in found.items() if not any(id(each) in there for each in own)
             ]
-        found = {
-            name: own
-            for name, own in found.items()
-            if name in names and name not in set(self._frozen)
-        }
+        found = {name: found[name] for name in found if name in names and name not in self._frozen}
         self.layers = tuple(
             Layer(name, sum(parameter.numel() for parameter in own)) for name, own in found.items()
         )
@@ -145,6 +142,7 @@ class Capture:
         self._shards: Shards | None = None
         self._share: Callable[[Any], float] = share
         self.look: Callable[[], None] = _look_at_nothing
+        self.look_if_new: Callable[[], None] = _look_at_nothing
         self._begin: Callable[[], None] = _look_at_nothing
         self._one_pass = OnePass(len(self.layers))
         self._clip = outside_compile(self._clip_here)
@@ -187,6 +185,7 @@ class Capture:
         joined = consumer if self._shards is None else self._shards.consumer(consumer, stride)
         gathering = Gathering(joined, stride)
         self.look = outside_compile(everything.look)
+        self.look_if_new = outside_compile(everything.look_if_new)
 
         def hook(given: Any) -> None:
             own: list[Tap] = []
@@ -218,9 +217,7 @@ class Capture:
         self.leaving.append(watch(self, scaler))
 
     def _count_taps(self) -> None:
-        self._distinct_taps = tuple(
-            dict.fromkeys(tap for own in self._taps.values() for tap in own)
-        )
+        self._distinct_taps = tuple(dict.fromkeys(t for own in self._taps.values() for t in own))
 
     def hears(self, optimizer: Optimizer) -> bool:
         """Return whether an optimizer's steps are read, also if it was constructed again."""
@@ -345,7 +342,7 @@ class Capture:
         self._taps, self.given, self._own, self._model = {}, [], [], None
         self._count_taps()
         self._one_pass = OnePass(len(self.layers))
-        self.look = _look_at_nothing
+        self.look = self.look_if_new = _look_at_nothing
 
     # -- what is watched ------------------------------------------------------------------------
 

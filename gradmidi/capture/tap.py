@@ -236,6 +236,12 @@ class Tap:
         except Exception as error:
             self.consumer.fail(error)
 
+    def look_if_new(self) -> None:
+        """Hand over the norms, unless the gradients are those of the last time, clipped or not."""
+        clipped = self._clipped
+        if clipped is None or not clipped.given or self._is_replaced(clipped):
+            self.look()
+
     def _from_before(self, clipped: Clipped) -> tuple[Norms, Row]:
         """Return norms, those from before clipping if the gradients are what it left."""
         if clipped.given or clipped.seen is None:

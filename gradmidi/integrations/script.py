@@ -143,7 +143,7 @@ class Script:
         if self._capture is None or first not in self._parameters:
             return
         if self._by_hand:
-            self._capture.look()
+            self._capture.look_if_new()
         if not met:
             self._capture.clipping(parameters)
 

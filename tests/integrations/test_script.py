@@ -126,7 +126,7 @@ def test_the_mnist_example_prints_what_it_prints_without_us(tmp_path: Path) -> N
 
 STYLES = (
     "clip", "plain", "gan", "closure", "in_backward", "scaler", "compiled", "again",
-    "compiled_clip", "wrapped", "hidden_clip", "by_hand_clip",
+    "compiled_clip", "wrapped", "hidden_clip", "by_hand_clip", "by_hand_clip_each",
 )  # fmt: skip
 
 

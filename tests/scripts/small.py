@@ -292,6 +292,19 @@ def by_hand_clip():
             p.data.add_(p.grad, alpha=-0.01)
 
 
+def by_hand_clip_each():
+    """An update without an optimizer, after clipping each parameter by itself, twice."""
+    net = Net()
+    for _ in range(4):
+        backward(net, 100.0)
+        tell(net.fc1, net.fc2)
+        for p in net.parameters():
+            nn.utils.clip_grad_norm_(p, 0.5)
+        nn.utils.clip_grad_value_(net.parameters(), 0.1)
+        for p in net.parameters():
+            p.data.add_(p.grad, alpha=-0.01)
+
+
 def raw():
     x = torch.ones(3, requires_grad=True)
     optimizer = torch.optim.SGD([x], lr=0.1)
@@ -322,7 +335,7 @@ def forked():
 MODES = (
     plain, never, leave, fail, move, endless, clip, scaler, closure, gan, in_backward,
     folds, backwards, probe, again, compiled, compiled_clip, one_graph, wrapped, hidden_clip,
-    by_hand_clip, raw, itself, forked,
+    by_hand_clip, by_hand_clip_each, raw, itself, forked,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -20,12 +20,15 @@ RANKS = {
     "MV2_COMM_WORLD_RANK": "MV2_COMM_WORLD_SIZE",
     "PMIX_RANK": "",
     "FLUX_TASK_RANK": "FLUX_JOB_SIZE",
+    "JSM_NAMESPACE_RANK": "JSM_NAMESPACE_SIZE",
+    "PALS_RANKID": "PALS_NRANKS",
+    "ALPS_APP_PE": "",
     "SLURM_PROCID": "SLURM_NTASKS",
 }
 """Variables that hold a process's rank, and the number of processes, by launcher.
 
 In order: torchrun and Accelerate; Open MPI; MPICH, Intel MPI and others with PMI; MVAPICH; PMIx;
-Flux; Slurm.
+Flux; IBM's jsrun; HPE's PALS and ALPS; Slurm.
 """
 
 
@@ -38,9 +41,9 @@ def rank_of(environment: Mapping[str, str] = os.environ) -> tuple[int, str]:
     ((3, 'RANK'), (0, 'PMI_RANK'))
     """
     known = (
-        (0 if environment.get(size) == "1" else int(environment[rank]), rank)
+        (0 if environment.get(size, "").strip() == "1" else int(environment[rank]), rank)
         for rank, size in RANKS.items()
-        if environment.get(rank, "").isdecimal()
+        if environment.get(rank, "").strip().isdecimal()
     )
     return next(known, (0, ""))
 

@@ -34,7 +34,17 @@ def torch() -> ModuleType:
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "run.jsonl").read_text().splitlines()]
+    """Return the lines of a log; a loss that was written late joins the line of its step."""
+    lines: list[dict[str, Any]] = []
+    frames: dict[int, dict[str, Any]] = {}
+    for line in map(json.loads, (folder / "run.jsonl").read_text().splitlines()):
+        if "step" in line and "norms" not in line:
+            frames[line["step"]].update(line)
+            continue
+        lines.append(line)
+        if "step" in line:
+            frames[line["step"]] = line
+    return lines
 
 
 def norms_of(folder: Path) -> np.ndarray:

@@ -274,7 +274,7 @@ def test_a_disk_that_fails_in_the_middle_of_a_log_is_one_line(
 ) -> None:
     train(tmp_path / "a", steps=2000, files=())
     log = gradmidi.read(tmp_path / "a")
-    monkeypatch.setattr("gradmidi.log.reader._opened", Failing)
+    monkeypatch.setattr(Path, "open", lambda path, *_: Failing(path))
     with pytest.raises(gradmidi.RunLogError, match="cannot be read: Input/output error"):
         list(log.items())
     with pytest.raises(gradmidi.RunLogError, match="cannot be read: Input/output error"):
@@ -285,7 +285,7 @@ class Failing:
     """A file on a disk with a bad block, after the first lines."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+        self._file = open(path, "rb")  # noqa: SIM115
 
     def __enter__(self) -> "Failing":
         return self
@@ -295,6 +295,11 @@ class Failing:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        if self._file.tell():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return self._file.read(min(size, 10_000))
 
     def __iter__(self) -> Any:
         for number, line in enumerate(self._file):

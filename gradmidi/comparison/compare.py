@@ -119,7 +119,7 @@ def compare(
     ...         for step in range(20):
     ...             ears.frame({"fc1": 0.5 * rate**step})
     >>> compare([folder / "low", folder / "high"], folder / "ab.wav").lines[-1]
-    'high departs from low at step 5, 2.5 s into the piece: fc1 is 5.06 times as large'
+    'high departs from low at step 5, 3.0 s into the piece: fc1 is 5.06 times as large'
     """
     targets = tuple(Path(path) for path in paths)
     for path in targets:

@@ -34,7 +34,8 @@ class BlockWatch(Watch):
     ...         for frame in block.part(begin, end).frames():
     ...             assert not watch.add(frame)
     0 16 False
-    16 64 True
+    16 48 True
+    48 64 True
     """
 
     def spans(self, block: Block) -> Iterator[tuple[int, int, bool]]:

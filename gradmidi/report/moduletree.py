@@ -74,21 +74,27 @@ def fitting(groups: Sequence[Group], least: float) -> list[Group]:
     # The small modules in each module, and those of them that have room.
     small: dict[Group | None, list[Group]] = {}
     roomy: dict[Group | None, list[Group]] = {}
+    labelled: dict[Group | None, int] = {}
     for group in groups:
         parents = [*parents[: group.depth], group]
         size, middle = group.stop - group.start, (group.start + group.stop) / 2
+        parent = parents[-2] if group.depth else None
         if size < least:
             inside = all(p in found and p.stop - p.start >= least for p in parents[:-1])
             if size == 1 or not inside:
                 continue
-            parent = parents[-2] if group.depth else None
             small.setdefault(parent, []).append(group)
             if middle - least / 2 < free.get(group.depth, 0.0):
                 continue
             roomy.setdefault(parent, []).append(group)
         found.append(group)
+        labelled[parent] = labelled.get(parent, 0) + 1
         free[group.depth] = middle + least / 2
-    single = [shown[0] for parent, shown in roomy.items() if len(shown) == 1 < len(small[parent])]
+    single = [
+        shown[0]
+        for parent, shown in roomy.items()
+        if len(shown) == 1 and (len(small[parent]) > 1 or (parent and labelled[parent] == 1))
+    ]
     return [group for group in found if group not in single]
 
 

@@ -33,6 +33,9 @@ LONGEST_LINE = 1 << 16
 MOST_WAITING = 1 << 22
 """How many bytes may wait to be read for numbers; older ones are left out."""
 
+START_SECONDS = 0.2
+"""How long to wait for the first bytes of a pipe, so that they count as there before."""
+
 PIECE_BYTES, PAUSE_SECONDS = 1 << 16, 0.05
 """If text comes faster than it can be read, so many bytes are read before a pause."""
 
@@ -97,13 +100,16 @@ class PassThrough:
         self._size = 0
         self._gap = self._too_fast = False
         self._lock = threading.Lock()
+        self._has_read = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gradmidi text", daemon=True)
 
     def start(self) -> None:
-        """Start copying."""
+        """Start copying; return when what is in the pipe now was read."""
         for descriptor in (self._source, self._target):
             _widen(descriptor)
         self._thread.start()
+        # An idle pipe is not waited for.
+        self._has_read.wait(START_SECONDS)
 
     def join(self, seconds: float | None = None) -> None:
         """Wait until the pipe has ended."""
@@ -145,11 +151,14 @@ class PassThrough:
         """Do nothing: copying goes on until the pipe ends."""
 
     def _run(self) -> None:
-        data = self._first
+        data, reads = self._first, 0
         while True:
             if data:
                 self._write(data)
                 self._keep(data)
+            if reads:
+                self._has_read.set()
+            reads += 1
             try:
                 data = os.read(self._source, CHUNK_BYTES)
             except OSError:
@@ -157,6 +166,7 @@ class PassThrough:
             if not data:
                 break
         self.ended = True
+        self._has_read.set()
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

@@ -21,13 +21,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the same examples in each run, and let processes that tests start be interrupted.
 
     `--hypothesis-profile default` chooses other examples in each run. A process in the background
-    of a script ignores Ctrl-C, and so do the processes it starts.
+    of a script ignores Ctrl-C, one under nohup SIGHUP, and so do the processes they start.
     """
     settings.register_profile("same", derandomize=True)
     if config.getoption("--hypothesis-profile", None) is None:
         settings.load_profile("same")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -203,7 +203,8 @@ def test_a_notebook_s_player_is_of_thirty_seconds_at_most_unless_asked(tmp_path)
     short = soundfile.info(io.BytesIO(run.audio().data))
     assert short.duration < 30.5
     longer = soundfile.info(io.BytesIO(run.audio(length="full").data))
-    assert longer.duration == pytest.approx(100.0, abs=1.0)
+    # With half a second of silence before the music and after it.
+    assert longer.duration == pytest.approx(101.0, abs=1.0)
 
 
 def test_a_run_s_norms_come_as_one_array(tmp_path):

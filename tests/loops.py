@@ -28,6 +28,21 @@ def loss_of(model: nn.Module, x: Tensor) -> Tensor:
     return (10.0 * model(x) - 3.0).square().mean()
 
 
+def listen(model: nn.Module, optimizer: Any, out: Path, **options: Any) -> Any:
+    """Listen without making files at the end."""
+    return gradmidi.listen(model, optimizer, out=out, files=(), **options)
+
+
+def of(optimizer: Any) -> list[Any]:
+    """Return an optimizer's parameters."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def alike(rows: list[list[float]], rel: float = 1e-5) -> list[Any]:
+    """Rows that are about equal to these; nan is equal to nan."""
+    return [pytest.approx(row, rel=rel, nan_ok=True) for row in rows]
+
+
 def norm_of(layer: nn.Module | Sequence[Tensor]) -> float:
     """The norm of a layer's gradient now, in float64; `ABSENT` where it has none."""
     parameters = layer.parameters() if isinstance(layer, nn.Module) else layer

@@ -60,7 +60,51 @@ def _float(value: float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-class JsonLinesReader:
+class _Objects:
+    """Makes rows of JSON objects; `step` is the name of the step number, if it is known."""
+
+    def __init__(self, step: str | None = None) -> None:
+        self.counters: tuple[str, ...] = () if step is None else (step,)
+        self.names: dict[str, None] = {}
+
+    def row(self, entry: Mapping[str, Any], where: str, *, resumed: bool = False) -> Row:
+        found: dict[str, Cell] = dict(numbers_of(entry))
+        names = {name.lower(): name for name in found}
+        if not self.counters:
+            self.counters = tuple(names[name] for name in STEPS if name in names)[:1]
+        counts = tuple(found.pop(name, None) for name in self.counters)
+        t = self._time(entry)
+        for name in TIMES:
+            found.pop(names.get(name, ""), None)
+        self.names.update(dict.fromkeys(found))
+        return Row(where, counts, t, found, resumed=resumed)
+
+    @staticmethod
+    def _time(entry: Mapping[str, Any]) -> float | None:
+        small = {str(name).lower(): value for name, value in entry.items()}
+        for name in TIMES:
+            if isinstance(small.get(name), (int, float, str)):
+                return time_of(str(small[name]))
+        return None
+
+
+class _OfObjects:
+    """A reader whose rows are JSON objects: its columns, and the name of the step number."""
+
+    _objects: _Objects
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All values so far."""
+        return tuple(self._objects.names)
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """The name of the step number, if there is one."""
+        return self._objects.counters
+
+
+class JsonLinesReader(_OfObjects):
     """Reads a file with one JSON object per line; other lines are left out and counted.
 
     Parameters
@@ -85,16 +129,6 @@ class JsonLinesReader:
         self._file = TextFile(path, "file of JSON lines")
         self._objects = _Objects(step)
         self._number = self._unread = 0
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """All values so far."""
-        return tuple(self._objects.names)
-
-    @property
-    def counters(self) -> tuple[str, ...]:
-        """The name of the step number, if there is one."""
-        return self._objects.counters
 
     @property
     def notes(self) -> list[str]:
@@ -133,34 +167,6 @@ class JsonLinesReader:
             self._unread += 1
             return None
         return self._objects.row(entry, f"line {self._number}")
-
-
-class _Objects:
-    """Makes rows of JSON objects; `step` is the name of the step number, if it is known."""
-
-    def __init__(self, step: str | None = None) -> None:
-        self.counters: tuple[str, ...] = () if step is None else (step,)
-        self.names: dict[str, None] = {}
-
-    def row(self, entry: Mapping[str, Any], where: str, *, resumed: bool = False) -> Row:
-        found: dict[str, Cell] = dict(numbers_of(entry))
-        names = {name.lower(): name for name in found}
-        if not self.counters:
-            self.counters = tuple(names[name] for name in STEPS if name in names)[:1]
-        counts = tuple(found.pop(name, None) for name in self.counters)
-        t = self._time(entry)
-        for name in TIMES:
-            found.pop(names.get(name, ""), None)
-        self.names.update(dict.fromkeys(found))
-        return Row(where, counts, t, found, resumed=resumed)
-
-    @staticmethod
-    def _time(entry: Mapping[str, Any]) -> float | None:
-        small = {str(name).lower(): value for name, value in entry.items()}
-        for name in TIMES:
-            if isinstance(small.get(name), (int, float, str)):
-                return time_of(str(small[name]))
-        return None
 
 
 class _WholeFile:
@@ -222,7 +228,7 @@ class _WholeFile:
         raise NotImplementedError
 
 
-class JsonReader(_WholeFile):
+class JsonReader(_OfObjects, _WholeFile):
     """Reads a JSON file with a list of objects, or with an object of lists, as Keras's history.
 
     Parameters
@@ -243,16 +249,6 @@ class JsonReader(_WholeFile):
     def __init__(self, path: Path, step: str | None = None) -> None:
         super().__init__(path)
         self._objects = _Objects(step)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """All values so far."""
-        return tuple(self._objects.names)
-
-    @property
-    def counters(self) -> tuple[str, ...]:
-        """The name of the step number, if there is one."""
-        return self._objects.counters
 
     def _entries(self, path: Path, state: Any) -> list[Any]:
         if isinstance(state, dict):

@@ -9,7 +9,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from loops import batches, heard, loss_of, row_of, small, train  # noqa: E402
+from loops import (  # noqa: E402
+    batches,
+    heard,
+    listen,
+    loss_of,
+    of,
+    row_of,
+    small,
+    train,
+)
 from torch import nn  # noqa: E402
 
 import gradmidi  # noqa: E402
@@ -22,21 +31,8 @@ STEPS = 4
 SGD = torch.optim.SGD
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "a"
-
-
-def listen(model: nn.Module, optimizer: Any, out: Path, **options: Any) -> Any:
-    return gradmidi.listen(model, optimizer, out=out, files=(), **options)
-
-
 def alike(rows: list[list[float]]) -> list[Any]:
     return [pytest.approx(row, rel=1e-5) for row in rows]
-
-
-def of(optimizer: Any) -> list[Any]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 # -- steps that call `backward` themselves ---------------------------------------------------------

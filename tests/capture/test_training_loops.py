@@ -10,28 +10,25 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from loops import batches, frames, heard, loss_of, norm_of, row_of, small, train  # noqa: E402
+from loops import (  # noqa: E402
+    alike,
+    batches,
+    frames,
+    heard,
+    listen,
+    loss_of,
+    norm_of,
+    row_of,
+    small,
+    train,
+)
 from torch import nn  # noqa: E402
 
 import gradmidi  # noqa: E402
-from gradmidi.listener.listen import Listener  # noqa: E402
 from gradmidi.log import ABSENT  # noqa: E402
 
 LR = 0.01
 STEPS = 5
-
-
-def alike(rows: list[list[float]], rel: float = 1e-5) -> list[Any]:
-    return [pytest.approx(row, rel=rel, nan_ok=True) for row in rows]
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "a"
-
-
-def listen(model: nn.Module, optimizer: Any, out: Path, **options: Any) -> Listener:
-    return gradmidi.listen(model, optimizer, out=out, files=(), **options)
 
 
 @pytest.mark.parametrize("options", [{}, {"foreach": True}, {"foreach": False}, {"fused": True}])

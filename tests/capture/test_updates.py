@@ -9,7 +9,20 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from loops import batches, end_of, frames, heard, loss_of, norm_of, row_of, small, train  # noqa: E402
+from loops import (  # noqa: E402
+    alike,
+    batches,
+    end_of,
+    frames,
+    heard,
+    listen,
+    loss_of,
+    norm_of,
+    of,
+    row_of,
+    small,
+    train,
+)
 from torch import nn  # noqa: E402
 from torch.nn.utils import clip_grad_norm_  # noqa: E402
 
@@ -21,23 +34,6 @@ STEPS = 3
 LOW = 0.5
 
 SGD = torch.optim.SGD
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "a"
-
-
-def listen(model: nn.Module, optimizer: Any, out: Path, **options: Any) -> Any:
-    return gradmidi.listen(model, optimizer, out=out, files=(), **options)
-
-
-def alike(rows: list[list[float]], rel: float = 1e-5) -> list[Any]:
-    return [pytest.approx(row, rel=rel, nan_ok=True) for row in rows]
-
-
-def of(optimizer: Any) -> list[Any]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 # -- nested steps ---------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from gradmidi.base.messages import LOGGER
 
 ROOT = Path(__file__).parent.parent
 collect_ignore = ["scripts"]  # programs that tests run, without tests of their own
+# Without this, pytest 9.2 looks for docstring examples in these and cannot import two of one name.
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

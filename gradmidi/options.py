@@ -11,10 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gradmidi.base.checks import check_count, is_share, path_of, steps_made, texts
+from gradmidi.base import checks
 from gradmidi.base.messages import say
 from gradmidi.base.table import setting
-from gradmidi.base.trackers import SummaryWriter, check_tracker
 from gradmidi.errors import CaptureError, GradmidiError, RunLogError
 from gradmidi.live.session import Session
 from gradmidi.midi.rig import Rig
@@ -212,7 +211,7 @@ class Options:
             error=RunLogError,
         ),
     )
-    log_to: str | SummaryWriter | None = field(
+    log_to: str | checks.SummaryWriter | None = field(
         default=None,
         metadata=about(
             "Upload sound, picture and faults to the active run", str, metavar="wandb|mlflow"
@@ -229,12 +228,12 @@ class Options:
                 allowed = " or ".join(map(repr, choices))
                 raise declared.metadata["error"](f"{declared.name}={value!r}; allowed is {allowed}")
         if self.out is not None:
-            path_of("out", self.out, "a folder")
+            checks.path_of("out", self.out, "a folder")
         self._check_resume()
-        check_count("every", self.every)
+        checks.check_count("every", self.every)
         if self.updates is not None:
-            check_count("updates", self.updates)
-        if self.budget is not None and not is_share(self.budget):
+            checks.check_count("updates", self.updates)
+        if self.budget is not None and not checks.is_share(self.budget):
             raise CaptureError(
                 f"budget={self.budget!r}; allowed is a share above 0 and below 1, as 0.005"
             )
@@ -244,14 +243,14 @@ class Options:
                 "or its like"
             )
         self._check_layers()
-        check_tracker(self.log_to)
+        checks.check_tracker(self.log_to)
         if self.config is not None and not isinstance(self.config, Mapping):
             raise RunLogError(f"config={self.config!r}; allowed is a mapping of names to values")
-        preset = path_of("preset", self.preset, "a preset's name or a .toml file")
+        preset = checks.path_of("preset", self.preset, "a preset's name or a .toml file")
         if preset.suffix == ".toml":
             object.__setattr__(self, "preset", str(preset.absolute()))
         if self.take is not None:
-            take = path_of("take", self.take, "a file whose name ends in .mid")
+            take = checks.path_of("take", self.take, "a file whose name ends in .mid")
             if take.suffix.lower() != ".mid":
                 raise GradmidiError(f"take={str(take)!r}; the file's name must end in .mid")
             object.__setattr__(self, "take", take.absolute())
@@ -304,7 +303,7 @@ class Options:
         if self.resume and self.out is None:
             raise RunLogError("resume=True needs out=, the folder of the run to continue")
         if self.step is not None:
-            object.__setattr__(self, "step", steps_made(self.step))
+            object.__setattr__(self, "step", checks.steps_made(self.step))
 
     def _check_layers(self) -> None:
         if isinstance(self.layers, Mapping):
@@ -329,7 +328,7 @@ class Options:
     @cached_property
     def endings(self) -> tuple[str, ...]:
         """Endings, with the dot, of the files to write at the end of the run."""
-        given = texts("files", self.files, "endings, as ('mid', 'wav')")
+        given = checks.texts("files", self.files, "endings, as ('mid', 'wav')")
         endings = tuple(dict.fromkeys(f".{each.lower().removeprefix('.')}" for each in given))
         for ending in endings:
             if ending not in FILES:
@@ -345,7 +344,7 @@ class Options:
     @cached_property
     def cables(self) -> Rig:
         """The rig, with the ports of ``midi=``."""
-        ports = [port for port in texts("midi", self.midi, "MIDI outputs by name") if port]
+        ports = [port for port in checks.texts("midi", self.midi, "MIDI outputs by name") if port]
         return load_rig(self.rig, {"ports": ports or None, **self._settings[1]})
 
     @cached_property
@@ -358,26 +357,28 @@ class Options:
     @cached_property
     def _of_values(self) -> dict[str, Any]:
         """The keys of the preset that `values` and `reference_tone` set."""
-        names = list(texts("values", self.values, "names or patterns, as ('loss', 'val/*')"))
+        names = list(checks.texts("values", self.values, "names or patterns, as ('loss', 'val/*')"))
         found: dict[str, Any] = {"values.which": names} if names else {}
         return found | ({"values.reference_tone": True} if self.reference_tone else {})
 
     @cached_property
     def _settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The settings of the preset and of the rig, by key."""
-        read = dict(map(setting, texts("settings", self.settings, "texts, as 'time.tempo=90'")))
+        read = dict(
+            map(setting, checks.texts("settings", self.settings, "texts, as 'time.tempo=90'"))
+        )
         of_preset = {key: value for key, value in read.items() if "." in key}
         return of_preset, {key: value for key, value in read.items() if "." not in key}
 
     @cached_property
     def addresses(self) -> tuple[str, ...]:
         """The addresses that OSC is sent to."""
-        return texts("osc", self.osc, "addresses, as '127.0.0.1:57120'")
+        return checks.texts("osc", self.osc, "addresses, as '127.0.0.1:57120'")
 
     @cached_property
     def recipients(self) -> tuple[str, ...]:
         """The addresses that faults are sent to."""
-        return texts("notify", self.notify, "addresses of apprise, as 'slack://…'")
+        return checks.texts("notify", self.notify, "addresses of apprise, as 'slack://…'")
 
     def session(self, **more: Any) -> Session:
         """Return the player's `Session`; `more` holds its other fields."""

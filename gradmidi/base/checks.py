@@ -3,11 +3,20 @@
 import operator
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gradmidi.errors import CaptureError, GradmidiError, RunLogError
 
-__all__ = ["check_count", "is_share", "path_of", "steps_made", "texts"]
+__all__ = [
+    "TRACKERS",
+    "SummaryWriter",
+    "check_count",
+    "check_tracker",
+    "is_share",
+    "path_of",
+    "steps_made",
+    "texts",
+]
 
 
 def path_of(name: str, value: Any, allowed: str) -> Path:
@@ -55,3 +64,37 @@ def steps_made(value: Any) -> int:
     if steps < 0:
         raise RunLogError(f"step={value!r}; allowed is a whole number of 0 or more, the steps made")
     return steps
+
+
+TRACKERS = ("wandb", "mlflow")
+"""The experiment trackers that ``log_to=`` knows by name."""
+
+
+class SummaryWriter(Protocol):
+    """TensorBoard's `SummaryWriter`, from torch or any other package."""
+
+    def add_audio(self, *args: Any, **kwargs: Any) -> Any:
+        """Write a sound."""
+
+    def add_image(self, *args: Any, **kwargs: Any) -> Any:
+        """Write a picture."""
+
+    def add_text(self, *args: Any, **kwargs: Any) -> Any:
+        """Write a text."""
+
+    def flush(self) -> Any:
+        """Write everything to disk."""
+
+
+WRITER_METHODS = ("add_audio", "add_image", "add_text", "flush")
+
+
+def check_tracker(value: Any) -> None:
+    """Raise GradmidiError if a value is no experiment tracker."""
+    if value is None or (isinstance(value, str) and value in TRACKERS):
+        return
+    if isinstance(value, str) or not all(callable(getattr(value, n, None)) for n in WRITER_METHODS):
+        given = repr(value) if isinstance(value, str) else type(value).__name__
+        raise GradmidiError(
+            f"log_to={given}; allowed is: {', '.join(TRACKERS)}, or a SummaryWriter"
+        )

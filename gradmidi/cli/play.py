@@ -231,7 +231,7 @@ def _piped(descriptor: int, selection: Selection, *, paced: bool) -> _Source:
 
 def _with_updates(source: _Source) -> "Iterator[Line]":
     """Yield the lines of a source; raise RunLogError at its end if no step has sizes of updates."""
-    from gradmidi.music.known import no_updates
+    from gradmidi.music.valuevoices import no_updates
 
     found = False
     for line in source.lines:
@@ -245,7 +245,7 @@ def _source(run: str, begin: str | None, selection: Selection, of: str) -> _Sour
     """Find a run on another machine or in a folder, or the log of another tool."""
     from gradmidi.log import RunLog, locate
     from gradmidi.log.lock import is_written
-    from gradmidi.music.known import check_values, count_updates, no_updates
+    from gradmidi.music.valuevoices import check_values, count_updates, no_updates
     from gradmidi.sources import follow
     from gradmidi.sources.following import follow_log
     from gradmidi.sources.kinds import find_log

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gradmidi.base.launchers import is_first, note_of_slurm
 from gradmidi.base.messages import say
+from gradmidi.base.process import is_first, note_of_slurm
 from gradmidi.cli.options import takes
 from gradmidi.errors import CaptureError
 from gradmidi.integrations.deepspeed import take_part

@@ -91,9 +91,9 @@ def render(
     """Write a run as MIDI, audio, page, picture, film or text."""
     from gradmidi._render import render as write
     from gradmidi.midi.rig import Rig
-    from gradmidi.music.known import check_values
     from gradmidi.music.lesson import legend as legend_cues
     from gradmidi.music.score import Score
+    from gradmidi.music.valuevoices import check_values
     from gradmidi.options import Options
     from gradmidi.run import Run
     from gradmidi.sinks.registry import begin_of
@@ -163,8 +163,7 @@ def describe(
 ) -> None:
     """Print a run's faults and norms as lines of text."""
     from gradmidi.detection.kinds import KINDS
-    from gradmidi.music.known import check_values
-    from gradmidi.music.valuevoices import fitted
+    from gradmidi.music.valuevoices import check_values, fitted
     from gradmidi.options import Options
     from gradmidi.run import Run
     from gradmidi.sources.opened import open_log, value_names

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from gradmidi.base.messages import printable
-from gradmidi.comparison.departure import RULE, Departure, departure
 from gradmidi.comparison.pairs import Layout, PairWriter, Side, lay_out, play_pair
 from gradmidi.comparison.picture import draw_comparison
-from gradmidi.comparison.runs import CLOCKS, open_runs
+from gradmidi.comparison.runs import CLOCKS, RULE, Departure, departure, open_runs
 from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
 from gradmidi.music.events import Mark
@@ -24,8 +23,7 @@ from gradmidi.report.look import Look
 from gradmidi.report.report import PageSound, check_length
 from gradmidi.sound.recording import Encoder, Recording
 from gradmidi.text.describe import fault_line, lines_of
-from gradmidi.text.summary import Summary, summarize
-from gradmidi.text.verdict import verdict
+from gradmidi.text.summary import Summary, summarize, verdict
 from gradmidi.text.words import clock, count, listed
 
 __all__ = ["ENDINGS", "Comparison", "compare"]

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmidi.comparison.departure import Departure
 from gradmidi.comparison.pairs import Layout, Side
-from gradmidi.report.canvas import GAP, Canvas
-from gradmidi.report.colours import DASHES
+from gradmidi.comparison.runs import Departure
+from gradmidi.report.canvas import GAP, Canvas, Labels
 from gradmidi.report.data import CLIPPED
-from gradmidi.report.fonts import Labels
-from gradmidi.report.look import Look
+from gradmidi.report.labels import step_ticks
+from gradmidi.report.look import DASHES, Look
 from gradmidi.report.picture import need_matplotlib, save_figure
-from gradmidi.report.ticks import step_ticks
-from gradmidi.text.summary import Summary
-from gradmidi.text.verdict import verdict
+from gradmidi.text.summary import Summary, verdict
 from gradmidi.text.words import number
 
 if TYPE_CHECKING:

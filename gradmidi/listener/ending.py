@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from gradmidi.base.messages import Warnings, say
-from gradmidi.base.python import python
+from gradmidi.base.process import python
 from gradmidi.detection.history import Fault
 from gradmidi.log import FILE_NAME
 from gradmidi.log.writer import LogWriter

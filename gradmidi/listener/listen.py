@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradmidi.base.checks import SummaryWriter
 from gradmidi.base.messages import say, warn
-from gradmidi.base.trackers import SummaryWriter
 from gradmidi.base.versions import TORCH, check_version
 from gradmidi.errors import CaptureError, GradmidiError
 from gradmidi.listener.listener import Listener

@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from gradmidi.base.checks import SummaryWriter
 from gradmidi.base.messages import Warnings, say
-from gradmidi.base.trackers import SummaryWriter
 from gradmidi.base.versions import framework
 from gradmidi.errors import CaptureError, GradmidiError
 from gradmidi.listener.ending import DeferredInterrupt, Rendering, command

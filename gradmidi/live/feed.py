@@ -24,7 +24,7 @@ import numpy as np
 import orjson
 
 from gradmidi.base.messages import say, warn
-from gradmidi.base.python import python
+from gradmidi.base.process import python
 from gradmidi.errors import GradmidiError, PortError
 from gradmidi.live.session import Session
 from gradmidi.log import Frame, Record, Values, encode

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from gradmidi.base.files import beside
-from gradmidi.base.launchers import Job
+from gradmidi.base.process import Job
 from gradmidi.errors import RunLogError
 from gradmidi.log import FILE_NAME, Decoder, Header, Layer
 from gradmidi.log.lock import fcntl, lock

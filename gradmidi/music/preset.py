@@ -21,10 +21,9 @@ from gradmidi.errors import PresetError
 from gradmidi.midi.numbers import BEND_RANGE
 from gradmidi.music.pitch import Pitch, exchanged, members, note_name, note_number, scale_notes
 from gradmidi.music.styles import STYLES, Part, Style
-from gradmidi.music.tables import Loudness, Sound, Voices
+from gradmidi.music.tables import Loudness, Sound, Voices, even_voicing, open_voicing
 from gradmidi.music.timing import Time
 from gradmidi.music.values import Values
-from gradmidi.music.voicing import even_voicing, open_voicing
 
 __all__ = [
     "Loudness",

@@ -21,11 +21,10 @@ from gradmidi.midi.rig import Rig
 from gradmidi.music.alarms import END, seconds_of
 from gradmidi.music.composer import Composer
 from gradmidi.music.events import Event
-from gradmidi.music.known import count_updates, value_names
 from gradmidi.music.preset import Preset, load
 from gradmidi.music.slots import Slot, Slots, StepSlots, WallSlots
 from gradmidi.music.values import MOST_VALUES
-from gradmidi.music.valuevoices import fitted, named
+from gradmidi.music.valuevoices import count_updates, fitted, named, value_names
 from gradmidi.music.voices import Voice, group
 
 __all__ = [

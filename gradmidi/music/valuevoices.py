@@ -3,8 +3,10 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from gradmidi.log import Header, numbers_of
+from gradmidi.errors import RunLogError
+from gradmidi.log import Header, RunLog, numbers_of
 from gradmidi.log.values import chosen
 from gradmidi.midi import metadata
 from gradmidi.music.events import (
@@ -23,7 +25,18 @@ from gradmidi.music.timing import ticks_of
 from gradmidi.music.values import FIRST, MOST_VALUES, Law, law_of
 from gradmidi.music.voices import Voice
 
-__all__ = ["FEW_LAYERS", "ValueVoices", "fitted", "home_of", "named", "place_of"]
+__all__ = [
+    "FEW_LAYERS",
+    "ValueVoices",
+    "check_values",
+    "count_updates",
+    "fitted",
+    "home_of",
+    "named",
+    "no_updates",
+    "place_of",
+    "value_names",
+]
 
 FEW_LAYERS = 3
 """With so few layers, all values in the log of another tool have a voice."""
@@ -299,3 +312,39 @@ class ValueVoices:
             "offset": place % self._slots * self._slot_ticks + self._offset(place),
         }
         return [Mark(tick, metadata.write(content), value.voice.index)]
+
+
+MOST_SHOWN = 15
+"""Most names in an error message."""
+
+
+def count_updates(log: RunLog) -> int:
+    """Return how many steps of a run have sizes of updates; raise RunLogError if none has."""
+    steps = sum(frame.updates is not None for frame in log.frames())
+    if not steps:
+        raise no_updates(log.path)
+    return steps
+
+
+def no_updates(source: str | Path) -> RunLogError:
+    """Return the error for a source without sizes of updates."""
+    return RunLogError(f"{source} holds no sizes of updates; listen(…, updates=10) measures them")
+
+
+def check_values(log: RunLog, which: Sequence[str]) -> None:
+    """Raise RunLogError if a name or a pattern matches no logged value of a run."""
+    known = log.logged if which else ()
+    for pattern in which:
+        if not any(chosen(name, (pattern,)) for name in known):
+            shown = ", ".join(known[:MOST_SHOWN]) or "none"
+            raise RunLogError(
+                f"{log.path}: no logged value is called {pattern!r}; there are: {shown}"
+            )
+
+
+def value_names(log: RunLog, preset: Preset) -> list[str]:
+    """Return the values of a run that have a voice, in the order in which they appear."""
+    which = fitted(preset, log.header).values.which
+    if log.layers and not which:
+        return []
+    return [name for name in log.logged if chosen(name, which)][:MOST_VALUES]

@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradmidi.report.canvas import GAP, Canvas
-from gradmidi.report.colours import HATCH, NOT_FINITE, ZERO, Theme, palette
-from gradmidi.report.fonts import Labels
+from gradmidi.report.canvas import GAP, Canvas, Labels
 from gradmidi.report.heatmap import INF, NONE, ZERO_CODE, HeatMap, Strip, colours, reduced
+from gradmidi.report.labels import step_ticks, time_ticks
+from gradmidi.report.look import HATCH, NOT_FINITE, ZERO, Theme, palette
 from gradmidi.report.rowlabels import LEFT_MOST, RowLabels, VoiceBrackets
-from gradmidi.report.ticks import step_ticks, time_ticks
-from gradmidi.text.verdict import short
+from gradmidi.text.summary import short
 from gradmidi.text.words import number
 
 if TYPE_CHECKING:

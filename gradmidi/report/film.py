@@ -25,7 +25,7 @@ from gradmidi.report.look import Look
 from gradmidi.report.picture import Picture
 from gradmidi.report.played import PlayedRun
 from gradmidi.sound.mixdown import AudioFile
-from gradmidi.text.verdict import short
+from gradmidi.text.summary import short
 from gradmidi.text.words import number
 
 __all__ = ["Film"]

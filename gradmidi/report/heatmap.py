@@ -19,8 +19,8 @@ from gradmidi.detection.limits import Faults
 from gradmidi.log import Frame, RunLog
 from gradmidi.log.blocks import Block
 from gradmidi.music.voices import Voice
-from gradmidi.report.colours import NOT_FINITE, ZERO, palette, rgb
-from gradmidi.report.moduletree import Group, groups
+from gradmidi.report.labels import Group, groups
+from gradmidi.report.look import NOT_FINITE, ZERO, palette, rgb
 
 __all__ = [
     "FARTHEST",

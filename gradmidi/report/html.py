@@ -9,7 +9,7 @@ from importlib.resources import files
 import jinja2
 import numpy as np
 
-from gradmidi.report.colours import DASHES, HATCH, NOT_FINITE, THEMES, ZERO, hexadecimal, palette
+from gradmidi.report.look import DASHES, HATCH, NOT_FINITE, THEMES, ZERO, hexadecimal, palette
 
 __all__ = ["colours", "part", "plain_json", "policy", "template"]
 

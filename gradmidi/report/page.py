@@ -22,16 +22,15 @@ from gradmidi.log import Layer
 from gradmidi.music.pitch import note_name
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
-from gradmidi.report.colours import DASHES
 from gradmidi.report.curves import notable
 from gradmidi.report.data import Places, Played, data_of, heat_of, loss_scale
 from gradmidi.report.heatmap import INF, NONE, ZERO_CODE, HeatMap
 from gradmidi.report.html import colours, part, plain_json, policy, template
+from gradmidi.report.look import DASHES
 from gradmidi.report.played import PlayedRun
 from gradmidi.text.audibility import describe as audible
 from gradmidi.text.describe import fault_line
-from gradmidi.text.summary import Summary
-from gradmidi.text.verdict import broke, short, verdict
+from gradmidi.text.summary import Summary, broke, short, verdict
 from gradmidi.text.words import count, number
 
 __all__ = ["Page", "Point"]

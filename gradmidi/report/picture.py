@@ -15,7 +15,7 @@ from gradmidi.music.score import Score
 from gradmidi.report.drawing import Drawing, Texts, draw
 from gradmidi.report.heatmap import Gatherer, HeatMap
 from gradmidi.report.look import Look
-from gradmidi.text.verdict import verdict
+from gradmidi.text.summary import verdict
 from gradmidi.text.words import count, duration
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 from gradmidi.music.voices import Voice
 from gradmidi.report.canvas import GAP, Canvas
 from gradmidi.report.heatmap import HeatMap
-from gradmidi.report.moduletree import Group, fitting
+from gradmidi.report.labels import Group, fitting
 
 __all__ = ["RowLabels", "VoiceBrackets", "brackets", "pieces"]
 

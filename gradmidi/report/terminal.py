@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradmidi.base.messages import printable
-from gradmidi.report.colours import palette
 from gradmidi.report.heatmap import (
     INF,
     NONE,
@@ -23,9 +22,9 @@ from gradmidi.report.heatmap import (
     doublings,
     reduced,
 )
-from gradmidi.report.moduletree import Group, fitting
-from gradmidi.report.ticks import step_ticks
-from gradmidi.text.verdict import short, verdict
+from gradmidi.report.labels import Group, fitting, step_ticks
+from gradmidi.report.look import palette
+from gradmidi.text.summary import short, verdict
 from gradmidi.text.words import number
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.limits import Faults
 from gradmidi.log import End, Frame, Layer, RunLog, numbers_of
 from gradmidi.log.values import chosen
-from gradmidi.text.layers import LayerNumbers, medians
+from gradmidi.text.numbers import LayerNumbers, medians
+from gradmidi.text.numbers import lines as value_lines
 from gradmidi.text.summary import Summary, summarize
-from gradmidi.text.values import lines as value_lines
 from gradmidi.text.words import (
     ago,
     count,

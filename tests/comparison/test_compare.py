@@ -14,9 +14,8 @@ from typer.testing import CliRunner
 
 from gradmidi.cli.app import app
 from gradmidi.comparison.compare import compare
-from gradmidi.comparison.departure import departure
 from gradmidi.comparison.pairs import PairWriter, lay_out, play_pair
-from gradmidi.comparison.runs import PlayedSlot, open_runs
+from gradmidi.comparison.runs import PlayedSlot, departure, open_runs
 from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.log import RunLog, encode_frame, encode_header
 from gradmidi.music.events import FAULT_VOICE, On

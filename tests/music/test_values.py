@@ -19,10 +19,10 @@ from gradmidi.log import End, Frame, Header, Layer, encode, row
 from gradmidi.midi.metadata import data_of, text_in
 from gradmidi.midi.metadata import read as read_text
 from gradmidi.music.events import BRIGHTNESS, Alarm, Control, Joined, Off, On, Step
-from gradmidi.music.known import check_values
 from gradmidi.music.preset import load
 from gradmidi.music.score import Score, compose, voices_of
 from gradmidi.music.values import MOST_VALUES, Law, Values, law_of
+from gradmidi.music.valuevoices import check_values
 
 PRESET = load("pentatonic")
 ALONE = Header(())

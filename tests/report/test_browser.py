@@ -16,7 +16,7 @@ from gradmidi.music.events import Control, End, Off, On
 from gradmidi.music.pitch import note_name
 from gradmidi.music.preset import load, parse
 from gradmidi.music.score import compose, score_of
-from gradmidi.report.colours import NOT_FINITE, ZERO, palette, rgb
+from gradmidi.report.look import NOT_FINITE, ZERO, palette, rgb
 from gradmidi.report.report import Report
 from gradmidi.sound.synth import Synth
 from gradmidi.text.describe import fault_line

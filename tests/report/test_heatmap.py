@@ -22,7 +22,7 @@ from gradmidi.report.heatmap import (
     heat_map,
     reduced,
 )
-from gradmidi.report.moduletree import groups
+from gradmidi.report.labels import groups
 from gradmidi.report.rowlabels import brackets
 
 

@@ -16,9 +16,8 @@ from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
 from gradmidi.music.preset import load
 from gradmidi.music.score import score_of
-from gradmidi.report import fonts
-from gradmidi.report.colours import NOT_FINITE, ZERO, palette, rgb
-from gradmidi.report.look import Look
+from gradmidi.report import canvas
+from gradmidi.report.look import NOT_FINITE, ZERO, Look, palette, rgb
 from gradmidi.report.picture import Picture
 
 SLOW_PDF = pytest.param(".pdf", marks=pytest.mark.slow)
@@ -236,8 +235,8 @@ def test_a_character_that_another_font_has_is_kept(monkeypatch):
 
     default = font_manager.findfont("DejaVu Sans")
     known = {default: frozenset("ab…"), font_manager.findfont("DejaVu Serif"): frozenset("é")}
-    monkeypatch.setattr(fonts, "_characters", lambda path: known.get(path, frozenset()))
-    labels = fonts.Labels(["é\u0416b"])
+    monkeypatch.setattr(canvas, "_characters", lambda path: known.get(path, frozenset()))
+    labels = canvas.Labels(["é\u0416b"])
     assert labels("é\u0416b") == "é\ufffdb"
     with labels.fonts():
         assert matplotlib.rcParams["font.family"][-1] == "DejaVu Serif"

@@ -5,8 +5,7 @@ import math
 import pytest
 
 from gradmidi.music.pitch import hz_to_pitch
-from gradmidi.sound.contour import contour
-from gradmidi.sound.timbre import LOUDEST, Timbre, ramp, spectrum
+from gradmidi.sound.timbre import LOUDEST, Timbre, contour, ramp, spectrum
 
 FLAT = ramp(0, 44100)
 

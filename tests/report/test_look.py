@@ -10,7 +10,7 @@ import itertools
 import numpy as np
 import pytest
 
-from gradmidi.report.colours import NOT_FINITE, THEMES, ZERO, palette, rgb, scale
+from gradmidi.report.look import NOT_FINITE, THEMES, ZERO, palette, rgb, scale
 
 MATRICES = {
     "none": np.eye(3),

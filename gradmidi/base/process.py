@@ -1,10 +1,27 @@
-"""What launchers and schedulers say in variables: the rank of this process, and its job."""
+"""The running process: its Python, and what launchers say in variables: its rank, and its job."""
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Job", "is_first", "note_of_slurm", "rank_of"]
+__all__ = ["Job", "is_first", "note_of_slurm", "python", "rank_of"]
+
+
+def python() -> str:
+    """Return the path of the running Python.
+
+    Raises
+    ------
+    FileNotFoundError
+        If Python does not know it, as in a program that embeds Python.
+    """
+    if not sys.executable:
+        raise FileNotFoundError(
+            "this program does not say where its Python is (sys.executable is not set)"
+        )
+    return sys.executable
+
 
 RESTARTS = {
     "SLURM_RESTART_COUNT": "SLURM_JOB_ID",

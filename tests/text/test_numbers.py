@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import gradmidi
 from gradmidi.cli.app import app
 from gradmidi.log import End, Frame, Header, Layer, encode, row
-from gradmidi.text.values import MOST_KEPT, Gathered
+from gradmidi.text.numbers import MOST_KEPT, Gathered
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ def run(tmp_path):
     return write_log(tmp_path / "a", ROWS, marks={20: "epoch 2"})
 
 
+@pytest.mark.slow
 def test_every_ending_gives_a_file_of_its_kind(run, tmp_path):
     starts = {
         ".mid": b"MThd",

@@ -110,6 +110,7 @@ def test_render_plays_them(run: Path, tmp_path: Path) -> None:
     assert norms[2][0] == pytest.approx(4e-3, rel=0.02)
 
 
+@pytest.mark.slow
 def test_play_plays_them(run: Path) -> None:
     with Receiver() as receiver:
         words = [str(run), "--osc", receiver.target, "--of", "updates", "--time", "step"]
@@ -146,7 +147,14 @@ def test_what_was_not_measured_cannot_be_rendered(tmp_path: Path) -> None:
     assert not (tmp_path / "a.mid").exists()
 
 
-@pytest.mark.parametrize("how", ["finished", "piped", "another tool's"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "finished",
+        pytest.param("piped", marks=pytest.mark.slow),
+        pytest.param("another tool's", marks=pytest.mark.slow),
+    ],
+)
 def test_what_was_not_measured_cannot_be_played(tmp_path: Path, how: str) -> None:
     with gradmidi.record(tmp_path / "a", layers=["a"], files=()) as ears:
         ears.frame([0.5])

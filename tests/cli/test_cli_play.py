@@ -121,6 +121,7 @@ def test_lines_that_cannot_be_read_are_reported_after_playing(tmp_path, receiver
     assert "1 line could not be read, the first is line 5" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_fault_and_a_mark_are_reported_in_lines_when_they_are_heard(tmp_path, receiver):
     rows = [[1.0, 2.0, 3.0, 4.0]] * 10 + [[1.0, float("nan"), 3.0, 4.0]] * 10
     run = write_log(tmp_path / "a", rows, marks={5: "epoch 2"})
@@ -146,6 +147,7 @@ def test_a_run_that_goes_on_is_heard_from_now_on(tmp_path, receiver):
     assert not receiver.sounding
 
 
+@pytest.mark.slow
 def test_a_run_comes_by_a_pipe(tmp_path, receiver):
     with running("play", "-", "--osc", receiver.target, stdin=subprocess.PIPE) as player:
         with Growing(lambda line: os.write(player.stdin.fileno(), line)) as run:
@@ -296,7 +298,11 @@ def test_wrong_usage_is_exit_code_2(run, words):
                 find_spec("sounddevice") is None, reason="sounddevice is not installed"
             ),
         ),
-        (["play", "a", "--osc", "9", "--from", "now"], "the run is over, and all of it was there"),
+        pytest.param(
+            ["play", "a", "--osc", "9", "--from", "now"],
+            "the run is over, and all of it was there",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             ["demo", "--osc", "nowhere"],
             "'nowhere' is not an OSC address",
@@ -325,7 +331,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_1(run, words, line):
         ),
     ],
 )
-@pytest.mark.parametrize("begin", ["start", "now"])
+@pytest.mark.parametrize("begin", [pytest.param("start", marks=pytest.mark.slow), "now"])
 def test_a_pipe_without_a_run_log_is_one_line(text, line, begin):
     done = subprocess.run(
         [sys.executable, "-m", "gradmidi", "play", "-", "--osc", "9", "--from", begin],

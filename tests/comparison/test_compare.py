@@ -328,6 +328,7 @@ def test_all_nan(tmp_path):
     assert done.lines[-1].endswith(", and 1 voice more")
 
 
+@pytest.mark.slow
 def test_long_runs_are_fitted(tmp_path):
     runs = [run_of(tmp_path / name, rows(400, seed=i)) for i, name in enumerate("abc")]
     compare(runs, tmp_path / "abc.wav", length=20.0)

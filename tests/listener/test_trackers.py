@@ -259,6 +259,7 @@ def test_a_last_note_that_rings_on_ends_within_ten_seconds(tmp_path: Path) -> No
     np.testing.assert_allclose(board.sound, whole, atol=2.0**-14)
 
 
+@pytest.mark.slow
 def test_what_fails_there_is_counted_and_not_raised(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

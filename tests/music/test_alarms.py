@@ -186,6 +186,7 @@ def test_a_graver_one_does_not_wait_for_a_lesser_but_a_lesser_does():
     assert not ons(box.add(360, [finding("inf", 1)]))
 
 
+@pytest.mark.slow
 def test_never_more_than_two_faults_at_once_and_every_one_is_reported_in_text():
     rng = random.Random(5)
     box, events, count = alarms(), [], 0

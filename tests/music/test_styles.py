@@ -176,6 +176,7 @@ def installed(tmp_path: Path) -> Iterator[dict[str, str]]:
     return {**os.environ, "PYTHONPATH": path}
 
 
+@pytest.mark.slow
 def test_the_style_of_an_installed_package_is_found_by_the_command(
     installed: dict[str, str], tmp_path: Path
 ) -> None:

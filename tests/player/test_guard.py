@@ -82,6 +82,7 @@ def test_a_process_that_gives_signs_of_life_is_left_alone(watched):
     goes_on(watched)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_stuck_is_ended_though_no_thread_of_it_can_act(watched):
     watched.send_signal(signal.SIGUSR1)
     until(lambda: watched.poll() is not None, "the end of what is stuck")
@@ -98,6 +99,7 @@ def test_a_process_that_was_stopped_goes_on_when_it_is_continued(watched, both):
     goes_on(watched)
 
 
+@pytest.mark.slow
 def test_what_watches_ends_with_what_it_watches(watched):
     watched.kill()
     until(lambda: not is_there(watched.watcher), "the end of what watched")

@@ -150,6 +150,7 @@ def outlives_its_player(trainer, receiver, steps):
     return err
 
 
+@pytest.mark.slow
 def test_the_player_is_killed(tmp_path, receiver):
     with Trainer(tmp_path / "a", osc=receiver.target, steps=300) as trainer:
         underway(receiver)
@@ -311,6 +312,7 @@ def test_a_player_that_stood_still_for_long_plays_on(tmp_path, receiver):
     assert "has ended" not in err
 
 
+@pytest.mark.slow
 def test_the_receiver_goes_away(tmp_path):
     with Receiver() as receiver, Trainer(tmp_path / "a", osc=receiver.target) as trainer:
         underway(receiver)

@@ -102,6 +102,7 @@ def test_a_square_film_counts_the_steps_and_names_the_fault(tmp_path):
 
 
 @pytest.mark.parametrize("values", [[[1.0, 2.0, 3.0, 4.0]], [[math.nan] * 4] * 8])
+@pytest.mark.slow
 def test_a_film_of_little_is_as_long_as_its_sound(tmp_path, values):
     needs_ffmpeg()
     run = write_log(tmp_path / "run", values)

@@ -579,6 +579,7 @@ for round in range(1_000_000):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.slow
 def test_a_kill_during_writing_leaves_a_complete_file(tmp_path: Path) -> None:
     path = tmp_path / "a.mid"
     whole = set()

@@ -70,6 +70,7 @@ def test_stems_hold_one_voice_each_and_more_than_fifteen_voices_all_sound(tmp_pa
 
 
 @needs_font
+@pytest.mark.slow
 def test_a_font_that_is_none_is_one_line_and_leaves_no_file(run: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.sf2"
     damaged.write_bytes(FONT.read_bytes()[:5000])

@@ -73,7 +73,10 @@ def test_two_voices_are_as_loud_as_fifteen(name, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow) if name == "drums" else name for name in PROMISED],
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("drums", "orchestra") else name
+        for name in PROMISED
+    ],
 )
 def test_where_everything_breaks_nothing_clicks_or_clips(name, tmp_path):
     norms = np.exp(np.random.default_rng(4).normal(0.0, 1.0, (80, 8)))
@@ -124,6 +127,7 @@ def steepest_onset(name, folder, **keys):
 
 
 @pytest.mark.parametrize("name", PROMISED)
+@pytest.mark.slow
 def test_no_note_begins_at_once(name, tmp_path):
     # An attack of 5 ms, a raised cosine, rises by 0.31 of its height in a millisecond.
     assert steepest_onset(name, tmp_path) <= 0.4

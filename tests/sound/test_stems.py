@@ -25,7 +25,10 @@ def rows(steps=48):
     return values.tolist()
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "drums" else name for name in names()],
+)
 def test_they_sum_to_the_mix_before_the_limiter(tmp_path, name):
     preset = load(name)
     loud = replace(preset, sound=replace(preset.sound, gain=12.0))

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def test_of_5000_values_fifteen_are_heard_by_a_rule_that_is_told(
 GOOD = b"".join(b"step %d loss %d.5\n" % (n, 9 - n) for n in range(3))
 
 BAD_TEXT = {
-    "binary": os.urandom(100_000).replace(b"\n", b"") + b"\n",
+    "binary": random.Random(7).randbytes(100_000).replace(b"\n", b"") + b"\n",
     "a line of 10 MB": b"x" * 10_000_000 + b" loss 3\n",
     "half a letter": "größe".encode()[:3] + b"\n",
     "escapes": b"\x1b[2J\x1b]0;title\x07\n",
@@ -80,7 +81,10 @@ BAD_TEXT = {
 }
 
 
-@pytest.mark.parametrize("what", BAD_TEXT)
+@pytest.mark.parametrize(
+    "what",
+    [what if what == "binary" else pytest.param(what, marks=pytest.mark.slow) for what in BAD_TEXT],
+)
 def test_bad_text_goes_on_unchanged_and_what_is_good_is_heard(what: str) -> None:
     data = GOOD + BAD_TEXT[what] + GOOD.replace(b"step ", b"step 1")
     with Receiver() as receiver:
@@ -136,6 +140,7 @@ def test_stdin_that_never_gets_a_number_is_one_line(data: bytes, error: str) -> 
 # -- logs ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_folder_with_two_runs_is_an_error_that_lists_them(tmp_path: Path) -> None:
     for name in ("a", "b"):
         events(tmp_path / name, scalar("loss", 1.0, 1, 1000.0))
@@ -146,6 +151,7 @@ def test_a_folder_with_two_runs_is_an_error_that_lists_them(tmp_path: Path) -> N
         assert done.stderr.endswith(f"); give one of: {tmp_path / 'a'}, {tmp_path / 'b'}\n")
 
 
+@pytest.mark.slow
 def test_a_newer_file_of_wandb_is_named_by_every_command(tmp_path: Path) -> None:
     path = tmp_path / "run-abcd1234.wandb"
     wandb(path, {"loss": "1.0"}, version=9)
@@ -176,6 +182,7 @@ def played(source: Path, receiver: Receiver) -> Iterator["subprocess.Popen[str]"
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_source_that_vanishes_comes_back_and_goes_back_is_played_on(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     number = 0

@@ -317,6 +317,7 @@ def test_a_growing_tensorboard_folder_is_played(tmp_path: Path) -> None:
     assert f"{tmp_path / 'tb'} is a TensorBoard folder: hearing grad_norm" in errors
 
 
+@pytest.mark.slow
 def test_a_finished_log_is_played_from_its_start(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("step,grad_norm\n" + "".join(f"{n},{1 + n % 3}\n" for n in range(8)))

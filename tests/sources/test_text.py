@@ -299,6 +299,7 @@ raise RuntimeError("out of memory")
 """
 
 
+@pytest.mark.slow
 def test_a_training_that_nobody_touched_is_heard_by_what_it_prints(tmp_path: Path) -> None:
     with Receiver() as receiver:
         train = subprocess.Popen(

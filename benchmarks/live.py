@@ -36,7 +36,7 @@ from gradmidi.live.session import Session
 from gradmidi.log import End, Frame, Header, Layer, encode
 from gradmidi.midi.rig import Rig
 from gradmidi.music.preset import Preset, load
-from gradmidi.player.midiclock import TICKS_A_QUARTER
+from gradmidi.player.metronome import TICKS_A_QUARTER
 from gradmidi.player.outputs import Outputs
 from gradmidi.player.player import Player
 

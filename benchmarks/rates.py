@@ -30,7 +30,7 @@ import torch
 
 import gradmidi
 from gradmidi.detection.detector import Watch
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import Faults
 from gradmidi.log import Item
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

@@ -21,7 +21,7 @@ from families import FAMILIES, HEALTHY
 from seeded import FIRST_HELD_OUT, make
 
 from gradmidi.detection.detector import Watch
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import Faults
 from gradmidi.log import Frame, row
 
 SEEDS = (FIRST_HELD_OUT + 20, FIRST_HELD_OUT + 21)

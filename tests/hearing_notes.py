@@ -19,8 +19,7 @@ from hearing import (
     slots_of,
 )
 
-from gradmidi.midi.channels import CHANNELS, FAULT_CHANNEL
-from gradmidi.midi.numbers import BEND_RANGE
+from gradmidi.midi.numbers import BEND_RANGE, FAULT_CHANNEL, VOICE_CHANNELS
 from gradmidi.music.alarms import END, PATTERNS, TICK
 from gradmidi.music.preset import Preset
 
@@ -78,7 +77,7 @@ def notes_of(path: Path, tempo: float = 120.0) -> list[Note]:
             elif message.type in ("note_on", "note_off"):
                 started, pitch = held[message.channel, message.note].pop(0)
                 channel = message.channel + 1
-                voice = -1 if channel == FAULT_CHANNEL else CHANNELS.index(channel)
+                voice = -1 if channel == FAULT_CHANNEL else VOICE_CHANNELS.index(channel)
                 notes.append(
                     Note(
                         voice,

@@ -10,7 +10,7 @@ from torch.nn import Module, Parameter
 from gradmidi.base.process import note_of_slurm, rank_of
 from gradmidi.capture.sharded import is_sharded
 from gradmidi.errors import CaptureError
-from gradmidi.log.names import unwrapped as unwrapped_paths
+from gradmidi.log.items import unwrapped as unwrapped_paths
 
 __all__ = [
     "LayerChoice",

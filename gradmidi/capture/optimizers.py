@@ -1,6 +1,6 @@
-"""Optimizers: those that a user gives, what they hold, and what is not heard."""
+"""Optimizers: those that a user gives, what they hold and count, and what is not heard."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -22,6 +22,8 @@ __all__ = [
     "optimizers_in",
     "refuse_optimizer",
     "some",
+    "steps_made",
+    "when_loaded",
 ]
 
 NAMED = 3
@@ -281,3 +283,34 @@ def some(names: Sequence[str]) -> str:
     more = len(names) - NAMED
     shown = ", ".join(names[:NAMED])
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def steps_made(given: Sequence[Any]) -> int | None:
+    """Return how many steps optimizers have made; None if they do not count them.
+
+    Adam and its relatives count their steps for each parameter; SGD does not. Optimizers with
+    different parameters are stepped one after another, so their counts are added.
+    """
+    return sum(_steps(each) for one in given for each in optimizers_in(one)[:1]) or None
+
+
+def when_loaded(given: Sequence[Any], go_to: Callable[[int], None]) -> Iterator[Callable[[], None]]:
+    """Call `go_to` with `steps_made` each time that an optimizer loads its state.
+
+    Yields the functions that end this.
+    """
+
+    def loaded(_optimizer: Optimizer) -> None:
+        steps = steps_made(given)
+        if steps is not None:
+            go_to(steps)
+
+    for one in given:
+        for each in optimizers_in(one):
+            yield each.register_load_state_dict_post_hook(loaded).remove
+
+
+def _steps(optimizer: Optimizer) -> int:
+    counts = [state["step"] for state in optimizer.state.values() if "step" in state]
+    # Parameters that are unused in some steps have been updated less often.
+    return max((int(each) for each in counts), default=0)

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradmidi.capture.clipped import CHANGED, Clipped, checked, sample
 from gradmidi.capture.norms import UNFIT, Gathering, Norms, Plan, Row, in_backward
 from gradmidi.capture.optimizers import held_by
-from gradmidi.capture.origin import Origin, closure_in
+from gradmidi.capture.origin import CHANGED, Clipped, Origin, checked, closure_in, sample
 from gradmidi.capture.readout import Readout, capturing
 from gradmidi.capture.steps import Consumer, Stride
 from gradmidi.capture.updates import Updates

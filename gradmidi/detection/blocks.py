@@ -23,7 +23,7 @@ class BlockWatch(Watch):
     Examples
     --------
     >>> import numpy as np
-    >>> from gradmidi.detection.limits import Faults
+    >>> from gradmidi.detection.kinds import Faults
     >>> from gradmidi.log import Layer
     >>> watch = BlockWatch([Layer("fc1", 10)], Faults())
     >>> steps = np.arange(1, 65)

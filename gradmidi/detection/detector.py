@@ -12,9 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmidi.detection.kinds import KINDS, LASTING, RUN, Finding
+from gradmidi.detection.kinds import KINDS, LASTING, RUN, Faults, Finding
 from gradmidi.detection.lasting import Absence, Lasting, Lull, Streak, members, named
-from gradmidi.detection.limits import Faults
 from gradmidi.detection.logged import Logged, Spell
 from gradmidi.detection.loss import LossPast
 from gradmidi.detection.pace import Pace

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradmidi.detection.blocks import BlockWatch
-from gradmidi.detection.kinds import KINDS, Finding
+from gradmidi.detection.kinds import KINDS, Faults, Finding
 from gradmidi.detection.lasting import below
-from gradmidi.detection.limits import Faults
 from gradmidi.log import ABSENT, Frame, Item, Layer
 from gradmidi.log.blocks import Block
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmidi.detection.kinds import RUN, Kind
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import RUN, Faults, Kind
 from gradmidi.log import ABSENT, Frame
 
 __all__ = ["Absence", "Lasting", "Lull", "Streak", "below", "members", "named", "nearest_input"]

@@ -4,8 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gradmidi.detection.kinds import RUN, Finding
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import RUN, Faults, Finding
 from gradmidi.detection.loss import LossPast
 from gradmidi.log import Frame, Scalar, numbers_of
 from gradmidi.log.values import chosen

@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import Faults
 from gradmidi.detection.past import BLOCK
 
 __all__ = ["LossPast"]

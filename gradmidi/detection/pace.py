@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import Faults
 
 __all__ = ["Pace"]
 

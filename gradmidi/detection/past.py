@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gradmidi.detection.kinds import Faults
 from gradmidi.detection.lasting import nearest_input
-from gradmidi.detection.limits import Faults
 
 __all__ = ["BLOCK", "NONE", "Past", "logarithms"]
 

@@ -5,9 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmidi.detection.kinds import KINDS, RUN, Finding
+from gradmidi.detection.kinds import KINDS, RUN, Faults, Finding
 from gradmidi.detection.lasting import members
-from gradmidi.detection.limits import Faults
 from gradmidi.log import ABSENT, Frame, Scalar
 
 __all__ = ["Reports", "total"]

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from gradmidi.base.messages import Warnings, text_of
 from gradmidi.errors import CaptureError
 from gradmidi.listener.ending import DeferredInterrupt, Files, report
-from gradmidi.listener.outputs import FEED_SECONDS, Outputs
+from gradmidi.listener.outputs import FEED_SECONDS, Outputs, Upload
 from gradmidi.listener.recording import Norms, Recording
-from gradmidi.listener.trackers import Upload
 from gradmidi.live.feed import Live
 from gradmidi.log import Layer
 from gradmidi.log.writer import FLUSH_SECONDS, LogWriter

@@ -44,17 +44,17 @@ def open_capture(
     `numbered`: whether the optimizers' own count of steps numbers the steps also in a new run.
     `order`: the order of the layers, or what has watched the forward pass for it.
     """
-    from gradmidi.capture.checkpoint import steps_made, when_loaded
+    from gradmidi.capture.optimizers import steps_made, when_loaded
     from gradmidi.capture.order import Arrangement
 
     header = Header(capture.layers, capture.model_name, capture.parameters)
     capture.replace_others()
     if numbered and options.step is None:
-        options = replace(options, step=steps_made(capture))
+        options = replace(options, step=steps_made(capture.given))
     listener, recording = open_run(header, options, outputs, capture=capture)
     if recording.is_open:
         if numbered or recording.resumed:
-            when_loaded(capture, recording.go_to)
+            capture.leaving += when_loaded(capture.given, recording.go_to)
         arrangement = Arrangement(recording.arrange, order)
         if not recording.waits_for_order:
             arrangement.leave()
@@ -126,9 +126,9 @@ def open_run(
         outputs.close()
     step = options.step
     if step is None and target.resumed and capture is not None:
-        from gradmidi.capture.checkpoint import steps_made
+        from gradmidi.capture.optimizers import steps_made
 
-        step = steps_made(capture)
+        step = steps_made(capture.given)
     step = target.last_step if step is None else step
     of = f"listening to {count(len(layers), 'layer')} of {header.model}"
     what = of if capture is not None else f"recording {count(len(layers), 'layer')}"

@@ -37,10 +37,8 @@ from gradmidi.log import (
     encode,
     encode_header,
 )
-from gradmidi.log.disk import BEHIND, BEHIND_SECONDS, Awake, Disk, LogFile
-from gradmidi.log.feed import Feed
 from gradmidi.log.folder import RunFolder
-from gradmidi.log.lines import Lines
+from gradmidi.log.output import BEHIND, BEHIND_SECONDS, Awake, Disk, Feed, Lines, LogFile
 from gradmidi.log.values import TOTAL, Assignment, Clipping, is_at_hand, read_scalar
 
 __all__ = ["FLUSH_SECONDS", "Feed", "LogWriter"]

@@ -24,7 +24,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from gradmidi.errors import PortError
-from gradmidi.midi.backends import CLIENT, Library, library, server_sockets
+from gradmidi.midi.backends import (
+    CLIENT,
+    LOOPMIDI,
+    UNNAMED,
+    VIRTUAL,
+    Library,
+    alike,
+    library,
+    match,
+    server_sockets,
+)
 from gradmidi.midi.numbers import (
     ALL_NOTES_OFF,
     ALL_SOUND_OFF,
@@ -35,7 +45,6 @@ from gradmidi.midi.numbers import (
     NOTE_OFF,
     RELEASE_VELOCITY,
 )
-from gradmidi.midi.portnames import LOOPMIDI, UNNAMED, VIRTUAL, alike, match
 
 __all__ = ["Input", "Output", "names", "open_input", "open_output", "panic"]
 

@@ -14,9 +14,8 @@ from typing import Any, Self
 
 from gradmidi.base.table import key, read_toml, section
 from gradmidi.errors import PresetError
-from gradmidi.midi.channels import FAULT_CHANNEL
 from gradmidi.midi.controls import Controls
-from gradmidi.midi.numbers import BEND_RANGE, MPE_BEND_RANGE
+from gradmidi.midi.numbers import BEND_RANGE, FAULT_CHANNEL, MPE_BEND_RANGE
 
 __all__ = ["FAULT", "LEVEL", "Rig", "channel_list", "load"]
 

@@ -2,7 +2,7 @@
 
 Every key is a field with its default, range and meaning; `docs/presets.md` is generated from
 these fields. The keys of ``[time]``, ``[pitch]`` and ``[faults]`` are in `styles`, `pitch` and
-`detection.limits`. Ports and channels are in the rig, not in a preset.
+`detection.kinds`. Ports and channels are in the rig, not in a preset.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gradmidi.base.table import read_toml, section, shown
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import Faults
 from gradmidi.errors import PresetError
 from gradmidi.midi.numbers import BEND_RANGE
 from gradmidi.music.pitch import Pitch, exchanged, members, note_name, note_number, scale_notes

@@ -1,7 +1,4 @@
-"""Commands that come by OSC: a socket, and a reader that ignores what it does not know.
-
-Source: Open Sound Control 1.0 (opensoundcontrol.org/spec-1_0).
-"""
+"""Commands that come while a run plays: by OSC, and by MIDI from knobs and buttons."""
 
 import contextlib
 import math
@@ -11,12 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from gradmidi.base.messages import say, warn
 from gradmidi.errors import PortError
-from gradmidi.midi.controls import COMMANDS, Command
+from gradmidi.midi.controls import COMMANDS, Command, Controls
 from gradmidi.midi.controls import command as make
+from gradmidi.midi.ports import Input, open_input
 from gradmidi.sinks.osc import resolve
 
-__all__ = ["Desk", "command", "messages"]
+__all__ = ["Desk", "MidiDesk", "command", "messages"]
 
 Argument = int | float | str | bool
 ADDRESS = "/gradmidi/"
@@ -195,3 +194,70 @@ def _text(data: bytes, place: int) -> tuple[str, int]:
     """Read a text that zero bytes end, to a multiple of four bytes; raise ValueError if none."""
     end = data.index(b"\0", place)
     return data[place:end].decode("ascii"), (end + 4) & ~3
+
+
+MOST_MESSAGES = 256
+"""Most messages that are read at a time."""
+
+LOOK_SECONDS = 2.0
+"""How often the desk looks for its device."""
+
+
+class MidiDesk:
+    """Receives commands at a MIDI input.
+
+    Parameters
+    ----------
+    port : str
+        The input, by name or part of it, or ``virtual:NAME``.
+    table : mapping of str to str
+        The rig's ``midi_in``.
+    open_port, clock : callable
+        Opens the input, and returns monotonic seconds.
+
+    Raises
+    ------
+    PortError
+        If the input cannot be opened.
+    """
+
+    def __init__(
+        self,
+        port: str,
+        table: Mapping[str, str],
+        open_port: Callable[[str], Input] = open_input,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._controls = Controls(table)
+        self._clock = clock
+        self._input = open_port(port)
+        self._looked = clock()
+
+    def commands(self) -> list[Command]:
+        """Return the commands that have come. Never raises."""
+        found: list[Command] = []
+        for _ in range(MOST_MESSAGES):
+            message = self._input.read()
+            if message is None:
+                break
+            command = self._controls.command(message)
+            if command is not None:
+                found.append(command)
+        self._look()
+        return found
+
+    def close(self) -> None:
+        """Close the input."""
+        self._input.close()
+
+    def _look(self) -> None:
+        now = self._clock()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        gone = self._input.gone
+        self._input.look()
+        if self._input.gone and not gone:
+            warn(f"MIDI input {self._input.name!r} is gone; it is read again when it is back")
+        elif gone and not self._input.gone:
+            say(f"MIDI input {self._input.name!r} is back")

@@ -209,7 +209,7 @@ def silence(
         A line for each output that could not be silenced.
     """
     from gradmidi.errors import GradmidiError, PortError
-    from gradmidi.midi.portnames import VIRTUAL
+    from gradmidi.midi.backends import VIRTUAL
     from gradmidi.midi.rig import Rig
 
     problems = []

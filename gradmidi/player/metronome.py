@@ -1,16 +1,134 @@
-"""The beat of a player: its timeline, and the MIDI clock that is sent along it."""
+"""The beat of a player: the MIDI clock for devices and DAWs, sent along its timeline."""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from gradmidi.midi import numbers
 from gradmidi.music.events import PPQ
 from gradmidi.music.timing import Time
-from gradmidi.player.lateness import Lateness
-from gradmidi.player.midiclock import Grid, MidiClock
-from gradmidi.player.timeline import Timeline
+from gradmidi.player.timeline import Lateness, Timeline
 
-__all__ = ["Metronome"]
+__all__ = ["TICKS_A_QUARTER", "Grid", "Metronome", "MidiClock"]
+
+TICKS_A_QUARTER = 24
+
+TICK, START, STOP = (numbers.CLOCK,), (numbers.START,), (numbers.STOP,)
+POSITION_ZERO = (numbers.SONG_POSITION, 0, 0)
+
+MOST_MISSED = 24
+"""Most late ticks that are sent at once after the process stood still; others are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The grid of a MIDI clock, which the first slot must keep.
+
+    Parameters
+    ----------
+    earliest : float
+        No slot sounds before this, in the caller's seconds.
+    quantum : float
+        The first slot sounds a multiple of this after `earliest`, in seconds.
+    """
+
+    earliest: float
+    quantum: float
+
+    def after(self, seconds: float) -> float:
+        """Return the first point of the grid at or after `seconds`.
+
+        Examples
+        --------
+        >>> Grid(10.0, 0.5).after(10.6), Grid(10.0, 0.5).after(3.0)
+        (11.0, 10.0)
+        """
+        steps = math.ceil((seconds - self.earliest) / self.quantum - 1e-6)
+        return self.earliest + max(0, steps) * self.quantum
+
+
+class MidiClock:
+    """The clock of one live run.
+
+    Parameters
+    ----------
+    tempo : float
+        Quarter notes per minute.
+    opened : float
+        Time of the first tick, in the caller's seconds.
+    bar : float, default 4.0
+        Quarter notes in a bar.
+
+    Attributes
+    ----------
+    next : float
+        Time of the next message.
+    skipped : int
+        Number of ticks left out because the process stood still.
+
+    Examples
+    --------
+    >>> clock = MidiClock(120.0, opened=10.0)
+    >>> clock.start(clock.a_bar_after(10.0))
+    12.0
+    >>> [hex(message[0]) for due, message in clock.due(12.0)][-3:]
+    ['0xf2', '0xfa', '0xf8']
+    """
+
+    def __init__(self, tempo: float, opened: float, bar: float = 4.0) -> None:
+        self.interval = 60.0 / (tempo * TICKS_A_QUARTER)
+        self.skipped = 0
+        self._opened = opened
+        self._bar = round(bar * TICKS_A_QUARTER)
+        self._count = 0
+        self._start = math.inf
+        self._started = False
+
+    @property
+    def next(self) -> float:
+        """Time of the next message."""
+        return min(self._tick, math.inf if self._started else self._start_due)
+
+    def a_bar_after(self, now: float) -> float:
+        """Return the time of the first tick that is a bar or more after `now`."""
+        ticks = math.ceil((now - self._opened) / self.interval - 1e-6)
+        return self._opened + (ticks + self._bar) * self.interval
+
+    def start(self, at: float) -> float:
+        """Place Start on the first tick at or after `at`; return the time of that tick."""
+        ticks = math.ceil((at - self._opened) / self.interval - 1e-6)
+        self._start = self._opened + max(ticks, self._count) * self.interval
+        return self._start
+
+    def due(self, now: float) -> list[tuple[float, tuple[int, ...]]]:
+        """Return the messages that are due by `now`, in order, each with its time."""
+        messages: list[tuple[float, tuple[int, ...]]] = []
+        missed = math.floor((now - self._tick) / self.interval)
+        if missed > MOST_MISSED:
+            self.skipped += missed
+            self._count += missed
+        while self.next <= now:
+            if not self._started and self._start_due <= self._tick:
+                self._started = True
+                messages += [(self._start_due, POSITION_ZERO), (self._start_due, START)]
+                continue
+            messages.append((self._tick, TICK))
+            self._count += 1
+        return messages
+
+    def stop(self) -> tuple[tuple[int, ...], ...]:
+        """Return the final messages: Stop, if Start was sent."""
+        return (STOP,) if self._started else ()
+
+    @property
+    def _tick(self) -> float:
+        return self._opened + self._count * self.interval
+
+    @property
+    def _start_due(self) -> float:
+        # Half a tick before the first beat, since a receiver needs time to prepare.
+        return self._start - self.interval / 2
 
 
 class Metronome:

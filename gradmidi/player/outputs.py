@@ -22,8 +22,7 @@ from gradmidi.sinks.sink import LiveSink
 
 if TYPE_CHECKING:
     from gradmidi.midi.ports import Output
-    from gradmidi.player.desk import Desk
-    from gradmidi.player.mididesk import MidiDesk
+    from gradmidi.player.desk import Desk, MidiDesk
     from gradmidi.player.mixer import Mixer
     from gradmidi.sinks.midiport import Wire
     from gradmidi.sinks.notify import Notify
@@ -83,7 +82,7 @@ class Outputs:
 
             self._desk = Desk(session.osc_in)
         if session.midi_in is not None:
-            from gradmidi.player.mididesk import MidiDesk
+            from gradmidi.player.desk import MidiDesk
 
             self._midi_desk = MidiDesk(session.midi_in, session.rig.midi_in)
         rig = session.rig

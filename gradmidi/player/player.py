@@ -19,20 +19,20 @@ from gradmidi.log import Decoder, Header, Record
 from gradmidi.log import End as LogEnd
 from gradmidi.music.events import Event, Joined, Off, On
 from gradmidi.player.guard import Guard, Note
-from gradmidi.player.lateness import Lateness
-from gradmidi.player.limits import (
+from gradmidi.player.metronome import Metronome
+from gradmidi.player.mixer import Mixer, Status
+from gradmidi.player.outputs import Outputs
+from gradmidi.player.schedule import Schedule, Timed
+from gradmidi.player.timeline import (
     END_SECONDS,
     LOOK_SECONDS,
     MOST_ITEMS,
     SENDING_SECONDS,
     STALE_SECONDS,
     STUCK_SECONDS,
+    Lateness,
+    Timeline,
 )
-from gradmidi.player.metronome import Metronome
-from gradmidi.player.mixer import Mixer, Status
-from gradmidi.player.outputs import Outputs
-from gradmidi.player.schedule import Schedule, Timed
-from gradmidi.player.timeline import Timeline
 from gradmidi.text.words import going_on
 
 __all__ = ["Player"]

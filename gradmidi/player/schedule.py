@@ -15,9 +15,8 @@ from gradmidi.midi.rig import Rig
 from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset
 from gradmidi.music.score import Score
-from gradmidi.player.lateness import Window
-from gradmidi.player.midiclock import Grid
-from gradmidi.player.timeline import LogTime, Timeline
+from gradmidi.player.metronome import Grid
+from gradmidi.player.timeline import LogTime, Timeline, Window
 
 __all__ = ["LEAD_SECONDS", "MARGIN_SECONDS", "Counts", "Schedule", "Timed"]
 

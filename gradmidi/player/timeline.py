@@ -1,16 +1,58 @@
-"""The seconds that the schedule counts in: those of the clock, or those of a session's beats."""
+"""The player's time: the seconds that the schedule counts in, how long it waits, how late it is."""
 
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gradmidi.base.messages import say
 from gradmidi.errors import GradmidiError
-from gradmidi.player.limits import IDLE_SECONDS, LINK_SECONDS
 from gradmidi.text.words import count
 
-__all__ = ["Beats", "Link", "LinkTimeline", "LogTime", "Timeline"]
+__all__ = [
+    "END_SECONDS",
+    "IDLE_SECONDS",
+    "LINK_SECONDS",
+    "LOOK_SECONDS",
+    "MOST_ITEMS",
+    "SENDING_SECONDS",
+    "STALE_SECONDS",
+    "STUCK_SECONDS",
+    "Beats",
+    "Lateness",
+    "Link",
+    "LinkTimeline",
+    "LogTime",
+    "Timeline",
+    "Window",
+]
+
+IDLE_SECONDS = 0.05
+"""The longest sleep of the loop."""
+
+LINK_SECONDS = 0.01
+"""The same with Ableton Link, where a change of tempo must be noticed soon."""
+
+END_SECONDS = 1.5
+"""How long the end of a run may last; then every note is ended."""
+
+STUCK_SECONDS = 3.0
+"""If the loop stands still for this long, the guard ends the process."""
+
+SENDING_SECONDS = 0.5
+"""The same while sending, since a native call that takes this long never returns. Elsewhere a busy
+machine may delay the loop for longer."""
+
+MOST_ITEMS = 1000
+"""How many items are processed before the loop reads the clock again."""
+
+LOOK_SECONDS = 0.2
+"""How often the loop checks for its parent process and sends its status."""
+
+STALE_SECONDS = 0.25
+"""A note that is this late is left out."""
+
 
 AT_ONCE_SECONDS = 1e-4
 """If two clocks are not read within this time, the process was interrupted: read them later."""
@@ -185,3 +227,58 @@ class LinkTimeline(Timeline):
     def clock(self, at: float) -> float:
         """Return the time of the clock for a time on this timeline."""
         return self._anchor + (at - self._at) / self.rate
+
+
+class Lateness:
+    """Percentiles of lateness, from bins of 20 µs, in constant memory."""
+
+    BIN_SECONDS = 2e-5
+    BINS = 10_000
+
+    def __init__(self) -> None:
+        self._bins = [0] * self.BINS
+        self._most = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Add a measurement."""
+        self._most = max(self._most, seconds)
+        self._bins[min(max(int(seconds / self.BIN_SECONDS), 0), self.BINS - 1)] += 1
+
+    def percentiles(self) -> dict[str, float]:
+        """Return the median, 99th percentile and maximum in ms; empty if nothing was added."""
+        total = sum(self._bins)
+        if not total:
+            return {}
+        found = {}
+        for name, share in (("p50", 0.5), ("p99", 0.99)):
+            count = 0
+            for index, number in enumerate(self._bins):
+                count += number
+                if count >= share * total:
+                    found[name] = round((index + 1) * self.BIN_SECONDS * 1000.0, 3)
+                    break
+        return {**found, "max": round(self._most * 1000.0, 3), "count": total}
+
+
+@dataclass(slots=True)
+class Window:
+    """Lateness of the lines of the last seconds, in seconds.
+
+    `quickest` and `slowest` are delays relative to the line that placed the grid. `missed` is the
+    smallest delay of a line relative to the end of its slot; below zero, a line was in time.
+    """
+
+    began: float = 0.0
+    frames: int = 0
+    quickest: float = math.inf
+    slowest: float = -math.inf
+    missed: float = math.inf
+
+    def add(self, behind: float, missed: float, now: float) -> None:
+        """Add a line that arrived at `now`."""
+        if not self.frames:
+            self.began = now
+        self.frames += 1
+        self.quickest = min(self.quickest, behind)
+        self.slowest = max(self.slowest, behind)
+        self.missed = min(self.missed, missed)

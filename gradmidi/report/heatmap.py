@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradmidi.detection.history import Fault, FaultLog
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import Faults
 from gradmidi.log import Frame, RunLog
 from gradmidi.log.blocks import Block
 from gradmidi.music.voices import Voice

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, Self
 from gradmidi.base.files import WholeFile, check_path
 from gradmidi.base.messages import warn
 from gradmidi.midi import metadata
-from gradmidi.midi.channels import FAULT_CHANNEL, ascii_text, bend_word
 from gradmidi.midi.numbers import (
     BEND,
     BEND_RANGE,
     CONTROL,
+    FAULT_CHANNEL,
     PAN,
     PROGRAM,
+    ascii_text,
+    bend_word,
     zone_controls,
 )
 from gradmidi.midi.rig import Rig

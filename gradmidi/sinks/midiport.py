@@ -9,15 +9,13 @@ from typing import Any
 
 from gradmidi.base.messages import Warnings, warn
 from gradmidi.errors import PortError
-from gradmidi.midi.channels import (
-    bend_word,
-)
 from gradmidi.midi.numbers import (
     BEND,
     BEND_RANGE,
     CONTROL,
     PAN,
     PROGRAM,
+    bend_word,
     zone_controls,
 )
 from gradmidi.midi.ports import open_output

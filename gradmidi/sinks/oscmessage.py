@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from gradmidi.midi.channels import ascii_text
+from gradmidi.midi.numbers import ascii_text
 from gradmidi.music.events import Alarm, End, On, Step
 
 __all__ = [

@@ -2,8 +2,15 @@
 
 from collections.abc import Sequence
 
-from gradmidi.midi.channels import pan_value, program_of
-from gradmidi.midi.numbers import BEND, CONTROL, MIDDLE, PRESSURE, bend_range_controls
+from gradmidi.midi.numbers import (
+    BEND,
+    CONTROL,
+    MIDDLE,
+    PRESSURE,
+    bend_range_controls,
+    pan_value,
+    program_of,
+)
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Bend, Control, Event, Off, On
 from gradmidi.music.preset import Preset

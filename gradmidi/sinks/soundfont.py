@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradmidi.errors import GradmidiError
-from gradmidi.midi.channels import CHANNELS
+from gradmidi.midi.numbers import VOICE_CHANNELS
 from gradmidi.music.events import FAULT_VOICE, Alarm, Bend, Control, End, Event, Off, On, Step
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.midifile import MidiFile
@@ -230,8 +230,8 @@ def font_file(path: Path, font: Path, score: "Score", log: "RunLog") -> FontFile
     seats = len(score.voices) + score.value_seats
     indices = range(max(seats, len(score.all_voices)))
     groups = [
-        list(indices[first : first + len(CHANNELS)])
-        for first in range(0, max(1, len(indices)), len(CHANNELS))
+        list(indices[first : first + len(VOICE_CHANNELS)])
+        for first in range(0, max(1, len(indices)), len(VOICE_CHANNELS))
     ]
     groups[0].append(FAULT_VOICE)
     return FontFiles(font, {path: groups}, score, log, samples=score.preset.sound.format)

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 
 from gradmidi.errors import RunLogError
 from gradmidi.log import FRAME_KEYS
-from gradmidi.sources.metrics import ChosenValues, choose_values
 from gradmidi.sources.normnames import RUN, layer_names, layer_of, norm_columns
+from gradmidi.sources.selection import ChosenValues, choose_values
 
 __all__ = ["Choice", "choose", "name_of"]
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from gradmidi.errors import RunLogError
 from gradmidi.sources.cells import EMPTY, Numbers, is_number, time_of
-from gradmidi.sources.growing import until_found
+from gradmidi.sources.growing import TextFile, until_found
 from gradmidi.sources.normnames import is_norm
 from gradmidi.sources.rows import Cell, Row
-from gradmidi.sources.textfile import TextFile
 from gradmidi.text.words import count
 
 __all__ = ["STEPS", "TIMES", "CsvReader"]

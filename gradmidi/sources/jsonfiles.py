@@ -9,10 +9,9 @@ from typing import Any
 from gradmidi.errors import RunLogError
 from gradmidi.sources.cells import time_of
 from gradmidi.sources.csvfile import STEPS, TIMES
-from gradmidi.sources.growing import until_found
+from gradmidi.sources.growing import TextFile, until_found
 from gradmidi.sources.normnames import is_norm
 from gradmidi.sources.rows import Cell, Row
-from gradmidi.sources.textfile import TextFile
 from gradmidi.text.words import count
 
 __all__ = ["JsonLinesReader", "JsonReader", "TrainerReader", "numbers_of"]

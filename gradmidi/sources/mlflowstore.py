@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gradmidi.errors import RunLogError
+from gradmidi.sources.growing import TextFile
 from gradmidi.sources.rows import Row
-from gradmidi.sources.textfile import TextFile
 
 __all__ = ["MlflowReader"]
 

@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Sequence
 
-from gradmidi.log.names import unwrapped
+from gradmidi.log.items import unwrapped
 
 __all__ = ["RUN", "is_norm", "layer_names", "layer_of", "norm_columns"]
 

@@ -1,8 +1,13 @@
-"""What to take from a log of another tool, as the user chose it."""
+"""What is taken from a log of another tool: as the user chose it, and by the names of values."""
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
-__all__ = ["Selection"]
+from gradmidi.errors import RunLogError
+
+__all__ = ["MOST", "RULE", "ChosenValues", "Selection", "choose_values", "is_progress", "matches"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,7 @@ class Selection:
         Names or patterns of the columns of gradient norms; if empty, columns with a word for
         gradients in their names.
     values : tuple of str
-        Names or patterns of values, see `gradmidi.sources.metrics.choose_values`.
+        Names or patterns of values, see `gradmidi.sources.selection.choose_values`.
     step : str or None
         The column of step numbers. None: it is found by its name.
     """
@@ -26,3 +31,116 @@ class Selection:
     columns: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
     step: str | None = None
+
+
+MOST = 15
+"""How many values of one log are heard at most."""
+
+RULE = f"the first {MOST}: losses first, then the others in their order in the log"
+"""How `choose_values` chooses if there are more values than `MOST`."""
+
+_WORD = re.compile(r"[A-Z]{2,}s(?![a-z])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+"""A word of a name, in snake_case or CamelCase."""
+
+_LOSS = re.compile(r"loss(es)?|nll|perplexity|ppl|bpb|logloss|error")
+
+_PROGRESS = re.compile(
+    r"batch(es)?|bsz|cpu|date|days?|disk|duration|elapsed|epochs?|eta|examples?|flops|flos|fps"
+    r"|[kmg]i?b|gpu|hours?|hrs?|images?|index|instances?|ips|its?|iter(ation)?s?|mem(ory)?|mfu"
+    r"|min(ute)?s?|modes?|ms|num|param(eter)?s?|per|power|progress|remaining|runtime|s|samples?"
+    r"|sec(ond)?s?|seed|sents?|size|skipped|speed|steps?|temp(erature)?|tflops|throughput|time|timestamp|timesteps|tok(en)?s?|tps|usage|util|utili[sz]ation"
+    r"|ups|version|wall|wps"
+)
+"""A name with one of these words counts progress, or measures speed or hardware."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenValues:
+    """The values chosen from a log.
+
+    Parameters
+    ----------
+    heard : mapping of str to str
+        Name of each value and its column.
+    unheard : tuple of str
+        Columns of numbers that are not heard.
+    cut : int
+        How many of `unheard` are there only because `MOST` values are heard already.
+    """
+
+    heard: Mapping[str, str]
+    unheard: tuple[str, ...] = ()
+    cut: int = 0
+
+
+def choose_values(columns: Mapping[str, str], patterns: Sequence[str], source: str) -> ChosenValues:
+    """Choose the values that are heard.
+
+    Parameters
+    ----------
+    columns : mapping of str to str
+        Name of each value and its column, in their order in the log.
+    patterns : sequence of str
+        Names or patterns of values; if empty, all but those that count progress, or measure time,
+        speed or hardware. At most `MOST` are chosen, by `RULE`.
+    source : str
+        Name of the log in error messages.
+
+    Raises
+    ------
+    RunLogError
+        If a pattern matches no value.
+
+    Examples
+    --------
+    >>> names = ["epoch", "acc", "loss", "time_ms"]
+    >>> chosen = choose_values(dict(zip(names, names)), (), "log.csv")
+    >>> list(chosen.heard), chosen.unheard
+    (['loss', 'acc'], ('epoch', 'time_ms'))
+    """
+    if patterns:
+        wanted = _matching(columns, patterns, source)
+    else:
+        wanted = [name for name in columns if not is_progress(name)] or list(columns)
+        wanted.sort(key=lambda name: not _is_loss(name))
+    heard = {name: columns[name] for name in wanted[:MOST]}
+    unheard = tuple(column for name, column in columns.items() if name not in heard)
+    return ChosenValues(heard, unheard, len(wanted) - len(heard))
+
+
+def is_progress(name: str) -> bool:
+    """Return whether a value counts progress, or measures time, speed or hardware.
+
+    Examples
+    --------
+    >>> [is_progress(name) for name in ("tok/s", "train/epoch", "loss_scale", "loss", "val_acc")]
+    [True, True, True, False, False]
+    """
+    words = _words(name)
+    return any(map(_PROGRESS.fullmatch, words)) or {"loss", "scale"} <= set(words)
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether a name is one of these, or matches one of these patterns."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _is_loss(name: str) -> bool:
+    return any(map(_LOSS.fullmatch, _words(name)))
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+def _matching(columns: Mapping[str, str], patterns: Sequence[str], source: str) -> list[str]:
+    chosen: dict[str, None] = {}
+    for pattern in patterns:
+        found = [name for name, column in columns.items() if pattern in (name, column)] or [
+            name for name, column in columns.items() if fnmatchcase(name, pattern)
+        ]
+        if not found:
+            shown = ", ".join(list(columns)[:20]) or "none"
+            raise RunLogError(f"{source}: no value matches {pattern!r}; the values are: {shown}")
+        chosen.update(dict.fromkeys(found))
+    return list(chosen)

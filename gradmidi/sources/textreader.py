@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from gradmidi.sources.growing import GrowingFile, until_found
-from gradmidi.sources.printed import clean, numbers_in
+from gradmidi.sources.printed import PrintedTables, clean, numbers_in
 from gradmidi.sources.printedsteps import Printed, Steps
-from gradmidi.sources.printedtables import PrintedTables
 from gradmidi.sources.rows import Row
 from gradmidi.text.words import count
 

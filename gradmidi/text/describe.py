@@ -9,7 +9,7 @@ import numpy as np
 
 from gradmidi.base.messages import printable
 from gradmidi.detection.history import Fault, FaultLog
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import Faults
 from gradmidi.log import End, Frame, Layer, RunLog, numbers_of
 from gradmidi.log.values import chosen
 from gradmidi.text.numbers import LayerNumbers, medians

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradmidi.detection.history import Fault, FaultLog
-from gradmidi.detection.kinds import KINDS
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import KINDS, Faults
 from gradmidi.detection.settings import Change
 from gradmidi.log import End, Frame, Item, RunLog, Scalar, numbers_of
 from gradmidi.log.blocks import Block

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from manyruns import inside, made
 
 from gradmidi.detection.history import FaultLog
-from gradmidi.detection.kinds import Finding
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import Faults, Finding
 from gradmidi.log import Frame, Item, Layer
 from gradmidi.log.blocks import Block, gathered
 

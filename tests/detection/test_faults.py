@@ -8,8 +8,7 @@ import pytest
 
 from gradmidi.detection.detector import Watch
 from gradmidi.detection.history import FaultLog
-from gradmidi.detection.kinds import RUN, Finding
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import RUN, Faults, Finding
 from gradmidi.log import ABSENT, End, Frame, Header, Layer, Mark, Pause
 
 NAN, INF = math.nan, math.inf

@@ -5,8 +5,7 @@ import pytest
 
 from gradmidi.detection.detector import Watch
 from gradmidi.detection.history import FaultLog
-from gradmidi.detection.kinds import RUN
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import RUN, Faults
 from gradmidi.log import End, Frame, Header, Layer
 from gradmidi.text.describe import fault_line
 

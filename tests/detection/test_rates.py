@@ -5,7 +5,7 @@ import pytest
 
 from gradmidi.detection.detector import Watch
 from gradmidi.detection.history import FaultLog
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import Faults
 from gradmidi.log import ABSENT, Frame, Header, Layer
 from gradmidi.text.describe import fault_line
 

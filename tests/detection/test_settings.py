@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gradmidi.detection.detector import Watch
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import Faults
 from gradmidi.detection.settings import Change, Settings
 from gradmidi.log import Frame, Layer
 

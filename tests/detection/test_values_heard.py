@@ -7,7 +7,7 @@ import pytest
 
 from gradmidi.detection.detector import Watch
 from gradmidi.detection.history import FaultLog
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import Faults
 from gradmidi.log import End, Frame, Layer, row
 
 LAYERS = (Layer("fc1", 10), Layer("fc2", 10))

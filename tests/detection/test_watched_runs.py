@@ -20,8 +20,7 @@ from families import DEEP, FAMILIES, HELD_OUT, TUNED
 from seeded import FIRST_HELD_OUT, Made, make
 
 from gradmidi.detection.detector import Watch
-from gradmidi.detection.kinds import Finding
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import Faults, Finding
 
 FIND = 0.95
 """Share of the faults that must be found: their kind, their layer, and in time."""

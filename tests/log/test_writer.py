@@ -16,8 +16,8 @@ from listening import until
 import gradmidi
 from gradmidi.base.messages import Warnings
 from gradmidi.log import FILE_NAME, End, Frame, Header, Item, Layer, Record, Values
-from gradmidi.log.disk import BEHIND_SECONDS
 from gradmidi.log.folder import RunFolder, open_folder
+from gradmidi.log.output import BEHIND_SECONDS
 from gradmidi.log.values import Assignment, Clipping
 from gradmidi.log.writer import LogWriter
 

@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 from gradmidi.errors import PortError
-from gradmidi.midi.portnames import match
+from gradmidi.midi.backends import match
 from gradmidi.midi.ports import names, open_output, panic
 
 ALSA = ["Midi Through:Midi Through Port-0 14:0", "FLUID Synth (12):Synth input port (12:0) 128:0"]

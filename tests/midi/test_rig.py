@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradmidi.errors import PresetError
-from gradmidi.midi.channels import place
+from gradmidi.midi.numbers import place
 from gradmidi.midi.rig import Rig, channel_list, load
 
 DOC = Path(__file__).parents[2] / "docs" / "rig.md"

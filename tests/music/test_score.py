@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from logs import header, write_log
 
 from gradmidi.detection.history import FaultLog
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import Faults
 from gradmidi.errors import PresetError, RunLogError
 from gradmidi.log import Frame, RunLog, row
 from gradmidi.music.events import FAULT_VOICE, Alarm, Control, End, Mark, Off, On, Step

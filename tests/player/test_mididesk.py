@@ -2,7 +2,7 @@
 
 import itertools
 
-from gradmidi.player.mididesk import LOOK_SECONDS, MOST_MESSAGES, MidiDesk
+from gradmidi.player.desk import LOOK_SECONDS, MOST_MESSAGES, MidiDesk
 
 
 class Input:

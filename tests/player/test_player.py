@@ -22,9 +22,8 @@ from gradmidi.log import End, Frame, Header, Layer, encode, row
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import FAULT_VOICE, Alarm, Off, On, Sounding, Step
 from gradmidi.music.preset import load
-from gradmidi.player.lateness import Lateness
-from gradmidi.player.limits import END_SECONDS, STALE_SECONDS
 from gradmidi.player.player import Player
+from gradmidi.player.timeline import END_SECONDS, STALE_SECONDS, Lateness
 
 HOLD = load("hold")
 HEADER = Header((Layer("fc1", 10), Layer("fc2", 20)))

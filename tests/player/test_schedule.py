@@ -26,7 +26,7 @@ from gradmidi.music.events import Alarm, Off, On, Step
 from gradmidi.music.events import End as EndEvent
 from gradmidi.music.preset import load
 from gradmidi.music.score import Score
-from gradmidi.player.midiclock import Grid
+from gradmidi.player.metronome import Grid
 from gradmidi.player.schedule import LEAD_SECONDS, MARGIN_SECONDS, Schedule
 
 PRESET = load("pentatonic")

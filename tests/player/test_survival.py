@@ -14,7 +14,7 @@ from logs import write_log
 
 import gradmidi
 from gradmidi.live.feed import CLOSE_SECONDS
-from gradmidi.player.limits import STUCK_SECONDS
+from gradmidi.player.timeline import STUCK_SECONDS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 

@@ -32,7 +32,7 @@ def test_a_keyboard_is_read_through_either_library_also_after_it_was_unplugged(
     script = f"""
         import sys, time
         sys.modules["rtmidi"] = None if {library!r} == "rtmidi2" else __import__("rtmidi")
-        from gradmidi.player.mididesk import MidiDesk
+        from gradmidi.player.desk import MidiDesk
         desk = MidiDesk("keys", {{"note 60 channel 1": "mute 0"}})
         for _ in sys.stdin:
             print(desk.commands()[:1], desk._input.gone, flush=True)

@@ -11,7 +11,7 @@ from studio import dumped, midi_dump, needs_live_midi, sounding, wait_until
 
 import gradmidi
 from gradmidi.music.preset import load
-from gradmidi.player.midiclock import TICKS_A_QUARTER
+from gradmidi.player.metronome import TICKS_A_QUARTER
 
 needs_live_midi()
 

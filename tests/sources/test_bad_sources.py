@@ -16,7 +16,7 @@ from listening import Receiver, until
 from toollogs import events, scalar, wandb
 
 import gradmidi
-from gradmidi.sources.metrics import RULE
+from gradmidi.sources.selection import RULE
 
 
 def command(*words: object) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from toollogs import VERSION, scalar
 
-from gradmidi.sources import textfile, tfevents
+from gradmidi.sources import growing, tfevents
 from gradmidi.sources.jsonfiles import JsonLinesReader
 from gradmidi.sources.textreader import TextReader
 
@@ -38,7 +38,7 @@ def test_of_printed_text() -> None:
 
 
 def test_of_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(textfile, "READ_BYTES", 2)
+    monkeypatch.setattr(growing, "READ_BYTES", 2)
     path = tmp_path / "log.jsonl"
     path.write_text("x\n" * PIECES + '{"step": 1, "loss": 2}\n')
     with closing(JsonLinesReader(path)) as reader:
@@ -47,10 +47,10 @@ def test_of_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_of_a_long_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(textfile, "READ_BYTES", 2)
+    monkeypatch.setattr(growing, "READ_BYTES", 2)
     path = tmp_path / "log.txt"
     path.write_text("xx" * PIECES + "\n")
-    with closing(textfile.TextFile(path, "text")) as reader:
+    with closing(growing.TextFile(path, "text")) as reader:
         assert reader.poll() == ["xx" * PIECES + "\n"]
 
 

@@ -17,7 +17,7 @@ import gradmidi
 from gradmidi._render import render
 from gradmidi.cli.app import app
 from gradmidi.detection.detector import Watch
-from gradmidi.detection.limits import Faults
+from gradmidi.detection.kinds import Faults
 from gradmidi.log import RunLog
 from gradmidi.music.preset import load
 from gradmidi.text.describe import describe, standing

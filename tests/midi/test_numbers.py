@@ -5,9 +5,9 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradmidi.midi.channels import (
-    CHANNELS,
+from gradmidi.midi.numbers import (
     FAULT_CHANNEL,
+    VOICE_CHANNELS,
     ascii_text,
     bend_word,
     pan_value,
@@ -20,7 +20,7 @@ def test_every_voice_has_a_place_of_its_own() -> None:
     places = [place(voice) for voice in range(60)]
     assert len(set(places)) == 60
     assert FAULT_CHANNEL not in {channel for _, channel in places}
-    assert {channel for _, channel in places} == set(range(1, 17)) - {10} == set(CHANNELS)
+    assert {channel for _, channel in places} == set(range(1, 17)) - {10} == set(VOICE_CHANNELS)
     assert [port for port, _ in places] == sorted(port for port, _ in places)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from gradmidi.player.midiclock import MidiClock
+from gradmidi.player.metronome import MidiClock
 
 TICK, START, STOP, POSITION = (0xF8,), (0xFA,), (0xFC,), (0xF2, 0, 0)
 

@@ -335,7 +335,7 @@ def check_values(log: RunLog, which: Sequence[str]) -> None:
     """Raise RunLogError if a name or a pattern matches no logged value of a run."""
     known = log.logged if which else ()
     for pattern in which:
-        if not any(chosen(name, (pattern,)) for name in known):
+        if pattern != "*" and not any(chosen(name, (pattern,)) for name in known):
             shown = ", ".join(known[:MOST_SHOWN]) or "none"
             raise RunLogError(
                 f"{log.path}: no logged value is called {pattern!r}; there are: {shown}"

@@ -1,5 +1,6 @@
 """Read the cells of a CSV file: numbers with either decimal mark, and times."""
 
+import contextlib
 import math
 import re
 from datetime import datetime
@@ -13,10 +14,17 @@ EMPTY = frozenset({"", "-", "--", "none", "null", "na", "n/a", "#n/a", "<na>"})
 UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 """A time larger than the first number counts from 1970, in so many parts of a second."""
 
+DATES = ("%m/%d/%Y %I:%M:%S %p", "%d.%m.%Y %H:%M:%S", "%Y/%m/%d %H:%M:%S", "%b %d %Y %H:%M:%S")
+"""Forms of dates beside ISO 8601's in which the day cannot be taken for the month."""
+
 _DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+([eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 _THOUSANDS_DOT = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
+_PRINTED = re.compile(r"(?:tensor|(?:np\.|numpy\.)?float\d+|array)\(([^,()]+)(?:,.*)?\)")
+"""A number as Python prints one of PyTorch's or NumPy's."""
+
 _DURATION = re.compile(r"(?:(\d+) days?,? )?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
+_UNITS = re.compile(r"(?=\d)(?:(\d+)d ?)?(?:(\d+)h ?)?(?:(\d+)m(?:in)? ?)?(?:(\d+(?:\.\d+)?)s)?")
 
 
 def is_number(text: str) -> bool:
@@ -58,6 +66,9 @@ class Numbers:
             return float(text.replace(".", "").replace(",", "."))
         if text.endswith("%") and is_number(text[:-1]):
             return float(text[:-1])
+        printed = _PRINTED.fullmatch(text)
+        if printed is not None and is_number(printed[1]):
+            return float(printed[1])
         return text
 
     def check(self) -> None:
@@ -76,14 +87,21 @@ def time_of(text: str) -> float | None:
     try:
         found = float(text.replace(",", "."))
     except ValueError:
-        match = _DURATION.fullmatch(text)
+        match = _DURATION.fullmatch(text) or _UNITS.fullmatch(text)
         if match is not None:
             days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
             return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-        try:
-            return datetime.fromisoformat(text).timestamp()
-        except ValueError:
-            return None
+        return _date(text)
     if not math.isfinite(found):
         return None
     return found / next((parts for least, parts in UNITS if found > least), 1.0)
+
+
+def _date(text: str) -> float | None:
+    """Read a date, as ISO 8601 or as one writes it in English or German."""
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(text).timestamp()
+    for form in DATES:
+        with contextlib.suppress(ValueError):
+            return datetime.strptime(text, form).timestamp()
+    return None

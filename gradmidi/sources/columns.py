@@ -120,7 +120,7 @@ def choose(
     norms = {*chosen, *(norm_columns(usable) if numeric else ())}
     named = _named([n for n in numbers if n not in norms and (values or _is_of(n, runs))])
     left_out = tuple(name for name in chosen if name not in numeric)
-    return Choice(layers, choose_values(named, values, source), left_out)
+    return Choice(layers, choose_values(named, values, source, alone=not layers), left_out)
 
 
 def _is_of(name: str, runs: Sequence[str]) -> bool:

@@ -60,12 +60,15 @@ class Converted:
     lines : tuple of str
         What was taken, and what was left out or changed, in detail.
     hearing : tuple of str
-        The same in a line or two.
+        What is heard, in a line or two.
+    notes : tuple of str
+        What was left out or changed.
     """
 
     items: tuple[Item, ...]
     lines: tuple[str, ...]
     hearing: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def convert(found: FoundLog, selection: Selection, reader: Reader | None = None) -> Converted:
@@ -92,7 +95,7 @@ def convert(found: FoundLog, selection: Selection, reader: Reader | None = None)
     lines = _report(chosen, len(frames), table, timed=first is not None)
     end = End("imported", frames[-1].t, len(frames))
     hearing = hearing_lines(found, chosen, selection)
-    return Converted((header, *frames, end), (*found.notes, *lines), hearing)
+    return Converted((header, *frames, end), (*found.notes, *lines), hearing, tuple(table.notes))
 
 
 def hearing_lines(found: FoundLog, chosen: Choice, selection: Selection) -> tuple[str, ...]:
@@ -119,13 +122,15 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN_NAMES]) + more
 
 
-def header_of(path: Path, chosen: Choice, clipping: str, first: float | None) -> Header:
-    """Make the header of a run whose first step was at `first`; None: its times are nominal."""
+def header_of(
+    path: Path, chosen: Choice, clipping: str, first: float | None, without: str = "nominal"
+) -> Header:
+    """Make the header of a run whose first step was at `first`; None: its times are `without`."""
     return Header(
         tuple(Layer(name, 0) for name in chosen.layers),
         clipping=clipping,
         started=_utc(first) if first is not None and first > SINCE_1970 else "",
-        config={"imported": path.name, **({} if first is not None else {"seconds": "nominal"})},
+        config={"imported": path.name, **({} if first is not None else {"seconds": without})},
     )
 
 

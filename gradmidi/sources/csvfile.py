@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gradmidi.errors import RunLogError
@@ -10,49 +10,10 @@ from gradmidi.sources.cells import EMPTY, Numbers, is_number, time_of
 from gradmidi.sources.growing import TextFile, until_found
 from gradmidi.sources.normnames import is_norm
 from gradmidi.sources.rows import Cell, Row
+from gradmidi.sources.tablenames import STEPS, TIMES, Naming, in_a_line, places
 from gradmidi.text.words import count
 
-__all__ = ["STEPS", "TIMES", "CsvReader"]
-
-STEPS = (
-    "trainer/global_step",
-    "train/global_step",
-    "global_step",
-    "step",
-    "_step",
-    "iteration",
-    "iter",
-    "time/total_timesteps",
-    "total_timesteps",
-    "timesteps",
-)
-"""Names of columns of step numbers, in lower case, best first."""
-
-TIMES = (
-    "_runtime",
-    "relative time (process)",
-    "relative time (wall)",
-    "_timestamp",
-    "timestamp",
-    "wall time",
-    "wall_time",
-    "time",
-    "walltime",
-    "datetime",
-    "elapsed",
-    "elapsed_time",
-    "seconds",
-    "t",
-)
-"""Names of columns of times."""
-
-RUNS = ("run_id", "run id")
-KEYS = ("key", "metric", "variable", "tag")
-VALUE = "value"
-"""Columns of files in which a row holds a metric's name and one number, as MLflow's and pandas'."""
-
-LAYERS = ("layer", "layer_name", "module", "param", "param_name", "parameter", "parameter_name")
-"""Columns of files in which a row holds a layer's name, and its norm."""
+__all__ = ["CsvReader"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +21,8 @@ class _Layout:
     """Where things stand in the rows of a file.
 
     `first` is how many lines there are up to the header. The others are the separator, the cells
-    of the header, and the places of cells: of step numbers, times, names and values of metrics,
-    runs, names of layers, and of the columns of values.
+    of the header, the places of step numbers, times and columns of values, and which columns name
+    what stands in a row.
     """
 
     first: int
@@ -69,11 +30,8 @@ class _Layout:
     header: list[str]
     counters: list[int]
     times: list[int]
-    keys: list[int]
-    values: list[int]
-    runs: list[int]
-    layers: list[int]
     columns: list[tuple[str, int]]
+    naming: Naming
 
 
 class CsvReader:
@@ -118,6 +76,7 @@ class CsvReader:
         self._layout: _Layout | None = None
         self._headers: list[int] = []
         self._unread_times: list[str] = []
+        self._run = ""
         self._seen = 0
         self._counts: tuple[Cell | None, ...] | None = None  # The steps of the last row.
 
@@ -127,8 +86,8 @@ class CsvReader:
         if not self._rows:
             return ()
         layout = self._layout
-        held = [] if layout is None or self._is_long(layout) else layout.columns
-        if layout is not None and layout.layers:
+        held = [] if layout is None or layout.naming.value is not None else layout.columns
+        if layout is not None and layout.naming.layer is not None:
             held = [(name, at) for name, at in held if not is_norm(name)]
         return tuple(dict.fromkeys([*self._names, *(name for name, _ in held)]))
 
@@ -147,7 +106,7 @@ class CsvReader:
             return notes
         names = [name for name, _ in layout.columns]
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-        if twice and self._rows and not self._is_long(layout):
+        if twice and self._rows and layout.naming.value is None:
             more = _more(len(twice) - 1)
             notes.append(f"the column {twice[0]!r} stands twice{more}: the last one is read")
         if self._headers:
@@ -202,31 +161,28 @@ class CsvReader:
 
     def _find_layout(self, *, whole: bool) -> bool:
         first, delimiter, header = _head(self._lines, whole=whole)
-        header = list(map(_in_a_line, header))
+        header = list(map(in_a_line, header))
         if not any(header):
             if whole:
                 raise RunLogError(f"{self._path} is empty")
             return False
+        self._layout = self._layout_of(first, delimiter, header)
+        self._numbers = Numbers(self._path, delimiter)
+        self._lines = []
+        return True
+
+    def _layout_of(self, first: int, delimiter: str, header: list[str]) -> _Layout:
         step, small = self._step, [name.lower() for name in header]
         if step is not None and step not in header:
             names = ", ".join(header)
             raise RunLogError(f"{self._path} has no column {step!r}; the columns are: {names}")
-        counters = [header.index(step)] if step is not None else _places(small, STEPS)
-        times = _places(small, TIMES)
+        counters = [header.index(step)] if step is not None else places(small, STEPS)
+        times = places(small, TIMES)
+        naming = Naming(header)
         # Other columns of step numbers or times are not values.
-        excluded = {*counters, *times, *_places(small, STEPS)}
-        keys, values, runs, layers = (
-            _places(small, names) for names in (KEYS, (VALUE,), RUNS, LAYERS)
-        )
-        layers = layers[:1] if any(map(is_norm, header)) else []
-        excluded |= {*layers}
+        excluded = {*counters, *times, *places(small, STEPS), naming.layer, naming.run}
         columns = [(name, at) for at, name in enumerate(header) if name and at not in excluded]
-        self._layout = _Layout(
-            first, delimiter, header, counters, times, keys, values, runs, layers, columns
-        )
-        self._numbers = Numbers(self._path, delimiter)
-        self._lines = []
-        return True
+        return _Layout(first, delimiter, header, counters, times, columns, naming)
 
     def _read(self, lines: list[str], layout: _Layout) -> list[Row]:
         if layout.delimiter == " ":
@@ -236,7 +192,7 @@ class CsvReader:
         rows = []
         try:
             for cells in reader:
-                row = self._row([cell.strip() for cell in cells], begin + reader.line_num, layout)
+                row = self._row([cell.strip() for cell in cells], begin + reader.line_num)
                 if row is not None:
                     rows.append(row)
         except csv.Error as error:
@@ -246,12 +202,18 @@ class CsvReader:
         self._number += len(lines)
         return rows
 
-    def _row(self, cells: list[str], line: int, layout: _Layout) -> Row | None:
+    def _row(self, cells: list[str], line: int) -> Row | None:
+        layout = self._layout
+        assert layout is not None
         header, where = layout.header, f"line {line}"
         if not any(cells) or (cells[0].startswith("#") and cells != header):
             return None
         if cells[: len(header)] == header:
             self._headers.append(line)
+            if any(cells[len(header) :]):
+                # From here on the rows have more columns.
+                wider = self._layout_of(layout.first, layout.delimiter, cells)
+                self._layout = replace(wider, counters=layout.counters)
             return None
         if any(cells[len(header) :]):
             raise RunLogError(
@@ -265,18 +227,18 @@ class CsvReader:
             t = time_of(cell)
             if t is None and cell.lower() not in EMPTY:
                 self._unread_times.append(f"{where} has {cell!r}")
-        held, series = layout.columns, ""
-        if self._is_long(layout):
-            series = _in_a_line(cells[layout.keys[0]])
-            if layout.runs:
-                series = f"{cells[layout.runs[0]]} - {series}"
-            held = [(series, layout.values[0])]
+        held, series, naming = layout.columns, "", layout.naming
+        if naming.value is not None:
+            series = naming.series(cells)
+            held = [(series, naming.value)]
             self._names[series] = None
+        elif naming.run is not None:
+            self._check_run(cells[naming.run], where)
         read = self._numbers.read
         counts = tuple(read(cells[at], where, header[at]) for at in layout.counters)
-        if layout.layers:
+        if naming.layer is not None:
             # Each row of a step repeats the values that are of no layer.
-            series = _in_a_line(cells[layout.layers[0]])
+            series = in_a_line(cells[naming.layer])
             held = [
                 (f"{name}/{series}" if is_norm(name) else name, at)
                 for name, at in held
@@ -291,10 +253,14 @@ class CsvReader:
         }
         return Row(where, counts, t, found, series, bool(self._headers))
 
-    @staticmethod
-    def _is_long(layout: _Layout) -> bool:
-        """Return whether a row holds the name of a metric and one number."""
-        return bool(layout.keys and layout.values)
+    def _check_run(self, run: str, where: str) -> None:
+        """Refuse the rows of a second run, whose steps would be taken for those of the first."""
+        self._run = self._run or run
+        if run and run != self._run:
+            raise RunLogError(
+                f"{self._path} holds several runs: {self._run!r}, and {run!r} at {where}; give a "
+                "file with the rows of one run"
+            )
 
 
 def _agree(row: Row, other: Row | None) -> bool:
@@ -311,8 +277,8 @@ def _head(lines: Sequence[str], *, whole: bool) -> tuple[int, str, list[str]]:
     delimiter, comment = "", ""
     for number, line in enumerate(lines, 1):
         text = line.strip()
-        if number == 1 and text.lower().startswith("sep=") and len(text) == 5:
-            delimiter = text[4]
+        if number == 1 and text.lower().startswith("sep=") and len(line.rstrip("\r\n")) == 5:
+            delimiter = line[4]
         elif text.startswith("#"):
             comment = text.lstrip("# ")
         elif text:
@@ -336,13 +302,5 @@ def _head(lines: Sequence[str], *, whole: bool) -> tuple[int, str, list[str]]:
     return len(lines), ",", []
 
 
-def _in_a_line(name: str) -> str:
-    return " ".join(name.splitlines())
-
-
 def _more(number: int) -> str:
     return f" (and {number} more)" if number else ""
-
-
-def _places(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    return [names.index(name) for name in wanted if name in names]

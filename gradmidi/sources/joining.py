@@ -111,7 +111,7 @@ class Joiner:
 
     def header(self, clipping: str, first: float | None) -> Header:
         """Return the header of the run; `first` is the time of its first row."""
-        return header_of(self._path, self._chosen, clipping, first)
+        return header_of(self._path, self._chosen, clipping, first, "of arrival")
 
     def add(self, rows: Sequence[Row], now: float, *, past: bool) -> list[Record]:
         """Add rows that arrived at `now`, in seconds of any clock; return the records made.

@@ -2,16 +2,18 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gradmidi.errors import RunLogError
 from gradmidi.sources.cells import time_of
-from gradmidi.sources.csvfile import STEPS, TIMES
 from gradmidi.sources.growing import TextFile, until_found
+from gradmidi.sources.jsonshapes import entries_of, parsed
 from gradmidi.sources.normnames import is_norm
 from gradmidi.sources.rows import Cell, Row
+from gradmidi.sources.tablenames import STEPS, TIMES, Naming, in_a_line
 from gradmidi.text.words import count
 
 __all__ = ["JsonLinesReader", "JsonReader", "TrainerReader", "numbers_of"]
@@ -24,6 +26,8 @@ WORDS = {
     "-infinity": -math.inf,
 }
 """Texts that stand for numbers that JSON does not have."""
+
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*", re.ASCII)
 
 
 def numbers_of(entry: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -45,6 +49,9 @@ def numbers_of(entry: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str
             yield from numbers_of(dict(enumerate(value)), f"{prefix}{key}/")
         elif isinstance(value, str):
             found = WORDS.get(value.strip().lower())
+            if found is None and _NUMBER.fullmatch(value):
+                # Some tools write numbers as texts, as fairseq does.
+                found = float(value)
             if found is not None:
                 yield f"{prefix}{key}", found
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -65,18 +72,47 @@ class _Objects:
     def __init__(self, step: str | None = None) -> None:
         self.counters: tuple[str, ...] = () if step is None else (step,)
         self.names: dict[str, None] = {}
+        self._namings: dict[tuple[str, ...], Naming] = {}
+        self._counts: tuple[Cell | None, ...] | None = None
 
     def row(self, entry: Mapping[str, Any], where: str, *, resumed: bool = False) -> Row:
         found: dict[str, Cell] = dict(numbers_of(entry))
         names = {name.lower(): name for name in found}
         if not self.counters:
-            self.counters = tuple(names[name] for name in STEPS if name in names)[:1]
+            inner = {name.rpartition("/")[2]: found for name, found in reversed(names.items())}
+            steps = {**inner, **names}
+            self.counters = tuple(steps[name] for name in STEPS if name in steps)[:1]
         counts = tuple(found.pop(name, None) for name in self.counters)
         t = self._time(entry)
         for name in TIMES:
             found.pop(names.get(name, ""), None)
+        series, found = self._named(entry, found, counts)
         self.names.update(dict.fromkeys(found))
-        return Row(where, counts, t, found, resumed=resumed)
+        return Row(where, counts, t, found, series, resumed)
+
+    def _named(
+        self, entry: Mapping[str, Any], found: dict[str, Cell], counts: tuple[Cell | None, ...]
+    ) -> tuple[str, dict[str, Cell]]:
+        """Name the numbers of an object that holds one metric, or one layer, by its texts."""
+        keys = tuple(map(str, entry))
+        naming = self._namings.get(keys)
+        if naming is None:
+            naming = self._namings[keys] = Naming(keys)
+        texts = [value if isinstance(value, str) else "" for value in entry.values()]
+        if naming.value is not None:
+            series = naming.series(texts)
+            value = found.get(keys[naming.value])
+            return series, {} if value is None or not series else {series: value}
+        if naming.layer is None or not texts[naming.layer]:
+            return "", found
+        series = in_a_line(texts[naming.layer])
+        again, self._counts = counts == self._counts, counts
+        # Each object of a step repeats the values that are of no layer.
+        return series, {
+            f"{name}/{series}" if is_norm(name) else name: value
+            for name, value in found.items()
+            if is_norm(name) or not again
+        }
 
     @staticmethod
     def _time(entry: Mapping[str, Any]) -> float | None:
@@ -127,7 +163,7 @@ class JsonLinesReader(_OfObjects):
         self._path = path
         self._file = TextFile(path, "file of JSON lines")
         self._objects = _Objects(step)
-        self._number = self._unread = 0
+        self._number = self._unread = self._read = 0
 
     @property
     def notes(self) -> list[str]:
@@ -147,6 +183,11 @@ class JsonLinesReader(_OfObjects):
     def _next(self, *, whole: bool) -> list[Row] | None:
         lines = self._file.poll(whole=whole)
         rows = [row for line in lines if (row := self._row(line)) is not None]
+        if whole and not lines and self._unread and not self._read:
+            raise RunLogError(
+                f"no line of {self._path} is a JSON object; if it is what a program printed, add "
+                "--as text"
+            )
         return rows if lines else None
 
     def close(self) -> None:
@@ -159,12 +200,13 @@ class JsonLinesReader(_OfObjects):
             return None
         try:
             # The json module reads NaN and Infinity, which many programs write.
-            entry = json.loads(line)
+            entry = json.loads(line.rstrip().removesuffix(","))
         except (ValueError, RecursionError):
             entry = None
         if not isinstance(entry, dict):
             self._unread += 1
             return None
+        self._read += 1
         return self._objects.row(entry, f"line {self._number}")
 
 
@@ -195,8 +237,7 @@ class _WholeFile:
             now = (path, stat.st_mtime_ns, stat.st_size)
             if now == self._read:
                 return []
-            # The json module reads NaN and Infinity, which many programs write.
-            state = json.loads(path.read_text(encoding="utf-8"))
+            state = parsed(path.read_text(encoding="utf-8"))
         except (ValueError, OSError, RecursionError) as error:
             if whole:
                 raise RunLogError(f"cannot read {self._path}: {error}") from error
@@ -250,18 +291,12 @@ class JsonReader(_OfObjects, _WholeFile):
         self._objects = _Objects(step)
 
     def _entries(self, path: Path, state: Any) -> list[Any]:
-        if isinstance(state, dict):
-            lists = {name: cells for name, cells in state.items() if isinstance(cells, list)}
-            most = max(map(len, lists.values()), default=0)
-            state = [
-                {name: cells[at] for name, cells in lists.items() if at < len(cells)}
-                for at in range(most)
-            ]
-        if not isinstance(state, list) or not any(isinstance(entry, dict) for entry in state):
+        entries = entries_of(state)
+        if entries is None:
             raise RunLogError(
                 f"{path} holds neither a list of objects nor an object of lists of numbers"
             )
-        return state
+        return entries
 
     def _row(self, path: Path, number: int, entry: Any, *, resumed: bool) -> Row:
         entry = entry if isinstance(entry, dict) else {}

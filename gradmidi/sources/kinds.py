@@ -12,6 +12,7 @@ from gradmidi.errors import RunLogError
 from gradmidi.log import FILE_NAME
 from gradmidi.sources.csvfile import CsvReader
 from gradmidi.sources.jsonfiles import JsonLinesReader, JsonReader, TrainerReader
+from gradmidi.sources.jsonshapes import entries_of
 from gradmidi.sources.mlflowstore import MlflowReader
 from gradmidi.sources.rows import Reader
 from gradmidi.sources.tensorboard import PARTS, PATTERN, TensorBoardReader
@@ -237,12 +238,14 @@ def _has_history(path: Path) -> bool:
 def _is_json_lines(path: Path) -> bool:
     """Return whether the first line is an object, of numbers or of a run."""
     with path.open("rb") as file:
-        line = file.readline()
+        line, more = file.readline(), file.readline().strip()
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and any(map(_is_number, found.values()))
+    is_row = isinstance(found, dict) and any(map(_is_number, found.values()))
+    # One line may also hold the whole table.
+    return is_row and (bool(more) or entries_of(found) is None)
 
 
 def _is_number(value: object) -> bool:

@@ -47,6 +47,14 @@ _STATISTICS = frozenset(
         "count",
         "ratio",
         "rms",
+        "squared",
+        "square",
+        "sq",
+        "ema",
+        "smooth",
+        "smoothed",
+        "running",
+        "moving",
         "abs",
         "absmax",
         "num",
@@ -62,6 +70,9 @@ _STATISTICS = frozenset(
 
 _OTHER = _STATISTICS | frozenset(
     [
+        "to",
+        "over",
+        "vs",
         "penalty",
         "loss",
         "losses",
@@ -149,6 +160,10 @@ def norm_columns(names: Sequence[str]) -> list[str]:
     # Lightning adds the mean of an epoch to a metric that it logs at each step.
     means = {name.removesuffix("_step") + "_epoch" for name in names if name.endswith("_step")}
     chosen = [n for n, metric in metrics.items() if n not in means and is_norm(metric)]
+    # What is measured may be a folder: ``gradients/norm/fc1``, ``gradients/max/fc1``.
+    folders = [_measured_folder(metrics[name]) for name in chosen]
+    if all(folders):
+        chosen = [n for n, folder in zip(chosen, folders, strict=True) if folder in _NORMS]
     # If the same name without its last word exists, that word names a statistic.
     tails = {name: metrics[name].rpartition("/") for name in chosen}
     kinds = _STATISTICS | _NORMS
@@ -180,6 +195,21 @@ def _measure(metric: str) -> str:
         return ""
     word = (_WORD.findall(metric[match.end() :]) or [""])[-1].lower()
     return word if word in _STATISTICS | _NORMS else ""
+
+
+def _measured_folder(metric: str) -> str:
+    """Return the folder after the word for gradients if it says what is measured.
+
+    Examples
+    --------
+    >>> _measured_folder("gradients/norm/fc1"), _measured_folder("grad_norm/norm/weight")
+    ('norm', '')
+    """
+    match = _GRADIENT.search(metric)
+    if match is None or "norm" in match.group().lower():
+        return ""
+    before, *folders = metric[match.end() :].lower().split("/")
+    return folders[0] if not before and folders[1:] and folders[0] in _STATISTICS | _NORMS else ""
 
 
 def is_norm(metric: str) -> bool:
@@ -216,6 +246,8 @@ def layer_names(columns: Sequence[str]) -> list[str]:
     columns = [_UNCLIPPED.sub("", _KEY.sub(r".\2", column)) for column in columns]
     matches = [_GRADIENT.search(column) for column in columns]
     after = [_bare(c[m.end() :]) if m else "" for c, m in zip(columns, matches, strict=True)]
+    if all(map(_measured_folder, columns)):
+        after = [name.partition("/")[2] for name in after]
     if all(name == "step" or name.endswith("_step") for name in after):
         after = [name.removesuffix("step").rstrip("_") for name in after]
     if all(map(_measure, columns)):

@@ -88,7 +88,7 @@ def value_names(source: str, selection: Selection) -> tuple[str, ...]:
 
 def _converted(found: FoundLog, selection: Selection, make: type[Log]) -> Log:
     done = convert(found, selection)
-    for line in done.hearing:
+    for line in (*done.hearing, *done.notes):
         say(line)
     where = found.path.absolute()
     log = _temporary(done.items, Path(where.parent.name) / found.name, make)
@@ -101,7 +101,7 @@ def _stdin(selection: Selection, make: type[Log]) -> Log:
     if data.startswith(HEADER):
         return _temporary([data], Path("stdin"), make)
     done = convert(text_of("stdin"), selection, TextReader(GivenText(data)))
-    for line in done.hearing:
+    for line in (*done.hearing, *done.notes):
         say(line)
     return _temporary(done.items, Path("stdin"), make)
 

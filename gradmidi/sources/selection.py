@@ -48,10 +48,13 @@ _PROGRESS = re.compile(
     r"batch(es)?|bsz|cpu|date|days?|disk|duration|elapsed|epochs?|eta|examples?|flops|flos|fps"
     r"|[kmg]i?b|gpu|hours?|hrs?|images?|index|instances?|ips|its?|iter(ation)?s?|mem(ory)?|mfu"
     r"|min(ute)?s?|modes?|ms|num|param(eter)?s?|per|power|progress|remaining|runtime|s|samples?"
-    r"|sec(ond)?s?|seed|sents?|size|skipped|speed|steps?|temp(erature)?|tflops|throughput|time|timestamp|timesteps|tok(en)?s?|tps|usage|util|utili[sz]ation"
+    r"|sec(ond)?s?|seed|sents?|size|skipped|speed|sps|steps?|temp(erature)?|tflops|throughput|time|timestamp|timesteps|tok(en)?s?|tps|usage|util|utili[sz]ation"
     r"|ups|version|wall|wps"
 )
 """A name with one of these words counts progress, or measures speed or hardware."""
+
+_SETTINGS = frozenset({"config", "args", "hparams", "hyperparameters", "settings"})
+"""What is in a folder of such a name is no value of the training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,9 @@ class ChosenValues:
     cut: int = 0
 
 
-def choose_values(columns: Mapping[str, str], patterns: Sequence[str], source: str) -> ChosenValues:
+def choose_values(
+    columns: Mapping[str, str], patterns: Sequence[str], source: str, *, alone: bool = True
+) -> ChosenValues:
     """Choose the values that are heard.
 
     Parameters
@@ -85,6 +90,9 @@ def choose_values(columns: Mapping[str, str], patterns: Sequence[str], source: s
         speed or hardware. At most `MOST` are chosen, by `RULE`.
     source : str
         Name of the log in error messages.
+    alone : bool, default True
+        Whether there are no layers beside them: then what counts progress is chosen if there is
+        nothing else.
 
     Raises
     ------
@@ -101,7 +109,8 @@ def choose_values(columns: Mapping[str, str], patterns: Sequence[str], source: s
     if patterns:
         wanted = _matching(columns, patterns, source)
     else:
-        wanted = [name for name in columns if not is_progress(name)] or list(columns)
+        wanted = [name for name in columns if not is_progress(name)]
+        wanted = wanted or (list(columns) if alone else [])
         wanted.sort(key=lambda name: not _is_loss(name))
     heard = {name: columns[name] for name in wanted[:MOST]}
     unheard = tuple(column for name, column in columns.items() if name not in heard)
@@ -109,7 +118,7 @@ def choose_values(columns: Mapping[str, str], patterns: Sequence[str], source: s
 
 
 def is_progress(name: str) -> bool:
-    """Return whether a value counts progress, or measures time, speed or hardware.
+    """Return whether a value counts progress, measures time, speed or hardware, or is a setting.
 
     Examples
     --------
@@ -117,7 +126,8 @@ def is_progress(name: str) -> bool:
     [True, True, True, False, False]
     """
     words = _words(name)
-    return any(map(_PROGRESS.fullmatch, words)) or {"loss", "scale"} <= set(words)
+    is_setting = not _SETTINGS.isdisjoint(name.lower().split("/")[:-1])
+    return is_setting or any(map(_PROGRESS.fullmatch, words)) or {"loss", "scale"} <= set(words)
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

@@ -51,9 +51,10 @@ def _lines(summary: Summary) -> Iterator[str]:
     running = f"still running, last step {ago(summary.age)}"
     ending = summary.ending or (running if summary.running else "not closed")
     dropped = f", {count(summary.dropped, 'line')} dropped" if summary.dropped else ""
+    took = f" in {duration(summary.seconds)}" if summary.timed else " at unknown times"
     yield (
         f"run {summary.name}: {model}{count(len(summary.layers), 'layer')}, "
-        f"{count(summary.steps, 'step')} in {duration(summary.seconds)}, {ending}{dropped}"
+        f"{count(summary.steps, 'step')}{took}, {ending}{dropped}"
     )
     yield count(len(summary.faults), "fault") if summary.faults else "no faults"
     for each in summary.faults:

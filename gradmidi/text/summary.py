@@ -42,7 +42,9 @@ class Summary:
     steps : int
         Steps in the log.
     seconds : float
-        How long the run took.
+        How long the run took; 0 where the log has no times.
+    timed : bool
+        Whether the log has times: those of other tools may have none.
     ending : str
         How it ended, as the log says; empty where the log has no end.
     running : bool
@@ -77,6 +79,7 @@ class Summary:
     model: str
     steps: int
     seconds: float
+    timed: bool
     ending: str
     running: bool
     age: float
@@ -212,11 +215,13 @@ class Summarizer:
         """Return the summary of the items so far."""
         log = self._log
         running = self._running and not self._ending
+        timed = log.header.config.get("seconds") != "nominal"
         return Summary(
             name=log.name,
             model=log.header.model,
             steps=self._steps,
-            seconds=self._seconds,
+            seconds=self._seconds if timed else 0.0,
+            timed=timed,
             ending=self._ending,
             running=running,
             age=round(self._age, 3) if running else 0.0,

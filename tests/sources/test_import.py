@@ -56,7 +56,7 @@ def test_what_the_log_becomes_can_be_rendered_and_described(tmp_path: Path) -> N
     # A log that tells no time is heard as by the step: a sixteenth each.
     by_step = gradmidi.render(run, tmp_path / "step.mid")[0]
     assert (tmp_path / "run.mid").stat().st_size == pytest.approx(by_step.stat().st_size, rel=0.1)
-    assert "2 layers, 20 steps in 2.38 s, imported" in str(run)
+    assert "2 layers, 20 steps at unknown times, imported" in str(run)
 
 
 def test_rows_of_one_step_are_one_frame_and_rows_without_norms_are_none(tmp_path: Path) -> None:

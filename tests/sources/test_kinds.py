@@ -8,8 +8,10 @@ import mido
 import pytest
 from logs import write_log
 from toollogs import events, scalar, wandb
+from typer.testing import CliRunner
 
 import gradmidi
+from gradmidi.cli.app import app
 from gradmidi.errors import RunLogError
 from gradmidi.sources.csvfile import CsvReader
 from gradmidi.sources.importing import import_log
@@ -248,6 +250,38 @@ def test_what_it_was_taken_for_is_said_in_one_line(tmp_path: Path, said: list[st
     path.write_text("step,loss,grad_norm,time_ms\n1,2.5,1,80\n")
     gradmidi.read(path)
     assert said == [f"{path} is a CSV file: hearing grad_norm, loss; seen too: time_ms"]
+
+
+def test_what_was_changed_or_left_out_is_said_by_every_command(
+    tmp_path: Path, said: list[str]
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,grad\n1,3\n2,2\n1,2.5\n")
+    for use in (
+        gradmidi.read,
+        lambda log: list(gradmidi.describe(log)),
+        lambda log: gradmidi.render(log, tmp_path / "a.mid"),
+    ):
+        said.clear()
+        use(path)
+        assert said[:2] == [
+            f"{path} is a CSV file: hearing grad",
+            "steps begin again at line 4: numbered on",
+        ]
+
+
+@pytest.mark.parametrize(
+    "command", [["describe"], ["describe", "--now"], ["render", "-o", "a.mid"]]
+)
+def test_a_log_without_values_is_read_by_every_command(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log.csv").write_text("step,grad\n10,3\n20,2\n")
+    done = CliRunner().invoke(app, [*command, "log.csv"])
+    assert done.exit_code == 0, done.output
+    if command == ["describe"]:
+        assert "run log: 1 layer, 2 steps at unknown times, imported" in done.output
 
 
 def test_values_are_heard_beside_a_total_norm_and_beside_many_layers_if_they_are_named(

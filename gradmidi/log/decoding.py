@@ -25,6 +25,7 @@ from gradmidi.log.items import (
 __all__ = [
     "MOST_SECONDS",
     "MOST_STEP",
+    "NUMBERS",
     "OTHERS",
     "UNREADABLE",
     "Decoder",
@@ -45,8 +46,10 @@ MOST_STEP = 2**53
 MOST_SECONDS = 1e10
 """The largest time: three hundred years."""
 
-_NUMBERS = frozenset((int, float, bool))
-_SCALARS = _NUMBERS | {str}
+NUMBERS = frozenset((int, float, bool))
+"""Types of numbers, as parsed."""
+
+_SCALARS = NUMBERS | {str}
 
 
 class Decoder:
@@ -200,7 +203,7 @@ def _has_updates(fields: dict[str, Any]) -> bool:
 
 def decode_values(values: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers and texts, with nan and infinity in place of the texts for them."""
-    if _NUMBERS.issuperset(map(type, values.values())):
+    if NUMBERS.issuperset(map(type, values.values())):
         return values
     return {
         name: _NOT_FINITE.get(value, value) if type(value) is str else value

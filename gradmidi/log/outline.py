@@ -19,7 +19,7 @@ from gradmidi.log.decoding import (
     decode_seconds,
 )
 from gradmidi.log.items import Header, Values
-from gradmidi.log.pieces import Piece, pieces
+from gradmidi.log.pieces import count_frames, lines_of, pieces
 
 __all__ = ["Outline", "outline"]
 
@@ -73,19 +73,18 @@ def _pass(
     before: int | None = None
     newest = -math.inf
     last: bytes | float = 0.0  # The line of the last frame, or its time.
-    for piece in pieces(file, width):
-        if isinstance(piece, Piece):
-            rising = bool((np.diff(piece.steps) > 0).all())
-            if rising and piece.steps[-1] < cut and piece.is_sound(width):
-                first = int(piece.steps[0])
+    for content, counted in pieces(file, lambda content: count_frames(content, width)):
+        if counted is not None:
+            steps, t = counted
+            if steps[-1] < cut and (np.diff(steps) > 0).all():
+                first = int(steps[0])
                 if firsts[-1] == math.inf:
                     firsts[-1] = first
-                found.steps += len(piece.steps) - (first == before)
-                before = newest = int(piece.steps[-1])
-                last = float(piece.t[-1])
+                found.steps += len(steps) - (first == before)
+                before = newest = int(steps[-1])
+                last = t
                 continue
-            piece = piece.lines
-        for line in piece:
+        for line in lines_of(content):
             step = _step_of(line, width)
             if step is not None:
                 if firsts[-1] == math.inf:

@@ -1,33 +1,35 @@
 """Read a log in pieces of many lines, and parse the frames of a piece at once.
 
-Nearly all lines of a log are frames of one shape. Their rows of norms are cut out and parsed as
-one list of numbers, and what is left of the lines as one list of small objects. Whatever might not
-be such a frame is left to `gradmidi.log.decoding`, line by line.
+Nearly all lines of a log are frames of one shape. All lines of a piece are parsed as one list of
+objects. To count steps it is enough that all lines are alike but for their digits. Whatever might
+not be a frame is left to `gradmidi.log.decoding`, line by line.
 """
 
 import io
+import re
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import repeat
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from gradmidi.log.blocks import Block
 from gradmidi.log.decoding import (
     MOST_SECONDS,
     MOST_STEP,
+    NUMBERS,
     OTHERS,
     UNREADABLE,
     decode_values,
 )
 from gradmidi.log.items import ABSENT
 
-__all__ = ["Piece", "pieces"]
+__all__ = ["count_frames", "lines_of", "parse_frames", "pieces"]
 
-SIZE = 1 << 16
+SIZE = 1 << 17
 """Bytes that are read at once: what is made of them stays in the processor's cache."""
 
 FEW = 16
@@ -36,85 +38,23 @@ FEW = 16
 SPARSE = 16
 """A piece of which at most one line in so many has no row, or two, is divided."""
 
-ROW = 5_047_309_118
-"""Stands for a row of norms while the rest of its line is parsed."""
-
 NO_VALUES = frozenset({"norms", "updates", "gradmidi", *OTHERS})
 """Keys of lines that are no values of a frame."""
 
-_ROW = str(ROW).encode()
-_ABSENT = str(ABSENT).encode()
-_TIMES = frozenset((int, float))
+_HEAD = re.compile(rb'\{"step": ?(\d{1,15}), ?"t": ?(?=\d)')
+_NAME = len('"norms": ')
+_WHOLE = 11
+"""The digits of a time before its point, at most, and the point."""
+_TIME = 20
+"""The characters of most times, and a comma."""
+
+Parsed = TypeVar("Parsed")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Piece:
-    """Frames without further rows, and what was logged late for them in the lines that follow.
-
-    Whether their norms are numbers is open.
-
-    Parameters
-    ----------
-    content : bytes
-        The lines.
-    steps : ndarray of int64, shape (frames,)
-        The step of each frame.
-    t : ndarray of float64, shape (frames,)
-        The time of each frame.
-    fields : list of dict
-        The other fields of each frame, as parsed.
-    """
-
-    content: bytes
-    steps: NDArray[np.int64]
-    t: NDArray[np.float64]
-    fields: list[dict[str, Any]]
-    _rows: bytes
-    _texts: bool
-
-    @property
-    def lines(self) -> list[bytes]:
-        """The lines, one by one."""
-        return _lines(self.content)
-
-    def is_sound(self, width: int) -> bool:
-        """Return whether all norms are numbers, or texts for nan and infinity.
-
-        Without quotation marks and braces they are taken for numbers.
-        """
-        alike = b'"' not in self._rows and b"{" not in self._rows
-        return alike or self.norms(width) is not None
-
-    def norms(self, width: int) -> NDArray[np.float64] | None:
-        """Parse the norms: an array of shape (frames, layers); None if a line is unreadable."""
-        rows = self._rows
-        if b"null" in rows:
-            if b'"' in rows:
-                return None
-            rows = rows.replace(b"null", _ABSENT)
-        norms = np.empty((len(self.fields), width))
-        if not width:
-            return norms
-        try:
-            numbers = orjson.loads(b"[" + rows + b"]")
-            if len(numbers) != norms.size:
-                return None
-            try:
-                struct.pack_into(f"{norms.size}d", norms.data, 0, *numbers)
-            except struct.error:
-                # Texts for nan and infinity.
-                norms[:] = np.array(numbers, np.float64).reshape(norms.shape)
-        except UNREADABLE:
-            return None
-        return norms
-
-    def values(self) -> list[dict[str, Any]]:
-        """Return the logged values of each frame."""
-        return list(map(decode_values, self.fields)) if self._texts else self.fields
-
-
-def pieces(file: BinaryIO, width: int) -> Iterator[Piece | list[bytes]]:
-    """Read a log from where it stands: pieces of frames, and other lines as they are."""
+def pieces(
+    file: BinaryIO, parse: Callable[[bytes], Parsed | None]
+) -> Iterator[tuple[bytes, Parsed | None]]:
+    """Read a log from where it stands: lines, and what they were parsed to, or None."""
     ahead = b""
     while content := ahead + file.read(SIZE):
         if not content.endswith(b"\n"):
@@ -122,80 +62,99 @@ def pieces(file: BinaryIO, width: int) -> Iterator[Piece | list[bytes]]:
         # Values that were logged late stay with their frame.
         while (ahead := file.readline()) and b"[" not in ahead and len(content) < 2 * SIZE:
             content += ahead
-        yield from _divided(content, width)
+        yield from _divided(content, parse)
 
 
-def _divided(content: bytes, width: int) -> Iterator[Piece | list[bytes]]:
-    piece = _piece(content, width)
-    if piece is not None:
-        yield piece
-        return
-    lines = content.count(b"\n")
-    middle = content.find(b"\n", len(content) // 2) + 1
-    odd = abs(content.count(b"[") - lines)
-    if lines > FEW and odd * SPARSE <= lines and 0 < middle < len(content):
-        yield from _divided(content[:middle], width)
-        yield from _divided(content[middle:], width)
-    else:
-        yield _lines(content)
+def _divided(
+    content: bytes, parse: Callable[[bytes], Parsed | None]
+) -> Iterator[tuple[bytes, Parsed | None]]:
+    parsed = parse(content)
+    if parsed is None:
+        lines = content.count(b"\n")
+        middle = content.find(b"\n", len(content) // 2) + 1
+        odd = abs(content.count(b"[") - lines)
+        if lines > FEW and odd * SPARSE <= lines and 0 < middle < len(content):
+            yield from _divided(content[:middle], parse)
+            yield from _divided(content[middle:], parse)
+            return
+    yield content, parsed
 
 
-def _lines(content: bytes) -> list[bytes]:
-    # `bytes.splitlines` also divides lines at other characters.
+def lines_of(content: bytes) -> list[bytes]:
+    """Return the lines of a piece; `bytes.splitlines` also divides at other characters."""
     return list(io.BytesIO(content))
 
 
-def _piece(content: bytes, width: int) -> Piece | None:
-    """Parse lines without their norms; None if a line is something else, or may be."""
-    first, *rest = content.split(b"[")
-    cut = [each.partition(b"]") for each in rest]
-    count, lines = len(cut), content.count(b"\n")
-    text = _ROW.join([first, *(after for _, _, after in cut)])
-    # Without brackets, no object goes on in a line that begins with a brace.
-    if (
-        not count
-        or b"]" in text
-        or not text.startswith(b"{")
-        or not text.endswith(b"}\n")
-        or text.count(b"}\n{") != lines - 1
-    ):
-        return None
-    bodies = [body for body, _, _ in cut]
-    rows = b",".join(bodies)
-    commas = set(map(bytes.count, bodies, repeat(b",")))
-    if commas != {max(0, width - 1)} or b"\n" in rows or (not width and rows.strip(b" ,")):
-        return None
+def _lines(content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the characters, where each line begins, and where it ends."""
+    characters = np.frombuffer(content, np.uint8)
+    ends = np.flatnonzero(characters == ord("\n"))
+    return characters, np.append(0, ends[:-1] + 1), ends
+
+
+def parse_frames(content: bytes, width: int) -> Block | None:
+    """Parse frames without further rows, and values in the lines after their frame.
+
+    Return None if a line is something else, or may be.
+    """
+    characters, starts, ends = _lines(content)
+    lines = len(ends)
+    # Each line begins and ends an object, and there are no others.
+    for brace, places in ((characters == ord("{"), starts), (characters == ord("}"), ends - 1)):
+        if np.count_nonzero(brace) != lines or not brace[places].all():
+            return None
     try:
-        fields = orjson.loads(b"[" + text[:-1].replace(b"\n", b",") + b"]")
+        fields = orjson.loads(b"[" + content[:-1].replace(b"\n", b",") + b"]")
         if len(fields) != lines:
             return None
-        if lines > count:
+        late = np.count_nonzero(characters == ord("[")) != lines
+        if late:
             fields = _with_late(fields)
-        if len(fields) != count or {each.pop("norms") for each in fields} != {ROW}:
-            return None
+        rows = [each.pop("norms") for each in fields]
         steps = [each.pop("step") for each in fields]
         times = [each.pop("t") for each in fields]
-        if set(map(type, steps)) != {int} or not _TIMES.issuperset(map(type, times)):
+        # Without texts, only names are quoted.
+        marks = 6 * lines + 2 * sum(map(len, fields))
+        texts = late or np.count_nonzero(characters == ord('"')) != marks
+        if texts and (
+            set(map(type, rows)) != {list}
+            or not NUMBERS.issuperset(map(type, steps))
+            or not NUMBERS.issuperset(map(type, times))
+        ):
             return None
-        if not 0 <= min(steps) <= max(steps) <= MOST_STEP:
+        if set(map(len, rows)) != {width}:
             return None
-        t = np.array(times, np.float64)
-    except (AttributeError, *UNREADABLE):
+        step = np.fromiter(steps, np.int64, len(steps))
+        t = np.fromiter(times, np.float64, len(times))
+        if not 0 <= step.min() <= step.max() <= MOST_STEP or not np.abs(t).max() <= MOST_SECONDS:
+            return None
+        norms = _numbers(list(chain.from_iterable(rows))).reshape(len(rows), width)
+    except UNREADABLE:
         return None
-    if not np.abs(t).max() <= MOST_SECONDS:
-        return None
-    # Where all values are numbers, only names are quoted.
-    marks = 6 * count + 2 * sum(map(len, fields))
-    texts = text.count(b'"') != marks or text.count(b"{") != lines or b"null" in text
-    return Piece(content, np.array(steps, np.int64), t, fields, rows, texts)
+    if texts or None in chain.from_iterable(map(dict.values, fields)):
+        fields = list(map(decode_values, fields))
+    return Block(step, t, norms, fields)
+
+
+def _numbers(norms: list[Any]) -> NDArray[np.float64]:
+    """Make an array of norms; raise ValueError or TypeError if one is no norm."""
+    numbers = np.empty(len(norms))
+    try:
+        struct.pack_into(f"{len(norms)}d", numbers.data, 0, *norms)
+    except struct.error:
+        # Texts for nan and infinity, and null for no gradient.
+        numbers = np.array([ABSENT if norm is None else norm for norm in norms], np.float64)
+        if numbers.ndim != 1:
+            raise ValueError("rows in a row") from None
+    return numbers
 
 
 def _with_late(fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the frames with the values of the lines that follow; none if there is another line."""
     frames: list[dict[str, Any]] = []
     for each in fields:
-        if each.get("norms") == ROW:
-            frames.append(decode_values(each))
+        if type(each.get("norms")) is list and type(each.get("updates")) is not list:
+            frames.append(each)
         elif frames and each["step"] == frames[-1]["step"] and each.keys().isdisjoint(NO_VALUES):
             del each["step"]
             each.pop("t", None)
@@ -203,3 +162,47 @@ def _with_late(fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
         else:
             return []
     return frames
+
+
+def count_frames(content: bytes, width: int) -> tuple[NDArray[np.int64], float] | None:
+    """Return the steps of frames and the last time; None if a line is something else, or may be.
+
+    Of frames that are alike but for their digits, only the steps are read.
+    """
+    found = _steps_of(content)
+    if found is not None:
+        last = content.rfind(b"\n", 0, -1) + 1
+        first = content.find(b"\n") + 1
+        ends = parse_frames(content[:first] + content[last:], width)
+        return None if ends is None else (found, float(ends.t[-1]))
+    block = parse_frames(content, width)
+    return None if block is None else (block.steps, float(block.t[-1]))
+
+
+def _steps_of(content: bytes) -> NDArray[np.int64] | None:
+    """Return the steps of lines that are alike but for numbers, if the first is a frame."""
+    head = _HEAD.match(content)
+    if head is None or not content.endswith(b"\n"):
+        return None
+    characters, starts, ends = _lines(content)
+    rows = np.flatnonzero(characters == ord("["))
+    shape = content.translate(None, b"0123456789.+-e")
+    if len(rows) != len(ends) or shape != shape[: shape.find(b"\n") + 1] * len(ends):
+        return None
+    names = characters.take(rows[:, None] + np.arange(-_NAME, 0), mode="clip")
+    heads = characters.take(starts[:, None] + np.arange(head.end() + _TIME), mode="clip")
+    first, end = head.span(1)
+    digits, times = heads[:, first:end] - ord("0"), heads[:, head.end() :]
+    heads[:, first:end] = 0
+    whole = (times == ord(".")) | (times == ord(","))
+    after = (times == ord(",")).argmax(axis=1)
+    if (
+        (names != names[0]).any()
+        or (heads[:, : head.end()] != heads[0, : head.end()]).any()
+        or (digits > 9).any()
+        or not after.all()
+        or not whole[:, :_WHOLE].any(axis=1).all()
+        or ((times == ord("e")) & (np.arange(_TIME) < after[:, None])).any()
+    ):
+        return None
+    return digits @ 10 ** np.arange(end - first - 1, -1, -1)

@@ -17,7 +17,7 @@ from gradmidi.log.decoding import Decoder
 from gradmidi.log.items import FILE_NAME, Frame, Header, Item, Layer, Values, numbers_of
 from gradmidi.log.lock import is_written
 from gradmidi.log.outline import outline
-from gradmidi.log.pieces import Piece, pieces
+from gradmidi.log.pieces import lines_of, parse_frames, pieces
 
 __all__ = ["RunLog", "locate"]
 
@@ -158,38 +158,33 @@ class RunLog:
 
     def _read(self) -> Iterator[Block | Item]:
         decoder = Decoder(str(self.path))
-        width = len(self.layers)
         late = dict(self._outline.late)
         cuts = iter(self._outline.cuts)
         cut, offset, newest, unmatched = math.inf, 0.0, -math.inf, 0
         held: Frame | None = None
         behind: list[Item] = []  # Items between the held frame and the next one.
-        for piece in self._pieces():
-            if isinstance(piece, Piece):
-                first, last = int(piece.steps[0]), int(piece.steps[-1])
-                norms = None
+        for content, block in self._pieces():
+            if block is not None:
+                first, last = int(block.steps[0]), int(block.steps[-1])
                 if (
                     last < cut
                     and (held is None or held.step != first)
-                    and (np.diff(piece.steps) > 0).all()
-                    and (not late or late.keys().isdisjoint(piece.steps.tolist()))
+                    and (np.diff(block.steps) > 0).all()
+                    and (not late or late.keys().isdisjoint(block.steps.tolist()))
                 ):
-                    norms = piece.norms(width)
-                if norms is not None:
                     if held is not None:
                         yield _complete(held, late)
                         yield from behind
                         behind = []
-                    t = piece.t + offset if offset else piece.t
-                    block = Block(piece.steps, t, norms, piece.values())
+                    decoder.skip(content.count(b"\n"), last, float(block.t[-1]))
+                    if offset:
+                        block = replace(block, t=block.t + offset)
                     if len(block) > 1:
                         yield block.part(0, -1)
                     held = block.frame(-1)
                     newest = last
-                    decoder.skip(piece.content.count(b"\n"), last, float(piece.t[-1]))
                     continue
-                piece = piece.lines
-            for line in piece:
+            for line in lines_of(content):
                 record = decoder.decode(line)
                 if isinstance(record, Frame):
                     if record.step >= cut:
@@ -229,10 +224,11 @@ class RunLog:
         self.unreadable, self.first_unreadable = decoder.unreadable, decoder.first_unreadable
         self.unmatched = unmatched + sum(map(len, late.values()))
 
-    def _pieces(self) -> Iterator[Piece | list[bytes]]:
+    def _pieces(self) -> Iterator[tuple[bytes, Block | None]]:
+        width = len(self.layers)
         with _reading(self.path) as file:
-            yield [file.readline()]
-            yield from pieces(file, len(self.layers))
+            yield file.readline(), None
+            yield from pieces(file, lambda content: parse_frames(content, width))
 
     def frames(self) -> Iterator[Frame]:
         """Read only the frames."""

@@ -35,7 +35,6 @@ FRAMES: dict[str, Callable[[Fields], Any]] = {
     "too many": lambda fields: {**fields, "norms": [*fields["norms"], 1.0]},
     "rows in a row": lambda fields: {**fields, "norms": [fields["norms"]]},
     "one number": lambda fields: {**fields, "norms": 3},
-    "the number for a row": lambda fields: {**fields, "norms": pieces.ROW},
     "another row": lambda fields: {**fields, "norms": 3, "other": fields["norms"]},
     "updates": lambda fields: {**fields, "updates": fields["norms"]},
     "whole numbers": lambda fields: {**fields, "norms": [10**25] * len(fields["norms"]), "t": 3},
@@ -45,6 +44,15 @@ FRAMES: dict[str, Callable[[Fields], Any]] = {
     "a step too large": lambda fields: {**fields, "step": 2**60},
     "a time that is a text": lambda fields: {**fields, "t": str(fields["t"])},
     "a time too late": lambda fields: {**fields, "t": 1e11},
+    "a time too late by its exponent": lambda fields: json.dumps(fields).replace(
+        f'"t": {fields["t"]}', '"t": 1.5e11'
+    ),
+    "a time of ten digits": lambda fields: {**fields, "t": 9999999999.5},
+    "a short time": lambda fields: {**fields, "t": 1.5e-07},
+    "small norms": lambda fields: {**fields, "norms": [3.2e-09] * len(fields["norms"])},
+    "another name for a time": lambda fields: json.dumps(fields).replace('"t"', '"t2"'),
+    "another name for a step": lambda fields: json.dumps(fields).replace('"step"', '"st1ep"'),
+    "another name for norms": lambda fields: json.dumps(fields).replace('"norms"', '"norms2"'),
     "a time before": lambda fields: {**fields, "t": -2.5},
     "twice": lambda fields: (fields, fields),
     "written again": lambda fields: [fields, {**fields, "loss": 0.5}],
@@ -143,7 +151,7 @@ def test_pieces_are_read_as_lines_are(
         patch.setattr(pieces, "FEW", 2)
         items, blocks, known = everything(path)
         assert blocks == items
-        patch.setattr(pieces, "_piece", lambda content, width: None)
+        patch.setattr(pieces, "_divided", lambda content, parse: [(content, None)])
         assert (items, blocks, known) == everything(path)
 
 
@@ -154,7 +162,7 @@ def test_each_kind_of_line_among_plain_ones(kind: str, tmp_path: Path) -> None:
     items, blocks, known = everything(path)
     assert blocks == items
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pieces, "_piece", lambda content, width: None)
+        patch.setattr(pieces, "_divided", lambda content, parse: [(content, None)])
         assert (items, blocks, known) == everything(path)
 
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 import gradmidi
-from gradmidi.demo.digits import digits
+from gradmidi.demo.experiments import digits
 
 AT, AFTER, HEALTHY_STEPS = 300, 100, 3000
 OFF = 5

@@ -18,8 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 import gradmidi
-from gradmidi.demo.digits import digits
-from gradmidi.demo.experiments import EXPERIMENTS
+from gradmidi.demo.experiments import EXPERIMENTS, digits
 from gradmidi.demo.experiments import run as run_experiment
 
 HERE = Path(__file__).parent

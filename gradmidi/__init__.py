@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gradmidi.music.score import compose
     from gradmidi.music.voices import Voice
     from gradmidi.run import Run, describe, faults, read
-    from gradmidi.sources.importing import import_log
+    from gradmidi.sources.opened import import_log
     from gradmidi.text.decode import decode
 
 __all__ = [
@@ -63,7 +63,7 @@ _MODULES = {
     "describe": "run",
     "Fault": "detection.history",
     "faults": "run",
-    "import_log": "sources.importing",
+    "import_log": "sources.opened",
     "Layer": "log",
     "listen": "listener.listen",
     "Listener": "listener.listener",

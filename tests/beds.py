@@ -31,7 +31,7 @@ def healthy(layers: int, steps: int = 200) -> np.ndarray:
     import torch
     from torch import nn
 
-    from gradmidi.demo.digits import digits
+    from gradmidi.demo.experiments import digits
 
     images, labels = digits()
     with torch.random.fork_rng(devices=[]):

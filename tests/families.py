@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from gradmidi.demo.digits import digits
+from gradmidi.demo.experiments import digits
 
 torch = pytest.importorskip("torch")
 Tensor, nn = torch.Tensor, torch.nn

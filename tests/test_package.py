@@ -66,7 +66,7 @@ def test_the_wheel_alone_finds_its_presets_and_digits(
         f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
         "import gradmidi\n"
         "from gradmidi.music import preset\n"
-        "from gradmidi.demo.digits import digits\n"
+        "from gradmidi.demo.experiments import digits\n"
         "print(gradmidi.__file__, *preset.names(), len(digits()[0]))",
         cwd=tmp_path,
     )

@@ -13,7 +13,11 @@ from typing import Annotated
 import typer
 
 from gradmidi.base.messages import printable
-from gradmidi.cli import demo, play, ports, run, runs, tour
+from gradmidi.cli.demo import demo, tour
+from gradmidi.cli.play import play
+from gradmidi.cli.ports import check, panic, ports
+from gradmidi.cli.run import Ready, run
+from gradmidi.cli.runs import compare, decode, describe, import_, presets, render
 from gradmidi.errors import GradmidiError
 
 __all__ = ["app", "main"]
@@ -45,14 +49,15 @@ def _options(
     """Hear a neural network train: gradient norms as MIDI, OSC and sound."""
 
 
-demo.register(app)
-play.register(app)
-run.register(app)
-
-
-runs.register(app)
-ports.register(app)
-tour.register(app)
+for command in (demo, play):
+    app.command()(command)
+# What follows the script's name are the script's own options.
+app.command(context_settings={"allow_interspersed_args": False}, options_metavar="[OPTIONS]")(run)
+for command in (render, describe, decode, presets, compare):
+    app.command()(command)
+app.command("import")(import_)
+for command in (ports, check, panic, tour):
+    app.command()(command)
 
 
 def main() -> None:
@@ -65,7 +70,7 @@ def main() -> None:
             # Here, and not as the interpreter ends, so that a full disk is an error of ours.
             if sys.stdout is not None:
                 sys.stdout.flush()
-    except run.Ready as ready:
+    except Ready as ready:
         program = ready.program
     except GradmidiError as error:
         typer.echo(f"gradmidi: {printable(str(error))}", err=True)

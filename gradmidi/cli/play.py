@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gradmidi.sources.follow import Line
     from gradmidi.sources.textreader import PassThrough
 
-__all__ = ["register"]
+__all__ = ["play"]
 
 PAST_SECONDS = 2.0
 """Text that was printed before, and is still in the pipe, comes within this time."""
@@ -46,11 +46,6 @@ UPDATES = b'"updates": '
 
 LAST_SECONDS = 3.0
 """How long text is passed on after Ctrl-C."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command()(play)
 
 
 @takes(

@@ -9,7 +9,7 @@ import typer
 from gradmidi.cli.keys import closed_by_signals
 from gradmidi.cli.options import takes
 
-__all__ = ["register"]
+__all__ = ["check", "panic", "ports"]
 
 Ports = Annotated[
     list[str],
@@ -19,12 +19,6 @@ OptionalPorts = Annotated[
     list[str] | None,
     typer.Argument(metavar="[PORT]", help="A MIDI output's name or part of it (see: ports)."),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to `app`."""
-    for command in (ports, check, panic):
-        app.command()(command)
 
 
 def ports(

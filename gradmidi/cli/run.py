@@ -17,7 +17,7 @@ from gradmidi.errors import CaptureError
 from gradmidi.integrations.deepspeed import take_part
 from gradmidi.integrations.program import Program
 
-__all__ = ["Ready", "register"]
+__all__ = ["Ready", "run"]
 
 LAUNCHERS = {
     "torchrun": ("torchrun", "-m"),
@@ -43,14 +43,6 @@ class Ready(BaseException):
     def __init__(self, program: Program) -> None:
         self.program = program
         super().__init__(program)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
-    app.command(
-        context_settings={"allow_interspersed_args": False},
-        options_metavar="[OPTIONS]",
-    )(run)
 
 
 @takes(

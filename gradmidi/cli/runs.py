@@ -30,17 +30,10 @@ if TYPE_CHECKING:
     from gradmidi.log import RunLog
     from gradmidi.music.preset import Preset
 
-__all__ = ["register"]
+__all__ = ["compare", "decode", "describe", "import_", "presets", "render"]
 
 COMPARED = (".wav", ".flac", ".ogg", ".mp3", ".html", ".png", ".svg", ".pdf")
 """Endings of the files that `gradmidi compare` writes."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to `app`."""
-    for command in (render, describe, decode, presets, compare):
-        app.command()(command)
-    app.command("import")(import_)
 
 
 @takes("preset", "rig", "settings", "reference_tone")
@@ -320,7 +313,7 @@ def import_(
     ] = False,
 ) -> None:
     """Convert a log of another tool to a run."""
-    from gradmidi.sources.importing import import_growing, import_log
+    from gradmidi.sources.opened import import_growing, import_log
 
     if follow:
         for begun in import_growing(log, output, selection, force=force):

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gradmidi.demo.digits import digits
 from gradmidi.errors import GradmidiError
 from gradmidi.listener.listen import listen_with
 from gradmidi.live.feed import Live
@@ -28,7 +27,28 @@ from gradmidi.options import Options
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EXPERIMENTS", "Experiment", "Outcome", "free_folder", "network", "run"]
+__all__ = ["EXPERIMENTS", "Experiment", "Outcome", "digits", "free_folder", "network", "run"]
+
+
+def digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Read the first 10,000 training digits of MNIST.
+
+    Returns
+    -------
+    images : ndarray of uint8, shape (10000, 28, 28)
+        Grey levels, 0 (background) to 255 (ink), byte for byte as in MNIST.
+    labels : ndarray of uint8, shape (10000,)
+        The digit in each image, 0–9.
+
+    Examples
+    --------
+    >>> images, labels = digits()
+    >>> images.shape, labels[:5].tolist()
+    ((10000, 28, 28), [5, 0, 4, 1, 9])
+    """
+    with np.load(Path(__file__).with_name("digits.npz")) as packed:
+        return packed["images"], packed["labels"]
+
 
 Bytes = npt.NDArray[np.uint8]
 Going = Callable[[], bool]

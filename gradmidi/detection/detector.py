@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from gradmidi.detection.kinds import KINDS, LASTING, RUN, Faults, Finding
 from gradmidi.detection.lasting import Absence, Lasting, Lull, Streak, members, named
-from gradmidi.detection.logged import Logged, Spell
+from gradmidi.detection.logged import Logged, Settings, Spell
 from gradmidi.detection.loss import LossPast
 from gradmidi.detection.pace import Pace
 from gradmidi.detection.past import BLOCK, NONE, Past, logarithms
 from gradmidi.detection.rates import Rate
 from gradmidi.detection.reports import Reports, total
-from gradmidi.detection.settings import Settings
 from gradmidi.log import ABSENT, End, Frame, Header, Item, Layer, Pause
 
 __all__ = ["Watch"]

@@ -15,10 +15,8 @@ from gradmidi.detection.kinds import Finding
 from gradmidi.log import Layer, Scalar
 from gradmidi.midi import metadata
 from gradmidi.midi.rig import Rig
-from gradmidi.music.agenda import Agenda
 from gradmidi.music.alarms import Alarms, Precedence
-from gradmidi.music.controllers import Controllers
-from gradmidi.music.dynamics import Dynamics
+from gradmidi.music.changes import Controllers, Dynamics, Scales
 from gradmidi.music.events import (
     BRIGHTNESS,
     PPQ,
@@ -31,11 +29,10 @@ from gradmidi.music.events import (
     On,
     Step,
 )
-from gradmidi.music.legend import legend_bar, legend_notes
 from gradmidi.music.pitch import Tone, level, sound_of
-from gradmidi.music.preset import Preset
-from gradmidi.music.scales import Scales
+from gradmidi.music.preset import Preset, legend_bar, legend_notes
 from gradmidi.music.slots import Slot
+from gradmidi.music.timing import Agenda
 from gradmidi.music.valuevoices import ValueVoices
 from gradmidi.music.voices import Voice, VoiceNorms
 

@@ -13,9 +13,8 @@ from gradmidi.log import ABSENT, Layer
 from gradmidi.music.alarms import END, TICK, Alarms
 from gradmidi.music.composer import Composer
 from gradmidi.music.events import FAULT_VOICE, PPQ, Bend, Control, Event, Off, On
-from gradmidi.music.legend import legend_notes
 from gradmidi.music.pitch import note_name
-from gradmidi.music.preset import Preset
+from gradmidi.music.preset import Preset, legend_notes
 from gradmidi.music.slots import Slot
 from gradmidi.music.values import FIRST
 from gradmidi.music.voices import Voice

@@ -19,10 +19,19 @@ from gradmidi.base.table import read_toml, section, shown
 from gradmidi.detection.kinds import Faults
 from gradmidi.errors import PresetError
 from gradmidi.midi.numbers import BEND_RANGE
-from gradmidi.music.pitch import Pitch, exchanged, members, note_name, note_number, scale_notes
+from gradmidi.music.pitch import (
+    Pitch,
+    Tone,
+    exchanged,
+    members,
+    note_name,
+    note_number,
+    scale_notes,
+    tone,
+)
 from gradmidi.music.styles import STYLES, Part, Style
 from gradmidi.music.tables import Loudness, Sound, Voices, even_voicing, open_voicing
-from gradmidi.music.timing import Time
+from gradmidi.music.timing import PPQ, Time
 from gradmidi.music.values import Values
 
 __all__ = [
@@ -31,6 +40,8 @@ __all__ = [
     "Sound",
     "Time",
     "Voices",
+    "legend_bar",
+    "legend_notes",
     "lines",
     "load",
     "names",
@@ -339,3 +350,29 @@ def parse(table: dict[str, Any], name: str, source: str) -> Preset:
             f"{source}: title is missing; give the preset one line that says what it is"
         )
     return Preset(**sections)
+
+
+LEGEND_DOUBLINGS = (0, 1, 3)
+"""Notes of each voice in the legend, in doublings above home."""
+
+
+def legend_notes(preset: Preset, voices: int) -> Iterator[tuple[int, int, int, Tone]]:
+    """Yield the tones of a legend: tick, voice, doublings and tone.
+
+    Each voice has a bar, and each number of doublings a beat of it. A beat is a quarter note, or a
+    slot if the number of strokes carries the norm.
+    """
+    bar, beat = legend_bar(preset, voices)
+    for voice, part in enumerate(preset.parts(voices)):
+        for index, doublings in enumerate(LEGEND_DOUBLINGS):
+            steps = doublings * math.log(2.0) / math.log(preset.pitch.step)
+            found = tone(preset.pitch, part.notes, part.home, steps)
+            yield voice * bar + index * beat, voice, doublings, found
+
+
+def legend_bar(preset: Preset, voices: int) -> tuple[int, int]:
+    """Return the ticks of a bar and of a beat of the legend."""
+    if preset.style.strokes_at_home:
+        beat = preset.time.slot_ticks(max(1, voices))
+        return beat * len(LEGEND_DOUBLINGS), beat
+    return 4 * PPQ, PPQ

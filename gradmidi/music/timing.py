@@ -1,14 +1,28 @@
-"""The time of a piece: ``[time]`` of a preset, the list of styles, and where slots begin."""
+"""The time of a piece: ``[time]`` of a preset, where slots begin, and events in order of ticks."""
 
+import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gradmidi.base.table import key
 from gradmidi.errors import PresetError
-from gradmidi.music.events import PPQ
+from gradmidi.music.events import (
+    PPQ,
+    Alarm,
+    Bend,
+    Control,
+    End,
+    Event,
+    Joined,
+    Mark,
+    Number,
+    Off,
+    On,
+    Step,
+)
 
-__all__ = ["NOTE_VALUES", "PPQ", "STYLES", "SlotGrid", "Time", "ticks_of"]
+__all__ = ["NOTE_VALUES", "PPQ", "STYLES", "Agenda", "SlotGrid", "Time", "ticks_of"]
 
 ENTRY_POINTS = "gradmidi.styles"
 """The group of entry points for styles of installed packages."""
@@ -168,3 +182,50 @@ class SlotGrid(NamedTuple):
         """
         slot, ticks = divmod(tick - self.origin, self.ticks)
         return slot, ticks - self.delay * (slot % 2)
+
+
+_RANK: dict[type, int] = {
+    Joined: -1,
+    Step: 0,
+    Off: 1,
+    Mark: 2,
+    Alarm: 3,
+    Control: 4,
+    Number: 4,
+    Bend: 5,
+    On: 6,
+    End: 7,
+}
+
+
+class Agenda:
+    """A queue of events in order of ticks; at equal ticks by type, then in the order added.
+
+    Examples
+    --------
+    >>> agenda = Agenda()
+    >>> agenda.add(Off(20, 0, 60), On(10, 0, 60, 80, 60.0), Off(10, 0, 62))
+    >>> [type(event).__name__ for event in agenda.until(20)]
+    ['Off', 'On']
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, int, Event]] = []
+        self._count = 0
+
+    def add(self, *events: Event) -> None:
+        """Add events."""
+        for event in events:
+            self._count += 1
+            heapq.heappush(self._heap, (event.tick, _RANK[type(event)], self._count, event))
+
+    def until(self, tick: int) -> list[Event]:
+        """Remove and return the events before `tick`, in order."""
+        due: list[Event] = []
+        while self._heap and self._heap[0][0] < tick:
+            due.append(heapq.heappop(self._heap)[3])
+        return due
+
+    def rest(self) -> list[Event]:
+        """Remove and return every event, in order."""
+        return self.until(1 << 62)

@@ -44,7 +44,7 @@ BUILT_IN: Mapping[str, str] = {
     ".svg": "gradmidi.report.picture:Picture",
     ".pdf": "gradmidi.report.picture:Picture",
     ".html": "gradmidi.report.report:Report",
-    ".mp4": "gradmidi.report.film:Film",
+    ".mp4": "gradmidi.report.picture:Film",
     ".txt": "gradmidi.sinks.sink:TextFile",
 }
 """Maps an ending to ``module:callable``, which is imported when a file is written."""

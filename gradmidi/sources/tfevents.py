@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradmidi.sources.crc32c import masked, masked_all
+from gradmidi.sources.encodings import Value, fields, masked, masked_all, signed, single, text
 from gradmidi.sources.growing import GrowingFile, until_found
-from gradmidi.sources.protobuf import Value, fields, signed, single, text
 
 __all__ = ["Event", "EventFile"]
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gradmidi.errors import RunLogError
+from gradmidi.sources.encodings import fields, signed, text
 from gradmidi.sources.growing import GrowingFile, until_found
-from gradmidi.sources.protobuf import fields, signed, text
 from gradmidi.sources.rows import Cell, Row
 from gradmidi.text.words import count
 

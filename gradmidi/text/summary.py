@@ -10,7 +10,7 @@ import numpy as np
 
 from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.kinds import KINDS, Faults
-from gradmidi.detection.settings import Change
+from gradmidi.detection.logged import Change
 from gradmidi.log import End, Frame, Item, RunLog, Scalar, numbers_of
 from gradmidi.log.blocks import Block
 from gradmidi.log.items import loss_of

@@ -19,8 +19,7 @@ import soundfile
 from logs import write_log
 
 from gradmidi.demo import experiments as demo
-from gradmidi.demo.digits import digits
-from gradmidi.demo.experiments import EXPERIMENTS, Experiment, Outcome
+from gradmidi.demo.experiments import EXPERIMENTS, Experiment, Outcome, digits
 from gradmidi.errors import GradmidiError
 from gradmidi.music.preset import load
 

@@ -5,7 +5,7 @@ import pytest
 
 from gradmidi.detection.detector import Watch
 from gradmidi.detection.kinds import Faults
-from gradmidi.detection.settings import Change, Settings
+from gradmidi.detection.logged import Change, Settings
 from gradmidi.log import Frame, Layer
 
 

@@ -7,7 +7,7 @@ from logs import write_log
 
 from gradmidi.log import RunLog
 from gradmidi.midi.rig import Rig
-from gradmidi.music.controllers import Controllers, position
+from gradmidi.music.changes import Controllers, position
 from gradmidi.music.events import End, Number, Step
 from gradmidi.music.preset import load
 from gradmidi.music.score import score_of

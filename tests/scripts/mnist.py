@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn, optim
 from torch.optim.lr_scheduler import StepLR
 
-from gradmidi.demo.digits import digits
+from gradmidi.demo.experiments import digits
 
 
 class Net(nn.Module):

@@ -9,7 +9,7 @@ import gradmidi
 from gradmidi.errors import RunLogError
 from gradmidi.log import ABSENT
 from gradmidi.run import Run
-from gradmidi.sources.importing import import_log
+from gradmidi.sources.opened import import_log
 
 INF, NAN = float("inf"), float("nan")
 

@@ -14,10 +14,10 @@ import gradmidi
 from gradmidi.cli.app import app
 from gradmidi.errors import RunLogError
 from gradmidi.sources.csvfile import CsvReader
-from gradmidi.sources.importing import import_log
 from gradmidi.sources.jsonfiles import JsonLinesReader, TrainerReader
 from gradmidi.sources.kinds import find_log
 from gradmidi.sources.mlflowstore import MlflowReader
+from gradmidi.sources.opened import import_log
 from gradmidi.sources.wandbfile import WandbReader
 
 NAN = float("nan")

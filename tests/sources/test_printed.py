@@ -8,8 +8,8 @@ import pytest
 import gradmidi
 from gradmidi.log import Decoder, Frame, Values
 from gradmidi.sources.following import follow_log
-from gradmidi.sources.importing import import_log
 from gradmidi.sources.kinds import text_of
+from gradmidi.sources.opened import import_log
 from gradmidi.sources.printed import numbers_in, step_in
 from gradmidi.sources.selection import Selection
 from gradmidi.sources.textreader import GivenText, PassThrough, TextReader

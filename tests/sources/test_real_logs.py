@@ -11,7 +11,7 @@ import pytest
 import gradmidi
 from gradmidi.errors import RunLogError
 from gradmidi.run import Run
-from gradmidi.sources.importing import import_log
+from gradmidi.sources.opened import import_log
 
 INF = float("inf")
 STEPS = 5

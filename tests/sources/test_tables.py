@@ -7,7 +7,7 @@ import pytest
 
 import gradmidi
 from gradmidi.sources.columns import choose
-from gradmidi.sources.importing import import_log
+from gradmidi.sources.opened import import_log
 
 LAYERS = {
     ("grad norm (fc1)", "grad norm (fc2)"): ["fc1", "fc2"],

@@ -11,8 +11,8 @@ from toollogs import events, field, scalar
 
 import gradmidi
 from gradmidi.errors import RunLogError
-from gradmidi.sources.crc32c import masked, masked_all
-from gradmidi.sources.importing import import_log
+from gradmidi.sources.encodings import masked, masked_all
+from gradmidi.sources.opened import import_log
 from gradmidi.sources.tensorboard import TensorBoardReader
 
 

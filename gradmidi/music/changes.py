@@ -1,15 +1,141 @@
-"""The run's numbers as MIDI controllers, as the rig asks for them: ramps from slot to slot."""
+"""What changes from slot to slot besides the tones: the scale, loudness and MIDI controllers."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gradmidi.log import Scalar, numbers_of
+from gradmidi.log.values import chosen
 from gradmidi.midi.rig import FAULT, LEVEL, Rig
 from gradmidi.music.events import AFTERTOUCH, Number, Step
+from gradmidi.music.pitch import Tone, exchanged
+from gradmidi.music.preset import Preset
+from gradmidi.music.styles import Part
 from gradmidi.music.values import FIRST, Values, is_share, law_of
 
-__all__ = ["MOST_A_SECOND", "MOST_MESSAGES_A_SECOND", "Controllers", "position"]
+__all__ = [
+    "MOST_A_SECOND",
+    "MOST_MESSAGES_A_SECOND",
+    "Controllers",
+    "Dynamics",
+    "Scales",
+    "position",
+]
+
+
+class Scales:
+    """Chooses the scale of each slot. Degrees stay the same: each note is replaced by another.
+
+    Parameters
+    ----------
+    preset : Preset
+        Its ``[pitch]`` names the scales.
+    parts : sequence of Part
+        The voices, in the preset's own scale.
+
+    Attributes
+    ----------
+    law : Pitch
+        ``[pitch]`` with the scale of the slot.
+    parts : tuple of Part
+        The voices in that scale.
+    notes : tuple of int
+        The notes of that scale.
+
+    Examples
+    --------
+    >>> from gradmidi.music.preset import load
+    >>> preset = load("pentatonic", {"pitch.on_fault": "A 0 1 5 7 8"})
+    >>> scales = Scales(preset, preset.parts(1))
+    >>> [scales.slot(i, 480 * i, (), faulty=i == 1) and scales.law.scale for i in range(6)]
+    [False, 'A 0 1 5 7 8', False, False, False, 'A minor pentatonic']
+    """
+
+    def __init__(self, preset: Preset, parts: Sequence[Part]) -> None:
+        self.law, self.parts, self.notes = preset.pitch, tuple(parts), preset.notes
+        self._own = self.law, self.parts, self.notes
+        self._bar = preset.time.bar_ticks
+        self._base, self._until = self.law.scale, 0
+        self._rows: list[tuple[int, str]] = []
+
+    def slot(self, index: int, start: int, marks: Sequence[str], *, faulty: bool) -> bool:
+        """Take the slot that begins at tick `start`; return whether another scale begins."""
+        law, parts, notes = self._own
+        for text in marks:
+            found = [each for pattern, each in law.on_mark.items() if chosen(text, (pattern,))]
+            self._base = (self._base, *found)[-1]
+        if faulty and self.law.scale != law.on_fault:
+            self._until = start + self._bar
+        changed = law.on_fault and (faulty or start < self._until)
+        scale = law.on_fault if changed else self._base
+        if scale == self.law.scale:
+            return False
+        self.law = replace(law, scale=scale)
+        self.notes = exchanged(notes, law.scale, scale)
+        self.parts = tuple(
+            replace(part, notes=exchanged(part.notes, law.scale, scale)) for part in parts
+        )
+        self._rows.append((index, scale))
+        return True
+
+    def written(self) -> dict[str, list[tuple[int, str]]]:
+        """Return what `decode` needs: the first slot of each scale; nothing if none has changed."""
+        return {"scales": self._rows} if self._rows else {}
+
+
+HALF_SECONDS = 0.4
+"""A voice that stops moving loses half of its accent in this time."""
+
+FULL_DOUBLINGS = 2.0
+"""A move by this many doublings of the norm gives the full accent."""
+
+UNKNOWN = 0.5
+
+
+class Dynamics:
+    """Computes the velocity of notes: a voice that moves is louder than one that stays.
+
+    Parameters
+    ----------
+    preset : Preset
+        Its ``[loudness]``.
+    voices : int
+        Number of voices.
+
+    Examples
+    --------
+    >>> from gradmidi.music.preset import load
+    >>> dynamics = Dynamics(load("pentatonic", {"loudness.per_step": 0, "time.slot": "1/2"}), 1)
+    >>> home, up = Tone(60, 60.0, 0.0, 0), Tone(64, 64.0, 0.0, 2)
+    >>> [dynamics.move(0, tone) or dynamics.velocity(0, tone) for tone in (home, home, home, up)]
+    [104, 64, 58, 104]
+    """
+
+    def __init__(self, preset: Preset, voices: int) -> None:
+        self._loudness = preset.loudness
+        seconds = preset.time.slot_ticks(max(1, voices)) * preset.time.tick_seconds
+        self._left = 0.5 ** (seconds / HALF_SECONDS)
+        self._full = FULL_DOUBLINGS * math.log(2.0) / math.log(preset.pitch.step)
+        # For each voice: how much it moves, 0 to 1, and its last place in steps of the scale.
+        self._moves = [UNKNOWN] * voices
+        self._places: list[float | None] = [None] * voices
+
+    def move(self, voice: int, tone: Tone | None) -> None:
+        """Take a voice's tone in the next slot; None for a rest, after which it is new."""
+        before = self._places[voice]
+        here = self._places[voice] = None if tone is None else tone.steps + tone.residue
+        if here is not None:
+            moved = 1.0 if before is None else abs(here - before) / self._full
+            self._moves[voice] = max(self._moves[voice] * self._left, min(moved, 1.0))
+
+    def velocity(self, voice: int, tone: Tone, accent: int = 0) -> int:
+        """Return the MIDI velocity of a voice's tone; `accent` is added to it."""
+        loudness = self._loudness
+        low, high = loudness.range
+        moved = loudness.change * (self._moves[voice] - 0.5)
+        velocity = round(loudness.velocity + loudness.per_step * tone.steps + moved)
+        return min(max(velocity + accent, low), high)
+
 
 MOST_A_SECOND = 50.0
 """Most values of one controller a second."""

@@ -1,20 +1,44 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the lock of a file that grows."""
 
 import contextlib
 import errno
 import io
 import os
 import secrets
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from gradmidi.errors import GradmidiError
 
-__all__ = ["WholeFile", "beside", "check_path", "with_path"]
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks of this kind.
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "QUIET_SECONDS",
+    "WholeFile",
+    "beside",
+    "check_path",
+    "fcntl",
+    "is_locked",
+    "is_written",
+    "lock",
+    "with_path",
+]
 
 LONGEST_PREFIX = 50
 """How many characters of a file's name its hidden file's name keeps; systems allow 255 bytes."""
+
+QUIET_SECONDS = 60.0
+"""Where there are no locks, a file that has not grown for this long is complete."""
+
+TRIES, TRY_SECONDS = 3, 0.01
+"""How often a writer asks for the lock: a reader may hold it for a moment."""
+
+HELD = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 class WholeFile:
@@ -141,3 +165,41 @@ def with_path(error: OSError, path: Path) -> OSError:
 
 def _os_error(code: int, path: Path, reason: str | None = None) -> OSError:
     return OSError(code, reason or os.strerror(code), str(path))
+
+
+def lock(fd: int) -> bool:
+    """Lock a file for writing; return False if another process writes it."""
+    if fcntl is None:
+        return True
+    for attempt in range(TRIES):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # Some file systems have no locks; write all the same.
+            if error.errno not in HELD:
+                return True
+        else:
+            return True
+        if attempt < TRIES - 1:
+            time.sleep(TRY_SECONDS)
+    return False
+
+
+def is_locked(path: Path) -> bool | None:
+    """Return whether a process writes a file; None where there are no locks."""
+    if fcntl is None:
+        return None
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in HELD else None
+    finally:
+        os.close(fd)
+    return False
+
+
+def is_written(path: Path) -> bool:
+    """Return whether a file is still being written; where there are no locks, by its age."""
+    held = is_locked(path)
+    return time.time() - path.stat().st_mtime < QUIET_SECONDS if held is None else held

@@ -269,7 +269,7 @@ def _write_music(path: Path, preset: "Preset", cues: "Sequence[Cue]") -> None:
 
 
 def _play(options: "Options", cues: "Sequence[Cue]") -> None:
-    from gradmidi.cli.check import perform
+    from gradmidi.cli.ports import perform
     from gradmidi.music.lesson import TOUR_VOICES
     from gradmidi.player.guard import Guard
     from gradmidi.player.outputs import Outputs

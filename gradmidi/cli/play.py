@@ -238,8 +238,8 @@ def _with_updates(source: _Source) -> "Iterator[Line]":
 
 def _source(run: str, begin: str | None, selection: Selection, of: str) -> _Source:
     """Find a run on another machine or in a folder, or the log of another tool."""
+    from gradmidi.base.files import is_written
     from gradmidi.log import RunLog, locate
-    from gradmidi.log.lock import is_written
     from gradmidi.music.valuevoices import check_values, count_updates, no_updates
     from gradmidi.sources import follow
     from gradmidi.sources.following import follow_log

@@ -8,11 +8,10 @@ from typing import Any
 
 import orjson
 
-from gradmidi.base.files import beside
+from gradmidi.base.files import beside, fcntl, lock
 from gradmidi.base.process import Job
 from gradmidi.errors import RunLogError
 from gradmidi.log import FILE_NAME, Decoder, Header, Layer
-from gradmidi.log.lock import fcntl, lock
 
 __all__ = ["A_RUN", "IN_PROGRESS", "OTHER_LAYERS", "RunFolder", "check_out", "open_folder"]
 

@@ -11,13 +11,12 @@ from typing import BinaryIO
 
 import numpy as np
 
+from gradmidi.base.files import is_written
 from gradmidi.errors import RunLogError
 from gradmidi.log.blocks import Block, gathered
 from gradmidi.log.decoding import Decoder
 from gradmidi.log.items import FILE_NAME, Frame, Header, Item, Layer, Values, numbers_of
-from gradmidi.log.lock import is_written
-from gradmidi.log.outline import outline
-from gradmidi.log.pieces import lines_of, parse_frames, pieces
+from gradmidi.log.pieces import lines_of, outline, parse_frames, pieces
 
 __all__ = ["RunLog", "locate"]
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from gradmidi.base.files import QUIET_SECONDS, is_locked
 from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.live.feed import Live
 from gradmidi.log import Decoder, RunLog, encode
-from gradmidi.log.lock import QUIET_SECONDS, is_locked
 from gradmidi.sources.follow import CAUGHT_UP, Line
 
 __all__ = ["Relay", "finished_lines", "is_over", "is_quiet"]

@@ -5,7 +5,7 @@ from logs import write_log
 from typer.testing import CliRunner
 
 from gradmidi.cli.app import app
-from gradmidi.cli.check import layout, perform, sweeps
+from gradmidi.cli.ports import layout, perform, sweeps
 from gradmidi.detection.kinds import KINDS
 from gradmidi.midi.rig import Rig
 from gradmidi.music.alarms import END, PATTERNS

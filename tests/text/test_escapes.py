@@ -8,7 +8,7 @@ from logs import write_log
 
 import gradmidi
 from gradmidi.base.messages import say
-from gradmidi.cli.check import layout
+from gradmidi.cli.ports import layout
 from gradmidi.midi.rig import Rig
 from gradmidi.text.describe import standing
 

@@ -6,7 +6,15 @@ from typing import NamedTuple
 
 from gradmidi.sources.selection import is_progress
 
-__all__ = ["PrintedStep", "PrintedTables", "clean", "epoch_in", "numbers_in", "step_in"]
+__all__ = [
+    "PrintedStep",
+    "PrintedTables",
+    "clean",
+    "epoch_in",
+    "loss_of_phase",
+    "numbers_in",
+    "step_in",
+]
 
 LONGEST_NAME, MOST_DIGITS = 100, 15
 """Letters of the longest name of a value; digits of the largest step."""
@@ -109,6 +117,16 @@ _NO_VALUES = (
 in code, as in ``train.py:42]`` and ``trainer:261 -``."""
 
 
+_PHASE = re.compile(
+    r"(?<![\w/.\-])(val|valid|validation|validating|eval|evaluation|evaluating|test|testing|dev)"
+    r"(?:[ ](?:set|results?|(?:epoch|step|iter)[ ]\d+))?[ ]*[:|\]]",
+    re.IGNORECASE,
+)
+"""A phase that is no training, before its numbers: ``validation:``, ``[eval]``, ``| valid |``."""
+
+_PLAIN_LOSS = re.compile(r"(?:loss(?:es)?|nll(?:_loss)?|ppl|perplexity)", re.IGNORECASE)
+
+
 class PrintedStep(NamedTuple):
     """The step that a line names.
 
@@ -200,6 +218,20 @@ def epoch_in(line: str) -> int | None:
     """
     match = _EPOCH.search(line)
     return int(match[1]) if match is not None and len(match[1]) <= MOST_DIGITS else None
+
+
+def loss_of_phase(name: str, line: str) -> str:
+    """Return another name for a loss of a line that is not of the training.
+
+    Examples
+    --------
+    >>> loss_of_phase("loss", "validation: loss 2.2"), loss_of_phase("loss", "step 3 loss 2.2")
+    ('validation_loss', 'loss')
+    >>> loss_of_phase("loss", "[eval] step 30 loss 2.2"), loss_of_phase("acc", "eval: acc 0.5")
+    ('eval_loss', 'acc')
+    """
+    match = _PHASE.search(line) if _PLAIN_LOSS.fullmatch(name) else None
+    return name if match is None else f"{match[1].lower()}_{name}"
 
 
 def _name(text: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gradmidi.sources.growing import GrowingFile, until_found
-from gradmidi.sources.printed import PrintedTables, clean, numbers_in
+from gradmidi.sources.printed import PrintedTables, clean, loss_of_phase, numbers_in
 from gradmidi.sources.printedsteps import Printed, Steps
 from gradmidi.sources.rows import Row
 from gradmidi.text.words import count
@@ -236,11 +236,12 @@ class TextReader:
 
     clipping = "unknown"
     repeats = True
-    counters = ("step",)
 
     def __init__(self, source: "Bytes | Path") -> None:
         self._source: Bytes = GrowingFile(source) if isinstance(source, Path) else source
         self._names: dict[str, None] = {}
+        self._plain: set[str] = set()
+        self._has_step = False
         self._once: dict[str, Printed] = {}
         self._tables = PrintedTables()
         self._steps = Steps()
@@ -257,6 +258,11 @@ class TextReader:
     def columns(self) -> tuple[str, ...]:
         """All values so far."""
         return tuple(self._names)
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """The step, if a line has named one."""
+        return ("step",) if self._has_step else ()
 
     @property
     def notes(self) -> list[str]:
@@ -327,11 +333,18 @@ class TextReader:
         return [row for part in self._tables.read(text) for row in self._of_text(part)]
 
     def _of_text(self, text: str) -> list[Row]:
-        found = numbers_in(text)
+        found = {self._renamed(name, text): number for name, number in numbers_in(text).items()}
         if found:
             self._error = ""
         line = Printed(self._number, found)
         return [row for each in self._steps.take(text, line) for row in self._of_printed(each)]
+
+    def _renamed(self, name: str, text: str) -> str:
+        """Tell the loss of an evaluation from that of the training, where both are printed."""
+        renamed = loss_of_phase(name, text)
+        if renamed == name:
+            self._plain.add(name)
+        return renamed if name in self._plain else name
 
     def _of_printed(self, line: Printed) -> list[Row]:
         """Return the row of a line; a name that comes for the first time waits for a second."""
@@ -361,6 +374,7 @@ class TextReader:
         self._latest = max(self._latest, line.line)
         sure = line.step is not None and self._steps.is_sure(line)
         step = float(line.step) if line.step is not None and sure else None
+        self._has_step |= step is not None
         epoch = line.epoch if sure else None
         where = f"line {line.line}"
         return Row(where, (step,), None, dict(line.numbers), series, epoch=epoch)

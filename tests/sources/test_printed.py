@@ -541,3 +541,16 @@ def test_what_was_printed_once_before_training_is_no_value(tmp_path: Path) -> No
         {"loss": 3},
         {"loss": 2, "accuracy": 0.75},
     ]
+
+
+@pytest.mark.parametrize("line", ["validation: loss 9", "[eval] step {} loss 9", "valid | loss 9"])
+def test_the_loss_of_an_evaluation_is_not_that_of_the_training(line: str) -> None:
+    steps = (10, 20, 30)
+    text = "".join(f"step {step} loss {5 - step / 10}\n{line}\n".format(step) for step in steps)
+    found = [values["loss"] for _, values in pairs(text) if "loss" in values]
+    assert found == [4, 3, 2]
+
+
+def test_a_training_that_is_called_test_has_a_loss() -> None:
+    text = "[test] step 1 loss 2\n[test] step 2 loss 1\n"
+    assert pairs(text) == [(1, {"loss": 2}), (2, {"loss": 1})]

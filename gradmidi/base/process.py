@@ -36,6 +36,7 @@ RANKS = {
     "PMI_RANK": "PMI_SIZE",
     "MV2_COMM_WORLD_RANK": "MV2_COMM_WORLD_SIZE",
     "PMIX_RANK": "",
+    "HOROVOD_RANK": "HOROVOD_SIZE",
     "FLUX_TASK_RANK": "FLUX_JOB_SIZE",
     "JSM_NAMESPACE_RANK": "JSM_NAMESPACE_SIZE",
     "PALS_RANKID": "PALS_NRANKS",
@@ -45,7 +46,7 @@ RANKS = {
 """Variables that hold a process's rank, and the number of processes, by launcher.
 
 In order: torchrun and Accelerate; Open MPI; MPICH, Intel MPI and others with PMI; MVAPICH; PMIx;
-Flux; IBM's jsrun; HPE's PALS and ALPS; Slurm.
+Horovod over Gloo; Flux; IBM's jsrun; HPE's PALS and ALPS; Slurm.
 """
 
 

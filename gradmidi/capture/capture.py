@@ -298,8 +298,8 @@ class Capture:
         return self._strides[-1]
 
     def replace_others(self) -> None:
-        """Close the listeners that read the same optimizers."""
-        for hook in hooks_of(self.given):
+        """Close the listeners that read the same parameters of the same optimizers."""
+        for hook in hooks_of(self.given, self._everything):
             hook.steps.consumer.replace()
 
     def clip_grad_norm_(
@@ -327,11 +327,12 @@ class Capture:
     def detach(self, *, quiet: bool = False) -> None:
         """Leave no hook and no function behind, and let go of the model.
 
-        Say if no step was made, unless `quiet`: an exception may have come before the first.
+        Say if no gradient was read, unless `quiet`: an exception may have come before the first.
         """
-        seen = self._nesting.has_begun or any(stride.looks for stride in self._strides)
-        if self._hook is not None and not seen and not quiet:
-            say(not_updated(self.given))
+        looked = any(stride.looks for stride in self._strides)
+        missed = looked or not self._nesting.has_begun
+        if self._hook is not None and missed and not (quiet or any(s.found for s in self._strides)):
+            say(not_updated(self.given, looked=looked))
         while self.leaving:
             self.leaving.pop()()
         while self._hooks:

@@ -137,8 +137,14 @@ def held_in(given: Any) -> set[int]:
     return {key for optimizer in optimizers_in(given) for key in held_by(optimizer)}
 
 
-def not_updated(given: Sequence[Any]) -> str:
-    """Return what to tell the user if no update was seen."""
+def not_updated(given: Sequence[Any], *, looked: bool) -> str:
+    """Return what to tell the user if no update was seen, or, if `looked`, none with a gradient."""
+    if looked:
+        return (
+            "no gradient was there at any update: .grad was None in all parameters; call "
+            "backward() before the step and zero_grad() after it, and if the step takes the "
+            "gradients as arguments, store them in .grad before it"
+        )
     if not given:
         return (
             "no optimizer was given, and ears.capture() was not called; give the optimizer, or "
@@ -151,14 +157,17 @@ def not_updated(given: Sequence[Any]) -> str:
     )
 
 
-def hooks_of(optimizers: Iterable[Any]) -> list[StepHook]:
-    """Return the hooks of listeners on these optimizers, and on those they hold."""
+def hooks_of(
+    optimizers: Iterable[Any], parameters: Collection[int] | None = None
+) -> list[StepHook]:
+    """Return the hooks on these optimizers, and on those they hold, that read these parameters."""
     return [
         hook
         for given in optimizers
         for optimizer in optimizers_in(given)
         for hook in optimizer._optimizer_step_pre_hooks.values()
         if isinstance(hook, StepHook) and hook.steps is not None
+        if parameters is None or hook.steps.reads(parameters)
     ]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gradmidi.capture.norms import Norms, Row
 
-__all__ = ["CHANGED", "Clipped", "Origin", "checked", "closure_in", "sample"]
+__all__ = ["CHANGED", "Clipped", "Origin", "Turn", "checked", "closure_in", "sample"]
 
 _State = tuple[Tensor | None, int]
 
@@ -96,7 +96,7 @@ CHANGED = (
 )
 
 SAMPLED = 64
-"""So many entries of the smallest gradient are compared: `.data` is changed without a trace."""
+"""So many entries of a gradient are compared: `.data` is changed without a trace."""
 
 
 @dataclass(slots=True)
@@ -113,6 +113,8 @@ class Clipped:
         The smallest of the gradients, kept so that its identity is not used again.
     version : int or None
         How often that one had been changed, if it alone is compared.
+    sampled : Tensor or None
+        One of the gradients.
     sample : list or Tensor or None
         A copy of its first entries.
     state : sequence of int
@@ -123,6 +125,7 @@ class Clipped:
     given: bool = False
     gradient: Tensor | None = None
     version: int | None = None
+    sampled: Tensor | None = None
     sample: Any = None
     state: Sequence[int] = ()
 
@@ -142,6 +145,42 @@ class Clipped:
             return _states(parameters) != self.state
         kept = self.gradient
         return kept is None or gradient is not kept or kept._version != self.version
+
+
+OFTEN = 16
+"""Another gradient than the smallest is compared once in so many updates, which costs little."""
+
+
+class Turn:
+    """Chooses whose gradient is compared after clipping: each now and then, until one was changed.
+
+    Examples
+    --------
+    >>> turn = Turn()
+    >>> parameters = [nn.Parameter(torch.tensor(float(i))) for i in range(2)]
+    >>> for parameter in parameters:
+    ...     parameter.grad = parameter.detach()
+    >>> chosen = [turn.next(parameters, None) for _ in range(2 * OFTEN)]
+    >>> [gradient.item() for gradient in chosen if gradient is not None]
+    [1.0, 0.0]
+    """
+
+    __slots__ = ("_at", "stays")
+
+    def __init__(self) -> None:
+        self._at = 0
+        self.stays = False
+
+    def next(self, parameters: Sequence[nn.Parameter], smallest: Tensor | None) -> Tensor | None:
+        """Return a gradient; of another than the smallest the first entries must be at hand."""
+        if not self.stays:
+            self._at += 1
+        turn, rest = divmod(self._at, OFTEN)
+        if rest or not parameters:
+            return smallest
+        gradient = parameters[turn % len(parameters)].grad
+        usual = gradient is not None and type(gradient) is Tensor and gradient.is_contiguous()
+        return gradient if usual else smallest
 
 
 _version = operator.attrgetter("_version")

@@ -285,6 +285,8 @@ class Stride:
         What reading took so far; the first reading, which also plans, left out.
     looks : int
         How many updates were read.
+    found : bool
+        Whether there was a gradient in one of them.
     always : bool
         Whether every update is read.
 
@@ -303,6 +305,7 @@ class Stride:
     ) -> None:
         self.seconds = 0.0
         self.looks = 0
+        self.found = False
         self._every = every
         self._budget = budget
         self.always = every == 1 and budget is None

@@ -8,7 +8,7 @@ it is dropped where the gradients were changed in between.
 import functools
 import operator
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from gradmidi.capture.norms import UNFIT, Gathering, Norms, Plan, Row, in_backward
 from gradmidi.capture.optimizers import held_by
-from gradmidi.capture.origin import CHANGED, Clipped, Origin, checked, closure_in, sample
+from gradmidi.capture.origin import CHANGED, Clipped, Origin, Turn, checked, closure_in, sample
 from gradmidi.capture.readout import Readout, capturing
 from gradmidi.capture.steps import Consumer, Stride
 from gradmidi.capture.updates import Updates
@@ -96,6 +96,7 @@ class Tap:
         self._is_measuring = self._is_taken = False
         self._is_read = False
         self._origin = Origin()
+        self._turn = Turn()
         self._regroup()
 
     @property
@@ -103,6 +104,10 @@ class Tap:
         """The parameters that it reads, or that its optimizer steps, by their identity."""
         self._regroup()
         return self._own
+
+    def reads(self, parameters: Collection[int]) -> bool:
+        """Return whether the layers have any of these parameters, given by their identity."""
+        return any(id(parameter) in parameters for own in self._layers for parameter in own)
 
     # -- a step ---------------------------------------------------------------------------------
 
@@ -268,6 +273,7 @@ class Tap:
                 pass
         fresh = self._plan = Plan(self.members(), len(self._layers), self._share)
         self._remote = not (fresh.on_host and self._readout.host_alone)
+        self.stride.found |= len(fresh.absent) < len(self._layers)
         if plan is not None and not fresh.absent <= plan.absent:
             self._check(None)
         return fresh.norms(), fresh.row
@@ -308,6 +314,7 @@ class Tap:
             if self.stride.coming:
                 begin = time.perf_counter()
                 fresh.seen = self.read() if read is None else read()
+                self.stride.found |= read is not None
                 self._seconds += time.perf_counter() - begin
             if read is None:
                 # What torch calls meanwhile may clip too.
@@ -322,7 +329,8 @@ class Tap:
         if clipped is not None:
             self._keep(clipped)
             if clipped.gradient is not None and not clipped.given:
-                clipped.sample = sample(clipped.gradient)
+                clipped.sampled = self._turn.next(self._known or (), clipped.gradient)
+                clipped.sample = sample(clipped.sampled)
 
     def _keep(self, clipped: Clipped) -> None:
         gradient = self._sampled()
@@ -344,12 +352,13 @@ class Tap:
         if self._is_replaced(clipped):
             return True
         before = clipped.sample
-        now = None if before is None else sample(clipped.gradient)
+        now = None if before is None else sample(clipped.sampled)
         if now is None:
             return False
         if isinstance(now, list):
             # A nan differs from itself, not from its name.
-            return before != now and str(before) != str(now)
+            self._turn.stays |= (changed := before != now and str(before) != str(now))
+            return changed
         changed = ((before != now) & ~(before.isnan() & now.isnan())).any()
         return changed.float().reshape(1)
 

@@ -27,6 +27,7 @@ from torch import nn  # noqa: E402
 from torch.nn.utils import clip_grad_norm_  # noqa: E402
 
 import gradmidi  # noqa: E402
+from gradmidi.capture.origin import OFTEN  # noqa: E402
 from gradmidi.log import ABSENT  # noqa: E402
 
 LR = 0.01
@@ -524,6 +525,25 @@ def test_gradients_changed_between_clipping_and_step_are_those_at_the_step(
     assert len([line for line in said if "clipping left" in line]) == 1
 
 
+def test_one_gradient_that_is_changed_without_a_trace_is_seen_in_the_end(
+    out: Path, said: list[str]
+) -> None:
+    model = small()
+    optimizer = SGD(model.parameters(), LR)
+    rows = []
+
+    def clip() -> None:
+        clip_grad_norm_(model.parameters(), LOW)
+        model[0].weight.grad.data.mul_(3.0)
+        rows.append(row_of(model))
+
+    with listen(model, optimizer, out):
+        train(model, optimizer, batches(OFTEN * (len(list(model.parameters())) + 1)), clip)
+    assert heard(out)[-1] == alike(rows)[-1]
+    assert end_of(out).clipping == "unknown"
+    assert len([line for line in said if "clipping left" in line]) == 1
+
+
 # -- squares that leave float32 -------------------------------------------------------------------
 
 
@@ -598,6 +618,36 @@ def test_parameters_that_are_exchanged_are_heard(out: Path, how: str, said: list
         rows = train(model, optimizer, batches(STEPS))
     assert heard(out) == alike(rows)
     assert not any("not heard" in line for line in said)
+
+
+def test_each_of_two_models_that_one_optimizer_trains_has_a_listener(
+    out: Path, said: list[str]
+) -> None:
+    first, second = small(), small()
+    optimizer = SGD([*first.parameters(), *second.parameters()], LR)
+    with listen(first, optimizer, out), listen(second, optimizer, out.with_name("b")):
+        for x in batches(STEPS):
+            optimizer.zero_grad()
+            (loss_of(first, x) + 2.0 * loss_of(second, x)).backward()
+            optimizer.step()
+    assert len(heard(out)) == len(heard(out.with_name("b"))) == STEPS
+    assert not [line for line in said if "another listen()" in line]
+
+
+def test_steps_without_any_gradient_are_told(out: Path, said: list[str]) -> None:
+    model = small()
+
+    class Takes(torch.optim.Optimizer):
+        @torch.no_grad()
+        def step(self, gradients: Any) -> None:
+            for parameter, gradient in zip(of(self), gradients, strict=True):
+                parameter.sub_(gradient, alpha=LR)
+
+    optimizer = Takes(model.parameters(), {})
+    with listen(model, optimizer, out):
+        for x in batches(STEPS):
+            optimizer.step(torch.autograd.grad(loss_of(model, x), list(model.parameters())))
+    assert [line for line in said if "no gradient was there" in line and "store them" in line]
 
 
 def test_a_layer_that_comes_later_is_told_once(out: Path, said: list[str]) -> None:

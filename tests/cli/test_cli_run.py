@@ -209,6 +209,7 @@ def test_a_task_of_slurm_that_is_silent_says_so(folder: Path) -> None:
         ({"PMI_RANK": "1", "PMI_SIZE": "2"}, False),
         ({"PMI_RANK": "0", "PMI_SIZE": "2"}, True),
         ({"PMIX_RANK": "1"}, False),
+        ({"HOROVOD_RANK": "1", "HOROVOD_SIZE": "2"}, False),
         ({"MV2_COMM_WORLD_RANK": "1", "MV2_COMM_WORLD_SIZE": "4"}, False),
         ({"FLUX_TASK_RANK": "1", "FLUX_JOB_SIZE": "2"}, False),
         ({"SLURM_PROCID": "1", "SLURM_NTASKS": "1"}, True),

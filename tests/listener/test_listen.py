@@ -314,7 +314,7 @@ def test_whatever_fails_before_a_step_is_kept_from_training(
     assert f"capture: {times} error{'s'[: times > 1]} in all\n" in told
 
 
-def test_a_second_listener_on_an_optimizer_closes_the_first(out: Path) -> None:
+def test_a_second_listener_on_an_optimizer_closes_the_first(out: Path, said: Said) -> None:
     torch = pytest.importorskip("torch")
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -328,6 +328,7 @@ def test_a_second_listener_on_an_optimizer_closes_the_first(out: Path) -> None:
     with gradmidi.listen(model, optimizer, out=out.with_name("b"), files=()):
         assert len(optimizer._optimizer_step_pre_hooks) == 1
         assert end_of(out).reason == "replaced by another listener"
+        assert f"{out} ends: another listen() hears the same model and optimizer" in said()
         update()
         update()
         first.log(loss=1.0)

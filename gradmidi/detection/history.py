@@ -151,10 +151,13 @@ class FaultLog:
         self._frames += len(block)
         self._judged = int(block.steps[-1])
 
-    def add_block(self, block: Block) -> None:
-        """Take many frames, as `add` does with each."""
-        for begin, end, calm in self.spans(block):
-            for frame in () if calm else block.part(begin, end).frames():
+    def take(self, item: Item | Block) -> None:
+        """Take the log's next item, or many frames, as `add` does with each."""
+        if not isinstance(item, Block):
+            self.add(item)
+            return
+        for begin, end, calm in self.spans(item):
+            for frame in () if calm else item.part(begin, end).frames():
                 self.add(frame)
 
     def add(self, item: Item) -> tuple[Finding, ...]:

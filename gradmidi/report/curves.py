@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradmidi.log import ABSENT, Frame
-from gradmidi.log.blocks import Block
 from gradmidi.music.events import Step
 from gradmidi.music.voices import Voice, VoiceNorms
 from gradmidi.text.words import listed, number, times
@@ -82,8 +81,7 @@ def trace(
     [5.0, 2.0]
     """
     tracer = Tracer(voices, steps)
-    for frame in frames:
-        tracer.add(frame)
+    tracer.add(frames)
     for slot in slots:
         tracer.slot(slot)
     return tracer.finish()
@@ -98,13 +96,9 @@ class Tracer:
         self._frames: deque[Frame] = deque()
         self._first = [0]
 
-    def add(self, frame: Frame) -> None:
-        """Add the next frame."""
-        self._frames.append(frame)
-
-    def add_block(self, block: Block) -> None:
-        """Add many frames."""
-        self._frames.extend(block.frames())
+    def add(self, frames: Iterable[Frame]) -> None:
+        """Add the next frames."""
+        self._frames.extend(frames)
 
     def slot(self, slot: Step) -> None:
         """Add the next slot: it has the frames up to its step that no slot before it has."""

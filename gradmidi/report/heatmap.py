@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.kinds import Faults
-from gradmidi.log import Frame, RunLog
+from gradmidi.log import RunLog
 from gradmidi.log.blocks import Block
 from gradmidi.music.voices import Voice
 from gradmidi.report.labels import Group, groups
@@ -175,11 +175,9 @@ def heat_map(
     faults = FaultLog(log.layers, limits or Faults(), heard)
     running = log.running
     for item in log.blocks():
+        faults.take(item)
         if isinstance(item, Block):
-            faults.add_block(item)
-            gatherer.add_block(item)
-        else:
-            faults.add(item)
+            gatherer.add(item)
     return gatherer.finish(voices, faults.finish(running=running))
 
 
@@ -192,7 +190,6 @@ class Gatherer:
         self._columns = min(MOST_COLUMNS, max(LEAST_COLUMNS, MOST_CELLS // count))
         known = reference if isinstance(reference, float) else math.nan
         self._references = np.full(len(layers), known)
-        self._frames: list[Frame] = []
         self._first: int | None = None
         self._last = 0
         self._width = 1
@@ -201,21 +198,13 @@ class Gatherer:
         self._low: dict[str, Floats] = {}
         self._high: dict[str, Floats] = {}
 
-    def add(self, frame: Frame) -> None:
-        """Add the next frame."""
-        self._frames.append(frame)
-        if len(self._frames) == BATCH:
-            self._encode_frames()
-
-    def add_block(self, block: Block) -> None:
-        """Add many frames, as `add` does with each."""
-        self._encode_frames()
+    def add(self, block: Block) -> None:
+        """Add the next frames."""
         for begin in range(0, len(block), BATCH):
             self._encode(block.part(begin, begin + BATCH))
 
     def finish(self, voices: Sequence[Voice], faults: Sequence[Fault]) -> HeatMap:
         """Return the heat map of the frames so far."""
-        self._encode_frames()
         first = self._first or 0
         used = (self._last - first) // self._width + 1 if self._first is not None else 0
         filled = np.isfinite(self._seconds[:used])
@@ -244,11 +233,6 @@ class Gatherer:
             Strip(name, self._low[name][:used].copy(), self._high[name][:used].copy())
             for name in chosen[:MOST_STRIPS]
         )
-
-    def _encode_frames(self) -> None:
-        if self._frames:
-            self._encode(Block.of(self._frames))
-            self._frames.clear()
 
     def _encode(self, block: Block) -> None:
         norms, steps = block.norms, block.steps

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gradmidi.base.files import WholeFile
 from gradmidi.detection.history import FaultLog
 from gradmidi.errors import GradmidiError
-from gradmidi.log import Frame, Item, RunLog
+from gradmidi.log import Item, RunLog
 from gradmidi.log.blocks import Block
 from gradmidi.music.events import Event
 from gradmidi.music.score import Score
@@ -59,14 +59,9 @@ class Picture:
 
     def read(self, item: Item | Block) -> None:
         """Take the next item of the log, or many frames."""
-        if isinstance(item, Block):
-            if self._own:
-                self._faults.add_block(item)
-            self._heat.add_block(item)
-            return
         if self._own:
-            self._faults.add(item)
-        if isinstance(item, Frame):
+            self._faults.take(item)
+        if isinstance(item, Block):
             self._heat.add(item)
 
     def send(self, events: Sequence[Event]) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from gradmidi.errors import GradmidiError
-from gradmidi.log import Frame, Item, RunLog
+from gradmidi.log import Item, RunLog
 from gradmidi.log.blocks import Block
 from gradmidi.music.events import Event, Step
 from gradmidi.music.score import Score
@@ -60,14 +60,10 @@ class Report:
 
     def read(self, item: Item | Block) -> None:
         """Take the next item of the log, or many frames."""
-        if isinstance(item, Block):
-            for taker in (self._summary, self._heat, self._tracer):
-                taker.add_block(item)
-            return
         self._summary.add(item)
-        if isinstance(item, Frame):
+        if isinstance(item, Block):
             self._heat.add(item)
-            self._tracer.add(item)
+            self._tracer.add(item.frames())
 
     def send(self, events: Sequence[Event]) -> None:
         """Keep the events, and render their sound.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmidi.log import Frame, Layer
+from gradmidi.log import Layer
 from gradmidi.log.blocks import Block
 from gradmidi.text.words import number
 
@@ -27,9 +27,6 @@ __all__ = [
 
 SAMPLES = 20_000
 """Rows kept for the medians; of a longer run every n-th step counts, and the text says so."""
-
-BATCH = 512
-"""Frames whose numbers are gathered at once."""
 
 Floats = NDArray[np.float64]
 
@@ -81,23 +78,13 @@ class NormNumbers:
     """The numbers of all layers, gathered many frames at a time."""
 
     def __init__(self, layers: int) -> None:
-        self._rows: list[np.ndarray] = []
-        self._steps: list[int] = []
         self._floats = {name: np.full(layers, math.nan) for name in ("first", "last")}
         self._largest = np.full(layers, -math.inf)
         names = ("nan", "inf", "zero", "absent", "first_nan", "first_inf", "zero_since")
         self._counts = {name: np.zeros(layers, np.int64) for name in (*names, "largest_step")}
 
-    def add(self, frame: Frame) -> None:
-        """Add the next frame."""
-        self._rows.append(frame.norms)
-        self._steps.append(frame.step)
-        if len(self._rows) == BATCH:
-            self._gather_rows()
-
     def of(self, layers: Sequence[Layer], medians: Sequence[float]) -> tuple[LayerNumbers, ...]:
         """Return the numbers of every layer."""
-        self._gather_rows()
         largest = np.where(self._largest >= 0.0, self._largest, math.nan)
         columns = {**self._floats, "largest": largest, **self._counts}
         values = {name: column.tolist() for name, column in columns.items()}
@@ -111,18 +98,9 @@ class NormNumbers:
             for at, layer in enumerate(layers)
         )
 
-    def add_block(self, block: Block) -> None:
-        """Add many frames."""
-        self._gather_rows()
-        self._gather(block.norms, block.steps)
-
-    def _gather_rows(self) -> None:
-        if self._rows:
-            self._gather(np.stack(self._rows), np.array(self._steps, np.int64))
-            self._rows.clear()
-            self._steps.clear()
-
-    def _gather(self, norms: Floats, steps: NDArray[np.int64]) -> None:
+    def add(self, block: Block) -> None:
+        """Add the next frames."""
+        norms, steps = block.norms, block.steps
         counts, first = self._counts, self._floats["first"]
         highest = norms.max(axis=0)
         if norms.min(initial=math.inf) > 0.0 and (highest < math.inf).all():

@@ -11,7 +11,7 @@ import numpy as np
 from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.kinds import KINDS, Faults
 from gradmidi.detection.logged import Change
-from gradmidi.log import End, Frame, Item, RunLog, Scalar, numbers_of
+from gradmidi.log import End, Item, RunLog, Scalar, numbers_of
 from gradmidi.log.blocks import Block
 from gradmidi.log.items import loss_of
 from gradmidi.log.values import chosen
@@ -130,15 +130,12 @@ def summarize(log: RunLog, limits: Faults | None = None, heard: Sequence[str] = 
     """
     gatherer = Summarizer(log, limits, heard)
     for item in log.blocks():
-        if isinstance(item, Block):
-            gatherer.add_block(item)
-        else:
-            gatherer.add(item)
+        gatherer.add(item)
     return gatherer.finish()
 
 
 class Summarizer:
-    """Sums up a run item by item, for a caller that reads the log for something else too.
+    """Sums up a run block by block, for a caller that reads the log for something else too.
 
     `faults` is one to which the caller adds the items.
     """
@@ -164,36 +161,22 @@ class Summarizer:
         self._finds = faults is None
         self._faults = faults or FaultLog(log.layers, limits or Faults(), self._heard)
 
-    def add(self, item: Item) -> None:
-        """Add the log's next item."""
+    def add(self, item: Item | Block) -> None:
+        """Add the log's next item, as `RunLog.blocks` gives it: frames come in blocks."""
         if self._finds:
-            self._faults.add(item)
-        if isinstance(item, Frame):
-            if self._steps % self._every == 0:
-                self._sampled.append(item.norms.copy())
-            self._steps += 1
-            self._seconds, self._ending = item.t, ""
-            self._numbers.add(item)
-            if item.updates is not None:
-                self._updates.add(item.updates)
-            if self._heard:
-                self._hear(item.step, item.extra)
-            loss = item.loss
-            if loss is not None:
-                self._losses = [self._losses[0] if self._losses else loss, loss]
+            self._faults.take(item)
+        if isinstance(item, Block):
+            self._add_frames(item)
         elif isinstance(item, End):
             self._ending, self._dropped = item.reason, self._dropped + item.dropped
             self._clipping = item.clipping or self._clipping
 
-    def add_block(self, block: Block) -> None:
-        """Add many frames, as `add` does with each."""
-        if self._finds:
-            self._faults.add_block(block)
+    def _add_frames(self, block: Block) -> None:
         # A copy: a row would keep its block.
         self._sampled.extend(block.norms[-self._steps % self._every :: self._every].copy())
         self._steps += len(block)
         self._seconds, self._ending = float(block.t[-1]), ""
-        self._numbers.add_block(block)
+        self._numbers.add(block)
         for updates in block.updates:
             if updates is not None:
                 self._updates.add(updates)

@@ -73,7 +73,7 @@ def compared(
         heard = ("loss",) if seed % 2 else ()
         one = Summarizer(log, heard=heard)
         for item in log.items():
-            one.add(item)
+            one.add(Block.of([item]) if isinstance(item, Frame) else item)
         assert repr(one.finish()) == repr(summarize(log, heard=heard))
         if log.layers:
             assert events(log, at_once=True, **options) == events(log, at_once=False, **options)

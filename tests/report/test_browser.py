@@ -649,7 +649,7 @@ def test_the_browser_plays_each_note_with_the_spectrum_that_gradmidi_gives_it(
     events += [Control(last, 0, BRIGHTNESS, 20), On(last, 0, 60, 80, 60.0, 1.0)]
     events += [End(last + length // 2, 0, 0.0)]
     report = Report(tmp_path / "run.html", score_of(log, preset), log)
-    for item in log.items():
+    for item in log.blocks():
         report.read(item)
     report.send(events)
     report.close()

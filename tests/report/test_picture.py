@@ -14,6 +14,7 @@ from gradmidi.cli import app
 from gradmidi.comparison.compare import compare
 from gradmidi.errors import GradmidiError
 from gradmidi.log import RunLog
+from gradmidi.log.blocks import Block
 from gradmidi.music.preset import load
 from gradmidi.music.score import score_of
 from gradmidi.report import canvas
@@ -41,9 +42,10 @@ def drawn(run, **look):
     log = RunLog(run)
     score = score_of(log, load("pentatonic"))
     picture = Picture(run / "never.png", score, log, Look(**look))
-    for item in log.items():
+    for item in log.blocks():
         picture.read(item)
-        score.feed(item)
+        for each in item.frames() if isinstance(item, Block) else (item,):
+            score.feed(each)
     score.finish()
     return picture.draw((12.0, 7.0))
 

@@ -191,7 +191,8 @@ def _press(key: str, live: "Live", show: "PlainLines | Screen", settings: Settin
 
 def _solo(live: "Live", show: "PlainLines | Screen", settings: Settings) -> None:
     """Hear only the chosen voice, or all voices again."""
-    voice = settings.chosen
+    # Another preset may have fewer voices.
+    voice = settings.chosen = min(settings.chosen, len(live.voices) - 1)
     settings.solo = None if settings.solo == voice else voice
     live.do("solo", voice=voice)
     show.say("all voices" if settings.solo is None else f"{live.voices[voice]} alone")

@@ -106,7 +106,7 @@ def play(
         typer.Option(
             "--osc-in",
             metavar="[HOST:]PORT",
-            help="Receive commands by OSC at this port: mute, solo, level, panic, query.",
+            help="Receive commands by OSC at this port: mute, solo, level, panic, preset, query.",
         ),
     ] = None,
     midi_in: Annotated[

@@ -343,6 +343,7 @@ _COUNTS = {
     "late": ("frame", "came late and sounded in the next slot"),
     "merged": ("frame", "were merged into the next"),
     "unreadable": ("line", "could not be read"),
+    "unknown": ("preset", "were asked for and not found"),
     "stale": ("note", "were too late and were left out"),
     "dropped": ("message", "were left out"),
     "errors": ("message", "were refused"),

@@ -21,11 +21,15 @@ HALF = 64
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a command takes: a voice, and a switch (on, off, or the other state) or a level."""
+    """What a command takes: a voice, and a switch (on, off, or the other state) or a level.
+
+    Or it takes the name of a preset.
+    """
 
     of_voices: bool = False
     switch: bool = False
     level: bool = False
+    named: bool = False
 
 
 COMMANDS: Mapping[str, Kind] = {
@@ -33,13 +37,14 @@ COMMANDS: Mapping[str, Kind] = {
     "solo": Kind(of_voices=True, switch=True),
     "level": Kind(of_voices=True, level=True),
     "panic": Kind(),
+    "preset": Kind(named=True),
     "query": Kind(),
 }
 """All commands that come by OSC; those by MIDI are the same but `query`."""
 
 
 def command(word: str, voice: int | str | None = None, value: float | None = None) -> Command:
-    """Return a command to the player.
+    """Return a command to the player; `voice` is a voice, or the name of a preset.
 
     Examples
     --------
@@ -49,8 +54,8 @@ def command(word: str, voice: int | str | None = None, value: float | None = Non
     """
     kind = COMMANDS[word]
     found: Command = {"do": word}
-    if kind.of_voices:
-        found["voice"] = voice
+    if kind.of_voices or kind.named:
+        found["name" if kind.named else "voice"] = voice
     if kind.switch:
         found["on"] = None if value is None else bool(value)
     if kind.level and value is not None:
@@ -76,7 +81,7 @@ class Controls:
     ----------
     table : mapping of str to str
         ``cc N`` or ``note N``, with ``channel C`` or for all channels, to a command: ``mute``,
-        ``solo``, ``level`` with or without a voice, or ``panic``.
+        ``solo``, ``level`` with or without a voice, ``panic``, or ``preset`` with a name.
 
     Raises
     ------
@@ -147,12 +152,18 @@ def _control(text: str) -> str:
 def _read(control: str, text: str) -> _Given:
     word, _, voice = text.strip().partition(" ")
     kind = COMMANDS.get(word)
-    if kind is None or word == "query" or (voice and not kind.of_voices):
+    voice = voice.strip()
+    if (
+        kind is None
+        or word == "query"
+        or (voice and not (kind.of_voices or kind.named))
+        or (kind.named and not voice)
+    ):
         raise PresetError(
             f"midi_in: {control!r} is {text!r}; allowed are mute, solo and level, with a voice or "
-            "without, as 'mute fc1' or 'mute 0', and panic"
+            "without, as 'mute fc1' or 'mute 0', panic, and preset with a name, as 'preset hold'"
         )
     if kind.level and control.startswith("note"):
         raise PresetError(f"midi_in: {control!r} is {text!r}; a level needs a controller, as cc 20")
-    voice = voice.strip()
-    return _Given(word, int(voice) if voice.isdecimal() else voice or None)
+    number = voice.isdecimal() and kind.of_voices
+    return _Given(word, int(voice) if number else voice or None)

@@ -185,8 +185,8 @@ class Composer:
 
     def alarm(self, findings: Sequence[Finding]) -> list[Event]:
         """Add faults that were found between two slots; return the events that are due."""
-        self._add_faults(self._now, findings)
-        return self._agenda.until(self._now)
+        self._add_faults(self.next_tick, findings)
+        return self._agenda.until(self.next_tick)
 
     def rest(self, tick: int) -> list[Event]:
         """Declare that no slot begins before `tick`; return every event before it."""
@@ -196,7 +196,7 @@ class Composer:
 
     def finish(self, *, closed: bool = False) -> list[Event]:
         """End the piece; return the remaining events. `closed`: the run's log has an end."""
-        now = self._now
+        now = self.next_tick
         for voice in range(len(self.voices)):
             self._describe(now, voice, final=True)
             slots = {"slots": self._grid.place_of(now)[0]}
@@ -216,7 +216,7 @@ class Composer:
         return [*events, *self._controllers.finish(last), End(last, self._step, self._seconds)]
 
     @property
-    def _now(self) -> int:
+    def next_tick(self) -> int:
         """The first tick that is not composed yet."""
         return max(self._next, self._rested)
 

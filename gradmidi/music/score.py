@@ -142,6 +142,12 @@ class Score:
         return (*self.voices, *self.composer.values.voices)
 
     @property
+    def bar_slots(self) -> int:
+        """The smallest even number of slots that fills whole bars."""
+        slot = self.composer.slot_ticks
+        return math.lcm(2, math.lcm(slot, self.preset.time.bar_ticks) // slot)
+
+    @property
     def value_seats(self) -> int:
         """How many voices of logged values there may be in all."""
         return MOST_VALUES if self.composer.values.grows else 0
@@ -199,8 +205,17 @@ class Score:
     def recall(self, item: Item) -> None:
         """Process an item from before playing started: it sets references but makes no events."""
         self._watch.add(item)
-        if isinstance(item, Frame) and (heard := self._heard(item)) is not None:
+        if isinstance(item, Frame):
+            self.learn(item)
+
+    def learn(self, frame: Frame) -> None:
+        """Find references in a frame that another score has played."""
+        if (heard := self._heard(frame)) is not None:
             self.composer.observe(heard.norms, heard.extra)
+
+    def take_over(self, other: "Score") -> None:
+        """Go on with the detection of faults of another score of the same run."""
+        self._watch = other._watch
 
     def _heard(self, frame: Frame) -> Frame | None:
         """Return a frame whose norms are what the voices play; None if it has none of that."""

@@ -127,6 +127,9 @@ def command(address: str, arguments: Sequence[Argument]) -> Command | None:
     if kind is None or before + slash != ADDRESS:
         return None
     given, voice = list(arguments), None
+    if kind.named:
+        name = given[0] if len(given) == 1 else None
+        return make(word, name) if isinstance(name, str) else None
     if kind.of_voices and len(given) > kind.level and type(given[0]) in (int, str):
         voice = given.pop(0)
         if type(voice) is int and given and type(given[0]) is str:

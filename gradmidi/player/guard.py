@@ -23,7 +23,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MOMENT_SECONDS", "SILENCE_SECONDS", "Guard", "is_stopped", "silence", "watch"]
+__all__ = [
+    "MOMENT_SECONDS",
+    "SILENCE_SECONDS",
+    "Guard",
+    "is_stopped",
+    "notes_of",
+    "silence",
+    "watch",
+]
 
 MOMENT_SECONDS = 0.05
 """How often the guard reads the player's lines."""
@@ -39,6 +47,11 @@ STOPPED = ("T", "t")
 
 Note = tuple[int, int, float]
 """A note that sounds: voice, key and pitch."""
+
+
+def notes_of(ons: Iterable[Any]) -> list[Note]:
+    """Return the notes of events that start them."""
+    return [(on.voice, on.note, on.pitch) for on in ons]
 
 
 class Guard:

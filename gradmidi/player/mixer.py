@@ -138,6 +138,13 @@ class Mixer:
         else:
             (self.muted_voices.add if on else self.muted_voices.discard)(voice)
 
+    def rename(self, before: Sequence[str], after: Sequence[str]) -> None:
+        """Keep what is set for voices, by name, when other voices play."""
+        places = {index: after.index(name) for index, name in enumerate(before) if name in after}
+        self.muted_voices = {places[each] for each in self.muted_voices if each in places}
+        self.levels = {places[each]: db for each, db in self.levels.items() if each in places}
+        self.soloed = None if self.soloed is None else places.get(self.soloed)
+
     def silence(self) -> list[Event]:
         """End every note permanently."""
         ended = self._struck.end_all()
@@ -195,17 +202,21 @@ class Status:
     """
 
     def __init__(self, voices: Sequence[Voice]) -> None:
-        self._step: Step | None = None
         self._loss: float | None = None
-        self.names = [voice.name for voice in voices]
-        self._notes = [""] * len(voices)
         self._values: dict[str, float] = {}
-        self._sounding: Sounding[tuple[int, int], On] = Sounding()
-        # Voices with a note since the last slot started; the others rest.
-        self._struck: set[int] = set()
+        self.begin(voices)
         self._faults: deque[dict[str, Any]] = deque(maxlen=LAST_FAULTS)
         self._count = 0
         self._mark = ""
+
+    def begin(self, voices: Sequence[Voice]) -> None:
+        """Go on with other voices, or with the same ones that have no notes."""
+        self._step: Step | None = None
+        self.names = [voice.name for voice in voices]
+        self._notes = [""] * len(voices)
+        self._sounding: Sounding[tuple[int, int], On] = Sounding()
+        # Voices with a note since the last slot started; the others rest.
+        self._struck: set[int] = set()
 
     def take(self, events: Sequence[Event]) -> None:
         """Update the state by the next sent events."""

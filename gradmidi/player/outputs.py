@@ -18,7 +18,7 @@ from gradmidi.midi.rig import Rig
 from gradmidi.music.events import Event
 from gradmidi.music.values import MOST_VALUES
 from gradmidi.music.voices import Voice
-from gradmidi.sinks.sink import LiveSink
+from gradmidi.sinks.sink import Counters, LiveSink
 
 if TYPE_CHECKING:
     from gradmidi.midi.ports import Output
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from gradmidi.player.mixer import Mixer
     from gradmidi.sinks.midiport import Wire
     from gradmidi.sinks.notify import Notify
-    from gradmidi.sinks.osc import Address
+    from gradmidi.sinks.osc import Address, Osc
     from gradmidi.sinks.oscmessage import Pace
-    from gradmidi.sinks.soundcard import Card
+    from gradmidi.sinks.soundcard import Card, SoundCard
 
 __all__ = ["Outputs"]
 
@@ -42,6 +42,9 @@ class Outputs:
     ----------
     session : Session
         Settings of the outputs.
+    number : int, default 1
+        Number of the recording: from 2 on it is in the name of its file, since an earlier run or
+        preset has a recording already.
 
     Raises
     ------
@@ -52,9 +55,13 @@ class Outputs:
         If the recording cannot be written to its path.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, number: int = 1) -> None:
         self._session = session
+        self.number = number
         self._sinks: list[LiveSink] = []
+        self._past: list[Counters] = []
+        self._oscs: dict[str, Osc] = {}
+        self._player: SoundCard | None = None
         self._addresses: dict[str, Address] = {}
         self._ports: dict[str, Output] = {}
         self._clock: Output | None = None
@@ -131,6 +138,20 @@ class Outputs:
             self._notify.name(run)
             self._sinks.append(self._notify)
 
+    def change(self, session: Session) -> None:
+        """Leave what belongs to the preset, before `begin` with another; ports stay open."""
+        self._session = session
+        self.number += 1
+        sinks, self._sinks = self._sinks, []
+        kept: list[LiveSink | None] = [*self._oscs.values(), self._player, self._notify]
+        for sink in sinks:
+            if sink not in kept:
+                self._past.append(sink.counters)
+                try:
+                    getattr(sink, "leave", sink.close)()
+                except Exception as error:
+                    self._warnings.note(type(sink).__name__, error, "everything else continues")
+
     def send(self, events: Sequence[Event]) -> None:
         """Send events to every output now."""
         self._each(lambda sink: sink.send(events))
@@ -196,7 +217,7 @@ class Outputs:
 
     def counts(self) -> dict[str, Any]:
         """Return the sums of the outputs' counts."""
-        counters = [sink.counters for sink in self._sinks]
+        counters = [*self._past, *(sink.counters for sink in self._sinks)]
         return {
             "sent": sum(each.sent for each in counters),
             "dropped": sum(each.dropped for each in counters),
@@ -228,7 +249,10 @@ class Outputs:
     def _osc(self, target: str, run: str, voices: Sequence[Voice], layers: int) -> LiveSink:
         from gradmidi.sinks.osc import Osc
 
-        return Osc(
+        if target in self._oscs:
+            self._oscs[target].begin(run, voices, layers, self._pace())
+            return self._oscs[target]
+        self._oscs[target] = Osc(
             target,
             self._session.rig,
             run,
@@ -238,26 +262,35 @@ class Outputs:
             timetags=self._session.timetags,
             find=self._addresses.__getitem__,
         )
+        return self._oscs[target]
 
     def _sound(self, voices: Sequence[Voice]) -> LiveSink:
         from gradmidi.sinks.setup import layered
         from gradmidi.sinks.soundcard import SoundCard
 
         assert self._card is not None
-        return SoundCard(self._card, self._session.preset, layered(voices), MOST_VALUES)
+        preset, layers = self._session.preset, layered(voices)
+        if self._player is None:
+            self._player = SoundCard(self._card, preset, layers, MOST_VALUES)
+        else:
+            self._player.begin(preset, layers, MOST_VALUES)
+        return self._player
 
     def _take(self, run: str, voices: Sequence[Voice]) -> LiveSink:
         from gradmidi.sinks.live_recording import LiveRecording
 
         session = self._session
         assert session.take is not None
-        Path(session.take).parent.mkdir(parents=True, exist_ok=True)
-        late = session.paced or session.history or session.rig.link
+        take = Path(session.take)
+        if self.number > 1:
+            take = take.with_stem(f"{take.stem}-{self.number}")
+        take.parent.mkdir(parents=True, exist_ok=True)
+        late = session.paced or session.history or session.rig.link or self.number > 1
         # If the rig holds nothing but ports, the file has as many as its voices need.
         rig = (
             None if replace(session.rig, ports=(), link=False, midi_in={}) == Rig() else session.rig
         )
-        return LiveRecording(session.take, session.preset, voices, run, from_first=late, rig=rig)
+        return LiveRecording(take, session.preset, voices, run, from_first=late, rig=rig)
 
     def _each(self, call: Callable[[LiveSink], None]) -> None:
         for sink in self._sinks:

@@ -5,11 +5,12 @@ the pipe ends and when its parent process has ended.
 """
 
 import contextlib
+import math
 import os
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -18,15 +19,17 @@ from gradmidi.live.session import Session
 from gradmidi.log import Decoder, Header, Record
 from gradmidi.log import End as LogEnd
 from gradmidi.music.events import Event, Joined, Off, On
-from gradmidi.player.guard import Guard, Note
+from gradmidi.player.guard import Guard, Note, notes_of
 from gradmidi.player.metronome import Metronome
 from gradmidi.player.mixer import Mixer, Status
 from gradmidi.player.outputs import Outputs
+from gradmidi.player.presets import Presets
 from gradmidi.player.schedule import Schedule, Timed
 from gradmidi.player.timeline import (
     END_SECONDS,
     LOOK_SECONDS,
     MOST_ITEMS,
+    OPENING_SECONDS,
     SENDING_SECONDS,
     STALE_SECONDS,
     STUCK_SECONDS,
@@ -93,6 +96,7 @@ class Player:
         self._schedule: Schedule | None = None
         self._status: Status | None = None
         self._agenda: deque[Timed] = deque()
+        self._presets = Presets(session.preset, session.rig)
         self._waiting: deque[Record] = deque()
         self._run = "run"
         self._end_by = float("inf")
@@ -151,6 +155,7 @@ class Player:
             "merged": self._merged,
             "stale": self._stale,
             "unreadable": self.decoder.unreadable,
+            "unknown": self._presets.unknown,
             **self._outputs.counts(),
             "lateness_ms": self.lateness.percentiles(),
             **self._metronome.counts(),
@@ -162,7 +167,7 @@ class Player:
         if self._stopped or self._clock() >= self._end_by:
             return True
         done = self._schedule is None or self._schedule.finished
-        return self._over and done and not self._agenda
+        return self._over and done and not self._agenda and self._presets.wake == math.inf
 
     def _read(self) -> None:
         for command in self._outputs.commands():
@@ -186,15 +191,12 @@ class Player:
         if self._schedule is None:
             if isinstance(item, Header):
                 self._begin(item)
-            return
-        if self.session.paced:
+        elif self.session.paced:
             self._waiting.append(item)
-            return
-        if self._begins_anew(item):
-            return
-        self._schedule.take(item, self._timeline.of(arrived))
-        if isinstance(item, LogEnd):
-            self._close(arrived)
+        elif not self._begins_anew(item):
+            self._schedule.take(item, self._timeline.of(arrived))
+            if isinstance(item, LogEnd):
+                self._close(arrived)
 
     def _begins_anew(self, item: Record) -> bool:
         """Stop at the header of another run; return whether the item is one."""
@@ -214,10 +216,23 @@ class Player:
             schedule.take(item, now)
             if self._over and not self._waiting:
                 schedule.close(now)
+        self._presets.follow(schedule, now)
         timed = schedule.advance(now)
         if schedule.placed and schedule.base is not None:
             self._metronome.start(schedule.due(schedule.base))
-        self._agenda.extend(timed)
+        self._presets.add(timed, self._agenda)
+        if now >= self._presets.wake:
+            self._change()
+
+    def _change(self) -> None:
+        """End the notes of one preset, and begin with another."""
+        preset, rest = self._presets.change(self._agenda)
+        self.session, before = replace(self.session, preset=preset), self._names
+        self._allow(OPENING_SECONDS)
+        self._send([*self._mixer.take(rest), *self._mixer.silence()])
+        self._outputs.change(self.session)
+        self._begin_voices()
+        self._mixer.rename(before, self._names)
 
     def _play(self) -> None:
         now = self._metronome.now
@@ -248,11 +263,11 @@ class Player:
             self._status.take(events)
             if any(isinstance(event, Joined) for event in events):
                 self._tell_voices()
-        started = _notes(event for event in events if isinstance(event, On))
+        started = notes_of(event for event in events if isinstance(event, On))
         if started and self._guard is not None:
             self._guard.sounding([*self._sounding, *started])
         self._outputs.send(events)
-        self._sounding = _notes(self._mixer.heard)
+        self._sounding = notes_of(self._mixer.heard)
         if self._guard is not None and any(isinstance(event, Off) for event in events):
             self._guard.sounding(self._sounding)
 
@@ -290,7 +305,7 @@ class Player:
         self._outputs.keep_time(self._timeline.rate)
 
     def _rest(self) -> None:
-        wake = self._metronome.next
+        wake = min(self._metronome.next, self._presets.wake)
         if self._agenda:
             wake = min(wake, self._agenda[0][0])
         if self._schedule is not None:
@@ -317,11 +332,17 @@ class Player:
             rig=session.rig,
             timeline=self._timeline,
         )
-        score = self._schedule.score
         if grid is not None and self._schedule.base == 0:
             self._metronome.start(grid.earliest)
-        self._outputs.begin(self._run, score.all_voices, len(header.layers), score.slot_seconds)
-        self._status = Status(score.all_voices)
+        self._begin_voices()
+
+    def _begin_voices(self) -> None:
+        assert self._schedule is not None
+        score = self._schedule.score
+        layers, slot = len(score.header.layers), score.slot_seconds
+        self._outputs.begin(self._run, score.all_voices, layers, slot)
+        self._status = self._status or Status(score.all_voices)
+        self._status.begin(score.all_voices)
         self._tell_voices()
 
     def _do(self, command: dict[str, Any], arrived: float) -> None:
@@ -339,6 +360,8 @@ class Player:
                     self._send(self._mixer.obey(command, self._names))
                     if word == "panic":
                         self._outputs.silence()
+            case {"do": "preset", "name": str(name)}:
+                self._presets.ask(name)
             case {"do": "query"}:
                 self._outputs.answer(self._mixer, self._names)
             case {"do": "end"}:
@@ -363,26 +386,14 @@ class Player:
         if self.session.paced or self.session.history:
             self.stop()
         self._close(now)
-        self._end_by = min(self._end_by, now + self._end_seconds)
+        self._end_by = min(self._end_by, now + END_SECONDS + self._metronome.longest_wait)
 
     def _close(self, now: float) -> None:
         """Accept no more lines, and play the rest."""
         if self._over:
             return
         self._over = True
-        if self.session.paced:
-            if self._schedule is not None and not self._waiting:
-                self._schedule.close(self._timeline.of(now))
-            return
-        if self._schedule is not None:
+        if self._schedule is not None and not self._waiting:
             self._schedule.close(self._timeline.of(now))
-        self._end_by = now + self.session.delay + self._end_seconds
-
-    @property
-    def _end_seconds(self) -> float:
-        """Return how long the end of a run may take; a grid delays all sound by up to a bar."""
-        return END_SECONDS + self._metronome.longest_wait
-
-
-def _notes(ons: Iterable[On]) -> list[Note]:
-    return [(on.voice, on.note, on.pitch) for on in ons]
+        if not self.session.paced:
+            self._end_by = now + self.session.delay + END_SECONDS + self._metronome.longest_wait

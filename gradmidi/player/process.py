@@ -15,7 +15,6 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
@@ -27,15 +26,12 @@ from gradmidi.music.events import PPQ
 from gradmidi.player.guard import Guard
 from gradmidi.player.outputs import Outputs
 from gradmidi.player.player import Player
-from gradmidi.player.timeline import Link, LinkTimeline, Timeline
+from gradmidi.player.timeline import OPENING_SECONDS, Link, LinkTimeline, Timeline
 
 __all__ = ["COMMAND", "main", "real_time"]
 
 COMMAND = b'{"do"'
 """The start of a line that is a command instead of a line of a run log."""
-
-OPENING_SECONDS = 10.0
-"""How long opening the outputs may take; the parent waits for less time."""
 
 MOST_UNREAD = 1 << 20
 """How many bytes of answers are kept for a parent that does not read them."""
@@ -83,12 +79,11 @@ def _run(answers: "_Answers") -> int:
         faulthandler.enable(file=sys.stderr)
         try:
             player.run()
-            number = 1
             while player.anew is not None:
-                number += 1
                 say("the log begins anew: what follows is another run")
                 guard.allow(OPENING_SECONDS)
-                player = player.again(Outputs(_numbered(session, number)))
+                outputs = Outputs(player.session, outputs.number + 1)
+                player = player.again(outputs)
                 player.run()
         except Exception as error:
             warn(f"the player has stopped: {type(error).__name__}: {error}")
@@ -107,14 +102,6 @@ def _timeline(session: Session) -> Timeline:
     time = session.preset.time
     bar = time.bar_ticks / PPQ
     return LinkTimeline(time.tempo, bar, Link(time.tempo, bar))
-
-
-def _numbered(session: Session, number: int) -> Session:
-    """Return a session whose recording has a number, since an earlier run has one already."""
-    if session.take is None:
-        return session
-    take = Path(session.take)
-    return dataclasses.replace(session, take=str(take.with_stem(f"{take.stem}-{number}")))
 
 
 def real_time(process: int) -> bool:

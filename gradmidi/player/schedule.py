@@ -8,17 +8,25 @@ from a file, are counted.
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gradmidi.log import End, Frame, Header, Item, Mark, Pause, Record, Scalar, Values
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset
-from gradmidi.music.score import Score
 from gradmidi.player.metronome import Grid
-from gradmidi.player.timeline import LogTime, Timeline, Window
+from gradmidi.player.scores import Scores
+from gradmidi.player.timeline import (
+    AHEAD_SECONDS,
+    HURRY_SECONDS,
+    JUMP_SECONDS,
+    Counts,
+    LogTime,
+    Timeline,
+    Window,
+)
 
-__all__ = ["LEAD_SECONDS", "MARGIN_SECONDS", "Counts", "Schedule", "Timed"]
+__all__ = ["LEAD_SECONDS", "MARGIN_SECONDS", "Schedule", "Timed"]
 
 MARGIN_SECONDS = 0.017
 """How long a slot waits for lines after its end: the time from the hook to the player."""
@@ -26,29 +34,8 @@ MARGIN_SECONDS = 0.017
 LEAD_SECONDS = 0.003
 """How long before its first note a slot is composed."""
 
-AHEAD_SECONDS = 1.0
-"""How far ahead of the sound a finished run is read."""
-
-JUMP_SECONDS = 10.0
-"""If a live line is this far ahead, the machine was suspended."""
-
-WINDOW_SECONDS = 10.0
-"""If all lines were late, or early, for this long, they are shifted against the grid."""
-
-HURRY_SECONDS = 0.25
-"""At the end of a run, all remaining notes start within this time."""
-
 Timed = tuple[float, Event]
 """The time of an event, in the caller's seconds, and the event."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """Number of frames; of late frames, which move to the next slot; of shifts of the grid."""
-
-    frames: int = 0
-    late: int = 0
-    shifts: int = 0
 
 
 class Schedule:
@@ -117,7 +104,8 @@ class Schedule:
         rig: Rig | None = None,
         timeline: Timeline | None = None,
     ) -> None:
-        self.score = Score(header, preset, time=time, per_slot=per_slot, of=of, rig=rig)
+        self._scores = Scores(header, time=time, per_slot=per_slot, of=of, rig=rig)
+        self.score = self._scores.first(preset)
         self.counts = Counts()
         self._timeline = timeline or Timeline()
         self._starts_bar = self._timeline.bar is not None
@@ -174,6 +162,33 @@ class Schedule:
         """Let all later items sound; report what is wrong with the first of them."""
         self._recall_past()
         self._tuned_in, self._history = self._history, False
+
+    def change(self, preset: Preset, now: float) -> float:
+        """Play with another preset after the slots that are composed; return from when on.
+
+        The time is -inf if no slot has been played. References, faults and the frames that wait
+        stay. The slot has another length, so live frames are moved to end with their slots.
+        """
+        turn = max(self.due(self.score.composer.next_tick), now + 2.0 * LEAD_SECONDS)
+        score = self.score = self._scores.after(self.score, preset)
+        length = self._slot
+        self._tick, self._slot = preset.time.tick_seconds, score.slot_seconds
+        if not self.placed:
+            return -math.inf
+        if score.wall is None:
+            self._origin, self._index = turn, 0
+            return turn
+        if not self._paced:
+            self._move(self._slot - length)
+        if self._starts_bar:
+            score.wall.keep_to(self._log.grid, self._log.log)
+        elif self._grid is not None and self.base is not None:
+            # The slots of a MIDI clock lie on its beats, which are counted from `base`.
+            off = self.base % score.composer.slot_ticks
+            self.base, self._origin = self.base - off, self._origin + off * self._tick
+        self._index = math.ceil((turn - self._origin) / self._slot - 1e-9) - 1
+        self._first = self._index + 1
+        return self._sounds(self._first)
 
     def take(self, item: Record, arrived: float) -> None:
         """Add the run's next record, which arrived at `arrived`."""
@@ -246,6 +261,7 @@ class Schedule:
 
     def _recall_past(self) -> None:
         if self._past is not None:
+            self._scores.keep(self._past)
             self.score.recall(self._past)
             self._past = None
 
@@ -297,13 +313,9 @@ class Schedule:
             self._shift(behind)
             self._window = Window()
             return
-        window = self._window
-        window.add(behind, arrived - closes, arrived)
-        if window.frames > 2 and arrived - window.began > WINDOW_SECONDS:
-            if window.missed > 0.0:
-                self._shift(window.quickest)
-            elif window.slowest < -self._slot:
-                self._shift(window.slowest)
+        self._window.add(behind, arrived - closes, arrived)
+        if self._window.is_over(arrived):
+            self._shift(self._window.off(self._slot))
             self._window = Window()
 
     def _place_grid(self, t: float, arrived: float) -> None:
@@ -322,9 +334,9 @@ class Schedule:
         elif self._grid is not None:
             bar = self._grid.after(heard)
             if self._starts_bar and wall is not None:
-                # The slots before the bar make no sound; their frames join the first that does.
+                # Slots before the bar make no sound; their frames join the first one that does.
                 waiting = math.floor((bar - heard) / self._slot + 1e-6)
-                first += -(first + waiting) % self._bar_slots
+                first += -(first + waiting) % self.score.bar_slots
                 self._log.place(t, arrived, t - wall.index_of(t) * self._slot + first * self._slot)
                 wall.keep_to(self._log.grid, self._log.log)
             heard = bar - waiting * self._slot
@@ -334,22 +346,20 @@ class Schedule:
         if self.base is None:
             self.base = self._first * self.score.composer.slot_ticks
 
-    @property
-    def _bar_slots(self) -> int:
-        """The smallest even number of slots that fills whole bars."""
-        slot = self.score.composer.slot_ticks
-        return math.lcm(2, math.lcm(slot, self.score.preset.time.bar_ticks) // slot)
-
     def _shift(self, seconds: float) -> None:
         """Shift the lines by whole slots, so that no beat and no tick goes back."""
         slots = math.ceil(seconds / self._slot - 1e-9)
         if slots:
-            later = slots * self._slot / self._timeline.rate
-            self._offset += later
+            self._move(slots * self._slot)
             self.counts.shifts += 1
-            for index, item in enumerate(self._items):
-                if isinstance(item, Frame):
-                    self._items[index] = replace(item, t=item.t + later)
+
+    def _move(self, seconds: float) -> None:
+        """Move the lines that wait and those that come to a later time."""
+        later = seconds / self._timeline.rate
+        self._offset += later
+        for index, item in enumerate(self._items):
+            if isinstance(item, Frame):
+                self._items[index] = replace(item, t=item.t + later)
 
     def _shorten_end(self, t: float, now: float) -> None:
         """Play the rest, up to `t`, soon, even if slots are long."""
@@ -380,6 +390,8 @@ class Schedule:
 
     def _feed(self, item: Item | None) -> list[Event]:
         """Pass an item to the score. An `End`, or None for a missing end, finishes it."""
+        if isinstance(item, Frame):
+            self._scores.keep(item)
         events = self.score.feed(item) if item is not None else []
         # An end between two segments is followed by the header of the second one.
         if item is None or (isinstance(item, End) and not self._items):

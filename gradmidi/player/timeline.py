@@ -11,15 +11,21 @@ from gradmidi.errors import GradmidiError
 from gradmidi.text.words import count
 
 __all__ = [
+    "AHEAD_SECONDS",
     "END_SECONDS",
+    "HURRY_SECONDS",
     "IDLE_SECONDS",
+    "JUMP_SECONDS",
     "LINK_SECONDS",
     "LOOK_SECONDS",
     "MOST_ITEMS",
+    "OPENING_SECONDS",
     "SENDING_SECONDS",
     "STALE_SECONDS",
     "STUCK_SECONDS",
+    "WINDOW_SECONDS",
     "Beats",
+    "Counts",
     "Lateness",
     "Link",
     "LinkTimeline",
@@ -53,9 +59,32 @@ LOOK_SECONDS = 0.2
 STALE_SECONDS = 0.25
 """A note that is this late is left out."""
 
+AHEAD_SECONDS = 1.0
+"""How far ahead of the sound a finished run is read."""
+
+JUMP_SECONDS = 10.0
+"""If a live line is this far ahead, the machine was suspended."""
+
+WINDOW_SECONDS = 10.0
+"""If all lines were late, or early, for this long, they are shifted against the grid."""
+
+HURRY_SECONDS = 0.25
+"""At the end of a run, all remaining notes start within this time."""
+
+OPENING_SECONDS = 10.0
+"""How long opening the outputs may take, or saving a recording; the parent waits for less time."""
 
 AT_ONCE_SECONDS = 1e-4
 """If two clocks are not read within this time, the process was interrupted: read them later."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """Number of frames; of late frames, which move to the next slot; of shifts of the grid."""
+
+    frames: int = 0
+    late: int = 0
+    shifts: int = 0
 
 
 class Timeline:
@@ -282,3 +311,13 @@ class Window:
         self.quickest = min(self.quickest, behind)
         self.slowest = max(self.slowest, behind)
         self.missed = min(self.missed, missed)
+
+    def is_over(self, now: float) -> bool:
+        """Return whether its lines tell enough."""
+        return self.frames > 2 and now - self.began > WINDOW_SECONDS
+
+    def off(self, slot: float) -> float:
+        """Return how late all lines were; below zero: early, by more than a slot; or 0."""
+        if self.missed > 0.0:
+            return self.quickest
+        return self.slowest if self.slowest < -slot else 0.0

@@ -159,6 +159,12 @@ class MidiPort:
             if self._rig.active_sensing:
                 port.keep_alive()
 
+    def leave(self) -> None:
+        """End every note and reset controllers, and leave the ports open for another sink."""
+        for port in self._ports:
+            port.leave()
+        self._ports, self._places = [], {}
+
     def close(self) -> None:
         """End every note, reset controllers and close the ports. May be called twice."""
         ports, self._ports = self._ports, []

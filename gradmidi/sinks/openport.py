@@ -171,8 +171,8 @@ class OpenPort:
         self._played.clear()
         return len(self._unended)
 
-    def close(self) -> None:
-        """End every note, reset the controllers that were changed, and close the port."""
+    def leave(self) -> None:
+        """End every note, and reset the controllers that were changed."""
         self._counters.dropped += len(self._waiting)
         self._waiting.clear()
         stuck = self.silence()
@@ -191,6 +191,10 @@ class OpenPort:
                 f"{count(stuck, 'note')} may still sound",
                 "once the port is back, run: gradmidi panic",
             )
+
+    def close(self) -> None:
+        """End every note, reset the controllers that were changed, and close the port."""
+        self.leave()
         try:
             self.wire.close()
         except PortError as error:

@@ -129,15 +129,21 @@ class Osc:
             End: self._stop,
         }
         self._rig = rig
-        start, *self._again = greeting(run, voices, layers, pace, rig)
+        self._again: list[bytes] = []
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         # Without this option the system refuses broadcast addresses.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        self._post([start, *self._again])
-        self._announced = clock()
+        self.begin(run, voices, layers, pace)
         # The first sign of life comes at once.
         self._alive = self._announced - ALIVE_SECONDS
+
+    def begin(self, run: str, voices: Sequence[Voice], layers: int, pace: Pace) -> None:
+        """Send the start of a run, its preset and its voices; again if the preset changes."""
+        self.silence()
+        start, *self._again = greeting(run, voices, layers, pace, self._rig)
+        self._post([start, *self._again])
+        self._announced = self._clock()
 
     def send(self, events: Sequence[Event]) -> None:
         """Send events now; after `close` they are dropped.

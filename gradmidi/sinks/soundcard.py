@@ -175,14 +175,25 @@ class SoundCard:
     def __init__(self, card: Card, preset: Preset, voices: int, values: int = 0) -> None:
         self.counters = Counters()
         self._card = card
-        self._synth = Synth(preset, voices, rate=RATE, values=values)
-        self._tick_seconds = preset.time.tick_seconds
-        self._rendered = 0
-        self._shift: int | None = None
-        self._tick = 0
+        self._fading: list[Synth] = []
         self._closing = False
+        self._begin(preset, voices, values)
         self._thread = threading.Thread(target=self._render, name="gradmidi synth", daemon=True)
         self._thread.start()
+
+    def begin(self, preset: Preset, voices: int, values: int = 0) -> None:
+        """Play with another preset from now on, while the notes of the one before fade."""
+        self.silence()
+        self._fading.append(self._synth)
+        self._begin(preset, voices, values)
+
+    def _begin(self, preset: Preset, voices: int, values: int) -> None:
+        # The card stays as it was opened, in mono or stereo.
+        preset = replace(preset, sound=replace(preset.sound, channels=self._card.channels))
+        self._synth = Synth(preset, voices, rate=RATE, values=values)
+        self._tick_seconds = preset.time.tick_seconds
+        self._shift: int | None = None
+        self._tick = 0
 
     @property
     def underruns(self) -> int:
@@ -222,7 +233,7 @@ class SoundCard:
 
     def _offset(self, tick: int) -> int:
         """Return the offset from a tick of the run to a tick of the synth not rendered yet."""
-        earliest = self._rendered / RATE + CUSHION_SECONDS
+        earliest = self._synth.position / RATE + CUSHION_SECONDS
         shift = self._shift
         if shift is not None:
             ahead = (tick + shift) * self._tick_seconds - earliest
@@ -231,16 +242,23 @@ class SoundCard:
         self._shift = round(earliest / self._tick_seconds) - tick
         return self._shift
 
+    def _next_block(self) -> np.ndarray:
+        block = self._synth.render(BLOCK)
+        for synth in tuple(self._fading):
+            block = block + synth.render(BLOCK)
+            if not synth.sounding:
+                self._fading.remove(synth)
+        return block
+
     def _render(self) -> None:
         card = self._card
         while not self._closing:
             try:
-                block = self._synth.render(BLOCK)
+                block = self._next_block()
             except Exception as error:
                 self.counters.errors += 1
                 warn(f"sound card: {type(error).__name__}: {error}; everything else continues")
                 return
-            self._rendered += BLOCK
             while not self._closing:
                 with contextlib.suppress(queue.Full):
                     card.blocks.put(block, timeout=0.1)

@@ -56,7 +56,8 @@ def test_a_message_gives_the_command_of_the_rig_or_none(message, found):
         ({"knob 3": "panic"}, "midi_in has 'knob 3'"),
         ({"cc 20": "loud"}, "midi_in: 'cc 20' is 'loud'; allowed are mute, solo and level"),
         ({"cc 20": "query"}, "allowed are mute, solo and level"),
-        ({"cc 20": "panic fc1"}, "and panic"),
+        ({"cc 20": "panic fc1"}, "panic, and preset with a name"),
+        ({"cc 20": "preset"}, "preset with a name, as 'preset hold'"),
         ({"cc 20": ""}, "allowed are mute"),
         ({"note 20": "level 1"}, "a level needs a controller, as cc 20"),
         ({"cc 20": "panic", "cc  020": "mute"}, "midi_in has 'cc 20' twice; give it one command"),
@@ -77,7 +78,9 @@ def test_any_bytes_give_a_command_or_none(message):
 def test_every_command_of_osc_but_query_can_be_on_a_knob():
     for word in COMMANDS:
         if word != "query":
-            assert Controls({"cc 1": word}).command((0xB0, 1, 127))["do"] == word
+            text = "preset hold" if word == "preset" else word
+            assert Controls({"cc 1": text}).command((0xB0, 1, 127))["do"] == word
+    assert Controls({"note 1": "preset 2"}).command((0x90, 1, 9)) == {"do": "preset", "name": "2"}
 
 
 def test_a_control_is_written_as_the_rig_has_it():

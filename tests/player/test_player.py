@@ -35,6 +35,7 @@ class Outputs:
     def __init__(self, clock):
         self.clock = clock
         self.heard, self.ticks, self.calls, self.rates = [], [], [], []
+        self.turns = []
 
     def commands(self):
         return []
@@ -45,6 +46,10 @@ class Outputs:
     def begin(self, run, voices, layers, slot):
         assert slot > 0.0
         self.calls.append(("begin", run, [voice.name for voice in voices], layers))
+
+    def change(self, session):
+        self.calls.append(("change", session.preset.name))
+        self.turns.append((self.clock(), len(self.heard)))
 
     def send(self, events):
         self.heard += [(self.clock(), event) for event in events]

@@ -8,9 +8,10 @@ import textwrap
 import pytest
 from listening import Receiver
 from logs import write_log
-from studio import needs, needs_live_midi, running, wait_until
+from studio import dumped, needs, needs_live_midi, running, sounding, wait_until
 
 from gradmidi.midi import ports
+from gradmidi.music.preset import load
 
 needs_live_midi()
 
@@ -112,6 +113,42 @@ def test_knobs_and_buttons_steer_a_running_player(jack, tmp_path):
             finally:
                 desk.close()
         assert "Traceback" not in player.text
+
+
+def test_a_button_changes_the_preset_and_no_note_is_left(jack, dump, tmp_path):
+    run = write_log(tmp_path / "a", [[1.0, 2.0, 3.0, 4.0]] * 400)
+    rig = tmp_path / "rig.toml"
+    rig.write_text('programs = true\n[midi_in]\n"note 36" = "preset orchestra"\n')
+    heard = dump("changed")
+    options = ["--rig", rig, "--midi-in", "virtual:desk", "--midi", "changed", "--preset", "hold"]
+    argv = [sys.executable, "-m", "gradmidi", "play", run, *options, "--plain"]
+    homes = {name: set(load(name).home_notes(4)) for name in ("hold", "orchestra")}
+
+    def keys(messages):
+        return {each[1] for each in messages if each[0] & 0xF0 == 0x90 and each[0] & 0x0F != 9}
+
+    with running(list(map(str, argv)), tmp_path / "play.txt", jack.env) as player:
+        jack.wait_for("gradmidi:desk")
+        desk = ports.open_output("gradmidi:desk")
+        try:
+            wait_until(lambda: keys(dumped(heard)) == homes["hold"], "the notes of hold")
+
+            def changed():
+                desk.send((0x90, 36, 100))
+                return homes["orchestra"] <= keys(dumped(heard))
+
+            wait_until(changed, "the notes of orchestra")
+        finally:
+            desk.close()
+        player.stop()
+        assert "Traceback" not in player.text
+    wait_until(lambda: not sounding(dumped(heard)), "silence")
+    messages = dumped(heard)
+    # The programs of the other preset come before its first note, when no note sounds.
+    program = next(n for n, each in enumerate(messages) if each[0] & 0xF0 == 0xC0)
+    assert keys(messages[:program]) == homes["hold"]
+    assert keys(messages[program:]) == homes["orchestra"]
+    assert not sounding(messages[:program])
 
 
 def test_check_prints_what_was_used_as_lines_for_the_rig(jack, tmp_path):

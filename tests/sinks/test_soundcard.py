@@ -37,7 +37,7 @@ class Heard:
 
     def settle(self, sink):
         """Wait until all is rendered that may be: what is sent now is placed after it."""
-        while sink._rendered < (len(self.blocks) + AHEAD + 1) * BLOCK:
+        while sink._synth.position < (len(self.blocks) + AHEAD + 1) * BLOCK:
             threading.Event().wait(0.001)
 
     @property

@@ -155,7 +155,7 @@ def describe(
     selection: Selection,
 ) -> None:
     """Print a run's faults and norms as lines of text."""
-    from gradmidi.detection.kinds import KINDS
+    from gradmidi.detection.kinds import FAULTS
     from gradmidi.music.valuevoices import check_values, fitted
     from gradmidi.options import Options
     from gradmidi.run import Run
@@ -164,8 +164,8 @@ def describe(
     from gradmidi.text.summary import summarize
 
     kinds = {each.strip() for each in fail_on.split(",")} if fail_on is not None else set()
-    if wrong := sorted(kinds - set(KINDS)):
-        raise typer.BadParameter(f"--fail-on {wrong[0]!r}; allowed is: {', '.join(KINDS)}")
+    if wrong := sorted(kinds - set(FAULTS)):
+        raise typer.BadParameter(f"--fail-on {wrong[0]!r}; allowed is: {', '.join(FAULTS)}")
     if now + as_json + picture > 1:
         raise typer.BadParameter("only one of --now, --json and --picture can be given")
     values = value_names(run, selection)

@@ -32,7 +32,7 @@ class Fault:
     Parameters
     ----------
     kind : str
-        One of `gradmidi.detection.kinds.KINDS`.
+        One of `gradmidi.detection.kinds.FAULTS`.
     layers : tuple of str
         The layers that have it, from input to output; none where it is the run's own, or of a
         logged value.
@@ -59,6 +59,11 @@ class Fault:
         towards the output.
     usual : bool
         Whether it ended because it had lasted so long that it counts as usual.
+    ranks : tuple of int
+        The processes that had it first, if this is known; of ``slow`` those that were slow.
+    others : float
+        Of ``slow``: median seconds of the other processes' own work in a step; `value` has those
+        of the slow ones.
 
     Examples
     --------
@@ -79,6 +84,8 @@ class Fault:
     first: tuple[str, ...] = ()
     below: str = ""
     usual: bool = False
+    ranks: tuple[int, ...] = ()
+    others: float = 0.0
 
 
 class _Open:

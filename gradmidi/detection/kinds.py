@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from gradmidi.base.table import key
 
-__all__ = ["KINDS", "LASTING", "RUN", "Faults", "Finding", "Kind"]
+__all__ = ["FAULTS", "KINDS", "LASTING", "RUN", "SLOW", "Faults", "Finding", "Kind"]
 
 RUN = -1
 """In place of a layer's index: the whole run."""
@@ -66,7 +66,12 @@ _TABLE = (
 KINDS: Mapping[str, Kind] = {
     kind.name: kind for kind in sorted(_TABLE, key=lambda kind: -kind.gravity)
 }
-"""Every kind of fault by its name, the gravest first."""
+"""Every kind of fault that a run log shows, by its name, the gravest first. Each has a sound."""
+
+SLOW = Kind("slow", 5, "a process whose own work takes longer than that of the others", False)
+
+FAULTS: Mapping[str, Kind] = {**KINDS, SLOW.name: SLOW}
+"""Every kind, also what the files beside a run log show."""
 
 LASTING = tuple(kind for kind in KINDS.values() if kind.lasting)
 """The kinds that go on over steps, the gravest first."""

@@ -18,6 +18,7 @@ from gradmidi.listener.listener import Listener
 from gradmidi.listener.opening import attach, open_capture, open_run
 from gradmidi.listener.other_rank import OtherRank, StepCounter
 from gradmidi.listener.outputs import Outputs
+from gradmidi.listener.rank_file import Place, rank_file
 from gradmidi.log import Header, Layer
 from gradmidi.midi.rig import Rig
 from gradmidi.options import LayerChoice, Options
@@ -265,8 +266,9 @@ def listen(
     Returns
     -------
     Listener
-        On ranks other than 0 it accepts the same calls, but opens no port and writes no file. For
-        a sharded model (FSDP, tensor parallel), call `listen` on every rank.
+        On ranks other than 0 it accepts the same calls, but opens no port and makes no run. For
+        a sharded model (FSDP, tensor parallel), call `listen` on every rank. Each rank writes its
+        own times, and values that were nan, to a small file beside the run log.
 
     Raises
     ------
@@ -341,6 +343,8 @@ def listen_with(
     check_version("torch", TORCH)
     try:
         from gradmidi.capture.engines import capture_of
+        from gradmidi.capture.local_work import count_updates
+        from gradmidi.capture.meeting import note_of_job
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -356,17 +360,23 @@ def listen_with(
         updates=options.updates,
     )
     spread = capture.meet()
+    note = note_of_job()
     try:
         if capture.heard_here:
-            return open_capture(capture, options, Outputs.of(options), numbered=numbered)[0]
-        if note := capture.note_of_silence:
-            say(note)
+            opened = open_capture(capture, options, Outputs.of(options), numbered=numbered)[0]
+            place = Place(str(opened.folder.absolute()), opened.started)
+            opened.rank_file = rank_file(note, model, capture, lambda: opened.step, place)
+            return opened
+        if silent := capture.note_of_silence:
+            say(silent)
         capture.replace_others()
         counter = StepCounter(options.step or 0)
-        listener = OtherRank(capture, counter, options.out)
         if spread:
             attach(capture, counter, options)
-        return listener
+        elif note is not None:
+            count_updates(capture, counter, options.scaler)
+        file = rank_file(note, model, capture, lambda: counter.step)
+        return OtherRank(capture, counter, options.out, file)
     except BaseException:
         # The other ranks must not wait for this rank.
         capture.detach(quiet=True)

@@ -13,6 +13,7 @@ from gradmidi.base.messages import Warnings, say, text_of
 from gradmidi.errors import CaptureError
 from gradmidi.listener.ending import DeferredInterrupt, Files, report
 from gradmidi.listener.outputs import FEED_SECONDS, Outputs, Upload
+from gradmidi.listener.rank_file import RankFile
 from gradmidi.listener.recording import Norms, Recording
 from gradmidi.live.feed import Live
 from gradmidi.log import Layer
@@ -81,6 +82,8 @@ class Listener:
         self._upload = (
             None if outputs.tracker is None else Upload(folder, options, outputs.tracker, warnings)
         )
+        self.started = ""  # When, as the header of the log has it.
+        self.rank_file: RankFile | None = None
         self._readout: Readout | None = None
         self._closed = False
         self._logging = 0.0  # Seconds that `log` took.
@@ -340,6 +343,8 @@ class Listener:
             if self._capture is not None:
                 cost = self._capture.cost + self._logging
                 self._capture.detach(quiet=not wait)
+            if self.rank_file is not None:
+                self.rank_file.close()
             self._writer.close(reason, 0.0)
             interrupt.wait(lambda s: self._writer.close(reason, s), FLUSH_SECONDS, 2)
             there = self._writer.steps and self._writer.is_there

@@ -147,6 +147,7 @@ def open_run(
     listener = Listener(
         recording, writer, layers, target.path, options, outputs, warnings, capture=capture
     )
+    listener.started = header.started
     if target.resumed and ordered:
         recording.arrange([layers.index(layer) for layer in target.layers])
     return listener, recording

@@ -1,4 +1,4 @@
-"""Listener that opens no port and writes no file, for ranks other than 0."""
+"""Listener that opens no port and makes no run, for ranks other than 0."""
 
 import atexit
 import contextlib
@@ -11,6 +11,7 @@ from gradmidi.base.checks import steps_made
 from gradmidi.base.messages import warn
 from gradmidi.errors import CaptureError, GradmidiError
 from gradmidi.listener.listener import Listener
+from gradmidi.listener.rank_file import RankFile
 from gradmidi.listener.recording import Row
 
 if TYPE_CHECKING:
@@ -33,18 +34,21 @@ class StepCounter:
     ----------
     step : int
         The last step.
+    has_begun : bool
+        Whether a step was counted.
     on_replace : callable
         Called when another listener is attached to the same optimizer.
     """
 
     def __init__(self, step: int = 0) -> None:
         self.step = step
+        self.has_begun = False
         self.on_replace: Callable[[], None] = lambda: None
         self._warned = False
 
     def take(self, norms: Any, row: Row, skipped: Any = None) -> None:
         """Count a step."""
-        self.step += 1
+        self.skip()
 
     def update(self, norms: Any, row: Row) -> None:
         """Do nothing."""
@@ -52,10 +56,11 @@ class StepCounter:
     def skip(self) -> None:
         """Count a step."""
         self.step += 1
+        self.has_begun = True
 
     def fail(self, error: Exception) -> None:
         """Count a step that could not be measured, and warn about the first."""
-        self.step += 1
+        self.skip()
         if not self._warned:
             self._warned = True
             warn(f"capture: {type(error).__name__}: {error}; training continues")
@@ -72,9 +77,10 @@ class StepCounter:
 
 
 class OtherRank(Listener):
-    """A Listener that opens no port and writes no file.
+    """A Listener that opens no port and makes no run.
 
-    If the model is sharded, it measures this process's part for rank 0.
+    If the model is sharded, it measures this process's part for rank 0. It has a small file of its
+    own beside the run log, if it can find that.
 
     Parameters
     ----------
@@ -84,6 +90,8 @@ class OtherRank(Listener):
         Counts this process's steps.
     out : path, optional
         The folder of the run on rank 0, if given.
+    rank_file : RankFile, optional
+        The file that tells about this process.
 
     Attributes
     ----------
@@ -96,11 +104,15 @@ class OtherRank(Listener):
         capture: "Capture | None",
         counter: StepCounter,
         out: str | os.PathLike[str] | None = None,
+        rank_file: RankFile | None = None,
     ) -> None:
         self.folder = Path("runs" if out is None else out)
         self.layers = () if capture is None else capture.layers
         self._counter = counter
-        self._shard = capture
+        self._capture = capture
+        self._readout = None
+        self.rank_file = rank_file
+        self._early: set[str] = set()
         counter.on_replace = self.close
         atexit.register(self.close)
 
@@ -128,7 +140,17 @@ class OtherRank(Listener):
         """Do nothing."""
 
     def log(self, **values: Any) -> None:
-        """Do nothing."""
+        """Note values that are nan or infinite; never wait, never raise."""
+        file, counter = self.rank_file, self._counter
+        if file is None:
+            return
+        for name, value in values.items():
+            with contextlib.suppress(Exception):
+                if not counter.has_begun:
+                    self._early.add(name)
+                # As rank 0 assigns values to steps.
+                step = counter.step + (name in self._early)
+                file.value(step, name, self._now_or_later(value))
 
     def mark(self, text: str) -> None:
         """Do nothing."""
@@ -140,8 +162,8 @@ class OtherRank(Listener):
 
     def capture(self) -> None:
         """Measure this process's part of a sharded model."""
-        if self._shard is not None:
-            self._shard.look()
+        if self._capture is not None:
+            self._capture.look()
 
     def clip_grad_norm_(
         self,
@@ -153,17 +175,19 @@ class OtherRank(Listener):
         foreach: bool | None = None,
     ) -> "Tensor":
         """Clip the gradients, as rank 0 does."""
-        if self._shard is None:
+        if self._capture is None:
             raise CaptureError("record() has no model whose gradients could be clipped")
-        return self._shard.clip_grad_norm_(
+        return self._capture.clip_grad_norm_(
             max_norm, norm_type, parameters, error_if_nonfinite, foreach
         )
 
     def close(self, reason: str = "closed") -> None:
         """Remove all hooks."""
         atexit.unregister(self.close)
-        if self._shard is not None:
-            self._shard.detach(quiet=True)
+        if self.rank_file is not None:
+            self.rank_file.close()
+        if self._capture is not None:
+            self._capture.detach(quiet=True)
 
     def __enter__(self) -> "OtherRank":
         return self

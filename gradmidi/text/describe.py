@@ -12,6 +12,7 @@ from gradmidi.detection.history import Fault, FaultLog
 from gradmidi.detection.kinds import Faults
 from gradmidi.log import End, Frame, Layer, RunLog, numbers_of
 from gradmidi.log.values import chosen
+from gradmidi.text.faults import fault_of
 from gradmidi.text.numbers import LayerNumbers, medians
 from gradmidi.text.numbers import lines as value_lines
 from gradmidi.text.summary import Summary, summarize
@@ -19,7 +20,6 @@ from gradmidi.text.words import (
     ago,
     count,
     duration,
-    fault,
     layers_of,
     norm,
     number,
@@ -135,19 +135,7 @@ def fault_line(found: Fault) -> str:
     first, last = found.steps
     ends = None if found.to_the_end else last
     usual = "; from then on it counts as usual" if found.usual else ""
-    return f"{when(first, ends)}: {_fault(found)}{usual}"
-
-
-def _fault(found: Fault) -> str:
-    return fault(
-        found.kind,
-        found.layers,
-        found.value,
-        found.present,
-        found.logged,
-        found.below,
-        found.first,
-    )
+    return f"{when(first, ends)}: {fault_of(found)}{usual}"
 
 
 def faults_line(found: Sequence[Fault]) -> str:
@@ -161,7 +149,7 @@ def faults_line(found: Sequence[Fault]) -> str:
     if not found:
         return ""
     first = found[0]
-    text = f"at step {first.steps[0]}: {_fault(first)}"
+    text = f"at step {first.steps[0]}: {fault_of(first)}"
     if len(found) == 1:
         return f"1 fault, {text}"
     return f"{count(len(found), 'fault')}. First, {text}"
@@ -219,7 +207,7 @@ class Standing:
             return
         yield f"run {self.name}: step {self.last.step} at {number(self.last.t, 3)} s, {self.ending}"
         for each in self.wrong:
-            yield f"{_fault(each)}, since step {each.steps[0]}"
+            yield f"{fault_of(each)}, since step {each.steps[0]}"
         if self.stalled is not None:
             yield f"the run stalled: no step for {self.stalled:.0f} s"
         if not self.kinds:

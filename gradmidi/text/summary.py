@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from gradmidi.detection.history import Fault, FaultLog
-from gradmidi.detection.kinds import KINDS, Faults
+from gradmidi.detection.kinds import FAULTS, SLOW, Faults
 from gradmidi.detection.logged import Change
-from gradmidi.log import End, Item, RunLog, Scalar, numbers_of
+from gradmidi.detection.ranks import RankFaults
+from gradmidi.log import End, Header, Item, RunLog, Scalar, numbers_of
 from gradmidi.log.blocks import Block
 from gradmidi.log.items import loss_of
 from gradmidi.log.values import chosen
+from gradmidi.text.faults import fault_of, ranks_of
 from gradmidi.text.numbers import (
     SAMPLES,
     Gathered,
@@ -24,7 +26,7 @@ from gradmidi.text.numbers import (
     ValueNumbers,
     medians,
 )
-from gradmidi.text.words import count, fault, layers_of
+from gradmidi.text.words import count, layers_of
 
 __all__ = ["Summarizer", "Summary", "broke", "short", "summarize", "verdict"]
 
@@ -158,6 +160,8 @@ class Summarizer:
         self._losses: list[float] = []
         self._steps, self._seconds, self._ending, self._dropped = 0, 0.0, "", 0
         self._clipping = log.header.clipping
+        self._ranks = RankFaults(log.path)
+        self._ranks.begin(log.header)
         self._finds = faults is None
         self._faults = faults or FaultLog(log.layers, limits or Faults(), self._heard)
 
@@ -167,6 +171,8 @@ class Summarizer:
             self._faults.take(item)
         if isinstance(item, Block):
             self._add_frames(item)
+        elif isinstance(item, Header):
+            self._ranks.begin(item)
         elif isinstance(item, End):
             self._ending, self._dropped = item.reason, self._dropped + item.dropped
             self._clipping = item.clipping or self._clipping
@@ -177,6 +183,7 @@ class Summarizer:
         self._steps += len(block)
         self._seconds, self._ending = float(block.t[-1]), ""
         self._numbers.add(block)
+        self._ranks.add(block)
         for updates in block.updates:
             if updates is not None:
                 self._updates.add(updates)
@@ -218,7 +225,7 @@ class Summarizer:
             values=tuple(each.numbers() for each in self._values.values()),
             every=self._every,
             layers=self._layers(),
-            faults=self._faults.finish(running=self._running),
+            faults=self._ranks.joined(self._faults.finish(running=self._running)),
             changes=tuple(self._faults.watch.settings.changes),
         )
 
@@ -253,7 +260,7 @@ def _breaking(faults: Sequence[Fault]) -> list[Fault]:
     return [
         each
         for each in faults
-        if KINDS[each.kind].lasting and (each.to_the_end or KINDS[each.kind].urgent)
+        if FAULTS[each.kind].lasting and (each.to_the_end or FAULTS[each.kind].urgent)
     ]
 
 
@@ -297,8 +304,7 @@ def verdict(faults: Sequence[Fault]) -> str:
     step = first.steps[0]
     if first.kind == "died":
         return f"Stopped at step {step}: the log has no end"
-    what = fault(first.kind, first.layers, math.nan, first.present, first.logged)
-    what = what.partition(" (")[0]
+    what = fault_of(first).partition(" (")[0]
     first_of = "the first: " if len(faults) > 1 else ""
     return f"Did not break; {count(len(faults), 'fault')}, {first_of}{what} at step {step}"
 
@@ -313,6 +319,8 @@ def short(found: Fault) -> str:
     """
     if found.logged:
         return f"{found.logged} {found.kind}"
+    if found.kind == SLOW.name:
+        return f"{ranks_of(found.ranks)} {found.kind}"
     if not found.layers:
         return f"run {found.kind}"
     if len(found.layers) == 1:
@@ -323,12 +331,13 @@ def short(found: Fault) -> str:
 
 def _happened(found: Fault) -> str:
     happened = HAPPENED[found.kind]
+    where = f" on {ranks_of(found.ranks)} first" if found.ranks else ""
     if found.logged:
         name = "the loss" if found.logged == "loss" else f"the logged {found.logged}"
-        return f"{name} {happened}"
+        return f"{name} {happened}{where}"
     who = layers_of(found.layers, found.present or len(found.layers) + 1)[0]
     if len(found.layers) > MOST_NAMED and who != "all layers":
         who = f"{found.layers[0]} and {len(found.layers) - 1:,} more layers"
         if 2 * len(found.layers) > found.present > 0:
             who = f"{len(found.layers):,} of {found.present:,} layers"
-    return f"{who} {happened.format('its' if len(found.layers) == 1 else 'their')}"
+    return f"{who} {happened.format('its' if len(found.layers) == 1 else 'their')}{where}"

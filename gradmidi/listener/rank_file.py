@@ -1,0 +1,257 @@
+"""Write what this process tells about itself, on a thread: its times, and values that are nan."""
+
+import json
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradmidi.log import FILE_NAME
+from gradmidi.log.ranks import (
+    MOST_BYTES,
+    NotFinite,
+    Work,
+    encode_not_finite,
+    encode_rank,
+    encode_work,
+    file_name,
+)
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from gradmidi.capture.capture import Capture
+    from gradmidi.capture.local_work import LocalWork
+    from gradmidi.capture.meeting import Note
+
+__all__ = ["Place", "RankFile", "rank_file"]
+
+POLL_SECONDS = 0.1
+FIND_SECONDS = 1.0
+
+PATIENCE_SECONDS = 600.0
+"""How long the run's folder is looked for; a shared one may be seen late."""
+
+LINE_SECONDS = 5.0
+"""At least so long is between two lines of times, and at least `LINE_SHARE` of the run so far."""
+
+LINE_SHARE = 0.01
+
+LEAST_STEPS = 16
+"""Steps that a line of times is about, at least."""
+
+WARM_UP = 5
+"""First steps that are left out: they may compile or fill a cache."""
+
+MOST_NAMES = 16
+"""Names of values that were nan or infinite; of more nothing is written."""
+
+MOST_VALUES = 1024
+"""Values that wait until they are read."""
+
+JOIN_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run is recorded, as rank 0 tells the others.
+
+    Parameters
+    ----------
+    folder : str
+        Its absolute path.
+    run : str
+        When the run was started, as the header of its log has it.
+    """
+
+    folder: str
+    run: str
+
+    def text(self) -> str:
+        """Return it as a text."""
+        return json.dumps([self.folder, self.run])
+
+    @classmethod
+    def of(cls, text: str) -> "Place":
+        """Return the place that `text` has written."""
+        folder, run = json.loads(text)
+        return cls(folder, run)
+
+
+def rank_file(
+    note: "Note | None",
+    model: "Module",
+    capture: "Capture",
+    step: Callable[[], int],
+    place: Place | None = None,
+) -> "RankFile | None":
+    """Begin the file of this process; None where no other trains with it. Never raise.
+
+    Parameters
+    ----------
+    note : Note or None
+        Where rank 0 tells the others the place of the run.
+    model, capture
+        What is trained.
+    step : callable
+        Returns the number of the last step.
+    place : Place, optional
+        The place, on rank 0.
+    """
+    if note is None:
+        return None
+    try:
+        from gradmidi.capture.local_work import LocalWork
+
+        if place is not None:
+            note.leave(place.text())
+
+        def find() -> Place | None:
+            if place is not None:
+                return place
+            text = note.found()
+            return None if text is None else Place.of(text)
+
+        work = LocalWork(model, capture.given, step)
+        return RankFile(note.rank, note.ranks, find, work)
+    except Exception:
+        # The store is gone, or the model does not take hooks.
+        return None
+
+
+class RankFile:
+    """The file of one process, written by a thread. Nothing here raises, or waits for a disk.
+
+    Nothing is written if the run's folder is not there, as on a computer that does not share it.
+
+    Parameters
+    ----------
+    rank, ranks : int
+        The process's rank, and how many there are.
+    find : callable
+        Returns the place of the run; None if it is not known yet. Called on the thread.
+    work : LocalWork
+        The times of the process's steps.
+    """
+
+    def __init__(
+        self, rank: int, ranks: int, find: Callable[[], Place | None], work: "LocalWork"
+    ) -> None:
+        self._rank, self._ranks = rank, ranks
+        self._find: Callable[[], Place | None] | None = find
+        self._work = work
+        self._times: list[Any] = []
+        self._left_out = 0
+        self._place: Place | None = None
+        self._begun = self._written = time.monotonic()
+        self._looked = -math.inf
+        self._values: deque[tuple[int, str, Any]] = deque(maxlen=MOST_VALUES)
+        self._told: set[tuple[str, bool]] = set()
+        self._lines: list[bytes] = []
+        self._stop = threading.Event()
+        self._process = os.getpid()
+        self._thread = threading.Thread(target=self._run, name="gradmidi rank", daemon=True)
+        with suppress(RuntimeError):
+            self._thread.start()
+
+    def value(self, step: int, name: str, value: Any) -> None:
+        """Note a value of a step: a number, or one that a device still computes."""
+        if value is None or isinstance(value, (int, str)):
+            return
+        if not isinstance(value, float) or not math.isfinite(value):
+            self._values.append((step, name, value))
+
+    def close(self) -> None:
+        """Write the rest; wait for it for half a second at most."""
+        self._work.remove()
+        self._stop.set()
+        if os.getpid() == self._process and self._thread.is_alive():
+            self._thread.join(JOIN_SECONDS)
+
+    # -- on the thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stop.wait(POLL_SECONDS):
+            self._turn(last=False)
+        self._turn(last=True)
+
+    def _turn(self, *, last: bool) -> None:
+        # A disk that is full or gone, a store that is closed: the training is not told.
+        with suppress(Exception):
+            self._read_values()
+            self._read_times(last=last)
+            self._look(last=last)
+            self._write()
+
+    def _read_values(self) -> None:
+        while self._values:
+            step, name, value = self._values.popleft()
+            with suppress(Exception):
+                number = float(value.item() if hasattr(value, "item") else value)
+                key = name, math.isnan(number)
+                if math.isfinite(number) or key in self._told or len(self._told) == MOST_NAMES:
+                    continue
+                self._told.add(key)
+                self._lines.append(encode_not_finite(NotFinite(step, name, number)))
+
+    def _read_times(self, *, last: bool) -> None:
+        new = self._work.take()
+        skipped = min(WARM_UP - self._left_out, len(new))
+        self._left_out += skipped
+        self._times += new[skipped:]
+        now = time.monotonic()
+        wanted = max(LINE_SECONDS, LINE_SHARE * (now - self._begun))
+        if len(self._times) < LEAST_STEPS or not (last or now - self._written >= wanted):
+            return
+        times, self._times, self._written = self._times, [], now
+        table = np.array(times)
+        known = ~np.isnan(table[:, 2])
+        gradient = float(np.median(table[known, 2])) if known.any() else math.nan
+        steps, forward, _, step = table.T
+        medians = float(np.median(forward)), gradient, float(np.median(step))
+        self._lines.append(encode_work(Work(int(steps.min()), int(steps.max()), *medians)))
+
+    def _look(self, *, last: bool) -> None:
+        """Look for the run's folder, once a second."""
+        now = time.monotonic()
+        if self._find is None or (now - self._looked < FIND_SECONDS and not last):
+            return
+        self._looked = now
+        if now - self._begun > PATIENCE_SECONDS:
+            self._find = None
+            return
+        try:
+            place = self._find()
+        except Exception:
+            self._find = None
+            raise
+        if place is not None and Path(place.folder, FILE_NAME).is_file():
+            self._find, self._place = None, place
+            # The last line of an earlier process may be incomplete.
+            self._lines.insert(0, b"\n" + encode_rank(self._rank, self._ranks, place.run))
+
+    def _write(self) -> None:
+        if self._place is None and self._find is not None:
+            return
+        lines, self._lines = self._lines, []
+        if self._place is None or not lines:
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
+            flags |= getattr(os, name, 0)
+        file = os.open(Path(self._place.folder, file_name(self._rank)), flags, 0o666)
+        try:
+            if os.fstat(file).st_size > MOST_BYTES // 2:
+                os.ftruncate(file, 0)
+                lines.insert(0, encode_rank(self._rank, self._ranks, self._place.run))
+            os.write(file, b"".join(lines))
+        finally:
+            os.close(file)

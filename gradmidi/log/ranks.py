@@ -1,0 +1,224 @@
+"""What each process of a training writes about itself: ``rank-3.jsonl`` beside the run log.
+
+A file holds a header for each time that the process was started, then lines of two kinds: how long
+its own work took in a number of steps, and values of its own that were nan or infinite.
+"""
+
+import math
+import re
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+__all__ = [
+    "MOST_BYTES",
+    "NotFinite",
+    "RankLog",
+    "Work",
+    "encode_not_finite",
+    "encode_rank",
+    "encode_work",
+    "file_name",
+    "read_ranks",
+]
+
+VERSION = 1
+
+MOST_BYTES = 1_000_000
+"""Largest size of a file; nothing is read beyond it."""
+
+MOST_RANKS = 4096
+"""Files that are read."""
+
+MOST_STEP = 2**53
+MOST_SECONDS = 1e6
+
+_NAME = re.compile(r"rank-(0|[1-9]\d{0,5})\.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How long a process took for its own work in each of some steps, without waiting for others.
+
+    Parameters
+    ----------
+    first, last : int
+        The steps.
+    forward : float
+        Median seconds from an update to the begin of the next forward pass.
+    gradient : float
+        Median seconds from an update to the end of the next backward pass; nan if not known.
+    step : float
+        Median seconds from an update to the next one.
+    """
+
+    first: int
+    last: int
+    forward: float
+    gradient: float
+    step: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotFinite:
+    """A value of a process that was nan or infinite, the first of its name.
+
+    Parameters
+    ----------
+    step : int
+        The step that it belongs to.
+    name : str
+        The name that it was logged by.
+    value : float
+        nan or infinite.
+    """
+
+    step: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class RankLog:
+    """What a process wrote about itself in a run.
+
+    Parameters
+    ----------
+    rank, ranks : int
+        Its rank, and the number of processes.
+    work : tuple of Work
+        How long its work took, in the order of the steps.
+    not_finite : tuple of NotFinite
+        Its values that were nan or infinite.
+    """
+
+    rank: int
+    ranks: int
+    work: tuple[Work, ...] = ()
+    not_finite: tuple[NotFinite, ...] = ()
+
+
+def file_name(rank: int) -> str:
+    """Return the name of a process's file."""
+    return f"rank-{rank}.jsonl"
+
+
+def encode_rank(rank: int, ranks: int, run: str) -> bytes:
+    """Return the header; `run` is when the run was started, as the run log's header has it."""
+    return _line({"gradmidi_rank": VERSION, "rank": rank, "ranks": ranks, "run": run})
+
+
+def encode_work(work: Work) -> bytes:
+    """Return the line of a number of steps."""
+    gradient = None if math.isnan(work.gradient) else round(work.gradient, 6)
+    return _line(
+        {
+            "steps": [work.first, work.last],
+            "forward": round(work.forward, 6),
+            "gradient": gradient,
+            "step": round(work.step, 6),
+        }
+    )
+
+
+def encode_not_finite(found: NotFinite) -> bytes:
+    """Return the line of a value that is nan or infinite."""
+    return _line({"step": found.step, "name": found.name, "value": str(float(found.value))})
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    return orjson.dumps(fields) + b"\n"
+
+
+def read_ranks(folder: Path, runs: Collection[str] | None = None) -> tuple[RankLog, ...]:
+    """Read the files of all processes; leave out what is damaged, or of another run. Never raise.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder.
+    runs : collection of str, optional
+        When the run was started, and continued, as the headers of its log have it; by default
+        lines of every run are read.
+
+    Returns
+    -------
+    tuple of RankLog
+        In the order of the ranks; none of a process that wrote nothing in this run.
+    """
+    found = []
+    try:
+        names = [name for path in folder.iterdir() if (name := _NAME.fullmatch(path.name))]
+    except OSError:
+        return ()
+    for name in sorted(names, key=lambda each: int(each[1]))[:MOST_RANKS]:
+        with suppress(OSError):
+            log = _read(folder / name[0], int(name[1]), runs)
+            if log is not None:
+                found.append(log)
+    return tuple(found)
+
+
+def _read(path: Path, rank: int, runs: Collection[str] | None) -> RankLog | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES)
+    ranks = 0
+    ours = False
+    work: list[Work] = []
+    odd: dict[tuple[str, bool], NotFinite] = {}
+    for fields in _objects(data):
+        if "gradmidi_rank" in fields:
+            run = fields.get("run")
+            ours = isinstance(run, str) and (runs is None or run in runs)
+            if ours:
+                ranks = max(ranks, _whole(fields.get("ranks")) or 0)
+        elif ours and (new := _work(fields)) is not None:
+            # Steps that are made again replace the earlier ones.
+            while work and work[-1].last >= new.first:
+                work.pop()
+            work.append(new)
+        elif ours and (found := _not_finite(fields)) is not None:
+            odd.setdefault((found.name, math.isnan(found.value)), found)
+    return RankLog(rank, ranks, tuple(work), tuple(odd.values())) if ranks > rank else None
+
+
+def _objects(data: bytes) -> Iterator[dict[str, Any]]:
+    for line in data.split(b"\n"):
+        with suppress(orjson.JSONDecodeError):
+            fields = orjson.loads(line)
+            if isinstance(fields, dict):
+                yield fields
+
+
+def _work(fields: dict[str, Any]) -> Work | None:
+    steps = fields.get("steps")
+    if not isinstance(steps, list) or len(steps) != 2:
+        return None
+    first, last = map(_whole, steps)
+    forward, step = _seconds(fields.get("forward")), _seconds(fields.get("step"))
+    gradient = _seconds(fields.get("gradient"))
+    if first is None or last is None or last < first or forward is None or step is None:
+        return None
+    return Work(first, last, forward, math.nan if gradient is None else gradient, step)
+
+
+def _not_finite(fields: dict[str, Any]) -> NotFinite | None:
+    step, name, value = _whole(fields.get("step")), fields.get("name"), fields.get("value")
+    if step is None or not isinstance(name, str) or value not in ("nan", "inf", "-inf"):
+        return None
+    return NotFinite(step, name, float(value))
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value <= MOST_STEP else None
+
+
+def _seconds(value: Any) -> float | None:
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if known and 0.0 <= value <= MOST_SECONDS else None

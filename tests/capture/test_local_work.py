@@ -1,0 +1,118 @@
+"""The time of a process's own work, from hooks of its model and its optimizer."""
+
+import math
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from torch import nn
+
+from gradmidi.capture.capture import Capture
+from gradmidi.capture.local_work import LocalWork, count_updates
+from gradmidi.listener.other_rank import StepCounter
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Slow(nn.Module):
+    """Takes time in its forward pass."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        super().__init__()
+        self.clock, self.seconds = clock, seconds
+
+    def forward(self, x):
+        self.clock.pass_(self.seconds)
+        return x
+
+
+def test_loading_and_computing_are_told_apart_and_waiting_is_left_out() -> None:
+    clock = Clock()
+    net = nn.Sequential(nn.Linear(2, 3), Slow(clock, 4.0), nn.Linear(3, 1))
+    optimizer = torch.optim.SGD(net.parameters())
+    steps = iter(range(1, 9))
+    work = LocalWork(net, [optimizer], lambda: next(steps), clock)
+    for step in range(4):
+        clock.pass_(2.0)  # Loads data.
+        net(torch.ones(1, 2)).sum().backward()
+        clock.pass_(50.0)  # Waits for the other processes.
+        if step == 3:
+            net.eval()
+        optimizer.step()
+    assert work.take() == [(1, 2.0, 6.0, 56.0), (2, 2.0, 6.0, 56.0), (3, 2.0, 6.0, 56.0)]
+    assert work.take() == []
+    work.remove()
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    assert (work.take(), len(net._forward_pre_hooks)) == ([], 0)
+    assert len(optimizer._optimizer_step_pre_hooks) == 0
+    assert not net[0].weight._post_accumulate_grad_hooks
+
+
+def test_gradients_that_are_accumulated_count_together() -> None:
+    clock = Clock()
+    net = nn.Sequential(nn.Linear(2, 3), Slow(clock, 1.0), nn.Linear(3, 1))
+    optimizer = torch.optim.SGD(net.parameters())
+    work = LocalWork(net, [optimizer], lambda: 7, clock)
+    for _ in range(2):
+        for _ in range(3):
+            clock.pass_(2.0)
+            net(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+    assert work.take() == [(7, 2.0, 9.0, 9.0)]
+
+
+def test_without_a_gradient_the_time_is_not_known() -> None:
+    clock = Clock()
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    optimizer = torch.optim.SGD(net.parameters())
+    work = LocalWork(net, [optimizer], lambda: 7, clock)
+    for _ in range(2):
+        net[1](net(torch.ones(1, 2)).new_ones(1, 3)).sum().backward()
+        optimizer.step()
+    ((_, forward, gradient, _),) = work.take()
+    assert (forward, math.isnan(gradient)) == (0.0, True)
+
+
+@pytest.mark.slow
+def test_a_compiled_step_has_no_times_and_stays_one_graph() -> None:
+    net = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(net.parameters())
+    work = LocalWork(net, [optimizer], lambda: 7)
+
+    @torch.compile(fullgraph=True, backend="eager")
+    def forward(x):
+        return net(x).sum()
+
+    for _ in range(3):
+        forward(torch.ones(1, 2)).backward()
+        optimizer.step()
+    assert work.take() == []
+
+
+def test_updates_are_counted_also_those_that_a_scaler_skips() -> None:
+    net = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(net.parameters())
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    counter = StepCounter(10)
+    capture = Capture(net, optimizer)
+    count_updates(capture, counter)
+    for factor in (1.0, math.inf, 1.0):
+        scaler.scale(net(torch.ones(1, 2)).sum() * factor).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+    assert counter.step == 13
+    capture.detach(quiet=True)

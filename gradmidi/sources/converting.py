@@ -14,7 +14,8 @@ from gradmidi.log import ABSENT, End, Frame, Header, Item, Layer, combine
 from gradmidi.music.valuevoices import FEW_LAYERS
 from gradmidi.sources.columns import Choice, choose
 from gradmidi.sources.kinds import FoundLog
-from gradmidi.sources.rows import Cell, Reader, Row, Step, Table, gather, joined, table_of
+from gradmidi.sources.reader import Reader, table_of
+from gradmidi.sources.rows import Cell, Row, Step, Table, gather, joined
 from gradmidi.sources.selection import RULE, ChosenValues, Selection
 from gradmidi.text.words import count
 

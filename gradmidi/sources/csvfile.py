@@ -9,6 +9,7 @@ from gradmidi.errors import RunLogError
 from gradmidi.sources.cells import EMPTY, Numbers, is_number, time_of
 from gradmidi.sources.growing import TextFile, until_found
 from gradmidi.sources.normnames import is_norm
+from gradmidi.sources.reader import FileReader
 from gradmidi.sources.rows import Cell, Row
 from gradmidi.sources.tablenames import STEPS, TIMES, Naming, in_a_line, places
 from gradmidi.text.words import count
@@ -34,7 +35,7 @@ class _Layout:
     naming: Naming
 
 
-class CsvReader:
+class CsvReader(FileReader):
     """Reads a CSV file with any common separator and either decimal mark.
 
     Cells may be separated by commas, semicolons, tabs, bars or spaces, and numbers may have decimal
@@ -56,16 +57,13 @@ class CsvReader:
         or there is no column `step`.
     """
 
-    clipping = "unknown"
-    repeats = False
-    ending = ""
+    _file: TextFile
 
     def __init__(self, path: Path, step: str | None = None) -> None:
-        self._path = path
+        super().__init__(path)
         self._step = step
         self._file = TextFile(path, "CSV file")
         self._restarts = 0
-        self._names: dict[str, None] = {}
         self._rows = 0
         self._first: Row | None = None
         self._begin()
@@ -119,11 +117,6 @@ class CsvReader:
             )
         return notes
 
-    @property
-    def missing(self) -> bool:
-        """Whether the file is gone."""
-        return self._file.missing
-
     def poll(self, *, whole: bool = False) -> list[Row]:
         """Return the next rows, see `Reader`."""
         return until_found(lambda: self._next(whole=whole))
@@ -142,10 +135,6 @@ class CsvReader:
         new = self._new(self._read(lines, self._layout))
         self._numbers.check()
         return new if lines else None
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
     def _new(self, rows: list[Row]) -> list[Row]:
         """Leave out the rows that were returned before the file was written again."""

@@ -14,7 +14,8 @@ from gradmidi.sources.converting import are_durations, hearing_lines, texts_of
 from gradmidi.sources.follow import CAUGHT_UP, Line
 from gradmidi.sources.joining import SETTLE_SECONDS, Joiner
 from gradmidi.sources.kinds import FoundLog
-from gradmidi.sources.rows import Reader, Row, counter_of
+from gradmidi.sources.reader import Reader
+from gradmidi.sources.rows import Row, counter_of
 from gradmidi.sources.selection import Selection, is_progress, matches
 
 __all__ = ["follow_log"]

@@ -12,6 +12,7 @@ from gradmidi.sources.cells import time_of
 from gradmidi.sources.growing import TextFile, until_found
 from gradmidi.sources.jsonshapes import entries_of, parsed
 from gradmidi.sources.normnames import is_norm
+from gradmidi.sources.reader import FileReader, Reader
 from gradmidi.sources.rows import Cell, Row
 from gradmidi.sources.tablenames import STEPS, TIMES, Naming, in_a_line
 from gradmidi.text.words import count
@@ -123,7 +124,7 @@ class _Objects:
         return None
 
 
-class _OfObjects:
+class _OfObjects(Reader):
     """A reader whose rows are JSON objects: its columns, and the name of the step number."""
 
     _objects: _Objects
@@ -139,7 +140,7 @@ class _OfObjects:
         return self._objects.counters
 
 
-class JsonLinesReader(_OfObjects):
+class JsonLinesReader(_OfObjects, FileReader):
     """Reads a file with one JSON object per line; other lines are left out and counted.
 
     Parameters
@@ -155,12 +156,10 @@ class JsonLinesReader(_OfObjects):
         Also by `poll`: if the file is not text.
     """
 
-    clipping = "unknown"
-    repeats = False
-    ending = ""
+    _file: TextFile
 
     def __init__(self, path: Path, step: str | None = None) -> None:
-        self._path = path
+        super().__init__(path)
         self._file = TextFile(path, "file of JSON lines")
         self._objects = _Objects(step)
         self._number = self._unread = self._read = 0
@@ -170,11 +169,6 @@ class JsonLinesReader(_OfObjects):
         """Messages to the user."""
         unread = f"{count(self._unread, 'line')} left out, since they hold no JSON object"
         return [*self._file.notes, *([unread] if self._unread else [])]
-
-    @property
-    def missing(self) -> bool:
-        """Whether the file is gone."""
-        return self._file.missing
 
     def poll(self, *, whole: bool = False) -> list[Row]:
         """Return the next rows, see `Reader`."""
@@ -189,10 +183,6 @@ class JsonLinesReader(_OfObjects):
                 "--as text"
             )
         return rows if lines else None
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
     def _row(self, line: str) -> Row | None:
         self._number += 1
@@ -210,22 +200,13 @@ class JsonLinesReader(_OfObjects):
         return self._objects.row(entry, f"line {self._number}")
 
 
-class _WholeFile:
+class _WholeFile(Reader):
     """Reads a JSON file that is written anew at each change; a subclass makes the rows."""
 
-    repeats = False
-    ending = ""
-
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path)
         self._read: tuple[Path, int, int] | None = None
         self._last: list[Any] = []
-        self.notes: list[str] = []
-
-    @property
-    def missing(self) -> bool:
-        """Whether the file or folder is gone."""
-        return not self._path.exists()
 
     def poll(self, *, whole: bool = False) -> list[Row]:
         """Return the next rows, see `Reader`."""
@@ -255,9 +236,6 @@ class _WholeFile:
             for number, entry in enumerate(entries[begin:], begin + 1)
         ]
 
-    def close(self) -> None:
-        """Do nothing, since no file stays open."""
-
     def _newest(self) -> Path | None:
         return self._path
 
@@ -283,8 +261,6 @@ class JsonReader(_OfObjects, _WholeFile):
     RunLogError
         By `poll`: if the file is not such a file.
     """
-
-    clipping = "unknown"
 
     def __init__(self, path: Path, step: str | None = None) -> None:
         super().__init__(path)
@@ -324,15 +300,6 @@ class TrainerReader(_WholeFile):
     counters = ("step",)
 
     NAME = "trainer_state.json"
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._names: dict[str, None] = {}
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """All values so far."""
-        return tuple(self._names)
 
     def _entries(self, path: Path, state: Any) -> list[Any]:
         history = state.get("log_history") if isinstance(state, dict) else None

@@ -14,7 +14,7 @@ from gradmidi.sources.csvfile import CsvReader
 from gradmidi.sources.jsonfiles import JsonLinesReader, JsonReader, TrainerReader
 from gradmidi.sources.jsonshapes import entries_of
 from gradmidi.sources.mlflowstore import MlflowReader
-from gradmidi.sources.rows import Reader
+from gradmidi.sources.reader import Reader
 from gradmidi.sources.tensorboard import PARTS, PATTERN, TensorBoardReader
 from gradmidi.sources.textreader import TextReader
 from gradmidi.sources.wandbfile import WandbReader

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gradmidi.errors import RunLogError
 from gradmidi.sources.growing import TextFile
+from gradmidi.sources.reader import Reader
 from gradmidi.sources.rows import Row
 
 __all__ = ["MlflowReader"]
@@ -20,7 +21,7 @@ STATUSES = {"3": "closed", "4": "failed", "5": "killed"}
 """Words for the numbers of a run's status, in MLflow's ``service.proto``."""
 
 
-class MlflowReader:
+class MlflowReader(Reader):
     """Reads the metrics of a run.
 
     Parameters
@@ -36,27 +37,18 @@ class MlflowReader:
         Also by `poll`: if a file cannot be read, or a line is none of a metric.
     """
 
-    clipping = "unknown"
-    repeats = False
     counters = ("step",)
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
+        super().__init__(path)
         self._clock = clock
         self._metrics: dict[str, TextFile] = {}
-        self.notes: list[str] = []
-        self.ending = ""
         self._scan()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """All metrics so far."""
         return tuple(self._metrics)
-
-    @property
-    def missing(self) -> bool:
-        """Whether the folder is gone."""
-        return not self._path.exists()
 
     def poll(self, *, whole: bool = False) -> list[Row]:
         """Return the next rows, see `Reader`."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gradmidi.errors import RunLogError
+from gradmidi.sources.reader import Reader
 from gradmidi.sources.rows import Row
 from gradmidi.sources.tfevents import Event, EventFile
 from gradmidi.text.words import count
@@ -24,7 +25,7 @@ SCAN_SECONDS = 1.0
 _SECONDS = re.compile(r"tfevents\.(\d+)")
 
 
-class TensorBoardReader:
+class TensorBoardReader(Reader):
     """Reads the event files in a folder and below it, as one run.
 
     A folder below the run's is a writer of its own, as ``add_scalars`` and Keras make them; its
@@ -43,25 +44,22 @@ class TensorBoardReader:
         If a file cannot be opened.
     """
 
-    clipping = "unknown"
-    repeats = False
-    ending = ""
     counters = ("step",)
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
+        super().__init__(path)
         self._clock = clock
         self._writers: dict[Path, list[EventFile]] = {}
         self._opened: set[Path] = set()
         self._done: dict[Path, int] = {}
-        self._names: dict[tuple[Path, str], str] = {}
+        self._tags: dict[tuple[Path, str], str] = {}
         self._next = clock()
         self._scan()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """All tags so far."""
-        return tuple(dict.fromkeys(self._names.values()))
+        return tuple(dict.fromkeys(self._tags.values()))
 
     @property
     def notes(self) -> list[str]:
@@ -73,11 +71,6 @@ class TensorBoardReader:
             for file in files
             if file.damaged
         ]
-
-    @property
-    def missing(self) -> bool:
-        """Whether the folder is gone."""
-        return not self._path.exists()
 
     def poll(self, *, whole: bool = False) -> list[Row]:
         """Return the next rows, see `Reader`."""
@@ -126,7 +119,7 @@ class TensorBoardReader:
             where = f"the start of a process at step {event.step}"
             rows.append(Row(where, counts, event.seconds, {}, purges=True))
         for tag, value in event.values.items():
-            name = self._names.get((folder, tag)) or self._name(folder, tag)
+            name = self._tags.get((folder, tag)) or self._name(folder, tag)
             where = f"step {event.step} of {tag!r}"
             rows.append(Row(where, counts, event.seconds, {name: value}, name, resumed))
 
@@ -140,7 +133,7 @@ class TensorBoardReader:
         # ``add_scalars`` names the folder by the tag and the scalar.
         own = tag.replace("/", "_") + "_"
         name = f"{tag}/{below.removeprefix(own)}" if below.startswith(own) else f"{below}/{tag}"
-        return self._names.setdefault((folder, tag), name if below else tag)
+        return self._tags.setdefault((folder, tag), name if below else tag)
 
 
 def _order(path: Path) -> tuple[int, str]:

@@ -15,6 +15,7 @@ from typing import Protocol
 from gradmidi.sources.growing import GrowingFile, until_found
 from gradmidi.sources.printed import PrintedTables, clean, loss_of_phase, numbers_in
 from gradmidi.sources.printedsteps import Printed, Steps
+from gradmidi.sources.reader import FileReader
 from gradmidi.sources.rows import Row
 from gradmidi.text.words import count
 
@@ -222,7 +223,7 @@ class GivenText:
         """Do nothing."""
 
 
-class TextReader:
+class TextReader(FileReader):
     """Finds the numbers in what a training prints, with the step they belong to.
 
     A name becomes a value when a second line has it, so that settings that are printed once are
@@ -234,12 +235,11 @@ class TextReader:
         The text; of a path, the file.
     """
 
-    clipping = "unknown"
     repeats = True
 
     def __init__(self, source: "Bytes | Path") -> None:
-        self._source: Bytes = GrowingFile(source) if isinstance(source, Path) else source
-        self._names: dict[str, None] = {}
+        super().__init__(source if isinstance(source, Path) else Path("-"))
+        self._file: Bytes = GrowingFile(source) if isinstance(source, Path) else source
         self._plain: set[str] = set()
         self._has_step = False
         self._once: dict[str, Printed] = {}
@@ -252,12 +252,6 @@ class TextReader:
         self._error = ""
         self._in_traceback = False
         self._restarts = 0
-        self.ending = ""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """All values so far."""
-        return tuple(self._names)
 
     @property
     def counters(self) -> tuple[str, ...]:
@@ -270,24 +264,19 @@ class TextReader:
         notes = []
         if self._binary:
             notes.append(f"binary data: {count(self._binary, 'line')} left out")
-        if isinstance(self._source, PassThrough) and self._source.left_out:
+        if isinstance(self._file, PassThrough) and self._file.left_out:
             notes.append("too much text at once: some of it is passed on without being read")
         return notes
-
-    @property
-    def missing(self) -> bool:
-        """Whether the file is gone."""
-        return self._source.missing
 
     def poll(self, *, whole: bool = False) -> list[Row]:
         """Return the next rows, see `Reader`."""
         return until_found(lambda: self._next(whole=whole))
 
     def _next(self, *, whole: bool) -> list[Row] | None:
-        ended = isinstance(self._source, PassThrough) and self._source.ended
-        data = self._source.read()
-        if self._source.restarts > self._restarts:
-            self._restarts = self._source.restarts
+        ended = isinstance(self._file, PassThrough) and self._file.ended
+        data = self._file.read()
+        if self._file.restarts > self._restarts:
+            self._restarts = self._file.restarts
             self._rest, self._long = b"", False
         if data:
             return self._rows(data)
@@ -306,10 +295,6 @@ class TextReader:
         if ended and not rows:
             self.ending = f"exception: {self._error}" if self._error else "closed"
         return rows or None
-
-    def close(self) -> None:
-        """Close the file."""
-        self._source.close()
 
     def _rows(self, data: bytes) -> list[Row]:
         *lines, self._rest = _BREAKS.split(self._rest + data)

@@ -15,6 +15,7 @@ from pathlib import Path
 from gradmidi.errors import RunLogError
 from gradmidi.sources.encodings import fields, signed, text
 from gradmidi.sources.growing import GrowingFile, until_found
+from gradmidi.sources.reader import FileReader
 from gradmidi.sources.rows import Cell, Row
 from gradmidi.text.words import count
 
@@ -34,7 +35,7 @@ HISTORY, EXIT = 2, 18
 """Numbers of the fields of ``Record``."""
 
 
-class WandbReader:
+class WandbReader(FileReader):
     """Reads an offline file of W&B.
 
     Parameters
@@ -48,16 +49,13 @@ class WandbReader:
         Also by `poll`: if the file is none of W&B, or of a newer version.
     """
 
-    clipping = "unknown"
     repeats = True
     counters = ("_step",)
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = GrowingFile(path)
+        super().__init__(path)
+        self._file: GrowingFile = GrowingFile(path)
         self._restarts = 0
-        self._names: dict[str, None] = {}
-        self.ending = ""
         self._damaged = 0
         self._begin()
 
@@ -67,21 +65,11 @@ class WandbReader:
         self._parts: list[bytes] = []
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """All values so far."""
-        return tuple(self._names)
-
-    @property
     def notes(self) -> list[str]:
         """Messages about damaged records."""
         if not self._damaged:
             return []
         return [f"{self._path}: {count(self._damaged, 'damaged record')} skipped"]
-
-    @property
-    def missing(self) -> bool:
-        """Whether the file is gone."""
-        return self._file.missing
 
     def poll(self, *, whole: bool = False) -> list[Row]:
         """Return the next rows, see `Reader`."""
@@ -105,10 +93,6 @@ class WandbReader:
             if row is not None:
                 rows.append(row)
         return rows
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
     def _records(self) -> Iterator[bytes]:
         """Yield the whole records in the bytes at hand; keep the rest."""

@@ -155,7 +155,7 @@ def test_progress_bars_are_read_at_each_carriage_return() -> None:
 
 def test_what_is_printed_once_is_no_value_until_the_end() -> None:
     reader = TextReader(PassThrough(0, 1))
-    source = reader._source
+    source = reader._file
     source._keep(b"Namespace(lr=0.1, gamma=0.7)\nstep 1 loss 2\nstep 2 loss 3\n")
     assert pairs(reader.poll()) == [(1.0, {"loss": 2.0}), (2.0, {"loss": 3.0})]
     assert reader.columns == ("loss",)

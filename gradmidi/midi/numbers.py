@@ -11,6 +11,7 @@ __all__ = [
     "BEND_RANGE",
     "CHANNELS",
     "CLOCK",
+    "CONTINUE",
     "CONTROL",
     "DATA_ENTRY",
     "DIN_SECONDS",
@@ -46,7 +47,7 @@ NOTE_OFF, NOTE_ON, CONTROL, PROGRAM, BEND = 0x80, 0x90, 0xB0, 0xC0, 0xE0
 PRESSURE = 0xD0
 """Status byte of channel pressure, a message of two bytes."""
 
-SONG_POSITION, CLOCK, START, STOP = 0xF2, 0xF8, 0xFA, 0xFC
+SONG_POSITION, CLOCK, START, CONTINUE, STOP = 0xF2, 0xF8, 0xFA, 0xFB, 0xFC
 """Status bytes of MIDI clock."""
 
 ACTIVE_SENSING = 0xFE

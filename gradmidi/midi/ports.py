@@ -143,10 +143,19 @@ class Output(_Port):
 class Input(_Port):
     """An open MIDI input; see `open_input`."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether the JACK server that it belongs to has ended, so that no message comes any more.
+
+        It cannot be opened again: with several dead clients, JACK's library ends the process.
+        """
+        with self._lock:
+            return self._client is not None and self._client.lifeline.cut
+
     def read(self) -> Sequence[int] | None:
         """Return the next message that has come; None if there is none. Never raises."""
         with self._lock, contextlib.suppress(Exception):
-            if self._client is not None:
+            if self._client is not None and not self._client.lifeline.cut:
                 return self._client.native.read()
         return None
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from gradmidi.base.messages import say, warn
+from gradmidi.base.messages import Warnings, say, warn
 from gradmidi.errors import PortError
 from gradmidi.midi.controls import COMMANDS, Command, Controls
 from gradmidi.midi.controls import command as make
@@ -234,6 +234,7 @@ class MidiDesk:
         self._controls = Controls(table)
         self._clock = clock
         self._input = open_port(port)
+        self._warnings = Warnings()
         self._looked = clock()
 
     def commands(self) -> list[Command]:
@@ -258,6 +259,13 @@ class MidiDesk:
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
+        if self._input.ended:
+            self._warnings.note(
+                f"MIDI input {self._input.name!r}",
+                "closed, the JACK server has ended",
+                "everything else continues; to use knobs again, restart gradmidi",
+            )
+            return
         gone = self._input.gone
         self._input.look()
         if self._input.gone and not gone:

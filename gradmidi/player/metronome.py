@@ -15,7 +15,13 @@ __all__ = ["TICKS_A_QUARTER", "Grid", "Metronome", "MidiClock"]
 TICKS_A_QUARTER = 24
 
 TICK, START, STOP = (numbers.CLOCK,), (numbers.START,), (numbers.STOP,)
+CONTINUE = (numbers.CONTINUE,)
 POSITION_ZERO = (numbers.SONG_POSITION, 0, 0)
+
+TICKS_A_POSITION = 6
+"""A song position counts sixteenth notes; it has 14 bits."""
+
+POSITIONS = 1 << 14
 
 MOST_MISSED = 24
 """Most late ticks that are sent at once after the process stood still; others are left out."""
@@ -51,6 +57,9 @@ class Grid:
 class MidiClock:
     """The clock of one live run.
 
+    If ticks are left out, Stop is sent, then at the next sixteenth note the song position and
+    Continue, so that a device is at the right place of the bar again.
+
     Parameters
     ----------
     tempo : float
@@ -65,7 +74,7 @@ class MidiClock:
     next : float
         Time of the next message.
     skipped : int
-        Number of ticks left out because the process stood still.
+        Number of ticks left out because the process stood still, or the beats of a session jumped.
 
     Examples
     --------
@@ -83,11 +92,15 @@ class MidiClock:
         self._bar = round(bar * TICKS_A_QUARTER)
         self._count = 0
         self._start = math.inf
+        self._first = 0
         self._started = False
+        self._continue: int | None = None
 
     @property
     def next(self) -> float:
         """Time of the next message."""
+        if self._count == self._continue:
+            return self._tick - self.interval / 2
         return min(self._tick, math.inf if self._started else self._start_due)
 
     def a_bar_after(self, now: float) -> float:
@@ -96,9 +109,14 @@ class MidiClock:
         return self._opened + (ticks + self._bar) * self.interval
 
     def start(self, at: float) -> float:
-        """Place Start on the first tick at or after `at`; return the time of that tick."""
-        ticks = math.ceil((at - self._opened) / self.interval - 1e-6)
-        self._start = self._opened + max(ticks, self._count) * self.interval
+        """Place Start on the first tick at or after `at`; return the time of that tick.
+
+        Once Start was sent, it stays.
+        """
+        if not self._started:
+            ticks = math.ceil((at - self._opened) / self.interval - 1e-6)
+            self._first = max(ticks, self._count)
+            self._start = self._opened + self._first * self.interval
         return self._start
 
     def due(self, now: float) -> list[tuple[float, tuple[int, ...]]]:
@@ -108,10 +126,18 @@ class MidiClock:
         if missed > MOST_MISSED:
             self.skipped += missed
             self._count += missed
+            if self._started and self._continue is None:
+                messages.append((now, STOP))
+            over = (self._count - self._first) % TICKS_A_POSITION
+            self._continue = self._count + TICKS_A_POSITION - over
         while self.next <= now:
             if not self._started and self._start_due <= self._tick:
                 self._started = True
                 messages += [(self._start_due, POSITION_ZERO), (self._start_due, START)]
+                continue
+            if self._count == self._continue:
+                before, self._continue = self.next, None
+                messages += [(before, self._position), (before, CONTINUE)] if self._started else []
                 continue
             messages.append((self._tick, TICK))
             self._count += 1
@@ -120,6 +146,13 @@ class MidiClock:
     def stop(self) -> tuple[tuple[int, ...], ...]:
         """Return the final messages: Stop, if Start was sent."""
         return (STOP,) if self._started else ()
+
+    @property
+    def _position(self) -> tuple[int, ...]:
+        """The song position of this tick; after the last one that there is, in the same bar."""
+        bar = self._bar // TICKS_A_POSITION
+        position = (self._count - self._first) // TICKS_A_POSITION % (POSITIONS // bar * bar)
+        return (numbers.SONG_POSITION, position & 127, position >> 7)
 
     @property
     def _tick(self) -> float:

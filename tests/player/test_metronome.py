@@ -81,3 +81,32 @@ def test_after_a_long_sleep_the_ticks_that_were_missed_are_left_out_and_counted(
     assert len(missed) <= 2
     assert clock.skipped > 2800
     assert clock.next == pytest.approx(60.0, abs=clock.interval)
+
+
+@pytest.mark.parametrize("jump", [0.77, 1.9, 3600.0])
+def test_after_a_jump_a_device_is_at_the_right_place_of_the_bar_again(jump):
+    clock = MidiClock(120.0, opened=0.0)
+    start = clock.start(2.0)
+    heard = play(clock, 5.003)
+    heard += play(clock, 9.0 + jump, begin=5.003 + jump)
+    # A device: it counts ticks from the song position on, while it is started.
+    position, runs, places = 0, False, []
+    for at, message in heard:
+        if message[0] == 0xF2:
+            assert not runs, "a song position is for a device that is stopped"
+            position = (message[1] | message[2] << 7) * 6
+        elif message[0] in (0xFA, 0xFB):
+            runs = True
+        elif message[0] == 0xFC:
+            runs = False
+        elif runs:
+            places.append((at, position))
+            position += 1
+    beats = [(at - start) * 48.0 % 96 for at, _ in places]
+    off = [round(beat - place) % 96 for beat, (_, place) in zip(beats, places, strict=True)]
+    assert set(off) == {0}
+    assert places[-1][0] > 8.9 + jump
+    kinds = [message[0] for _, message in heard if message[0] != 0xF8]
+    assert kinds == [0xF2, 0xFA, *([0xFC, 0xF2, 0xFB] if jump > 0.5 else [])]
+    gap = [at for at, message in heard if message[0] == 0xFB]
+    assert min(at - gap[0] for at, message in heard if message[0] == 0xF8 and at > gap[0]) > 0.001

@@ -9,7 +9,7 @@ class Input:
     """An input with messages, whose device is unplugged between two looks."""
 
     name = "nano"
-    gone = False
+    gone = ended = False
 
     def __init__(self, messages):
         self.messages = iter(messages)
@@ -40,6 +40,19 @@ def test_what_the_rig_does_not_name_does_nothing_and_a_flood_is_read_in_parts():
     assert len(flood.commands()) == MOST_MESSAGES
     desk.close()
     assert source.closed
+
+
+def test_a_server_that_ends_is_told_once(capsys):
+    now = [0.0]
+    desk, source = opened([], {"cc 20": "panic"}, clock=lambda: now[0])
+    for ended in (False, True, True):
+        source.ended = ended
+        now[0] += LOOK_SECONDS
+        desk.commands()
+    assert capsys.readouterr().err.splitlines() == [
+        "gradmidi: MIDI input 'nano': closed, the JACK server has ended; everything else "
+        "continues; to use knobs again, restart gradmidi"
+    ]
 
 
 def test_a_controller_that_goes_and_comes_back_is_told_once_each(capsys):

@@ -151,6 +151,36 @@ def test_a_button_changes_the_preset_and_no_note_is_left(jack, dump, tmp_path):
     assert not sounding(messages[:program])
 
 
+@pytest.mark.parametrize("library", ["rtmidi", "rtmidi2"])
+def test_a_jack_server_that_ends_is_told_and_the_desk_goes_on(own_jack, tmp_path, library):
+    pytest.importorskip(library)
+    script = f"""
+        import sys
+        sys.modules["rtmidi"] = None if {library!r} == "rtmidi2" else __import__("rtmidi")
+        from gradmidi.player import desk
+        desk.LOOK_SECONDS = 0.0
+        knobs = desk.MidiDesk("virtual:desk", {{"note 60": "panic"}})
+        for _ in sys.stdin:
+            print("commands", knobs.commands(), flush=True)
+        knobs.close()
+        print("closed", flush=True)
+    """
+    argv = [sys.executable, "-c", textwrap.dedent(script)]
+    with running(argv, tmp_path / "desk.txt", own_jack.env) as desk:
+        own_jack.wait_for("gradmidi:desk")
+        desk.write("\n")
+        desk.wait_for("commands", 1)
+        own_jack.stop()
+        for number in range(20):
+            desk.write("\n")
+            desk.wait_for("commands", number + 2)
+        desk.process.stdin.close()
+        desk.wait_for("^closed")
+        told = [line for line in desk.lines if line.startswith("gradmidi: ")]
+    assert len(told) == 1
+    assert "closed, the JACK server has ended; everything else continues" in told[0]
+
+
 def test_check_prints_what_was_used_as_lines_for_the_rig(jack, tmp_path):
     argv = [sys.executable, "-u", "-m", "gradmidi", "check", "--learn", "virtual:learn"]
     with running(argv, tmp_path / "learn.txt", jack.env) as learner:

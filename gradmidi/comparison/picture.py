@@ -191,15 +191,12 @@ def _axis(
         ticks = [(float(value), number(float(value), 3)) for value in values]
     y = low - 0.8 * canvas.line
     canvas.text(left - GAP, y, UNITS[by], ha="right", fontsize=canvas.small)
-    free = -1.0
-    for place, text in ticks:
-        x = left + inner * (place - edges[0]) / (edges[1] - edges[0])
-        wide = canvas.width(text, canvas.small)
-        begin = min(max(left, x - wide / 2), left + inner - wide)
-        if begin < free or place > edges[1]:
-            continue
-        free = begin + wide + 2 * GAP
-        canvas.text(begin, y, text, fontsize=canvas.small)
+    ticks = [tick for tick in ticks if tick[0] <= edges[1]]
+
+    def at(place: float) -> float:
+        return left + inner * (place - edges[0]) / (edges[1] - edges[0])
+
+    for x in canvas.ticks(y, ticks, at, (left, left + inner), fontsize=canvas.small):
         canvas.line_through((x, low), (x, low - 0.2 * canvas.line), color=canvas.theme.dim)
     note = "▼ a fault begins · ▲ the norm is beyond the axis · dashed: a run departs"
     canvas.text(2 * GAP, 0.7 * canvas.line, canvas.fitting(note, canvas.wide - 4 * GAP),

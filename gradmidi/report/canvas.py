@@ -3,7 +3,7 @@
 Matplotlib's own layouts take longer than the drawing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -102,6 +102,25 @@ class Canvas:
         """Write a text whose middle is at the height `y`."""
         more = {"color": self.theme.ink, "fontsize": self.points, "va": "center", **more}
         self.figure.text(x / self.wide, y / self.tall, text, **more)
+
+    def ticks(
+        self,
+        y: float,
+        ticks: Iterable[tuple[float, str]],
+        places: Callable[[float], float],
+        ends: tuple[float, float],
+        **more: Any,
+    ) -> Iterator[float]:
+        """Write the texts of an axis between `ends` that do not overlap; yield the x of each."""
+        free = -1.0
+        for place, text in ticks:
+            x = places(place)
+            wide = self.width(text, more["fontsize"])
+            begin = min(max(ends[0], x - wide / 2), ends[1] - wide)
+            if begin >= free:
+                free = begin + wide + 2 * GAP
+                self.text(begin, y, text, **more)
+                yield x
 
     def line_through(self, *places: tuple[float, float], **more: Any) -> None:
         """Draw a line through places."""

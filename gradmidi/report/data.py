@@ -261,16 +261,10 @@ def codes(norms: NDArray[np.float64], scale: Scale) -> NDArray[np.uint16]:
     >>> codes(np.array([-1.0, 0.0, 1.0, 2.0, np.inf, np.nan]), (0.0, math.log(2.0))).tolist()
     [0, 1, 2, 65533, 65534, 65535]
     """
-    low, high = scale
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(norms)
-    place = (logs - low) / ((high - low) or 1.0)
-    number = np.isfinite(logs)
-    coded = np.full(norms.shape, NONE, dtype=np.uint16)
-    coded[number] = np.rint(LEAST + np.clip(place[number], 0.0, 1.0) * (MOST - LEAST))
+        coded = levels(np.log(norms), *scale)
     coded[norms == 0.0] = ZERO
-    coded[norms == np.inf] = INF
-    coded[np.isnan(norms)] = NAN
+    coded[norms < 0.0] = NONE
     return coded
 
 

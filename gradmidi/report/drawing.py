@@ -207,9 +207,8 @@ class _Drawer:
             s=(0.62 * canvas.points) ** 2, color=canvas.theme.fault, linewidths=0, clip_on=False,
         )  # fmt: skip
         free = [-1.0] * round((tall / canvas.line - 0.55) / 0.95)
-        left, right = self.edges
         for fault, step in zip(faults, steps, strict=True):
-            x = self.left + self.inner * (step - left) / (right - left)
+            x = self._x(step)
             text = canvas.labels(short(fault), 60)
             wide = canvas.width(text, canvas.small)
             begin = max(GAP, min(x - 0.05, canvas.wide - GAP - wide))
@@ -220,12 +219,16 @@ class _Drawer:
             canvas.text(begin, height, text, fontsize=canvas.small, color=canvas.theme.fault)
             free[row] = begin + wide + 1.5 * GAP
 
+    def _x(self, step: float) -> float:
+        """Return where a step is, in inches."""
+        left, right = self.edges
+        return self.left + self.inner * (step - left) / (right - left)
+
     def _axes(self, low: float) -> None:
         """Write the steps below the map, and the seconds of training below them."""
         canvas, heat = self.canvas, self.heat
         small = 0.92 * canvas.points
         most = max(2, int(self.inner / (6.5 * canvas.points / 72.0)))
-        left, right = self.edges
         rows = [("step", step_ticks(heat.first, heat.last, most))]
         if self.times:
             places = heat.first + heat.width * np.arange(1, len(heat.seconds) + 1) - 1
@@ -234,15 +237,8 @@ class _Drawer:
             y = low - (0.8 + 1.2 * index) * canvas.line
             colour = canvas.theme.dim if index else canvas.theme.ink
             canvas.text(self.left - GAP, y, name, ha="right", color=colour, fontsize=small)
-            free = -1.0
-            for place, text in ticks:
-                x = self.left + self.inner * (place - left) / (right - left)
-                wide = canvas.width(text, small)
-                begin = min(max(self.left, x - wide / 2), self.left + self.inner - wide)
-                if begin < free:
-                    continue
-                free = begin + wide + 2 * GAP
-                canvas.text(begin, y, text, fontsize=small, color=colour)
+            ends = (self.left, self.left + self.inner)
+            for x in canvas.ticks(y, ticks, self._x, ends, fontsize=small, color=colour):
                 if index == 0:
                     end = low - 0.22 * canvas.line
                     canvas.line_through((x, low), (x, end), color=canvas.theme.dim)

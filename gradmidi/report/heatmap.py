@@ -19,6 +19,7 @@ from gradmidi.detection.kinds import Faults
 from gradmidi.log import RunLog
 from gradmidi.log.blocks import Block
 from gradmidi.music.voices import Voice
+from gradmidi.report.curves import is_logarithmic
 from gradmidi.report.labels import Group, groups
 from gradmidi.report.look import NOT_FINITE, ZERO, palette, rgb
 
@@ -85,8 +86,7 @@ class Strip:
     @property
     def logarithmic(self) -> bool:
         """Whether it is drawn on a log axis: its largest value is 20 times its smallest or more."""
-        low, high = self.ends
-        return low > 0.0 and high > 20.0 * low
+        return is_logarithmic(*self.ends)
 
     @property
     def ends(self) -> tuple[float, float]:

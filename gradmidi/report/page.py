@@ -22,7 +22,7 @@ from gradmidi.log import Layer
 from gradmidi.music.pitch import note_name
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
-from gradmidi.report.curves import notable
+from gradmidi.report.curves import Curves, notable
 from gradmidi.report.data import Places, Played, data_of, heat_of, loss_scale
 from gradmidi.report.heatmap import INF, NONE, ZERO_CODE, HeatMap
 from gradmidi.report.html import colours, part, plain_json, policy, template
@@ -150,6 +150,11 @@ class Page:
         """The names of the runs, each once."""
         return list(dict.fromkeys(run.name for run, _ in self.played))
 
+    @property
+    def _once(self) -> list[tuple[PlayedRun, Curves]]:
+        """Each run once: the first of several is played against each of the others."""
+        return list({run.run: (run, curves) for run, curves in self.played[::-1]}.values())[::-1]
+
     def _script_data(
         self, faults: Sequence[Mapping[str, Any]], marks: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
@@ -228,11 +233,7 @@ class Page:
 
     def _notable(self) -> list[dict[str, Any]]:
         found = []
-        seen = set()
-        for run, curves in self.played:
-            if run.run in seen:
-                continue  # The first of several runs is played against each of the others.
-            seen.add(run.run)
+        for run, curves in self._once:
             name = f"{run.name}: " if len(self.played) > 1 else ""
             for place, text in notable(curves, self.voices):
                 slot = int(np.searchsorted(curves.first, place, side="right")) - 1
@@ -257,11 +258,7 @@ class Page:
         if self.preset.pitch.law == "log":
             home = f"at home on {note_name(self.preset.home_notes(len(self.voices))[voice.index])}"
         lines = []
-        seen = set()
-        for run, curves in self.played:
-            if run.run in seen:
-                continue
-            seen.add(run.run)
+        for run, curves in self._once:
             norms = curves.high[:, voice.index]
             finite = norms[np.isfinite(norms) & (norms >= 0.0)]
             name = f"{run.name}: " if len(self.played) > 1 else ""

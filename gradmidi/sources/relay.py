@@ -10,7 +10,7 @@ from gradmidi.base.files import QUIET_SECONDS, is_locked
 from gradmidi.errors import GradmidiError, RunLogError
 from gradmidi.live.feed import Live
 from gradmidi.log import Decoder, RunLog, encode
-from gradmidi.sources.follow import CAUGHT_UP, Line
+from gradmidi.sources.follow import CAUGHT_UP, END, Line
 
 __all__ = ["Relay", "finished_lines", "is_over", "is_quiet"]
 
@@ -21,8 +21,6 @@ WAIT_SECONDS = 0.02
 
 SHOWN = 60
 """How many characters of a line that is no log an error shows."""
-
-END = b'{"end"'
 
 
 def is_over(log: Path, now: float) -> bool:

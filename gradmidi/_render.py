@@ -13,8 +13,7 @@ from gradmidi.midi.rig import load as load_rig
 from gradmidi.music.preset import Preset, load
 from gradmidi.music.score import Score, score_of
 from gradmidi.report.look import Look
-from gradmidi.sinks.registry import DRAWN, SOUNDS, check_endings, file_sink
-from gradmidi.sinks.sink import FileSink, Reader
+from gradmidi.sinks.registry import DRAWN, SOUNDS, FileSink, Reader, check_endings, file_sink
 from gradmidi.sources.opened import open_log
 
 if TYPE_CHECKING:

@@ -16,6 +16,11 @@ __all__ = ["FsdpCapture", "capture_of"]
 class FsdpCapture(Capture):
     """A model that FSDP1 wraps, or whose parts it wraps; parameters as for `Capture`.
 
+    With `use_orig_params=True` each process has a piece of each parameter, or nothing of it. A
+    piece and its gradient are plain tensors, views of a flat tensor, so only their share of the
+    squares and the sizes of the layers differ from any other model. Other than FSDP2, it clips by
+    a method of its own.
+
     Raises
     ------
     CaptureError

@@ -7,7 +7,7 @@ from typing import Any
 from torch import distributed, nn
 from torch.nn import Module, Parameter
 
-from gradmidi.base.process import note_of_slurm, rank_of
+from gradmidi.base.environment import note_of_slurm, rank_of
 from gradmidi.capture.sharded import is_sharded
 from gradmidi.errors import CaptureError
 from gradmidi.log.items import unwrapped as unwrapped_paths

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gradmidi.midi.ports import Input
     from gradmidi.music.lesson import Cue
     from gradmidi.music.voices import Voice
-    from gradmidi.sinks.sink import Sink
+    from gradmidi.sinks.registry import Sink
 
 __all__ = ["check", "layout", "learn", "panic", "perform", "ports", "sweeps"]
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from gradmidi.base.environment import is_first, note_of_slurm
 from gradmidi.base.messages import say
-from gradmidi.base.process import is_first, note_of_slurm
 from gradmidi.cli.options import takes
 from gradmidi.errors import CaptureError
 from gradmidi.integrations.deepspeed import take_part
@@ -87,7 +87,7 @@ def run(
 
     Options of gradmidi come before SCRIPT; everything after SCRIPT is passed to it.
     """
-    from gradmidi.base.versions import TORCH, check_version
+    from gradmidi.base.environment import TORCH, check_version
     from gradmidi.integrations.script import Script
     from gradmidi.options import Options
 

@@ -1,4 +1,8 @@
-"""The kinds of faults: their properties, their limits, and the record of one that was found."""
+"""The kinds of faults: their properties, their limits, and the record of one that was found.
+
+To add a kind: a row here, a rule in `gradmidi.detection.detector`, a sound in
+`gradmidi.music.alarms`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

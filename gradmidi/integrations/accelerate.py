@@ -6,7 +6,7 @@ are accumulated over several batches.
 
 from typing import TYPE_CHECKING, Any
 
-from gradmidi.base.versions import framework
+from gradmidi.base.environment import framework
 from gradmidi.listener.listen import Listener, listen_with
 from gradmidi.options import Options
 

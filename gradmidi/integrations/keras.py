@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradmidi.base.versions import framework
+from gradmidi.base.environment import framework
 from gradmidi.integrations.callback import Callback, on_first_use
 from gradmidi.listener.opening import open_run
 from gradmidi.listener.outputs import Outputs

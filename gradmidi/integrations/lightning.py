@@ -8,7 +8,7 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-from gradmidi.base.versions import framework
+from gradmidi.base.environment import framework
 from gradmidi.integrations.callback import Callback, on_first_use
 from gradmidi.listener.listen import listen_with
 

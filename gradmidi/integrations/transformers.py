@@ -5,8 +5,8 @@ The norms are measured before the Trainer clips, which it does by default, at 1.
 
 from typing import Any
 
+from gradmidi.base.environment import framework
 from gradmidi.base.messages import say
-from gradmidi.base.versions import framework
 from gradmidi.integrations.callback import Callback, on_first_use
 from gradmidi.listener.listen import listen_with
 

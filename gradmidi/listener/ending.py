@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
+from gradmidi.base.environment import python
 from gradmidi.base.messages import Warnings, say
-from gradmidi.base.process import python
 from gradmidi.detection.history import Fault
 from gradmidi.log import FILE_NAME
 from gradmidi.log.writer import LogWriter

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradmidi.base.checks import SummaryWriter
+from gradmidi.base.environment import TORCH, check_version
 from gradmidi.base.messages import say, warn
-from gradmidi.base.versions import TORCH, check_version
 from gradmidi.errors import CaptureError, GradmidiError
 from gradmidi.listener.listener import Listener
 from gradmidi.listener.opening import attach, open_capture, open_run

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradmidi.base.environment import Job
 from gradmidi.base.messages import Warnings, say
-from gradmidi.base.process import Job
 from gradmidi.listener.listener import Listener
 from gradmidi.listener.outputs import Outputs
 from gradmidi.listener.recording import Recording, Row

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gradmidi.base.checks import SummaryWriter
+from gradmidi.base.environment import framework
 from gradmidi.base.messages import Warnings, say, warn
-from gradmidi.base.versions import framework
 from gradmidi.errors import CaptureError, GradmidiError
 from gradmidi.listener.ending import DeferredInterrupt, Rendering, command
 from gradmidi.live.feed import Live, NoPlayerError

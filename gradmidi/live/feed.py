@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from gradmidi.base.environment import python
 from gradmidi.base.messages import say, warn
-from gradmidi.base.process import python
 from gradmidi.errors import GradmidiError, PortError
 from gradmidi.live.session import Session
 from gradmidi.log import Frame, Record, Values, encode

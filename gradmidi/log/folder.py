@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
+from gradmidi.base.environment import Job
 from gradmidi.base.files import beside, fcntl, lock
-from gradmidi.base.process import Job
 from gradmidi.errors import RunLogError
 from gradmidi.log import FILE_NAME, Decoder, Header, Layer
 

@@ -1,4 +1,9 @@
-"""Read a log in pieces of many lines: parse the frames of a piece at once, or outline the log."""
+"""Read a log in pieces of many lines: parse the frames of a piece at once, or outline the log.
+
+Nearly all lines of a log are frames of one shape. Their rows of norms are cut out and parsed as
+one list of numbers, and what is left of the lines as one list of small objects. Whatever might not
+be such a frame is left to `gradmidi.log.decoding`, line by line.
+"""
 
 import io
 import math

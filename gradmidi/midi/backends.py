@@ -1,4 +1,13 @@
-"""The libraries that reach MIDI ports, and how to find a port by its name as systems write it."""
+"""The libraries that reach MIDI ports, and how to find a port by its name as systems write it.
+
+python-rtmidi has wheels up to Python 3.12, rtmidi2 (MIT) for Python 3.13 and 3.14. Both wrap
+RtMidi. What is special about rtmidi2 is met here:
+
+- its wheel for Linux brings a libjack that speaks another protocol than many JACK servers, so the
+  system's is loaded before it, and without one JACK is left out;
+- without a JACK server it makes a client that has no ports, and raises nothing;
+- its errors are RuntimeErrors, and it takes the bytes of a message one by one.
+"""
 
 import contextlib
 import ctypes

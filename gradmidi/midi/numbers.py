@@ -1,4 +1,9 @@
-"""MIDI's numbers: status bytes, controllers and values, and those of a voice."""
+"""MIDI's numbers: status bytes, controllers and values, and those of a voice.
+
+Files, live ports and OSC share them. The status byte of a channel message is a constant such as
+`NOTE_ON` plus the channel, from 0. The numbers of a voice are as people see them: channels are
+1–16; ports count from 0.
+"""
 
 import unicodedata
 from collections.abc import Sequence

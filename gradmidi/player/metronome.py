@@ -1,4 +1,9 @@
-"""The beat of a player: the MIDI clock for devices and DAWs, sent along its timeline."""
+"""The beat of a player: the MIDI clock for devices and DAWs, sent along its timeline.
+
+Ticks begin when the player starts, so that a receiver can synchronise. Start is sent with song
+position 0, on the first slot that is played; Stop is sent after the last note. Source: MIDI 1.0
+Detailed Specification, System Real Time Messages and Song Position Pointer.
+"""
 
 import math
 from collections.abc import Callable, Sequence

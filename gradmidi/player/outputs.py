@@ -18,7 +18,7 @@ from gradmidi.midi.rig import Rig
 from gradmidi.music.events import Event
 from gradmidi.music.values import MOST_VALUES
 from gradmidi.music.voices import Voice
-from gradmidi.sinks.sink import Counters, LiveSink
+from gradmidi.sinks.registry import Counters, LiveSink
 
 if TYPE_CHECKING:
     from gradmidi.midi.ports import Output

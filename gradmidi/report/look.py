@@ -1,4 +1,8 @@
-"""How pictures look: size, resolution, theme, and colours that colour-blind readers can tell."""
+"""How pictures look: size, resolution, theme, and colours that colour-blind readers can tell.
+
+The heat map's scale has two arms of equal lightness and equal steps in Oklab (B. Ottosson,
+"A perceptual color space for image processing", 2020).
+"""
 
 import math
 import re

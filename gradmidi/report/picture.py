@@ -1,4 +1,7 @@
-"""The file sinks for pictures and films: the heat map of a run, as a whole or as it plays."""
+"""The file sinks for pictures and films: the heat map of a run, as a whole or as it plays.
+
+In a film, step and loss are counted, and each fault is named when it begins.
+"""
 
 import contextlib
 import io

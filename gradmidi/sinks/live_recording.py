@@ -10,7 +10,7 @@ from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.midifile import MidiFile
-from gradmidi.sinks.sink import Counters
+from gradmidi.sinks.registry import Counters
 
 __all__ = ["LiveRecording"]
 

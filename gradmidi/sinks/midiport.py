@@ -33,8 +33,8 @@ from gradmidi.music.events import (
 from gradmidi.music.preset import Preset
 from gradmidi.music.voices import Voice
 from gradmidi.sinks.openport import OpenPort, Wire
+from gradmidi.sinks.registry import Counters
 from gradmidi.sinks.setup import layered, setup, shape_messages, shared_bend, without_notes
-from gradmidi.sinks.sink import Counters
 
 __all__ = ["MidiPort", "Wire"]
 

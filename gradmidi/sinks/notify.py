@@ -20,7 +20,7 @@ import orjson
 from gradmidi.base.messages import Warnings
 from gradmidi.errors import GradmidiError
 from gradmidi.music.events import Alarm, Event
-from gradmidi.sinks.sink import Counters
+from gradmidi.sinks.registry import Counters
 from gradmidi.text.words import alarm, count
 
 __all__ = ["APART_SECONDS", "Digest", "Notify"]

@@ -21,7 +21,7 @@ from gradmidi.midi.numbers import (
 )
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import BRIGHTNESS, FAULT_VOICE, Sounding
-from gradmidi.sinks.sink import Counters
+from gradmidi.sinks.registry import Counters
 from gradmidi.text.words import count
 
 __all__ = ["OpenPort", "Wire"]

@@ -39,7 +39,7 @@ from gradmidi.sinks.oscmessage import (
     stop_message,
     voice_message,
 )
-from gradmidi.sinks.sink import Counters
+from gradmidi.sinks.registry import Counters
 
 __all__ = ["Address", "Osc", "greeting", "resolve"]
 

@@ -1,37 +1,153 @@
-"""File sinks by ending: built in, registered, or from installed packages.
+"""What sinks do, and file sinks by ending: built in, registered, or from installed packages.
 
-To add one, write a class with `send`, `close` and `abort` (`gradmidi.sinks.sink.FileSink`) whose
-constructor takes a path, the score and the run's log. Then add a row to `BUILT_IN`, or call
-`register`. A package can also list it as an entry point in the group ``gradmidi.files``, which
-works in every process: ``csv = "package.module:Class"`` for the ending ``.csv``.
+To add one, write a class with `send`, `close` and `abort` (`FileSink`) whose constructor takes a
+path, the score and the run's log. Then add a row to `BUILT_IN`, or call `register`. A package can
+also list it as an entry point in the group ``gradmidi.files``, which works in every process:
+``csv = "package.module:Class"`` for the ending ``.csv``.
 """
 
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from gradmidi.base.files import WholeFile
 from gradmidi.errors import GradmidiError
+from gradmidi.music.events import Event
 
 if TYPE_CHECKING:
-    from gradmidi.log import RunLog
+    from gradmidi.log import Item, RunLog
+    from gradmidi.log.blocks import Block
     from gradmidi.music.preset import Preset
     from gradmidi.music.score import Score
     from gradmidi.report.look import Look
-    from gradmidi.sinks.sink import FileSink
 
 __all__ = [
     "BUILT_IN",
     "DRAWN",
     "FILES",
     "SOUNDS",
+    "Counters",
+    "FileSink",
+    "LiveSink",
+    "Memory",
+    "Reader",
+    "Sink",
+    "TextFile",
     "begin_of",
     "check_endings",
     "file_sink",
     "register",
 ]
 
-FileMaker = Callable[..., "FileSink"]
+
+class Sink(Protocol):
+    """An output that receives events in order of ticks."""
+
+    def send(self, events: Sequence[Event]) -> None:
+        """Process the next events; ticks never decrease."""
+
+    def close(self) -> None:
+        """End every note, complete the output and close it. May be called twice."""
+
+
+class FileSink(Sink, Protocol):
+    """A sink that writes one file, complete at `close` or not at all."""
+
+    def abort(self) -> None:
+        """Write no file, and leave no temporary file."""
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A file sink that also takes the items of the log, each before the events that follow it."""
+
+    def read(self, item: "Item | Block") -> None:
+        """Take the next item of the log, or a block of frames."""
+
+
+class LiveSink(Sink, Protocol):
+    """A sink that plays events when it receives them. Its methods never raise."""
+
+    counters: "Counters"
+
+    def silence(self) -> None:
+        """End every note that sounds."""
+
+    def keep_alive(self) -> None:
+        """Tell the receiver that the player still runs, if that is due; called often."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """Counts of a live sink's messages.
+
+    Parameters
+    ----------
+    sent : int
+        Messages passed to the system.
+    dropped : int
+        Messages left out: over the rig's limit, replaced by a newer value, after the end, or
+        because the system's buffer was full.
+    errors : int
+        Messages that the system refused.
+    """
+
+    sent: int = 0
+    dropped: int = 0
+    errors: int = 0
+
+
+class Memory:
+    """Stores all events in `events`, and sets `closed` when it is closed.
+
+    Examples
+    --------
+    >>> from gradmidi.music.events import Off
+    >>> sink = Memory()
+    >>> sink.send([Off(0, 0, 60)])
+    >>> sink.events
+    [Off(tick=0, voice=0, note=60)]
+    """
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.closed = False
+
+    def send(self, events: Sequence[Event]) -> None:
+        """Store events."""
+        self.events.extend(events)
+
+    def close(self) -> None:
+        """Set `closed` to True."""
+        self.closed = True
+
+
+class TextFile:
+    """Writes the description of a run as text, complete at `close` or not at all."""
+
+    def __init__(self, path: Path, score: "Score", log: "RunLog") -> None:
+        self.path = path
+        self._preset = score.preset
+        self._log = log
+
+    def send(self, events: Sequence[Event]) -> None:
+        """Do nothing, since the text describes the run and not the notes."""
+
+    def close(self) -> None:
+        """Write the text."""
+        from gradmidi.text.describe import describe
+
+        lines = describe(self._log, self._preset.faults, self._preset.values.which)
+        with WholeFile(self.path) as new:
+            new.file.write("".join(f"{line}\n" for line in lines).encode())
+
+    def abort(self) -> None:
+        """Write no file."""
+
+
+FileMaker = Callable[..., FileSink]
 """Makes a file sink from a path (`pathlib.Path`), the score and the run's log."""
 
 BUILT_IN: Mapping[str, str] = {
@@ -45,7 +161,7 @@ BUILT_IN: Mapping[str, str] = {
     ".pdf": "gradmidi.report.picture:Picture",
     ".html": "gradmidi.report.report:Report",
     ".mp4": "gradmidi.report.picture:Film",
-    ".txt": "gradmidi.sinks.sink:TextFile",
+    ".txt": "gradmidi.sinks.registry:TextFile",
 }
 """Maps an ending to ``module:callable``, which is imported when a file is written."""
 
@@ -122,7 +238,7 @@ def register(ending: str, maker: FileMaker) -> None:
 
     Examples
     --------
-    >>> from gradmidi.sinks.sink import TextFile
+    >>> from gradmidi.sinks.registry import TextFile
     >>> register(".notes", TextFile)  # doctest: +SKIP
     >>> gradmidi.render("runs/a", "a.notes")  # doctest: +SKIP
     """

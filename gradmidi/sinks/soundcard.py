@@ -20,7 +20,7 @@ from gradmidi.base.messages import warn
 from gradmidi.errors import PortError
 from gradmidi.music.events import End, Event
 from gradmidi.music.preset import Preset
-from gradmidi.sinks.sink import Counters
+from gradmidi.sinks.registry import Counters
 from gradmidi.sound.synth import Synth
 
 __all__ = ["Card", "SoundCard", "open_card"]

@@ -6,12 +6,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gradmidi.errors import RunLogError
-from gradmidi.sources.cells import EMPTY, Numbers, is_number, time_of
+from gradmidi.sources.cells import (
+    EMPTY,
+    STEPS,
+    TIMES,
+    Naming,
+    Numbers,
+    in_a_line,
+    is_number,
+    places,
+    time_of,
+)
 from gradmidi.sources.growing import TextFile, until_found
 from gradmidi.sources.normnames import is_norm
 from gradmidi.sources.reader import FileReader
 from gradmidi.sources.rows import Cell, Row
-from gradmidi.sources.tablenames import STEPS, TIMES, Naming, in_a_line, places
 from gradmidi.text.words import count
 
 __all__ = ["CsvReader"]

@@ -1,4 +1,7 @@
-"""Encodings of binary logs: the fields of Protocol Buffers, and TensorBoard's CRC-32C."""
+"""Encodings of binary logs: the fields of Protocol Buffers, and TensorBoard's CRC-32C.
+
+Protocol Buffers: https://protobuf.dev/programming-guides/encoding.
+"""
 
 import struct
 from collections.abc import Iterator, Sequence

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from gradmidi.errors import RunLogError
-from gradmidi.sources.cells import time_of
+from gradmidi.sources.cells import STEPS, TIMES, Naming, in_a_line, time_of
 from gradmidi.sources.growing import TextFile, until_found
 from gradmidi.sources.jsonshapes import entries_of, parsed
 from gradmidi.sources.normnames import is_norm
 from gradmidi.sources.reader import FileReader, Reader
 from gradmidi.sources.rows import Cell, Row
-from gradmidi.sources.tablenames import STEPS, TIMES, Naming, in_a_line
 from gradmidi.text.words import count
 
 __all__ = ["JsonLinesReader", "JsonReader", "TrainerReader", "numbers_of"]

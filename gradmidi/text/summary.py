@@ -1,4 +1,8 @@
-"""The summary of a run, what it was and what was wrong, and its verdict in one sentence."""
+"""The summary of a run, what it was and what was wrong, and its verdict in one sentence.
+
+`summarize` reads a run once; everything that is said about a whole run is written from the
+`Summary` it returns: `describe`, `run.txt`, the page, the last lines of `listen`, JSON.
+"""
 
 import json
 import math

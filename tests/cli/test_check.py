@@ -13,7 +13,7 @@ from gradmidi.music.events import FAULT_VOICE, Off, On, Sounding
 from gradmidi.music.lesson import check as cues
 from gradmidi.music.preset import load, names
 from gradmidi.music.voices import Voice
-from gradmidi.sinks.sink import Memory
+from gradmidi.sinks.registry import Memory
 
 VOICES = (Voice(0, "conv1", (0,)), Voice(1, "blocks.0-3", (1, 2, 3, 4)))
 

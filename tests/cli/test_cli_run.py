@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gradmidi.base.process import is_first
+from gradmidi.base.environment import is_first
 
 ARGUMENTS = ["--epochs", "3", "--out=x", "--", "-m", "--help"]
 

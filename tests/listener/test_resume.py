@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import gradmidi
-from gradmidi.base.process import Job
+from gradmidi.base.environment import Job
 from gradmidi.log import FILE_NAME, End
 
 LAYERS = ["fc1", "fc2"]

@@ -116,6 +116,7 @@ SHORT = (
     Short("live", seconds=150.0),
     Short("link", seconds=90.0),
     Short("engines", ("--processes", "2")),
+    Short("ranks", seconds=90.0),
     Short("sound", ("--quick", "pentatonic")),
     Short("settings", ("pentatonic",), seconds=90.0),
     Short("values", seconds=90.0),

@@ -212,6 +212,10 @@ class RankFaults:
         self._runs.add(header.started)
         self._next = 0
 
+    def waits_for(self, step: int) -> bool:
+        """Return whether the frame of a step is needed."""
+        return self._next < len(self._steps) and self._steps[self._next] <= step
+
     def add(self, block: Block) -> None:
         """Take frames of the log."""
         last = int(block.steps[-1])

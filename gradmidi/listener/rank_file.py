@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from gradmidi.capture.capture import Capture
-    from gradmidi.capture.local_work import LocalWork
+    from gradmidi.capture.local_work import LocalWork, Times
     from gradmidi.capture.meeting import Note
 
 __all__ = ["Place", "RankFile", "rank_file"]
@@ -148,8 +148,9 @@ class RankFile:
         self._rank, self._ranks = rank, ranks
         self._find: Callable[[], Place | None] | None = find
         self._work = work
-        self._times: list[Any] = []
-        self._left_out = 0
+        self._times: list[Times] = []
+        self._left_out = WARM_UP  # Steps that are still to be left out.
+        self._step: int | None = None  # The last step of the last line.
         self._place: Place | None = None
         self._begun = self._written = time.monotonic()
         self._looked = -math.inf
@@ -203,21 +204,27 @@ class RankFile:
                 self._lines.append(encode_not_finite(NotFinite(step, name, number)))
 
     def _read_times(self, *, last: bool) -> None:
-        new = self._work.take()
-        skipped = min(WARM_UP - self._left_out, len(new))
-        self._left_out += skipped
-        self._times += new[skipped:]
         now = time.monotonic()
         wanted = max(LINE_SECONDS, LINE_SHARE * (now - self._begun))
-        if len(self._times) < LEAST_STEPS or not (last or now - self._written >= wanted):
+        if not (last or now - self._written >= wanted):
             return
-        times, self._times, self._written = self._times, [], now
-        table = np.array(times)
-        known = ~np.isnan(table[:, 2])
-        gradient = float(np.median(table[known, 2])) if known.any() else math.nan
-        steps, forward, _, step = table.T
-        medians = float(np.median(forward)), gradient, float(np.median(step))
-        self._lines.append(encode_work(Work(int(steps.min()), int(steps.max()), *medians)))
+        new = self._work.take()
+        self._times += new[self._left_out :]
+        self._left_out = max(0, self._left_out - len(new))
+        if len(self._times) < LEAST_STEPS:
+            return
+        # Of many steps only some are timed, which stand for all since the line before.
+        first = self._times[0][0] if self._step is None else self._step + 1
+        self._step = max(self._times[-1][0], self._work.step())
+        _, forward, gradient, step = np.array(self._times).T
+        known = gradient[~np.isnan(gradient)]
+        medians = (
+            float(np.median(forward)),
+            float(np.median(known)) if len(known) else math.nan,
+            float(np.median(step)),
+        )
+        self._times, self._written = [], now
+        self._lines.append(encode_work(Work(min(first, self._step), self._step, *medians)))
 
     def _look(self, *, last: bool) -> None:
         """Look for the run's folder, once a second."""

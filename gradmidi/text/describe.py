@@ -9,8 +9,10 @@ import numpy as np
 
 from gradmidi.base.messages import printable
 from gradmidi.detection.history import Fault, FaultLog
-from gradmidi.detection.kinds import Faults
-from gradmidi.log import End, Frame, Layer, RunLog, numbers_of
+from gradmidi.detection.kinds import FAULTS, Faults
+from gradmidi.detection.ranks import RankFaults
+from gradmidi.log import End, Frame, Header, Layer, RunLog, numbers_of
+from gradmidi.log.blocks import Block
 from gradmidi.log.values import chosen
 from gradmidi.text.faults import fault_of
 from gradmidi.text.numbers import LayerNumbers, medians
@@ -249,26 +251,33 @@ def standing(
     recent: deque[np.ndarray] = deque(maxlen=RECENT)
     end: End | None = None
     running = log.running
+    ranks = RankFaults(log.path)
+    ranks.begin(log.header)
     for item in log.items():
         faults.add(item)
         end = item if isinstance(item, End) else None
-        if isinstance(item, Frame):
+        if isinstance(item, Header):
+            ranks.begin(item)
+        elif isinstance(item, Frame):
             if last is not None:
                 recent.append(last.norms)
             last = item
+            if ranks.waits_for(item.step):
+                ranks.add(Block.of([item]))
             for name, value in numbers_of(item.extra).items():
                 values[name] = values.get(name, (value,))[0], value
     going = f"{'still running' if running else 'not closed'}, last step {ago(age)}"
     stalled = end is None and bool(faults.watch.overdue((last.t if last else 0.0) + age))
     told = sorted(values, key=lambda name: name != "loss")
-    past = faults.so_far()
+    past = ranks.joined(faults.so_far())
+    wrong = [each for each in ranks.joined(faults.going_on()) if each.to_the_end]
     return Standing(
         log.name,
         log.layers,
         last,
         medians(list(recent), len(log.layers)),
         end.reason if end else going,
-        faults.going_on(),
+        tuple(sorted(wrong, key=lambda each: -FAULTS[each.kind].gravity)),
         age if stalled else None,
         {
             name: values[name]

@@ -1,6 +1,7 @@
 """The time of a process's own work, from hooks of its model and its optimizer."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from gradmidi.capture.capture import Capture
-from gradmidi.capture.local_work import LocalWork, count_updates
+from gradmidi.capture.local_work import ENOUGH, LocalWork, count_updates
 from gradmidi.listener.other_rank import StepCounter
 
 
@@ -19,11 +20,26 @@ class Clock:
 
     now = 0.0
 
-    def __call__(self) -> float:
+    def stamp(self) -> float:
         return self.now
+
+    def has_come(self, stamp: float) -> bool:
+        return True
+
+    def seconds(self, begin: float, end: float) -> float:
+        return end - begin
 
     def pass_(self, seconds: float) -> None:
         self.now += seconds
+
+
+class Device(Clock):
+    """A device that is late: it has come only to what was asked for so many seconds ago."""
+
+    late = 5.0
+
+    def has_come(self, stamp: float) -> bool:
+        return stamp <= self.now - self.late
 
 
 class Slow(nn.Module):
@@ -72,6 +88,50 @@ def test_gradients_that_are_accumulated_count_together() -> None:
             net(torch.ones(1, 2)).sum().backward()
         optimizer.step()
     assert work.take() == [(7, 2.0, 9.0, 9.0)]
+
+
+def train(work: LocalWork, net: nn.Module, optimizer: Any, clock: Clock, steps: int) -> list:
+    for _ in range(steps):
+        clock.pass_(1.0)
+        net(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+    return work.take()
+
+
+def test_what_a_device_has_not_done_is_read_later() -> None:
+    clock, net = Device(), nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(net.parameters())
+    work = LocalWork(net, [optimizer], lambda: 7, clock)
+    assert train(work, net, optimizer, clock, 6) == []
+    assert train(work, net, optimizer, clock, 3) == [(7, 1.0, 1.0, 1.0)] * 3
+
+
+@pytest.mark.parametrize("method", ["stamp", "has_come", "seconds"])
+def test_a_device_that_cannot_do_it_does_not_stop_the_training(method: str) -> None:
+    clock, net = Clock(), nn.Linear(2, 1)
+    calls = []
+
+    def fails(*_: object) -> None:
+        calls.append(1)
+        raise RuntimeError("events are of different devices")
+
+    setattr(clock, method, fails)
+    optimizer = torch.optim.SGD(net.parameters())
+    work = LocalWork(net, [optimizer], lambda: 7, clock)
+    assert train(work, net, optimizer, clock, 9) == train(work, net, optimizer, clock, 9) == []
+    assert len(calls) == 1, "it is not tried again"
+
+
+def test_of_many_steps_some_are_timed() -> None:
+    net = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(net.parameters())
+    steps = iter(range(1000))
+    work = LocalWork(net, [optimizer], lambda: next(steps))
+    for _ in range(2):
+        for _ in range(ENOUGH + 30):
+            net(torch.ones(1, 2)).sum().backward()
+            optimizer.step()
+        assert len(work.take()) == ENOUGH
 
 
 def test_without_a_gradient_the_time_is_not_known() -> None:

@@ -19,6 +19,7 @@ from gradmidi.log.ranks import (
     encode_work,
     file_name,
 )
+from gradmidi.text.describe import standing
 from gradmidi.text.summary import verdict
 
 
@@ -169,6 +170,22 @@ def test_a_straggler_is_a_fault_of_the_run(tmp_path: Path) -> None:
     assert verdict([fault]) == "Did not break; 1 fault, rank 1 is slow at step 1"
     gradmidi.render(folder, tmp_path / "a.html")
     assert told in (tmp_path / "a.html").read_text()
+
+
+def test_what_is_wrong_now_names_the_slow_rank(tmp_path: Path) -> None:
+    run = record(tmp_path, 900)
+    for rank, late in ((0, ()), (1, range(5, 9)), (2, range(4))):
+        times = [0.42 if at in late else 0.2 for at in range(9)]
+        lines = [
+            Work(1 + 100 * at, 100 + 100 * at, 0.0, time, 0.43) for at, time in enumerate(times)
+        ]
+        beside(tmp_path, rank, run, *map(encode_work, lines), ranks=3)
+    told = list(standing(gradmidi.read(tmp_path)).lines())
+    times = "(its own work takes 0.42 s a step, that of the others 0.2 s)"
+    assert told[1] == f"rank 1 is slow {times}, since step 501"
+    assert told[-1] == f"last fault, step 501 to the end: rank 1 is slow {times}"
+    assert [each.ranks for each in gradmidi.read(tmp_path).faults()] == [(2,), (1,)]
+    assert standing(gradmidi.read(tmp_path)).kinds == {"slow"}
 
 
 def test_the_rank_that_was_nan_first_is_named_in_the_fault(tmp_path: Path) -> None:

@@ -20,7 +20,11 @@ class Work:
 
     def __init__(self, steps: int = 0) -> None:
         self.times = [(step, 0.1, 0.2, 0.3) for step in range(1, steps + 1)]
+        self.last = steps
         self.removed = False
+
+    def step(self) -> int:
+        return self.last
 
     def take(self) -> list:
         taken, self.times = self.times, []
@@ -147,8 +151,10 @@ def test_a_continued_run_adds_to_the_file_after_a_line_that_was_cut(folder: Path
     path.write_bytes(path.read_bytes() + b'{"steps":[50')
     work = Work()
     work.times = [(step, 0.1, 0.2, 0.3) for step in range(50, 100)]
+    work.last = 120
     begin(folder, work).close()
-    assert [each.first for each in read(folder).work] == [1 + WARM_UP, 50 + WARM_UP]
+    last, first = read(folder).work[::-1]
+    assert (first.first, last.first, last.last) == (1 + WARM_UP, 50 + WARM_UP, 120)
 
 
 def test_a_file_does_not_grow_without_end(folder: Path) -> None:

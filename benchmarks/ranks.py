@@ -1,6 +1,6 @@
 """Count how often a slow rank is named, and how often a healthy one is by mistake.
 
-    python benchmarks/ranks.py [--processes 2 4] [--repeat 3] [--seconds 8] [--quick]
+    python benchmarks/ranks.py [--processes 2 4] [--repeat 3] [--seconds 12] [--quick]
 
 Several processes train over gloo: a perceptron and a transformer with DDP, a convolutional network
 with batch norm and DDP, whose buffers make processes wait in the forward pass, and a perceptron
@@ -148,7 +148,7 @@ def together(folder: Path, words: list[str], world: int, seconds: float) -> None
         raise SystemExit(f"the training failed with {world} processes")
 
 
-def hooks(steps: int = 500, rounds: int = 20) -> float:
+def hooks(steps: int = 100, rounds: int = 100) -> float:
     """Return the microseconds of processor time that the hooks take in a small network's step."""
     net, x = nn.Linear(8, 1), torch.ones(4, 8)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
@@ -176,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--worker", type=Path)
     parser.add_argument("words", nargs="*")

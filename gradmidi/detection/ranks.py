@@ -109,17 +109,23 @@ def _spell(
 
 def _times(work: Work, others: Sequence[Work]) -> tuple[float, float] | None:
     """Return the time of a process's own work and that of the others, if it is slow."""
-    for own, theirs in (
-        (work.gradient, [each.gradient for each in others if not math.isnan(each.gradient)]),
-        # Where a forward pass or a backward pass waits for others, only what comes before it.
-        (work.forward, [each.forward for each in others]),
-    ):
-        if math.isnan(own) or not theirs:
-            continue
-        usual = median(theirs)
-        if own >= RATIO * usual and own - usual >= max(SHARE * work.step, SECONDS):
-            return own, usual
-    return None
+    if not others:
+        return None
+    known = [each.gradient for each in others if not math.isnan(each.gradient)]
+    if known and not math.isnan(work.gradient):
+        usual = median(known)
+        if _is_longer(work.gradient, usual, work):
+            return work.gradient, usual
+        if any(_is_longer(each, work.gradient, work) for each in known):
+            # All wait for another one.
+            return None
+    # Where passes wait for other processes, what comes before them is still its own.
+    usual = median(each.forward for each in others)
+    return (work.forward, usual) if _is_longer(work.forward, usual, work) else None
+
+
+def _is_longer(own: float, usual: float, work: Work) -> bool:
+    return own >= RATIO * usual and own - usual >= max(SHARE * work.step, SECONDS)
 
 
 class _Medians:

@@ -365,7 +365,9 @@ def listen_with(
         if capture.heard_here:
             opened = open_capture(capture, options, Outputs.of(options), numbered=numbered)[0]
             place = Place(str(opened.folder.absolute()), opened.started)
-            opened.rank_file = rank_file(note, model, capture, lambda: opened.step, place)
+            opened.rank_file = rank_file(
+                note, model, capture, lambda: opened.step, place, opened.mark
+            )
             return opened
         if silent := capture.note_of_silence:
             say(silent)

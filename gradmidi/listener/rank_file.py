@@ -8,22 +8,28 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradmidi.base.messages import say
+from gradmidi.detection.history import Fault
+from gradmidi.detection.kinds import SLOW
+from gradmidi.detection.ranks import slow_ranks
 from gradmidi.log import FILE_NAME
 from gradmidi.log.ranks import (
     MOST_BYTES,
     NotFinite,
+    RankReader,
     Work,
     encode_not_finite,
     encode_rank,
     encode_work,
     file_name,
 )
+from gradmidi.text.faults import fault_of
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -56,6 +62,12 @@ MOST_NAMES = 16
 
 MOST_VALUES = 1024
 """Values that wait until they are read."""
+
+MOST_WATCHED = 64
+"""Of more processes, slow ones are not reported while the run goes on."""
+
+RECENT = 8
+"""Lines of each process that are looked at then."""
 
 JOIN_SECONDS = 0.5
 
@@ -92,6 +104,7 @@ def rank_file(
     capture: "Capture",
     step: Callable[[], int],
     place: Place | None = None,
+    mark: Callable[[str], None] | None = None,
 ) -> "RankFile | None":
     """Begin the file of this process; None where no other trains with it. Never raise.
 
@@ -105,6 +118,8 @@ def rank_file(
         Returns the number of the last step.
     place : Place, optional
         The place, on rank 0.
+    mark : callable, optional
+        On rank 0: marks a text in the run.
     """
     if note is None:
         return None
@@ -121,7 +136,7 @@ def rank_file(
             return None if text is None else Place.of(text)
 
         work = LocalWork(model, capture.given, step)
-        return RankFile(note.rank, note.ranks, find, work)
+        return RankFile(note.rank, note.ranks, find, work, mark)
     except Exception:
         # The store is gone, or the model does not take hooks.
         return None
@@ -140,10 +155,17 @@ class RankFile:
         Returns the place of the run; None if it is not known yet. Called on the thread.
     work : LocalWork
         The times of the process's steps.
+    mark : callable, optional
+        Marks a text in the run: it is called once for each rank that is slow, which is also said.
     """
 
     def __init__(
-        self, rank: int, ranks: int, find: Callable[[], Place | None], work: "LocalWork"
+        self,
+        rank: int,
+        ranks: int,
+        find: Callable[[], Place | None],
+        work: "LocalWork",
+        mark: Callable[[str], None] | None = None,
     ) -> None:
         self._rank, self._ranks = rank, ranks
         self._find: Callable[[], Place | None] | None = find
@@ -158,6 +180,9 @@ class RankFile:
         self._told: set[tuple[str, bool]] = set()
         self._lines: list[bytes] = []
         self._stop = threading.Event()
+        self._mark = mark if ranks <= MOST_WATCHED else None
+        self._reader: RankReader | None = None
+        self._slow: set[int] = set()
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="gradmidi rank", daemon=True)
         with suppress(RuntimeError):
@@ -190,7 +215,9 @@ class RankFile:
             self._read_values()
             self._read_times(last=last)
             self._look(last=last)
-            self._write()
+            has_written = self._write()
+            if has_written and not last and self._mark is not None:
+                self._watch(self._mark)
 
     def _read_values(self) -> None:
         while self._values:
@@ -245,12 +272,29 @@ class RankFile:
             # The last line of an earlier process may be incomplete.
             self._lines.insert(0, b"\n" + encode_rank(self._rank, self._ranks, place.run))
 
-    def _write(self) -> None:
+    def _watch(self, mark: Callable[[str], None]) -> None:
+        """Say and mark which ranks are slow by now."""
+        if self._reader is None and self._place is not None:
+            self._reader = RankReader(Path(self._place.folder), {self._place.run})
+        logs = () if self._reader is None else self._reader.read()
+        recent = [replace(log, work=log.work[-RECENT:]) for log in logs]
+        for slow in slow_ranks(recent):
+            if slow.to_the_end and not self._slow.issuperset(slow.ranks):
+                self._slow.update(slow.ranks)
+                steps = slow.first, slow.last
+                fault = Fault(SLOW.name, (), steps, (0.0, 0.0), slow.seconds, slow.last)
+                fault = replace(fault, ranks=slow.ranks, others=slow.others)
+                text = f"step {slow.first}: {fault_of(fault)}"
+                say(text)
+                mark(text)
+
+    def _write(self) -> bool:
+        """Write the lines; return whether there were any."""
         if self._place is None and self._find is not None:
-            return
+            return False
         lines, self._lines = self._lines, []
         if self._place is None or not lines:
-            return
+            return False
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
             flags |= getattr(os, name, 0)
@@ -262,3 +306,4 @@ class RankFile:
             os.write(file, b"".join(lines))
         finally:
             os.close(file)
+        return True

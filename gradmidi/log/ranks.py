@@ -18,6 +18,7 @@ __all__ = [
     "MOST_BYTES",
     "NotFinite",
     "RankLog",
+    "RankReader",
     "Work",
     "encode_not_finite",
     "encode_rank",
@@ -134,8 +135,10 @@ def _line(fields: dict[str, Any]) -> bytes:
     return orjson.dumps(fields) + b"\n"
 
 
-def read_ranks(folder: Path, runs: Collection[str] | None = None) -> tuple[RankLog, ...]:
-    """Read the files of all processes; leave out what is damaged, or of another run. Never raise.
+class RankReader:
+    """Reads the files of all processes of a run, also while they grow. Nothing here raises.
+
+    What is damaged, or of another run, is left out.
 
     Parameters
     ----------
@@ -144,48 +147,78 @@ def read_ranks(folder: Path, runs: Collection[str] | None = None) -> tuple[RankL
     runs : collection of str, optional
         When the run was started, and continued, as the headers of its log have it; by default
         lines of every run are read.
-
-    Returns
-    -------
-    tuple of RankLog
-        In the order of the ranks; none of a process that wrote nothing in this run.
     """
-    found = []
-    try:
-        names = [name for path in folder.iterdir() if (name := _NAME.fullmatch(path.name))]
-    except OSError:
-        return ()
-    for name in sorted(names, key=lambda each: int(each[1]))[:MOST_RANKS]:
-        with suppress(OSError):
-            log = _read(folder / name[0], int(name[1]), runs)
-            if log is not None:
-                found.append(log)
-    return tuple(found)
+
+    def __init__(self, folder: Path, runs: Collection[str] | None = None) -> None:
+        self._folder = folder
+        self._runs = runs
+        self._files: dict[int, _File] = {}
+
+    def read(self) -> tuple[RankLog, ...]:
+        """Read what is new; return what each process wrote so far, in the order of the ranks."""
+        try:
+            names = [
+                name for path in self._folder.iterdir() if (name := _NAME.fullmatch(path.name))
+            ]
+        except OSError:
+            return ()
+        for name in sorted(names, key=lambda each: int(each[1]))[:MOST_RANKS]:
+            rank = int(name[1])
+            file = self._files.setdefault(rank, _File(self._folder / name[0], rank, self._runs))
+            with suppress(OSError):
+                file.read()
+        logs = (self._files[rank].log() for rank in sorted(self._files))
+        return tuple(log for log in logs if log is not None)
 
 
-def _read(path: Path, rank: int, runs: Collection[str] | None) -> RankLog | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        data = file.read(MOST_BYTES)
-    ranks = 0
-    ours = False
-    work: list[Work] = []
-    odd: dict[tuple[str, bool], NotFinite] = {}
-    for fields in _objects(data):
+def read_ranks(folder: Path, runs: Collection[str] | None = None) -> tuple[RankLog, ...]:
+    """Read the files of all processes once, see `RankReader`."""
+    return RankReader(folder, runs).read()
+
+
+class _File:
+    """The file of one process, and what was read of it."""
+
+    def __init__(self, path: Path, rank: int, runs: Collection[str] | None) -> None:
+        self._path, self._rank, self._runs = path, rank, runs
+        self._at = 0
+        self._ours = False
+        self._ranks = 0
+        self._work: list[Work] = []
+        self._odd: dict[tuple[str, bool], NotFinite] = {}
+
+    def log(self) -> RankLog | None:
+        """Return what was read; None if nothing is of this run."""
+        if self._ranks <= self._rank:
+            return None
+        return RankLog(self._rank, self._ranks, tuple(self._work), tuple(self._odd.values()))
+
+    def read(self) -> None:
+        """Read the complete lines that are new."""
+        if not self._path.is_file():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            data = file.read(MOST_BYTES - self._at)
+        end = data.rfind(b"\n") + 1
+        self._at += end
+        for fields in _objects(data[:end]):
+            self._take(fields)
+
+    def _take(self, fields: dict[str, Any]) -> None:
+        work, odd = self._work, self._odd
         if "gradmidi_rank" in fields:
             run = fields.get("run")
-            ours = isinstance(run, str) and (runs is None or run in runs)
-            if ours:
-                ranks = max(ranks, _whole(fields.get("ranks")) or 0)
-        elif ours and (new := _work(fields)) is not None:
+            self._ours = isinstance(run, str) and (self._runs is None or run in self._runs)
+            if self._ours:
+                self._ranks = max(self._ranks, _whole(fields.get("ranks")) or 0)
+        elif self._ours and (new := _work(fields)) is not None:
             # Steps that are made again replace the earlier ones.
             while work and work[-1].last >= new.first:
                 work.pop()
             work.append(new)
-        elif ours and (found := _not_finite(fields)) is not None:
+        elif self._ours and (found := _not_finite(fields)) is not None:
             odd.setdefault((found.name, math.isnan(found.value)), found)
-    return RankLog(rank, ranks, tuple(work), tuple(odd.values())) if ranks > rank else None
 
 
 def _objects(data: bytes) -> Iterator[dict[str, Any]]:

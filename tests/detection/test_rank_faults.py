@@ -73,6 +73,12 @@ def test_where_all_wait_in_the_passes_the_time_before_them_counts() -> None:
     assert (found.ranks, found.seconds, found.others) == ((2,), 0.05, 0.001)
 
 
+def test_loading_slowly_is_no_fault_while_all_wait_for_another() -> None:
+    logs = [log(0, [(0.06, 0.11, 0.21)] * 4), log(1, [(0.001, 0.2, 0.21)] * 4)]
+    (found,) = slow_ranks(logs)
+    assert found.ranks == (1,)
+
+
 def test_several_at_once_are_one_fault() -> None:
     logs = [log(rank, [SLOW if rank in (4, 6) else QUICK] * 4, 8) for rank in range(8)]
     (found,) = slow_ranks(logs)

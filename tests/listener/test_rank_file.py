@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from gradmidi.listener import rank_file as module
 from gradmidi.listener.rank_file import LEAST_STEPS, WARM_UP, Place, RankFile
 from gradmidi.log import FILE_NAME
-from gradmidi.log.ranks import RankLog, file_name, read_ranks
+from gradmidi.log.ranks import RankLog, encode_rank, encode_work, file_name, read_ranks
+from gradmidi.log.ranks import Work as Times
 
 RUN = "2026-11-30T10:00:00Z"
 
@@ -163,6 +165,27 @@ def test_a_file_does_not_grow_without_end(folder: Path) -> None:
     begin(folder, Work(100)).close()
     assert path.stat().st_size < 1000
     assert len(read(folder).work) == 1
+
+
+def test_a_slow_rank_is_said_and_marked_once_while_the_training_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
+    marks: list[str] = []
+    work = Work(WARM_UP)
+    file = RankFile(0, 2, lambda: Place(str(folder), RUN), work, marks.append)
+    until(lambda: not work.times)
+    other = encode_rank(1, 2, RUN)
+    for first in range(6, 206, 20):
+        other += encode_work(Times(first, first + 19, 0.0, 0.45, 0.5))
+        (folder / file_name(1)).write_bytes(other)
+        work.last = first + 19
+        work.times = [(step, 0.1, 0.2, 0.5) for step in range(first, first + 20)]
+        until(lambda: not work.times)
+    file.close()
+    text = "rank 1 is slow (its own work takes 0.45 s a step, that of the others 0.2 s)"
+    assert marks == [f"step 6: {text}"]
+    assert capfd.readouterr().err == f"gradmidi: step 6: {text}\n"
 
 
 def test_a_child_process_does_not_wait_for_the_thread(folder: Path) -> None:

@@ -11,6 +11,7 @@ from gradmidi.log.ranks import (
     MOST_BYTES,
     NotFinite,
     RankLog,
+    RankReader,
     Work,
     encode_not_finite,
     encode_rank,
@@ -117,6 +118,20 @@ def test_a_damaged_header_leaves_out_its_lines(tmp_path: Path, header: dict) -> 
     line = json.dumps(header).encode() + b"\n"
     (tmp_path / file_name(1)).write_bytes(line + encode_work(WORK))
     assert read(tmp_path) == ()
+
+
+def test_a_file_that_grows_is_read_line_by_line(tmp_path: Path) -> None:
+    reader = RankReader(tmp_path, {RUN})
+    assert reader.read() == ()
+    late = encode_work(Work(49, 90, 0.1, 0.2, 0.3))
+    path = write(tmp_path, 1, encode_work(WORK), late[:20])
+    assert [each.work for each in reader.read()] == [(WORK,)]
+    with path.open("ab") as file:
+        file.write(late[20:])
+    write(tmp_path, 2, late)
+    assert [[work.first for work in each.work] for each in reader.read()] == [[7, 49], [49]]
+    path.unlink()
+    assert [each.rank for each in reader.read()] == [1, 2]
 
 
 def test_other_files_are_not_read(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import orjson
 
+from gradmidi.log.decoding import MOST_STEP
+
 __all__ = [
     "MOST_BYTES",
     "NotFinite",
@@ -35,7 +37,6 @@ MOST_BYTES = 1_000_000
 MOST_RANKS = 4096
 """Files that are read."""
 
-MOST_STEP = 2**53
 MOST_SECONDS = 1e6
 
 _NAME = re.compile(r"rank-(0|[1-9]\d{0,5})\.jsonl")

@@ -136,12 +136,7 @@ class Notify:
 
 
 class Digest:
-    """Joins faults to messages, so that they are at least `apart` seconds apart.
-
-    Parameters
-    ----------
-    apart : float, default 60
-        Least seconds between two messages.
+    """Joins faults to messages, so that they are at least `APART_SECONDS` apart.
 
     Examples
     --------
@@ -155,8 +150,7 @@ class Digest:
     (None, 57.0, 'step 8: fc1 inf')
     """
 
-    def __init__(self, apart: float = APART_SECONDS) -> None:
-        self._apart = apart
+    def __init__(self) -> None:
         self._next = 0.0
         self._waiting: list[str] = []
         self._left_out = 0
@@ -178,7 +172,7 @@ class Digest:
             return None
         more = [f"and {count(self._left_out, 'more fault')}"] if self._left_out else []
         lines, self._waiting, self._left_out = [*self._waiting, *more], [], 0
-        self._next = now + self._apart
+        self._next = now + APART_SECONDS
         return "\n".join(lines)
 
     def wait(self, now: float) -> float | None:

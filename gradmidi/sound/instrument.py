@@ -1,7 +1,7 @@
 """Timbres, gains and ramps of a preset at one sample rate, for the synth."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -132,7 +132,7 @@ def instrument(preset: Preset, voices: int, rate: int, values: int = 0) -> Instr
     sound = preset.sound
     plain = Timbre(
         sound.partials,
-        tuple(1.0 / (seconds * rate) if seconds else 0.0 for seconds in sound.decay),
+        _damping(sound.decay, rate),
         sound.brightness,
         ramp(sound.attack, rate),
         np.float32(1.0) - ramp(sound.release, rate),
@@ -162,14 +162,8 @@ def instrument(preset: Preset, voices: int, rate: int, values: int = 0) -> Instr
         place = place_of(preset, value)
         places[voices + value] = _place(place, sound.channels, gain * VALUE_GAIN)
     places[FAULT_VOICE] = _place(0.0, sound.channels, gain)
-    low = Timbre(
-        preset.values.partials,
-        tuple(1.0 / (seconds * rate) if seconds else 0.0 for seconds in preset.values.decay),
-        sound.brightness,
-        plain.attack,
-        plain.release,
-        sound.even,
-    )
+    values_own = preset.values
+    low = replace(plain, partials=values_own.partials, damping=_damping(values_own.decay, rate))
     return Instrument(
         (plain, hollowed, pulse, low),
         places,
@@ -179,6 +173,10 @@ def instrument(preset: Preset, voices: int, rate: int, values: int = 0) -> Instr
         style.together,
         style.holds,
     )
+
+
+def _damping(decay: Sequence[float], rate: int) -> tuple[float, ...]:
+    return tuple(1.0 / (seconds * rate) if seconds else 0.0 for seconds in decay)
 
 
 def _power(preset: Preset) -> float:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from gradmidi.log import ABSENT, End, Frame, Header, Layer, Record, Values, combine
+from gradmidi.log.decoding import MOST_STEP
 from gradmidi.sources.columns import Choice, name_of
 from gradmidi.sources.converting import NOMINAL_SECONDS, RunClock, header_of
-from gradmidi.sources.rows import MOST_STEP, Row, Series, joined
+from gradmidi.sources.rows import Row, Series, joined
 from gradmidi.sources.selection import MOST, is_progress, matches
 
 __all__ = ["SETTLE_SECONDS", "Joiner"]

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from gradmidi.errors import RunLogError
+from gradmidi.log.decoding import MOST_STEP
 from gradmidi.text.words import count
 
 __all__ = [
-    "MOST_STEP",
     "Cell",
     "Row",
     "Series",
@@ -23,9 +23,6 @@ __all__ = [
 NEAR, FEW = 10, 2
 """A step that is printed again may be so many steps back, because lines of several processes need
 not be in order; fewer, if it is the first step, with which another epoch may begin."""
-
-MOST_STEP = 2**53
-"""The largest step: larger floats are no whole numbers any more."""
 
 Cell = float | str
 AnyCell = TypeVar("AnyCell", float, Cell)
@@ -82,7 +79,7 @@ class Table:
     clipping : str
         See `gradmidi.log.Header`.
     repeats : bool
-        See `gradmidi.sources.rows.Reader`.
+        See `gradmidi.sources.reader.Reader`.
     """
 
     columns: tuple[str, ...]

@@ -30,7 +30,7 @@ from gradmidi.text.numbers import (
     ValueNumbers,
     medians,
 )
-from gradmidi.text.words import count, layers_of
+from gradmidi.text.words import count, layers_of, logged_value
 
 __all__ = ["Summarizer", "Summary", "broke", "short", "summarize", "verdict"]
 
@@ -337,8 +337,7 @@ def _happened(found: Fault) -> str:
     happened = HAPPENED[found.kind]
     where = f" on {ranks_of(found.ranks)} first" if found.ranks else ""
     if found.logged:
-        name = "the loss" if found.logged == "loss" else f"the logged {found.logged}"
-        return f"{name} {happened}{where}"
+        return f"{logged_value(found.logged)} {happened}{where}"
     who = layers_of(found.layers, found.present or len(found.layers) + 1)[0]
     if len(found.layers) > MOST_NAMED and who != "all layers":
         who = f"{found.layers[0]} and {len(found.layers) - 1:,} more layers"

@@ -24,6 +24,7 @@ __all__ = [
     "going_on",
     "layers_of",
     "listed",
+    "logged_value",
     "norm",
     "number",
     "share",
@@ -180,7 +181,7 @@ def timeline(seconds: float, text: str) -> str:
     return f"{clock(seconds)}: {text}"
 
 
-def listed(names: Sequence[str], most: int = NAMED) -> str:
+def listed(names: Sequence[str]) -> str:
     """Return names as a list in a sentence; of many the first few, and how many more.
 
     Examples
@@ -190,8 +191,8 @@ def listed(names: Sequence[str], most: int = NAMED) -> str:
     >>> listed(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
     """
-    if len(names) > most + 1:
-        return f"{', '.join(names[:most])} and {len(names) - most:,} more"
+    if len(names) > NAMED + 1:
+        return f"{', '.join(names[:NAMED])} and {len(names) - NAMED:,} more"
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} and {names[-1]}"
@@ -241,7 +242,7 @@ def alarm(event: Alarm) -> str:
     >>> alarm(Alarm(960, "spike", "fc1", 312, 57.5))
     'step 312: spike in fc1 (norm 57.5)'
     """
-    layers = event.layers or ((event.layer,) if event.layer else ())
+    layers = _layers(event)
     what = fault(event.kind, layers, event.value, event.present, event.logged, event.below)
     return f"step {event.step}: {what}"
 
@@ -268,15 +269,20 @@ def where(event: Alarm) -> str:
     >>> where(Alarm(960, "spike", "fc1", 312, 57.5)), where(Alarm(960, "died", "", 312, 3.1))
     ('fc1', 'the run')
     """
-    layers = event.layers or ((event.layer,) if event.layer else ())
+    layers = _layers(event)
     if event.logged:
-        return _value(event.logged)
+        return logged_value(event.logged)
     if not layers:
         return "the run"
     return layers_of(layers, event.present or len(layers) + 1)[0]
 
 
-def _value(name: str) -> str:
+def _layers(event: Alarm) -> tuple[str, ...]:
+    return event.layers or ((event.layer,) if event.layer else ())
+
+
+def logged_value(name: str) -> str:
+    """Return what a logged value is called in a sentence."""
     return "the loss" if name == "loss" else f"the logged {name}"
 
 
@@ -364,8 +370,8 @@ def fault(
     if logged:
         amount = f" ({number(value, 3)})" if math.isfinite(value) else ""
         if not KINDS[kind].lasting:
-            return f"{kind} in {_value(logged)}{amount}"
-        return f"{_value(logged)} {kind}{amount}"
+            return f"{kind} in {logged_value(logged)}{amount}"
+        return f"{logged_value(logged)} {kind}{amount}"
     if not layers:
         if kind == "stalled":
             return f"the run stalled (no step for {number(value, 3)} s)"

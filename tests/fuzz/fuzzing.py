@@ -106,10 +106,10 @@ def midi_file(folder: Path) -> bytes:
 
 def event_file(_: Path) -> bytes:
     """Write a TensorBoard file of a few scalars, as its protocol buffers have them."""
-    from gradmidi.sources import crc32c
+    from gradmidi.sources import encodings
 
     def masked(data: bytes) -> bytes:
-        return struct.pack("<I", crc32c.masked(data))
+        return struct.pack("<I", encodings.masked(data))
 
     def field(number: int, kind: int, data: bytes) -> bytes:
         return bytes([number << 3 | kind]) + (bytes([len(data)]) if kind == 2 else b"") + data

@@ -41,6 +41,9 @@ __all__ = ["Composer"]
 RESTRIKE_BARS = 4
 """A held note is struck again after this many bars."""
 
+MOST_ROWS = 4096
+"""Rows of steps that are kept before they are written, so that memory does not grow with a run."""
+
 SILENCE_SECONDS = 10.0
 """Held notes end after this long without a slot."""
 
@@ -151,7 +154,7 @@ class Composer:
         norms = self._norms.combined(slot.norms).tolist()
         self._end_after_silence(start)
         self._step, self._seconds = slot.step, slot.seconds
-        metadata.follow(self._steps, slot.index, slot.step)
+        self._follow(start, slot)
         self._agenda.add(*self.values.join(start, self._joined))
         self._joined = []
         for text in slot.marks:
@@ -219,6 +222,13 @@ class Composer:
     def next_tick(self) -> int:
         """The first tick that is not composed yet."""
         return max(self._next, self._rested)
+
+    def _follow(self, start: int, slot: Slot) -> None:
+        """Keep the slot's step for `decode`, and write it in between where slots are many."""
+        if len(self._steps) >= MOST_ROWS:
+            self._agenda.add(Mark(start, metadata.write({"steps": self._steps}), 0))
+            self._steps = []
+        metadata.follow(self._steps, slot.index, slot.step)
 
     def _add_faults(self, tick: int, findings: Sequence[Finding]) -> None:
         self._agenda.add(*self._precedence.admit(tick, self._alarms.add(tick, findings)))

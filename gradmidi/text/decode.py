@@ -265,6 +265,10 @@ def _read(track: mido.MidiTrack) -> _Track:
                 if type(slot) is int and slot >= 0 and type(norm) in (int, float):
                     withheld[slot] = norm
             else:
+                # The steps of many slots come in parts.
+                parts = [each["steps"] for each in (mapping, text) if "steps" in each]
+                if len(parts) == 2 and all(isinstance(part, list) for part in parts):
+                    text["steps"] = [*parts[0], *parts[1]]
                 mapping |= text
         messages.append((tick, message))
     return _Track(name, mapping, messages, withheld)

@@ -13,6 +13,8 @@ from logs import write_log
 from gradmidi._render import render
 from gradmidi.errors import GradmidiError
 from gradmidi.log import Header, Layer, encode_frame, encode_header
+from gradmidi.midi.metadata import text_in
+from gradmidi.music import composer
 from gradmidi.music.events import On
 from gradmidi.music.preset import names
 from gradmidi.music.score import compose
@@ -146,6 +148,19 @@ def test_each_slot_has_the_number_of_its_last_step(tmp_path):
     assert [index for index, step in enumerate(found.steps) if step is not None] == [
         int(0.1 * step / found.seconds) for step in looked_at
     ]
+
+
+def test_the_steps_of_a_long_run_come_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(composer, "MOST_ROWS", 3)
+    gaps = np.random.default_rng(0).integers(1, 50, 40)
+    looked_at = np.cumsum(gaps).tolist()
+    header = Header((Layer("a", 10),))
+    lines = [encode_frame(step, 0.1 * step, [1.0], {}) for step in looked_at]
+    (tmp_path / "run.jsonl").write_bytes(encode_header(header) + b"".join(lines))
+    render(tmp_path, tmp_path / "a.mid", preset="pentatonic")
+    assert decode(tmp_path / "a.mid").steps == tuple(looked_at)
+    texts = [text_in(each) for each in mido.MidiFile(tmp_path / "a.mid").tracks[1] if each.is_meta]
+    assert sum('"steps"' in text for text in texts) > 5
 
 
 def test_a_file_of_somebody_else_is_refused(tmp_path):

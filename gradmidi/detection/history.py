@@ -10,6 +10,7 @@ import numpy as np
 from gradmidi.detection.blocks import BlockWatch
 from gradmidi.detection.kinds import KINDS, Faults, Finding
 from gradmidi.detection.lasting import below
+from gradmidi.detection.reports import total
 from gradmidi.log import ABSENT, Frame, Item, Layer
 from gradmidi.log.blocks import Block
 
@@ -311,10 +312,7 @@ class FaultLog:
         """Set the norm over a fault's layers, and how many layers had a gradient."""
         own = frame.norms[sorted(fault.layers)]
         norms = own[own != ABSENT]
-        largest = float(norms.max(initial=0.0))
-        if 0.0 < largest < math.inf:
-            largest *= float(np.sqrt(np.square(norms / largest).sum()))
-        fault.value = largest
+        fault.value = total(norms)
         fault.present = int((frame.norms != ABSENT).sum()) + len(own) - len(norms)
 
     def _time(self, step: int) -> float:

@@ -110,26 +110,9 @@ def record(
     >>> with gradmidi.record(tempfile.mkdtemp() + "/a", layers=["fc1"], files=()) as ears:
     ...     ears.frame({"fc1": 0.45}, loss=2.3)
     """
-    given: dict[str, Any] = dict(  # noqa: C408
-        out=out,
-        resume=resume,
-        overwrite=overwrite,
-        step=step,
-        preset=preset,
-        rig=rig,
-        midi=midi,
-        osc=osc,
-        audio=audio,
-        take=take,
-        notify=notify,
-        voices=voices,
-        values=values,
-        reference_tone=reference_tone,
-        files=files,
-        keep=keep,
-        log_to=log_to,
-        config=config,
-    )
+    # Every other parameter is an option.
+    given = {**locals()}
+    del given["layers"]
     try:
         return record_with(layers, Options(**given))
     except (OSError, GradmidiError) as error:
@@ -297,32 +280,9 @@ def listen(
     >>> gradmidi.read(ears.folder).steps
     3
     """
-    given: dict[str, Any] = dict(  # noqa: C408
-        out=out,
-        resume=resume,
-        overwrite=overwrite,
-        step=step,
-        preset=preset,
-        rig=rig,
-        midi=midi,
-        osc=osc,
-        audio=audio,
-        take=take,
-        notify=notify,
-        layers=layers,
-        voices=voices,
-        values=values,
-        reference_tone=reference_tone,
-        parameters=parameters,
-        every=every,
-        budget=budget,
-        updates=updates,
-        scaler=scaler,
-        files=files,
-        keep=keep,
-        log_to=log_to,
-        config=config,
-    )
+    # Every other parameter is an option.
+    given = {**locals()}
+    del given["model"], given["optimizer"]
     try:
         return listen_with(model, optimizer, Options(**given))
     except (OSError, GradmidiError) as error:

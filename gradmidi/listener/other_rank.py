@@ -3,20 +3,18 @@
 import atexit
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradmidi.base.checks import steps_made
 from gradmidi.base.messages import warn
-from gradmidi.errors import CaptureError, GradmidiError
+from gradmidi.errors import GradmidiError
 from gradmidi.listener.listener import Listener
 from gradmidi.listener.rank_file import RankFile
 from gradmidi.listener.recording import Row
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from gradmidi.capture.capture import Capture
 
 __all__ = ["OtherRank", "StepCounter"]
@@ -165,22 +163,6 @@ class OtherRank(Listener):
         if self._capture is not None:
             self._capture.look()
 
-    def clip_grad_norm_(
-        self,
-        max_norm: float,
-        norm_type: float = 2.0,
-        *,
-        parameters: "Tensor | Iterable[Tensor] | None" = None,
-        error_if_nonfinite: bool = False,
-        foreach: bool | None = None,
-    ) -> "Tensor":
-        """Clip the gradients, as rank 0 does."""
-        if self._capture is None:
-            raise CaptureError("record() has no model whose gradients could be clipped")
-        return self._capture.clip_grad_norm_(
-            max_norm, norm_type, parameters, error_if_nonfinite, foreach
-        )
-
     def close(self, reason: str = "closed") -> None:
         """Remove all hooks."""
         atexit.unregister(self.close)
@@ -188,9 +170,6 @@ class OtherRank(Listener):
             self.rank_file.close()
         if self._capture is not None:
             self._capture.detach(quiet=True)
-
-    def __enter__(self) -> "OtherRank":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -33,7 +33,7 @@ NEVER = 1 << 62
 Times = tuple[int, float, float, float]
 """A step; seconds to its forward pass, to its first parameter's gradient, and to its update.
 
-The second and the third are nan if there was no such pass or gradient."""
+The first two are nan if they are not known, as of a forward pass that is compiled."""
 
 
 class Clock(Protocol):
@@ -173,7 +173,7 @@ class LocalWork:
             return
         begin, now = self._begin, self._stamp()
         if now is not None:
-            if begin is not None and self._forward is not None:
+            if begin is not None and not self._forward is self._gradient is None:
                 self._pending.append((self.step(), begin, self._forward, self._gradient, now))
             self._read()
         self._begin, self._forward, self._gradient = now, None, None

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -111,20 +111,19 @@ def _times(work: Work, others: Sequence[Work]) -> tuple[float, float] | None:
     """Return the time of a process's own work and that of the others, if it is slow."""
     if not others:
         return None
-    known = [each.gradient for each in others if not math.isnan(each.gradient)]
-    if known and not math.isnan(work.gradient):
-        usual = median(known)
-        if _is_longer(work.gradient, usual, work):
-            return work.gradient, usual
-        if any(_is_longer(each, work.gradient, work) for each in known):
-            # All wait for another one.
-            return None
+    usual = _known_median(each.gradient for each in others)
+    if _is_longer(work.gradient, usual, work):
+        return work.gradient, usual
+    if any(_is_longer(each.gradient, work.gradient, work) for each in others):
+        # All wait for another one.
+        return None
     # Where passes wait for other processes, what comes before them is still its own.
-    usual = median(each.forward for each in others)
+    usual = _known_median(each.forward for each in others)
     return (work.forward, usual) if _is_longer(work.forward, usual, work) else None
 
 
 def _is_longer(own: float, usual: float, work: Work) -> bool:
+    """Return whether one time is that much longer than another; not if one is not known."""
     return own >= RATIO * usual and own - usual >= max(SHARE * work.step, SECONDS)
 
 
@@ -143,14 +142,13 @@ class _Medians:
         ]
         if not own:
             return None
-        known = [each.gradient for each in own if not math.isnan(each.gradient)]
-        return Work(
-            other.first,
-            other.last,
-            median(each.forward for each in own),
-            median(known) if known else math.nan,
-            median(each.step for each in own),
-        )
+        times = zip(*((each.forward, each.gradient, each.step) for each in own), strict=True)
+        return Work(other.first, other.last, *map(_known_median, times))
+
+
+def _known_median(times: Iterable[float]) -> float:
+    known = [each for each in times if not math.isnan(each)]
+    return median(known) if known else math.nan
 
 
 def first_ranks(

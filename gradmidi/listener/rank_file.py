@@ -32,6 +32,7 @@ from gradmidi.log.ranks import (
 from gradmidi.text.faults import fault_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch.nn import Module
 
     from gradmidi.capture.capture import Capture
@@ -43,7 +44,7 @@ __all__ = ["Place", "RankFile", "rank_file"]
 POLL_SECONDS = 0.1
 FIND_SECONDS = 1.0
 
-PATIENCE_SECONDS = 600.0
+PATIENCE_SECONDS = 120.0
 """How long the run's folder is looked for; a shared one may be seen late."""
 
 LINE_SECONDS = 5.0
@@ -243,13 +244,7 @@ class RankFile:
         # Of many steps only some are timed, which stand for all since the line before.
         first = self._times[0][0] if self._step is None else self._step + 1
         self._step = max(self._times[-1][0], self._work.step())
-        _, forward, gradient, step = np.array(self._times).T
-        known = gradient[~np.isnan(gradient)]
-        medians = (
-            float(np.median(forward)),
-            float(np.median(known)) if len(known) else math.nan,
-            float(np.median(step)),
-        )
+        medians = [_median(column) for column in np.array(self._times).T[1:]]
         self._times, self._written = [], now
         self._lines.append(encode_work(Work(min(first, self._step), self._step, *medians)))
 
@@ -307,3 +302,9 @@ class RankFile:
         finally:
             os.close(file)
         return True
+
+
+def _median(times: "NDArray[np.float64]") -> float:
+    """Return the median of the times that are known; nan if none is."""
+    known = times[~np.isnan(times)]
+    return float(np.median(known)) if len(known) else math.nan

@@ -39,6 +39,7 @@ MOST_RANKS = 4096
 
 MOST_SECONDS = 1e6
 
+_TIMES = "forward", "gradient", "step"
 _NAME = re.compile(r"rank-(0|[1-9]\d{0,5})\.jsonl")
 
 
@@ -51,7 +52,7 @@ class Work:
     first, last : int
         The steps.
     forward : float
-        Median seconds from an update to the begin of the next forward pass.
+        Median seconds from an update to the begin of the next forward pass; nan if not known.
     gradient : float
         Median seconds from an update to the end of the next backward pass; nan if not known.
     step : float
@@ -116,15 +117,9 @@ def encode_rank(rank: int, ranks: int, run: str) -> bytes:
 
 def encode_work(work: Work) -> bytes:
     """Return the line of a number of steps."""
-    gradient = None if math.isnan(work.gradient) else round(work.gradient, 6)
-    return _line(
-        {
-            "steps": [work.first, work.last],
-            "forward": round(work.forward, 6),
-            "gradient": gradient,
-            "step": round(work.step, 6),
-        }
-    )
+    times = {"forward": work.forward, "gradient": work.gradient, "step": work.step}
+    known = {name: None if math.isnan(each) else round(each, 6) for name, each in times.items()}
+    return _line({"steps": [work.first, work.last], **known})
 
 
 def encode_not_finite(found: NotFinite) -> bytes:
@@ -235,11 +230,10 @@ def _work(fields: dict[str, Any]) -> Work | None:
     if not isinstance(steps, list) or len(steps) != 2:
         return None
     first, last = map(_whole, steps)
-    forward, step = _seconds(fields.get("forward")), _seconds(fields.get("step"))
-    gradient = _seconds(fields.get("gradient"))
-    if first is None or last is None or last < first or forward is None or step is None:
+    times = [each for name in _TIMES if (each := _seconds(fields.get(name))) is not None]
+    if first is None or last is None or last < first or len(times) < 3 or math.isnan(times[2]):
         return None
-    return Work(first, last, forward, math.nan if gradient is None else gradient, step)
+    return Work(first, last, *times)
 
 
 def _not_finite(fields: dict[str, Any]) -> NotFinite | None:
@@ -254,5 +248,8 @@ def _whole(value: Any) -> int | None:
 
 
 def _seconds(value: Any) -> float | None:
+    """Return a time, nan for null; None if it is not a time."""
+    if value is None:
+        return math.nan
     known = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if known and 0.0 <= value <= MOST_SECONDS else None

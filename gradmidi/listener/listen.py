@@ -323,11 +323,14 @@ def listen_with(
     note = note_of_job()
     try:
         if capture.heard_here:
-            opened = open_capture(capture, options, Outputs.of(options), numbered=numbered)[0]
+            outputs = Outputs.of(options)
+            opened, recording = open_capture(capture, options, outputs, numbered=numbered)
             place = Place(str(opened.folder.absolute()), opened.started)
             opened.rank_file = rank_file(
-                note, model, capture, lambda: opened.step, place, opened.mark
+                note, model, capture, lambda: recording.step, place, lambda: recording.offset
             )
+            if opened.rank_file is not None:
+                opened.rank_file.mark = opened.mark
             return opened
         if silent := capture.note_of_silence:
             say(silent)
@@ -337,7 +340,7 @@ def listen_with(
             attach(capture, counter, options)
         elif note is not None:
             count_updates(capture, counter, options.scaler)
-        file = rank_file(note, model, capture, lambda: counter.step)
+        file = rank_file(note, model, capture, lambda: counter.updates)
         return OtherRank(capture, counter, options.out, file)
     except BaseException:
         # The other ranks must not wait for this rank.

@@ -32,15 +32,15 @@ class StepCounter:
     ----------
     step : int
         The last step.
-    has_begun : bool
-        Whether a step was counted.
+    updates : int
+        The steps that were counted, whatever their numbers.
     on_replace : callable
         Called when another listener is attached to the same optimizer.
     """
 
     def __init__(self, step: int = 0) -> None:
         self.step = step
-        self.has_begun = False
+        self.updates = 0
         self.on_replace: Callable[[], None] = lambda: None
         self._warned = False
 
@@ -54,7 +54,7 @@ class StepCounter:
     def skip(self) -> None:
         """Count a step."""
         self.step += 1
-        self.has_begun = True
+        self.updates += 1
 
     def fail(self, error: Exception) -> None:
         """Count a step that could not be measured, and warn about the first."""
@@ -144,11 +144,11 @@ class OtherRank(Listener):
             return
         for name, value in values.items():
             with contextlib.suppress(Exception):
-                if not counter.has_begun:
+                if not counter.updates:
                     self._early.add(name)
                 # As rank 0 assigns values to steps.
-                step = counter.step + (name in self._early)
-                file.value(step, name, self._now_or_later(value))
+                update = counter.updates + (name in self._early)
+                file.value(update, name, self._now_or_later(value))
 
     def mark(self, text: str) -> None:
         """Do nothing."""

@@ -105,7 +105,7 @@ def rank_file(
     capture: "Capture",
     step: Callable[[], int],
     place: Place | None = None,
-    mark: Callable[[str], None] | None = None,
+    offset: Callable[[], int] = lambda: 0,
 ) -> "RankFile | None":
     """Begin the file of this process; None where no other trains with it. Never raise.
 
@@ -116,11 +116,11 @@ def rank_file(
     model, capture
         What is trained.
     step : callable
-        Returns the number of the last step.
+        Returns the number of the last step, on rank 0, or of the last update.
     place : Place, optional
         The place, on rank 0.
-    mark : callable, optional
-        On rank 0: marks a text in the run.
+    offset : callable, optional
+        On rank 0: returns the difference of these numbers.
     """
     if note is None:
         return None
@@ -137,7 +137,7 @@ def rank_file(
             return None if text is None else Place.of(text)
 
         work = LocalWork(model, capture.given, step)
-        return RankFile(note.rank, note.ranks, find, work, mark)
+        return RankFile(note.rank, note.ranks, find, work, offset)
     except Exception:
         # The store is gone, or the model does not take hooks.
         return None
@@ -156,7 +156,12 @@ class RankFile:
         Returns the place of the run; None if it is not known yet. Called on the thread.
     work : LocalWork
         The times of the process's steps.
-    mark : callable, optional
+    offset : callable, optional
+        Returns by how much the numbers of steps exceed those of updates.
+
+    Attributes
+    ----------
+    mark : callable or None
         Marks a text in the run: it is called once for each rank that is slow, which is also said.
     """
 
@@ -166,7 +171,7 @@ class RankFile:
         ranks: int,
         find: Callable[[], Place | None],
         work: "LocalWork",
-        mark: Callable[[str], None] | None = None,
+        offset: Callable[[], int] = lambda: 0,
     ) -> None:
         self._rank, self._ranks = rank, ranks
         self._find: Callable[[], Place | None] | None = find
@@ -181,7 +186,9 @@ class RankFile:
         self._told: set[tuple[str, bool]] = set()
         self._lines: list[bytes] = []
         self._stop = threading.Event()
-        self._mark = mark if ranks <= MOST_WATCHED else None
+        self.mark: Callable[[str], None] | None = None
+        self._offset = offset
+        self._offset_written = 0
         self._reader: RankReader | None = None
         self._slow: set[int] = set()
         self._process = os.getpid()
@@ -214,11 +221,13 @@ class RankFile:
         # A disk that is full or gone, a store that is closed: the training is not told.
         with suppress(Exception):
             self._read_values()
+            if self._place is not None and self._offset() != self._offset_written:
+                self._lines.append(self._header(self._place.run))
             self._read_times(last=last)
             self._look(last=last)
             has_written = self._write()
-            if has_written and not last and self._mark is not None:
-                self._watch(self._mark)
+            if has_written and not last and self.mark and self._ranks <= MOST_WATCHED:
+                self._watch(self.mark)
 
     def _read_values(self) -> None:
         while self._values:
@@ -248,6 +257,10 @@ class RankFile:
         self._times, self._written = [], now
         self._lines.append(encode_work(Work(min(first, self._step), self._step, *medians)))
 
+    def _header(self, run: str) -> bytes:
+        self._offset_written = self._offset()
+        return encode_rank(self._rank, self._ranks, run, self._offset_written)
+
     def _look(self, *, last: bool) -> None:
         """Look for the run's folder, once a second."""
         now = time.monotonic()
@@ -265,7 +278,7 @@ class RankFile:
         if place is not None and Path(place.folder, FILE_NAME).is_file():
             self._find, self._place = None, place
             # The last line of an earlier process may be incomplete.
-            self._lines.insert(0, b"\n" + encode_rank(self._rank, self._ranks, place.run))
+            self._lines.insert(0, b"\n" + self._header(place.run))
 
     def _watch(self, mark: Callable[[str], None]) -> None:
         """Say and mark which ranks are slow by now."""
@@ -297,7 +310,7 @@ class RankFile:
         try:
             if os.fstat(file).st_size > MOST_BYTES // 2:
                 os.ftruncate(file, 0)
-                lines.insert(0, encode_rank(self._rank, self._ranks, self._place.run))
+                lines.insert(0, self._header(self._place.run))
             os.write(file, b"".join(lines))
         finally:
             os.close(file)

@@ -46,6 +46,8 @@ class Recording:
     ----------
     step : int
         The last step.
+    offset : int
+        By how much the number of a step exceeds that of the updates of this recording.
     resumed : bool
         Whether the log holds an earlier segment of the run.
     measured : bool
@@ -71,7 +73,7 @@ class Recording:
         fold: Row | None = None,
         clipping: Clipping | None = None,
     ) -> None:
-        self.step = step
+        self.step = self.offset = step
         self.resumed = resumed
         self.measured = False
         self.waits_for_order = False
@@ -128,6 +130,7 @@ class Recording:
             self._newest = 0
             self.resumed = True
             self._writer.begin_segment()
+        self.offset += made - self.step
         self.step = made
 
     def arrange(self, order: Sequence[int]) -> None:

@@ -6,9 +6,9 @@ its own work took in a number of steps, and values of its own that were nan or i
 
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +110,21 @@ def file_name(rank: int) -> str:
     return f"rank-{rank}.jsonl"
 
 
-def encode_rank(rank: int, ranks: int, run: str) -> bytes:
-    """Return the header; `run` is when the run was started, as the run log's header has it."""
-    return _line({"gradmidi_rank": VERSION, "rank": rank, "ranks": ranks, "run": run})
+def encode_rank(rank: int, ranks: int, run: str, offset: int = 0) -> bytes:
+    """Return the header.
+
+    Parameters
+    ----------
+    rank, ranks : int
+        The process's rank, and the number of processes.
+    run : str
+        When the run was started, as the run log's header has it.
+    offset : int, default 0
+        Of rank 0: by how much the numbers of its steps exceed the number of its updates. The others
+        count updates.
+    """
+    fields = {"gradmidi_rank": VERSION, "rank": rank, "ranks": ranks, "run": run}
+    return _line({**fields, "offset": offset} if offset else fields)
 
 
 def encode_work(work: Work) -> bytes:
@@ -163,7 +175,8 @@ class RankReader:
             file = self._files.setdefault(rank, _File(self._folder / name[0], rank, self._runs))
             with suppress(OSError):
                 file.read()
-        logs = (self._files[rank].log() for rank in sorted(self._files))
+        offsets = self._files[0].offsets if 0 in self._files else {}
+        logs = (self._files[rank].log({} if rank == 0 else offsets) for rank in sorted(self._files))
         return tuple(log for log in logs if log is not None)
 
 
@@ -178,16 +191,29 @@ class _File:
     def __init__(self, path: Path, rank: int, runs: Collection[str] | None) -> None:
         self._path, self._rank, self._runs = path, rank, runs
         self._at = 0
-        self._ours = False
+        self._run = ""  # That of the last header; empty if it is another one.
         self._ranks = 0
-        self._work: list[Work] = []
-        self._odd: dict[tuple[str, bool], NotFinite] = {}
+        self._found: list[tuple[str, Work | NotFinite]] = []
+        self.offsets: dict[str, int] = {}
 
-    def log(self) -> RankLog | None:
-        """Return what was read; None if nothing is of this run."""
+    def log(self, offsets: Mapping[str, int]) -> RankLog | None:
+        """Return what was read, steps increased by the run's offset; None if nothing is of it."""
         if self._ranks <= self._rank:
             return None
-        return RankLog(self._rank, self._ranks, tuple(self._work), tuple(self._odd.values()))
+        work: list[Work] = []
+        odd: dict[tuple[str, bool], NotFinite] = {}
+        for run, found in self._found:
+            more = offsets.get(run, 0)
+            if isinstance(found, NotFinite):
+                key = found.name, math.isnan(found.value)
+                odd.setdefault(key, replace(found, step=found.step + more))
+                continue
+            new = replace(found, first=found.first + more, last=found.last + more)
+            # Steps that are made again replace the earlier ones.
+            while work and work[-1].last >= new.first:
+                work.pop()
+            work.append(new)
+        return RankLog(self._rank, self._ranks, tuple(work), tuple(odd.values()))
 
     def read(self) -> None:
         """Read the complete lines that are new."""
@@ -202,19 +228,17 @@ class _File:
             self._take(fields)
 
     def _take(self, fields: dict[str, Any]) -> None:
-        work, odd = self._work, self._odd
         if "gradmidi_rank" in fields:
             run = fields.get("run")
-            self._ours = isinstance(run, str) and (self._runs is None or run in self._runs)
-            if self._ours:
+            self._run = ""
+            if isinstance(run, str) and (self._runs is None or run in self._runs):
+                self._run = run
                 self._ranks = max(self._ranks, _whole(fields.get("ranks")) or 0)
-        elif self._ours and (new := _work(fields)) is not None:
-            # Steps that are made again replace the earlier ones.
-            while work and work[-1].last >= new.first:
-                work.pop()
-            work.append(new)
-        elif self._ours and (found := _not_finite(fields)) is not None:
-            odd.setdefault((found.name, math.isnan(found.value)), found)
+                offset = fields.get("offset", 0)
+                known = type(offset) is int and abs(offset) <= MOST_STEP
+                self.offsets[run] = offset if known else 0
+        elif self._run and (found := _work(fields) or _not_finite(fields)) is not None:
+            self._found.append((self._run, found))
 
 
 def _objects(data: bytes) -> Iterator[dict[str, Any]]:

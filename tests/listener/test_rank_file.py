@@ -173,7 +173,8 @@ def test_a_slow_rank_is_said_and_marked_once_while_the_training_goes_on(
     monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
     marks: list[str] = []
     work = Work(WARM_UP)
-    file = RankFile(0, 2, lambda: Place(str(folder), RUN), work, marks.append)
+    file = RankFile(0, 2, lambda: Place(str(folder), RUN), work)
+    file.mark = marks.append
     until(lambda: not work.times)
     other = encode_rank(1, 2, RUN)
     for first in range(6, 206, 20):
@@ -186,6 +187,19 @@ def test_a_slow_rank_is_said_and_marked_once_while_the_training_goes_on(
     text = "rank 1 is slow (its own work takes 0.45 s a step, that of the others 0.2 s)"
     assert marks == [f"step 6: {text}"]
     assert capfd.readouterr().err == f"gradmidi: step 6: {text}\n"
+
+
+def test_the_numbers_of_steps_are_those_of_rank_0(folder: Path) -> None:
+    offsets = [4000]
+    first = RankFile(0, 2, lambda: Place(str(folder), RUN), Work(), lambda: offsets[0])
+    begin(folder, Work(100)).close()
+    until((folder / file_name(0)).exists)
+    (_, other) = read_ranks(folder, {RUN})
+    assert (other.work[0].first, other.work[0].last) == (4000 + 1 + WARM_UP, 4100)
+    # A checkpoint was loaded, or the user set the step.
+    offsets[0] = 200
+    until(lambda: read_ranks(folder, {RUN})[1].work[0].last == 300)
+    first.close()
 
 
 def test_a_child_process_does_not_wait_for_the_thread(folder: Path) -> None:

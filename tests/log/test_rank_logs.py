@@ -120,6 +120,21 @@ def test_a_damaged_header_leaves_out_its_lines(tmp_path: Path, header: dict) -> 
     assert read(tmp_path) == ()
 
 
+def test_a_continued_run_counts_updates_anew_in_each_process(tmp_path: Path) -> None:
+    (tmp_path / file_name(0)).write_bytes(
+        encode_rank(0, 2, EARLIER) + encode_work(WORK) + encode_rank(0, 2, RUN, 40)
+        + encode_work(Work(47, 88, 0.1, 0.2, 0.3))
+    )  # fmt: skip
+    write(tmp_path, 1, encode_work(WORK), ranks=2, run=EARLIER)
+    write(tmp_path, 1, encode_work(WORK), encode_not_finite(NAN), ranks=2)
+    first, other = read(tmp_path, EARLIER, RUN)
+    # Steps 41 to 48 were made again.
+    assert [(each.first, each.last) for each in first.work] == [(47, 88)]
+    assert [(each.first, each.last) for each in other.work] == [(47, 88)]
+    assert other.not_finite[0].step == 80
+    assert [each.first for each in read(tmp_path, EARLIER)[1].work] == [7]
+
+
 def test_a_file_that_grows_is_read_line_by_line(tmp_path: Path) -> None:
     reader = RankReader(tmp_path, {RUN})
     assert reader.read() == ()

@@ -22,6 +22,9 @@ TOGETHER = 8
 RELEARNT = frozenset({"exploding", "vanishing"})
 """Kinds after which what has become of a norm or a loss counts as usual, if they last long."""
 
+STAYS = 2.0
+"""A norm that has not come back by this factor since it was found counts as usual too."""
+
 REMEMBERED = 256
 """Steps whose times are kept, to say when a fault began."""
 
@@ -59,7 +62,8 @@ class Fault:
         If the layers, or the first ones, are a row of neighbours, the layer that comes next,
         towards the output.
     usual : bool
-        Whether it ended because it had lasted so long that it counts as usual.
+        Whether it ended because what has become of the norm or the loss counts as usual: it had
+        lasted long, or the loss has fallen since.
     ranks : tuple of int
         The processes that had it first, if this is known; of ``slow`` those that were slow.
     others : float
@@ -105,7 +109,14 @@ class _Open:
         self.origin: set[int] = set()
         # The frames, counted from the first, in which it was found and in which a layer's ended.
         self.at = self.over = 0
+        # The norm of each layer when it was found.
+        self.norms: dict[int, float] = {}
         self.usual = False
+
+    def stays(self, layer: int, norm: float) -> bool:
+        """Return whether a norm is about what it was when it was found, or further away."""
+        found = self.norms.get(layer, math.nan)
+        return norm > found / STAYS if self.kind == "exploding" else 0.0 <= norm < found * STAYS
 
 
 class FaultLog:
@@ -252,7 +263,7 @@ class FaultLog:
             if not state.on and not before.any():
                 continue
             for layer in np.flatnonzero(before & ~state.active).tolist():
-                self._end(kind, layer, int(state.until[layer]))
+                self._end(kind, layer, int(state.until[layer]), float(frame.norms[layer]))
             new = np.flatnonzero(state.active & ~before)
             if new.size:
                 self._begin(kind, new.tolist(), int(state.since[new].min()), frame)
@@ -281,15 +292,17 @@ class FaultLog:
             joined.origin.update(layers)
         joined.layers.update(layers)
         joined.active.update(layers)
+        joined.norms.update((layer, float(frame.norms[layer])) for layer in layers)
         if grows:
             self._measure(joined, frame)
 
-    def _end(self, kind: str, layer: int, step: int) -> None:
+    def _end(self, kind: str, layer: int, step: int, norm: float) -> None:
         for each in reversed(self._faults):
             if each.kind == kind and layer in each.active:
                 each.active.discard(layer)
                 each.over = self._frames
-                each.usual = kind in RELEARNT and self._frames - each.at > self._relearn
+                long = self._frames - each.at > self._relearn
+                each.usual = kind in RELEARNT and (long or each.stays(layer, norm))
                 if step >= each.last:
                     each.last, each.ended = step, self._time(step)
                 return

@@ -91,6 +91,7 @@ class Lasting:
         if not self.on and not raised.any():
             return []
         active, without = self.active, self._without
+        held = held | raised
         without += 1
         without[held] = 0
         self.until[held] = frame.step

@@ -875,3 +875,21 @@ def test_where_a_nan_began_is_said_when_all_layers_have_it():
     for item in frames(norms):
         log.add(item)
     assert log.so_far()[0].first == ()
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_norm_that_stays_up_while_the_run_learns_is_told_once_and_then_usual(comes_back):
+    steps = np.arange(1200)
+    rng = np.random.default_rng(7)
+    norms = np.array([0.3, 0.2, 0.5, 0.8]) * np.exp(rng.normal(0.0, 0.25, (len(steps), 4)))
+    norms[500 : 550 if comes_back else None, 2] *= 200.0
+    losses = (0.2 + 2.1 * np.exp(-steps / 400)) * np.exp(rng.normal(0.0, 0.1, len(steps)))
+    found = FaultLog(layers(4), Faults())
+    reports = []
+    for frame, loss in zip(frames(norms), losses, strict=True):
+        reports += found.add(replace(frame, extra={"loss": loss}))
+    assert [report.kind for report in reports] == ["spike", "exploding"]
+    (fault,) = [each for each in found.so_far() if each.kind == "exploding"]
+    assert fault.steps[0] == 501
+    assert fault.usual is not comes_back
+    assert not comes_back or fault.steps[1] == 550

@@ -315,10 +315,12 @@ class Watch:
         zero, there = frame.norms == 0.0, frame.norms != ABSENT
         zeros = np.maximum(self._zeros.length + np.where(zero, 1, -2) * there, 0)
         self._zeros.set(zeros, frame.step)
-        long = there & self._lull.is_long(zero, there, self._past.frames)
-        dead = long & (zeros >= self._limits.dead) & (not self._loss.learnt)
-        perhaps = there & (2 * zeros >= self._limits.dead)
-        return self._move("dead", frame, dead, perhaps, zero, self._zeros)
+        lull = self._lull
+        surprise = lull.surprise(zero, there, self._past.frames, frame.step)
+        dead = there & (surprise >= 1.0) & (zeros >= self._limits.dead) & (not self._loss.learnt)
+        perhaps = there & (surprise >= 0.5) & (2 * zeros >= self._limits.dead)
+        held = zero & (surprise >= 1.0)
+        return self._move("dead", frame, dead, perhaps, held, lull.row)
 
     def _find_missing(self, frame: Frame, lost: Bools | None) -> tuple[Finding, ...]:
         streak = self._absence.streak

@@ -25,6 +25,7 @@ KNOWN = 8
 
 Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 
 class Streak:
@@ -205,7 +206,13 @@ class Lull:
 
     A layer that is used by few batches, as an expert, has frames of exactly zero by itself: so many
     in a row say nothing as are likely at the share of such frames before. Of a layer without such
-    frames before, ``dead`` of them are enough, also at the start of a run.
+    frames before, ``dead`` of them are enough, also at the start of a run; but if others have such
+    frames now and then, as experts have, as many as are likely at their share.
+
+    Attributes
+    ----------
+    row : Streak
+        Frames of zero in a row.
     """
 
     def __init__(self, layers: int, limits: Faults) -> None:
@@ -215,18 +222,23 @@ class Lull:
 
     def restart(self) -> None:
         """Forget everything, as at the start of a new segment."""
-        self._run = np.zeros(self._layers, np.int64)
+        self.row = Streak(self._layers)
         self._ended = np.zeros(self._layers, np.int64)  # frames of zero in rows that have ended
 
-    def is_long(self, zero: Bools, there: Bools, before: int) -> Bools:
-        """Take the next frame, after `before` others; return the layers that are zero too long."""
+    def surprise(self, zero: Bools, there: Bools, before: int, step: int) -> Floats:
+        """Take the next frame, after `before` others; from 1 on a layer is zero for too long."""
         ends = there & ~zero
-        self._ended += self._run * ends
-        self._run = (self._run + zero) * ~ends
-        share = (self._ended + 1.0) / (np.maximum(before + 1 - self._run, 0) + 2.0)
-        needed = self._surprise * np.where(self._ended > 0, AGAIN, 1.0)
-        long: Bools = -np.log(share) * self._run >= needed
-        return long
+        self._ended += self.row.length * ends
+        self.row.set((self.row.length + zero) * ~ends, step)
+        others = np.maximum(before + 1 - self.row.length, 0)
+        share = (self._ended + 1.0) / (others + 2.0)
+        had = self._ended > 0
+        if had.any():
+            usual = (self._ended[had].sum() + 1.0) / (others[had].sum() + 2.0)
+            share[~had] = np.maximum(share[~had], usual)
+        needed = self._surprise * np.where(had, AGAIN, 1.0)
+        surprise: Floats = -np.log(share) * self.row.length / needed
+        return surprise
 
 
 def named(group: Bools, present: Bools) -> list[int]:

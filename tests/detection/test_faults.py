@@ -44,6 +44,14 @@ def watch(items, count=None, limits=None):
     return found
 
 
+def faults_of(norms):
+    """The faults of a run with these norms."""
+    log = FaultLog(layers(norms.shape[1]), Faults())
+    for frame in frames(norms):
+        log.add(frame)
+    return log.so_far()
+
+
 def told(found):
     return [(finding.kind, finding.layer, finding.step) for finding in found]
 
@@ -239,6 +247,25 @@ def test_an_expert_that_no_batch_uses_any_more_is_dead():
     norms[400:, 1] = 0.0
     (found,) = [each for each in watch(norms) if each.kind == "dead" and each.step < 500]
     assert 400 < found.step < 440
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_rare_expert_is_never_dead_to_the_end_and_one_that_dies_is_told_where_it_did(seed):
+    used = np.random.default_rng(seed).random((2000, 8)) < 0.1
+    norms = noise(2000, 10, seed=seed)
+    norms[:, :8][~used] = 0.0
+    assert not [each for each in faults_of(norms) if each.to_the_end]
+    norms[1000:, 3] = 0.0
+    last = 1000 - int(used[:1000, 3][::-1].argmax())
+    (dead,) = [each for each in faults_of(norms) if each.to_the_end]
+    assert (dead.kind, dead.layers, dead.steps) == ("dead", ("layer3",), (last + 1, 2000))
+
+
+def test_a_layer_that_is_dead_from_the_start_is_found_among_experts():
+    norms = noise(600, 10)
+    norms[:, :8][np.random.default_rng(1).random((600, 8)) < 0.6] = 0.0
+    norms[:, 8] = 0.0
+    assert [each.layers for each in faults_of(norms) if each.to_the_end] == [("layer8",)]
 
 
 def test_beside_a_layer_that_rose_far_the_others_have_not_vanished():

@@ -273,7 +273,7 @@ class Script:
         from gradmidi.capture.capture import MISSED_IN_GRAPH
 
         if self._recording is not None:
-            self._recording.replace()
+            self._recording.on_replace()
         self._recording = self._capture = None
         outputs = self._opened(training)
         listener, recording = open_capture(

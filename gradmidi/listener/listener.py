@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from gradmidi.base.messages import Warnings, say, text_of
+from gradmidi.base.messages import Warnings, text_of
 from gradmidi.errors import CaptureError
 from gradmidi.listener.ending import DeferredInterrupt, Files, report
 from gradmidi.listener.outputs import FEED_SECONDS, Outputs, Upload
@@ -87,14 +87,10 @@ class Listener:
         self._readout: Readout | None = None
         self._closed = False
         self._logging = 0.0  # Seconds that `log` took.
-        recording.on_replace = self._replace
+        recording.place = f"{folder}"
+        recording.on_replace = lambda: self._close("replaced by another listener", wait=False)
         recording.on_arrange = self._arrange
         atexit.register(self._exit)
-
-    def _replace(self) -> None:
-        if not self._closed:
-            say(f"{self.folder} ends: another listen() hears the same model and optimizer")
-        self._close("replaced by another listener", wait=False)
 
     @property
     def step(self) -> int:

@@ -56,6 +56,8 @@ class Recording:
         The layers, in the order of the log.
     waits_for_order : bool
         Whether the log begins with `arrange`.
+    place : str
+        The run's folder, for messages.
     on_replace : callable
         Called when another listener is attached to the same optimizer.
     on_arrange : callable
@@ -79,6 +81,7 @@ class Recording:
         self.waits_for_order = False
         self.on_replace: Callable[[], None] = lambda: None
         self.on_arrange: Callable[[tuple[Layer, ...]], None] = lambda _: None
+        self.place = "the run"
         self._writer = writer
         self.layers = tuple(layers)
         self._rows = Rows(layers)
@@ -182,7 +185,9 @@ class Recording:
             say(text)
 
     def replace(self) -> None:
-        """End the run, because another listener is attached to the same optimizer."""
+        """End the run, because another listener is attached to the same optimizer; say so."""
+        if self.is_open:
+            say(f"{self.place} ends: another listen() hears the same model and optimizer")
         self.on_replace()
 
 

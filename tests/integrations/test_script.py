@@ -175,6 +175,7 @@ def test_a_training_that_goes_on_after_another_goes_on_in_its_own_run(tmp_path: 
     same(tmp_path / "a", rows[:2] + rows[4:6])
     same(tmp_path / "a-2", rows[2:4])
     same(tmp_path / "a-3", rows[6:])
+    assert "another listen()" not in done.err
 
 
 def test_layers_are_in_the_order_of_the_forward_pass(tmp_path: Path) -> None:

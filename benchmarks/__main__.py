@@ -108,7 +108,7 @@ SHORT = (
     Short("osc", ()),
     Short("synth"),
     Short("sources", ("folder", "memory")),
-    Short("norms", ("--rounds", "20")),
+    Short("norms", ("--rounds", "20", "--only", "cnn-10", "--only", "gpt-small"), 90.0),
     Short("overhead", seconds=90.0),
     Short("share", ("--steps", "100", "--rounds", "3")),
     Short("report", seconds=90.0),

@@ -183,7 +183,7 @@ def by_process(session: Session, work: Callable[[], None]) -> dict[str, Any]:
     live = Live(session)
     live.name("benchmark")
     live.send(HEADER, encode(HEADER))
-    train(work, live.send)
+    train(work, lambda item: live.send(item, encode(item)))
     live.close(10.0)
     return live.counts
 
@@ -294,7 +294,7 @@ def _clock() -> None:
     with receiver(jack=True) as (_, stop):
         live = Live(Session(PENTATONIC, Rig(ports=(EAR,), clock=True)))
         live.send(HEADER, encode(HEADER))
-        train(rest, live.send)
+        train(rest, lambda item: live.send(item, encode(item)))
         live.close(10.0)
         ticks = np.array(stop().ticks)
     nominal = 60.0 / (PENTATONIC.time.tempo * TICKS_A_QUARTER)

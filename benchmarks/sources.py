@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import re
 import resource
-import shutil
 import signal
 import socket
 import statistics
@@ -24,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 POINTS = 60
 NTP_EPOCH = 2_208_988_800
@@ -86,45 +86,56 @@ def ended(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[byte
         process.wait()
 
 
-def delays(name: str) -> list[float]:
-    """Return the milliseconds from each number of a source to its note."""
-    begin, write = SOURCES[name]
-    folder = Path(tempfile.mkdtemp())
-    path, times, dump = folder / "run", folder / "times", folder / "dump"
+@contextlib.contextmanager
+def played(script: str, folder: Path, *, piped: bool) -> Iterator[tuple[Any, Any]]:
+    """Run a script that writes to `folder`, `gradmidi play` of it, and `oscdump` that hears it.
+
+    Yield the processes of the script and of the player. What `oscdump` printed is in
+    ``folder / "dump"`` afterwards.
+    """
+    path, port = folder / "run", free_port()
     path.mkdir()
-    port = free_port()
-    head = f"path, times = {str(path)!r}, open({str(times)!r}, 'w'); {begin}"
-    script = WRITE.format(begin=head, write=write, points=POINTS)
     play = [sys.executable, "-m", "gradmidi", "play", "--osc", f"127.0.0.1:{port}", "--plain"]
-    with dump.open("wb") as out:
-        oscdump = subprocess.Popen(["stdbuf", "-oL", "oscdump", "-L", str(port)], stdout=out)
-        piped = name == "print"
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context((folder / "dump").open("wb"))
+        dump = ["stdbuf", "-oL", "oscdump", "-L", str(port)]
+        stack.enter_context(ended(subprocess.Popen(dump, stdout=out)))
         writer = subprocess.Popen(
             [sys.executable, "-c", script],
             stdout=subprocess.PIPE if piped else subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        with ended(oscdump), ended(writer):
-            if not piped:
-                while not any(file.stat().st_size for file in path.iterdir()):
-                    time.sleep(0.05)
-            player = subprocess.Popen(
-                [*play, "-" if piped else str(path)],
-                stdin=writer.stdout if piped else subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            with ended(player):
-                writer.wait(120.0)
-                time.sleep(1.0)
-    written = {f"{float(v):.6f}": float(t) for v, t in map(str.split, times.open())}
+        stack.enter_context(ended(writer))
+        while not piped and not any(file.stat().st_size for file in path.iterdir()):
+            time.sleep(0.05)
+        player = subprocess.Popen(
+            [*play, "-" if piped else str(path)],
+            stdin=writer.stdout if piped else subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        yield writer, stack.enter_context(ended(player))
+
+
+def delays(name: str) -> list[float]:
+    """Return the milliseconds from each number of a source to its note."""
+    begin, write = SOURCES[name]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        times = folder / "times"
+        head = f"path, times = {str(folder / 'run')!r}, open({str(times)!r}, 'w'); {begin}"
+        script = WRITE.format(begin=head, write=write, points=POINTS)
+        with played(script, folder, piped=name == "print") as (writer, _):
+            writer.wait(120.0)
+            time.sleep(1.0)
+        written = {f"{float(v):.6f}": float(t) for v, t in map(str.split, times.open())}
+        dump = (folder / "dump").read_text()
     found: dict[str, float] = {}
     note = r"(\w+)\.(\w+) /gradmidi/note iffif \d+ \S+ \S+ (\d+) (\S+)"
-    for whole, part, velocity, norm in re.findall(note, dump.read_text()):
+    for whole, part, velocity, norm in re.findall(note, dump):
         seconds = int(whole, 16) - NTP_EPOCH + int(part, 16) / 2**32
         if int(velocity) and norm in written:
             found.setdefault(norm, 1000.0 * (seconds - written[norm]))
-    shutil.rmtree(folder)
     return list(found.values())
 
 
@@ -168,40 +179,21 @@ TRAININGS = {
 def nan_delay(name: str) -> tuple[float, float]:
     """Return the seconds from a nan to its OSC message, and to its line on stderr."""
     begin, write = TRAININGS[name]
-    folder = Path(tempfile.mkdtemp())
-    path, times, dump = folder / "run", folder / "times", folder / "dump"
-    path.mkdir()
-    port = free_port()
-    script = NAN.format(begin=f"path, times = {str(path)!r}, {str(times)!r}; {begin}", write=write)
-    play = [sys.executable, "-m", "gradmidi", "play", "--osc", f"127.0.0.1:{port}", "--plain"]
-    piped = "print" in name
-    with dump.open("wb") as out:
-        oscdump = subprocess.Popen(["stdbuf", "-oL", "oscdump", "-L", str(port)], stdout=out)
-        writer = subprocess.Popen(
-            [sys.executable, "-c", script],
-            stdout=subprocess.PIPE if piped else subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        with ended(oscdump), ended(writer):
-            while not piped and not any(path.iterdir()):
-                time.sleep(0.05)
-            player = subprocess.Popen(
-                [*play, "-" if piped else str(path)],
-                stdin=writer.stdout if piped else subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-            )
-            with ended(player):
-                assert player.stderr is not None
-                line = next(line for line in player.stderr if line.startswith(b"fault, step 30"))
-                shown = time.time()
-                assert b"the loss nan" in line, line
-                time.sleep(0.5)
-    written = float(times.read_text())
-    fault = re.search(r"(\w+)\.(\w+) /gradmidi/fault ssif \"nan\"", dump.read_text())
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        times = folder / "times"
+        head = f"path, times = {str(folder / 'run')!r}, {str(times)!r}; {begin}"
+        script = NAN.format(begin=head, write=write)
+        with played(script, folder, piped="print" in name) as (_, player):
+            line = next(line for line in player.stderr if line.startswith(b"fault, step 30"))
+            shown = time.time()
+            assert b"the loss nan" in line, line
+            time.sleep(0.5)
+        written = float(times.read_text())
+        dump = (folder / "dump").read_text()
+    fault = re.search(r"(\w+)\.(\w+) /gradmidi/fault ssif \"nan\"", dump)
     assert fault is not None
     sent = int(fault[1], 16) - NTP_EPOCH + int(fault[2], 16) / 2**32
-    shutil.rmtree(folder)
     return sent - written, shown - written
 
 

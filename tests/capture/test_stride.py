@@ -60,6 +60,13 @@ def test_the_budget_holds_where_some_looks_are_held_up() -> None:
     assert 0.0045 < spent / clock.now < 0.00501
 
 
+def test_a_budget_that_no_stride_can_meet_leaves_two_looks() -> None:
+    # The first one plans and is not counted, the second shows what a look costs.
+    clock = Clock()
+    stride = Stride(budget=1e-9, clock=clock)
+    assert looked_at(stride, clock, 100_000, step=0.01, look=0.005) == [0, 1]
+
+
 def test_one_look_that_stood_still_does_not_blind_the_rest() -> None:
     clock = Clock()
     stride = Stride(budget=0.01, clock=clock)

@@ -40,6 +40,32 @@ def test_a_plain_loop(out: Path, options: dict[str, Any]) -> None:
     assert heard(out) == alike(rows)
 
 
+def test_a_budget_that_no_stride_can_meet_changes_nothing_in_the_training(out: Path) -> None:
+    model = small()
+    alone = copy.deepcopy(model)
+    optimizer = torch.optim.SGD(model.parameters(), LR)
+    with listen(model, optimizer, out, budget=1e-9):
+        rows = train(model, optimizer, batches(20))
+    assert train(alone, torch.optim.SGD(alone.parameters(), LR), batches(20)) == rows
+    assert heard(out) == alike(rows[: len(heard(out))])
+    assert 1 <= len(heard(out)) < 10
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_layers_that_fit_no_cache(out: Path, parts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 64 MB of gradients each. Norms are those of torch, or exact where parts are summed.
+    if parts:
+        monkeypatch.setattr("gradmidi.capture.norms.LARGE", 2**22)
+    model = nn.Sequential(nn.Linear(4096, 4096, bias=False), nn.Linear(4096, 4096, bias=False))
+    optimizer = torch.optim.SGD(model.parameters(), 1e-6)
+    with listen(model, optimizer, out):
+        model(torch.randn(2, 4096)).square().sum().backward()
+        gradients = [p.grad.double() if parts else p.grad for p in model.parameters()]
+        rows = [[float(gradient.norm()) for gradient in gradients]]
+        optimizer.step()
+    assert heard(out) == alike(rows)
+
+
 def test_several_batches_an_update_are_one_step(out: Path) -> None:
     model, rows = small(), []
     optimizer = torch.optim.SGD(model.parameters(), LR)

@@ -166,6 +166,32 @@ def test_each_kind_of_line_among_plain_ones(kind: str, tmp_path: Path) -> None:
         assert (items, blocks, known) == everything(path)
 
 
+@pytest.mark.parametrize("end", ["\n", "", '\n{"end": "closed", "t": 9.0, "steps": 1}\n'])
+def test_a_log_with_one_frame(end: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(written(3, False, [("loss", 1)], end))
+    (block,) = (item for item in RunLog(path).blocks() if isinstance(item, Block))
+    assert [plain(frame) for frame in block.frames()] == list(map(plain, RunLog(path).frames()))
+    assert (len(block), RunLog(path).steps, RunLog(path).seconds > 0.0) == (1, 1, True)
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_frames_of_another_width_are_unreadable_and_of_another_segment_refused(
+    count: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.jsonl"
+    three = written(3, False, [("loss", 40)], "\n")
+    header, *four = written(4, False, [("loss", 40 + count)], "\n").splitlines(keepends=True)
+    path.write_bytes(three + b"".join(four[40:]))
+    log = RunLog(path)
+    assert sum(len(item) for item in log.blocks() if isinstance(item, Block)) == log.steps == 40
+    assert (log.unreadable, log.first_unreadable) == (count, 42)
+    resumed = header.replace(b'{"gradmidi": 1', b'{"gradmidi": 1, "resumed": true', 1)
+    path.write_bytes(three + resumed + b"".join(four[40:]))
+    with pytest.raises(RunLogError, match="line 42 resumes with other layers"):
+        list(RunLog(path).blocks())
+
+
 def test_plain_frames_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run.jsonl"
     kinds = [("loss", 500), ("a mark", 1), ("no norms", 500)]

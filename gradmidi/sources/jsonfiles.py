@@ -33,7 +33,7 @@ _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*", re.ASCI
 def numbers_of(entry: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     """Yield the numbers in an object, by name; those of an object in it with its name in front.
 
-    A list of norms has a name for each place in it.
+    A list of norms has a name for each place in it, a list of named objects those names.
 
     Examples
     --------
@@ -47,6 +47,11 @@ def numbers_of(entry: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str
             yield from numbers_of(value, f"{prefix}{key}/")
         elif isinstance(value, list) and "norm" in f"{key}".lower() and is_norm(f"{key}"):
             yield from numbers_of(dict(enumerate(value)), f"{prefix}{key}/")
+        elif isinstance(value, list):
+            for each in value:
+                named = isinstance(each, Mapping) and (each.get("layer") or each.get("name"))
+                if isinstance(named, str):
+                    yield from numbers_of(each, f"{prefix}{key}/{named}/")
         elif isinstance(value, str):
             found = WORDS.get(value.strip().lower())
             if found is None and _NUMBER.fullmatch(value):

@@ -158,6 +158,14 @@ def test_a_json_line_may_hold_one_layer(tmp_path: Path) -> None:
     assert [frame.loss for frame in run.frames()] == [4, 3]
 
 
+def test_a_json_line_may_hold_a_list_of_layers(tmp_path: Path) -> None:
+    rows = [{"name": "a", "grad_norm": 3}, {"name": "b", "grad_norm": 4}]
+    text = json.dumps({"step": 1, "layers": rows, "loss": 2.5})
+    run, _ = imported(tmp_path / "log.jsonl", text)
+    assert [layer.name for layer in run.layers] == ["a", "b"]
+    assert [list(frame.norms) for frame in run.frames()] == [[3, 4]]
+
+
 def test_lines_without_an_object_are_refused_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text(
         "{'step': 1, 'grad_norm': 3}\n{'step': 2, 'grad_norm': 2}\n"

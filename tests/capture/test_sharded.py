@@ -353,6 +353,8 @@ def test_listen_knows_the_ranks_of_all_launchers(
 
 def test_what_is_silent_does_nothing_that_a_listener_does() -> None:
     theirs = {name for name in vars(Listener) if not name.startswith("_")}
+    # It needs the capture alone, which other ranks have too.
+    theirs.remove("clip_grad_norm_")
     assert theirs <= vars(OtherRank).keys(), "a call that reaches for a log that is not there"
 
 

@@ -55,6 +55,8 @@ _STATISTICS = frozenset(
         "smoothed",
         "running",
         "moving",
+        "rel",
+        "relative",
         "abs",
         "absmax",
         "num",
@@ -164,6 +166,18 @@ def norm_columns(names: Sequence[str]) -> list[str]:
     folders = [_measured_folder(metrics[name]) for name in chosen]
     if all(folders):
         chosen = [n for n, folder in zip(chosen, folders, strict=True) if folder in _NORMS]
+    # If each name comes again with such a word at its end, those are statistics.
+    last = {name: metrics[name].rpartition("_")[2].lower() for name in chosen}
+    without = {metrics[name] for name in chosen if last[name] not in _STATISTICS}
+    suffixed = {metrics[name].lower() for name in chosen}
+    statistics = {
+        word
+        for word in last.values()
+        if word in _STATISTICS
+        and without
+        and all(f"{m}_{word}".lower() in suffixed for m in without)
+    }
+    chosen = [name for name in chosen if last[name] not in statistics]
     # If the same name without its last word exists, that word names a statistic.
     tails = {name: metrics[name].rpartition("/") for name in chosen}
     kinds = _STATISTICS | _NORMS

@@ -30,6 +30,9 @@ LAYERS = {
     ("gradients/norm/weight", "gradients/fc1/weight"): ["norm", "fc1"],
     ("grad_norm", "grad_norm_ema", "grad_norm_squared"): ["total"],
     ("grad_to_weight/fc1", "grad_norm/fc1"): ["fc1"],
+    ("grad_norm/a", "grad_norm/a_max", "grad_norm/b", "grad_norm/b_max"): ["a", "b"],
+    ("grad_norm/fc1", "grad_norm/fc1_rel"): ["fc1"],
+    ("grad_norm/fc", "grad_norm/fc_mean", "grad_norm/out"): ["fc", "fc_mean", "out"],
 }
 """Columns, and the layers that a person sees in them."""
 

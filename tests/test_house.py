@@ -60,6 +60,12 @@ def test_no_module_is_longer_than_400_lines(house: ModuleType) -> None:
     assert {name: count for name, count in lines.items() if count > 400} == {}
 
 
+def test_no_two_test_files_have_one_name() -> None:
+    """Pytest imports tests by the name of their file."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 @pytest.mark.slow
 def test_every_module_can_be_imported_first() -> None:
     """Each module is imported into an interpreter that has imported none of the others."""

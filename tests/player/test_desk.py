@@ -137,6 +137,19 @@ def test_a_desk_is_reached_from_this_machine_only_unless_a_host_is_given(desk):
         Desk("nowhere:x")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one loopback address")
+def test_what_is_sent_to_another_address_of_this_machine_does_not_reach_a_desk(desk):
+    every = Desk(f"0.0.0.0:{free_place()}")
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for each in (desk, every):
+                sender.sendto(built("/gradmidi/panic").dgram, ("127.0.0.2", each.port))
+        until(lambda: every.commands() == [{"do": "panic"}], "a command from elsewhere")
+        assert desk.commands() == []
+    finally:
+        every.close()
+
+
 def test_a_query_is_answered_to_its_sender_and_a_flood_of_them_once(desk):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
         asker.settimeout(2.0)

@@ -390,6 +390,7 @@ def test_at_most_three_voices_of_a_departure_are_named(tmp_path):
     assert line.endswith(", and 6 voices more")
 
 
+@pytest.mark.slow
 def test_an_explosion_is_cut_off_in_the_page_and_the_picture(tmp_path):
     exploding = np.array(rows(30))
     exploding[20:] *= 1e12

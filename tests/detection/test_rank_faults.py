@@ -93,6 +93,7 @@ def test_lines_of_other_steps_are_compared_by_their_steps() -> None:
     assert slow_ranks([far, log(1, [SLOW] * 4)]) == []
 
 
+@pytest.mark.slow
 def test_a_crowded_machine_makes_nobody_slow() -> None:
     """Of 64 healthy processes, whose times vary by a tenth and triple now and then."""
     rng = np.random.default_rng(1)

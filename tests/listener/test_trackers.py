@@ -276,6 +276,7 @@ def test_what_fails_there_is_counted_and_not_raised(
     assert (tmp_path / "a" / "run.mid").stat().st_size > 100
 
 
+@pytest.mark.slow
 def test_a_tracker_that_never_answers_is_not_waited_for_long(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,6 +328,7 @@ def test_a_run_of_a_model_is_uploaded_too(tmp_path: Path) -> None:
     assert board.given == ["gradmidi/sound", "gradmidi/picture", "gradmidi/faults"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_left_to_the_end_of_the_program_is_given(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     said = program(

@@ -436,6 +436,7 @@ def staged(draw: st.DrawFn) -> Sizes:
 
 @settings(max_examples=150, deadline=None)
 @given(sizes=staged(), most=st.integers(1, 30))
+@pytest.mark.slow
 def test_blocks_are_never_cut_and_bands_are_near_equal(sizes: Sizes, most: int) -> None:
     if len(sizes) <= most:
         return

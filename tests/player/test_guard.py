@@ -78,6 +78,7 @@ def goes_on(process):
     assert process.poll() is None
 
 
+@pytest.mark.slow
 def test_a_process_that_gives_signs_of_life_is_left_alone(watched):
     goes_on(watched)
 

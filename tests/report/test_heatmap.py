@@ -87,6 +87,7 @@ def test_rows_are_reduced_too(tmp_path):
     assert np.argwhere(small == NAN).tolist() == [[1234 // 20, 2]]
 
 
+@pytest.mark.slow
 def test_the_map_of_many_layers_has_a_bounded_size(tmp_path):
     names = [f"blocks.{index}" for index in range(300)]
     run = write_log(tmp_path / "run", np.ones((9000, 300)).tolist(), names=names, loss=False)

@@ -139,6 +139,7 @@ def _steps_heard(tones, rate, preset):
     return np.argmax(held, axis=0)
 
 
+@pytest.mark.slow
 def test_the_pitch_of_a_stem_gives_each_norm_to_the_step_of_the_scale(tmp_path):
     preset = load("pentatonic")
     # A voice that says its name is heard too: here each note is to be a norm's.

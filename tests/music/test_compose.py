@@ -136,7 +136,7 @@ def test_a_chord_is_staggered_within_half_a_slot_and_ends_before_its_next():
     events = play([[1.0] * 4, [1.0] * 4])
     assert [e.tick for e in ons(events)] == [0, 15, 30, 45, 120, 135, 150, 165]
     offs = [e.tick for e in events if isinstance(e, Off)]
-    assert offs == [108, 123, 138, 153, 228, 243, 258, 273]
+    assert offs == [90, 105, 120, 135, 210, 225, 240, 255]
 
 
 def test_brightness_carries_what_rounding_took_and_moves_only_when_it_changes():

@@ -50,7 +50,7 @@ def test_swing_makes_every_second_slot_late_and_its_notes_shorter(tmp_path):
             struck = tick
         elif message.type == "note_off":
             lengths.append(tick - struck)
-    assert lengths == [144, 72, 144, 72]
+    assert lengths == [120, 60, 120, 60]
 
 
 @pytest.mark.parametrize("name", ["pentatonic", "hold", "chromatic", "pulse"])

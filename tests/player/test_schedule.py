@@ -252,7 +252,7 @@ def test_an_empty_slot_is_a_rest_and_its_notes_end_on_time():
     ons = [due for due, event in heard if isinstance(event, On)]
     offs = [due for due, event in heard if isinstance(event, Off)]
     assert len(ons) == len(offs) == 2
-    assert offs[0] - ons[0] == pytest.approx(0.9 * SLOT, abs=0.002)
+    assert offs[0] - ons[0] == pytest.approx(0.75 * SLOT, abs=0.002)
 
 
 def test_a_held_note_ends_ten_seconds_after_the_last_line_and_comes_back():

@@ -31,6 +31,7 @@ from gradmidi.text.reading import (
     reach_of,
     reading,
     scale_at,
+    scales_of,
 )
 
 __all__ = ["Decoded", "Logged", "Value", "decode"]
@@ -217,7 +218,9 @@ def _opened(path: str | Path) -> mido.MidiFile:
             raise EOFError("it ends too early")
     try:
         return mido.MidiFile(path)
-    except LookupError as error:
+    except (OSError, EOFError, ValueError):
+        raise
+    except Exception as error:  # mido's own, or of any kind: it does not check all messages.
         raise ValueError("a message is damaged") from error
 
 
@@ -281,11 +284,11 @@ def _column(track: _Track, slots: int, scales: Scales) -> list[Value | None]:
     reach = {scale: reach_of(mapping, scale) for scale in named(scales)}
     readings = {scale: reading(mapping, scale) for scale in reach}
     values: list[Value | None] = []
-    for slot, heard in enumerate(_heard(track, style, slots)):
-        scale = scale_at(slot, scales)
-        notes, home, _ = reach[scale]
-        sounding = style.read(heard, notes, home)
-        values.append(None if sounding is None else readings[scale](*sounding))
+    for heard, count in _heard(track, style, slots):
+        for scale, same in scales_of(len(values), len(values) + count, scales):
+            notes, home, _ = reach[scale]
+            sounding = style.read(heard, notes, home)
+            values += [None if sounding is None else readings[scale](*sounding)] * same
     for slot, norm in track.withheld.items():
         if slot < slots:
             values[slot] = Value(norm)
@@ -300,8 +303,10 @@ def _slots(tracks: Sequence[_Track], ticks: int) -> int:
     return min(max(notes, default=-1) // ticks + 1, texts.MOST_SLOTS)
 
 
-def _heard(track: _Track, style: Style, slots: int) -> Iterator[Heard]:
-    """Read what sounds in each slot, without the notes that identify a voice at fault.
+def _heard(track: _Track, style: Style, slots: int) -> Iterator[tuple[Heard, int]]:
+    """Read what sounds in each slot, and in how many slots, one after another, it is the same.
+
+    Notes that identify a voice at fault are left out.
 
     A voice's own notes start, and those that are held end, at the voice's place in a slot; notes
     that identify it start and end elsewhere.
@@ -319,11 +324,15 @@ def _heard(track: _Track, style: Style, slots: int) -> Iterator[Heard]:
         own = 0 <= slot < slots and place % spacing == offset
         if message.type not in ("note_on", "note_off", "control_change", "pitchwheel"):
             continue
-        while now < min(slot, slots):
+        if now < (until := min(slot, slots)):
             held = None if note is None else HeardNote(note, brightness, bend)
-            yield Heard(tuple(struck), held)
-            struck.clear()
-            now += 1
+            if struck:
+                yield Heard(tuple(struck), held), 1
+                struck.clear()
+                now += 1
+            if now < until:
+                yield Heard((), held), until - now
+                now = until
         if message.type == "control_change":
             if message.control == BRIGHTNESS:
                 brightness = message.value
@@ -339,7 +348,8 @@ def _heard(track: _Track, style: Style, slots: int) -> Iterator[Heard]:
             struck.append(HeardNote(note, brightness, bend))
         elif own and message.note == note:
             note = None
-    for _ in range(now, slots):
-        held = None if note is None else HeardNote(note, brightness, bend)
-        yield Heard(tuple(struck), held)
-        struck.clear()
+    held = None if note is None else HeardNote(note, brightness, bend)
+    if struck and now < slots:
+        yield Heard(tuple(struck), held), 1
+        now += 1
+    yield Heard((), held), max(0, slots - now)

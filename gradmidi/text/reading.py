@@ -1,7 +1,7 @@
 """Read notes as numbers: the slots, scales and pitches of a track that is decoded."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ __all__ = [
     "reach_of",
     "reading",
     "scale_at",
+    "scales_of",
 ]
 
 Scales = Sequence[tuple[int, str]]
@@ -55,6 +56,21 @@ def scale_at(slot: int, scales: Scales) -> str:
     """Return the scale of a slot; an empty text is that of the track."""
     place = bisect_right(scales, slot, key=lambda row: row[0])
     return scales[place - 1][1] if place else ""
+
+
+def scales_of(slot: int, end: int, scales: Scales) -> Iterator[tuple[str, int]]:
+    """Yield the scales of the slots before `end`, each with the number of slots that it has.
+
+    Examples
+    --------
+    >>> list(scales_of(2, 9, [(0, ""), (4, "D dorian")]))
+    [('', 2), ('D dorian', 5)]
+    """
+    while slot < end:
+        place = bisect_right(scales, slot, key=lambda row: row[0])
+        until = min(end, max(slot + 1, scales[place][0])) if place < len(scales) else end
+        yield scale_at(slot, scales), until - slot
+        slot = until
 
 
 def notes_of(mapping: Mapping[str, Any], scale: str = "") -> tuple[Sequence[int], int, Pitch]:

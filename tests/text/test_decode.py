@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from logs import write_log
 
+import gradmidi
 from gradmidi._render import render
 from gradmidi.errors import GradmidiError
 from gradmidi.log import Header, Layer, encode_frame, encode_header
@@ -178,7 +179,9 @@ def test_a_file_of_somebody_else_is_refused(tmp_path):
         b"not a MIDI file",
         b"MThd\x00\x00\x00\x06\x00\x01",
         b"MThd\xff\xff\xff\x06\x00\x01\x00\x01\x01\xe0",
+        b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\x01\xe0MTrk\x00\x00\x00\x06\x00\xff\x59\x02\x7e\x35",
     ],
+    ids=["empty", "text", "no length", "too long", "a key of 126 flats"],
 )
 def test_what_is_no_midi_file_is_refused(tmp_path, content):
     (tmp_path / "c.mid").write_bytes(content)
@@ -189,6 +192,17 @@ def test_what_is_no_midi_file_is_refused(tmp_path, content):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(GradmidiError, match=r"d\.mid cannot be read as a MIDI file: No such file"):
         decode(tmp_path / "d.mid")
+
+
+def test_slots_that_are_alike_are_read_at_once(tmp_path):
+    with gradmidi.record(tmp_path / "a", layers=["fc1"], files=()) as listener:
+        for norm in (0.5, 1.0, *[0.0] * 98, 0.25):
+            listener.frame([norm])
+    render(tmp_path / "a", tmp_path / "a.mid")
+    rows = [
+        None if row[0] is None else round(row[0].norm, 2) for row in decode(tmp_path / "a.mid").rows
+    ]
+    assert rows == [0.5, 1.0, *[None] * 98, 0.25]
 
 
 @pytest.mark.parametrize("name", ["pentatonic", "chromatic", "hold"])

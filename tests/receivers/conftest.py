@@ -28,6 +28,15 @@ def own_jack(tmp_path: Path) -> Iterator[Jack]:
 
 
 @pytest.fixture
+def new_jack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jack]:
+    """A JACK server for one test, which loses nothing; this process, too, finds it."""
+    with jack_server(f"gm{os.getpid()}n", tmp_path / "jackd.log") as server:
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
 def dump(jack: Jack, tmp_path: Path) -> Iterator[Callable[[str], Program]]:
     """Start jack_midi_dump under a name."""
     with ExitStack() as stack:

@@ -31,6 +31,9 @@ END = "<!-- end of: python -m benchmarks -->"
 MOST_SECONDS = 14 * 60.0
 """After this time no benchmark is started, and those that run are ended."""
 
+MOST_LINES = 40
+"""Lines of a benchmark that are written into the page; the script prints the rest."""
+
 PACKAGES = (
     "gradmidi",
     "numpy",
@@ -86,7 +89,10 @@ class Short:
             ended = f"(ended after {limit:.0f} s)"
         if process.returncode and not ended:
             ended = f"(failed: {(said.strip().splitlines() or ['no message'])[-1]})"
-        return f"{printed.strip()}\n{ended}".strip()
+        lines = printed.strip().splitlines()
+        if len(lines) > MOST_LINES:
+            lines[MOST_LINES:] = [f"({len(lines) - MOST_LINES} more lines)"]
+        return "\n".join([*lines, ended]).strip()
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

@@ -38,14 +38,17 @@ def test_what_is_printed_what_fails_and_what_takes_too_long(
 ) -> None:
     monkeypatch.setattr(everything, "HOME", tmp_path)
     script(tmp_path, "good", "import sys; print('| a |', sys.argv[1])")
+    script(tmp_path, "long", "for line in range(100): print('line', line)")
     script(tmp_path, "bad", "print('half'); raise SystemExit('no oscdump here')")
     child = "import subprocess, sys, time\n"
     child += "one = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
     child += "print(one.pid, flush=True); time.sleep(60)"
     script(tmp_path, "slow", child)
-    shorts = [Short("good", ("x",)), Short("bad", ()), Short("slow", (), seconds=1.0)]
+    shorts = [Short("good", ("x",)), Short("long", ()), Short("bad", ())]
+    shorts.append(Short("slow", (), seconds=1.0))
     text = section(shorts)
     assert "`python benchmarks/good.py x`:\n\n```text\n| a | x\n```" in text
+    assert "line 39\n(60 more lines)\n```" in text
     assert "half\n(failed: no oscdump here)" in text
     assert text.endswith("\n(ended after 1 s)\n```")
     (pid,) = (int(line) for line in text.splitlines() if line.isdigit())

@@ -37,7 +37,8 @@ def test_two_workers_make_one_run_that_is_written_by_the_first(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "0.txt").read_text() == "Listener"
     assert (tmp_path / "1.txt").read_text() == "OtherRank"
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["run.jsonl"]
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == ["rank-0.jsonl", "rank-1.jsonl", "run.jsonl"]
     assert not (tmp_path / "of 1").exists()
     np.testing.assert_allclose(heard(tmp_path / "a"), norms_by_hand(0.01), rtol=1e-4)
     assert all(frame.loss is not None for frame in frames(tmp_path / "a"))

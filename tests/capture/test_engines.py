@@ -1,9 +1,5 @@
 """DeepSpeed's engine on several processes: its norms are those of one process."""
 
-import os
-import socket
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +13,7 @@ if find_spec("deepspeed") is None:
 import engines
 import torch
 from engines import NAN_STEP, REFUSED, STEPS, TRAININGS
+from manyprocesses import train_together
 
 import gradmidi
 from gradmidi.log import ABSENT
@@ -33,29 +30,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of all trainings, made by the same two processes one after another."""
     folder = tmp_path_factory.mktemp("engines")
     engines.alone(folder / "alone")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes: list[subprocess.Popen] = []
-    try:
-        for rank in range(WORLD):
-            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank)}
-            place |= {"RANK": str(rank), "WORLD_SIZE": str(WORLD), "OMP_NUM_THREADS": "1"}
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, str(ENGINES), str(folder), *TRAININGS, *REFUSED],
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    env={**os.environ, **place},
-                )
-            )
-        said = [process.communicate(timeout=SECONDS)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in processes] == [0] * WORLD, said
+    words = [str(folder), *TRAININGS, *REFUSED]
+    train_together(ENGINES, words, WORLD, SECONDS)
     return folder
 
 

@@ -1,15 +1,11 @@
 """Several processes that train together: what is heard, by whom, and what happens if one fails."""
 
-import contextlib
-import os
-import socket
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from manyprocesses import train_together
 
 pytest.importorskip("torch")
 
@@ -87,29 +83,8 @@ class Trained:
 
 def train(folder: Path, world: int) -> None:
     """Have so many processes make all their trainings, one after another."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
     trainings = [word for name, how in TRAININGS[world].items() for word in (name, *how)]
-    processes: list[subprocess.Popen] = []
-    try:
-        for rank in range(world):
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, str(RANKS), str(folder), *trainings],
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    env={**os.environ, **rendezvous, "RANK": str(rank)},
-                )
-            )
-        said = [process.communicate(timeout=SECONDS)[1] for process in processes]
-    finally:
-        for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
-    assert [process.returncode for process in processes] == [0] * world, said
+    train_together(RANKS, [str(folder), *trainings], world, SECONDS)
 
 
 @pytest.fixture(scope="module")

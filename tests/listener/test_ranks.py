@@ -1,13 +1,9 @@
 """Two and four real processes that train together: who is nan first, who is slow."""
 
-import contextlib
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from manyprocesses import train_together
 
 pytest.importorskip("torch")
 
@@ -39,29 +35,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory):
 
 
 def train(folder: Path, world: int) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
     words = [word for name, bad in TRAININGS[world].items() for word in (name, str(bad))]
-    processes: list[subprocess.Popen] = []
-    try:
-        for rank in range(world):
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, str(RANKED), str(folder), *words],
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    env={**os.environ, **job, "RANK": str(rank)},
-                )
-            )
-        said = [process.communicate(timeout=SECONDS)[1] for process in processes]
-    finally:
-        for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
-    assert [process.returncode for process in processes] == [0] * world, said
+    train_together(RANKED, [str(folder), *words], world, SECONDS)
 
 
 @pytest.mark.slow

@@ -14,7 +14,8 @@ from hypothesis import settings
 from gradmidi.base.messages import LOGGER
 
 ROOT = Path(__file__).parent.parent
-collect_ignore = ["scripts"]  # programs that tests run, without tests of their own
+# Programs that tests or developers run, without tests of their own. One needs atheris.
+collect_ignore = ["scripts", "fuzz/guided.py"]
 # Without this, pytest 9.2 looks for docstring examples in these and cannot import two of one name.
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]
 

@@ -193,7 +193,7 @@ def test_the_numbers_of_steps_are_those_of_rank_0(folder: Path) -> None:
     offsets = [4000]
     first = RankFile(0, 2, lambda: Place(str(folder), RUN), Work(), lambda: offsets[0])
     begin(folder, Work(100)).close()
-    until((folder / file_name(0)).exists)
+    until(lambda: len(read_ranks(folder, {RUN})) == 2)
     (_, other) = read_ranks(folder, {RUN})
     assert (other.work[0].first, other.work[0].last) == (4000 + 1 + WARM_UP, 4100)
     # A checkpoint was loaded, or the user set the step.

@@ -91,7 +91,7 @@ def test_nan_is_written_while_the_training_goes_on(folder: Path) -> None:
     file.value(41, "acc", Number(-math.inf))
     file.value(42, "acc", Number(0.9))
     file.value(43, "note", object())
-    until((folder / file_name(1)).exists)
+    until(lambda: read_ranks(folder, {RUN}))
     until(lambda: len(read(folder).not_finite) == 2)
     first, second = read(folder).not_finite
     assert (first.step, first.name, math.isnan(first.value)) == (40, "loss", True)
@@ -103,7 +103,7 @@ def test_the_place_may_be_known_late(folder: Path) -> None:
     places = iter([None, None])
     file = begin(folder, find=lambda: next(places, Place(str(folder), RUN)))
     file.value(7, "loss", math.nan)
-    until((folder / file_name(1)).exists)
+    until(lambda: read_ranks(folder, {RUN}))
     assert [each.step for each in read(folder).not_finite] == [7]
     file.close()
 

@@ -167,9 +167,10 @@ RIG = b'ports = ["synth"]\nchannels = "1-4,6"\nfaults = 10\nbend_range = 2\ndin_
 
 def hear(path: Path) -> None:
     """Read a source, describe it and compose it."""
-    for _ in gradmidi.describe(path):
+    run, chosen = gradmidi.read(path), preset.load("pentatonic")
+    for _ in gradmidi.describe(run, chosen):
         pass
-    for _ in gradmidi.compose(gradmidi.read(path), length=5):
+    for _ in gradmidi.compose(run, chosen, length=5):
         pass
 
 

@@ -26,7 +26,7 @@ from torch import distributed, nn
 
 import gradmidi
 from gradmidi.capture.local_work import ENOUGH, LocalWork
-from gradmidi.listener import rank_file
+from gradmidi.listener import rank_lines
 
 LINE_SECONDS = 0.5
 MEASURED = 20
@@ -122,7 +122,7 @@ def train(out: Path, network: str, longer: str, bad: int, seconds: float) -> Non
 def worker(folder: Path, words: list[str], seconds: float) -> None:
     """Make all trainings of this process."""
     torch.set_num_threads(1)
-    rank_file.LINE_SECONDS = LINE_SECONDS
+    rank_lines.LINE_SECONDS = LINE_SECONDS
     distributed.init_process_group("gloo")
     for number, word in enumerate(words):
         network, longer, bad = word.split("/")

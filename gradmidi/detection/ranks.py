@@ -13,9 +13,9 @@ from gradmidi.detection.history import Fault
 from gradmidi.detection.kinds import SLOW
 from gradmidi.log import FILE_NAME, Header, numbers_of
 from gradmidi.log.blocks import Block
-from gradmidi.log.ranks import NotFinite, RankLog, Work, read_ranks
+from gradmidi.log.ranks import NotFinite, RankLog, RankReader, Work, read_ranks
 
-__all__ = ["RankFaults", "Slow", "first_ranks", "slow_ranks"]
+__all__ = ["RankFaults", "Slow", "SlowWatch", "first_ranks", "slow_ranks"]
 
 RATIO = 1.5
 """A process is slow if its own work takes at least so many times as long as the others',"""
@@ -28,6 +28,9 @@ SECONDS = 0.002
 
 LINES = 3
 """and if this is so in so many lines of its file, one after another."""
+
+RECENT = 8
+"""Lines of each process that are looked at while the training goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,20 @@ class Slow:
     seconds: float
     others: float
     to_the_end: bool = False
+
+    def fault(self, seconds: tuple[float, float]) -> Fault:
+        """Return it as a fault of the run, at these seconds."""
+        return Fault(
+            SLOW.name,
+            (),
+            (self.first, self.last),
+            seconds,
+            self.seconds,
+            self.last,
+            ranks=self.ranks,
+            others=self.others,
+            to_the_end=self.to_the_end,
+        )
 
 
 def slow_ranks(logs: Sequence[RankLog]) -> list[Slow]:
@@ -190,6 +207,32 @@ def first_ranks(
     return sorted(firsts, key=lambda each: each[0].step)
 
 
+class SlowWatch:
+    """Finds which processes became slow, each once, while the training goes on.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder.
+    run : str
+        When the run was started, as the header of its log has it.
+    """
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self._reader = RankReader(folder, {run})
+        self._slow: set[int] = set()
+
+    def new(self) -> list[Fault]:
+        """Return what is new since the last call."""
+        logs = [replace(log, work=log.work[-RECENT:]) for log in self._reader.read()]
+        found = []
+        for slow in slow_ranks(logs):
+            if slow.to_the_end and not self._slow.issuperset(slow.ranks):
+                self._slow.update(slow.ranks)
+                found.append(slow.fault((0.0, 0.0)))
+        return found
+
+
 class RankFaults:
     """Adds what the processes of a training wrote of themselves to the faults of the run.
 
@@ -250,22 +293,22 @@ class RankFaults:
             for place in own:
                 found[place] = replace(found[place], ranks=ranks)
             if not own:
-                found.append(self._fault(kind, value.step, value.step, value.value, ranks))
-                found[-1] = replace(found[-1], logged=value.name)
+                step, name = value.step, value.name
+                span = self._span(step, step)
+                found.append(
+                    Fault(kind, (), (step, step), span, value.value, step, logged=name, ranks=ranks)
+                )
         of_0 = {(each.kind, each.steps[0]) for each in found if _is_of_rank_0(each, logs)}
         for place, each in enumerate(found):
             if not each.ranks and (each.kind, each.steps[0]) in of_0:
                 found[place] = replace(each, ranks=(0,))
         for slow in slow_ranks(logs):
-            fault = self._fault(SLOW.name, slow.first, slow.last, slow.seconds, slow.ranks)
-            found.append(replace(fault, others=slow.others, to_the_end=slow.to_the_end))
+            found.append(slow.fault(self._span(slow.first, slow.last)))
         return tuple(sorted(found, key=lambda each: each.seconds[0]))
 
-    def _fault(
-        self, kind: str, first: int, last: int, value: float, ranks: tuple[int, ...]
-    ) -> Fault:
-        seconds = (self._at(first), max(self._at(first), self._at(last)))
-        return Fault(kind, (), (first, last), seconds, value, last, ranks=ranks)
+    def _span(self, first: int, last: int) -> tuple[float, float]:
+        """Return when these steps were."""
+        return self._at(first), max(self._at(first), self._at(last))
 
     def _at(self, step: int) -> float:
         """Return when a step was; of one that the log does not have, the last one known."""

@@ -1,42 +1,28 @@
-"""Write what this process tells about itself, on a thread: its times, and values that are nan."""
+"""The file in which a process writes about itself, on a thread, in the run's folder."""
 
 import json
 import math
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from gradmidi.base.messages import say
-from gradmidi.detection.history import Fault
-from gradmidi.detection.kinds import SLOW
-from gradmidi.detection.ranks import slow_ranks
+from gradmidi.detection.ranks import SlowWatch
+from gradmidi.listener.rank_lines import RankLines
 from gradmidi.log import FILE_NAME
-from gradmidi.log.ranks import (
-    MOST_BYTES,
-    NotFinite,
-    RankReader,
-    Work,
-    encode_not_finite,
-    encode_rank,
-    encode_work,
-    file_name,
-)
+from gradmidi.log.ranks import MOST_BYTES, encode_rank, file_name
 from gradmidi.text.faults import fault_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch.nn import Module
 
     from gradmidi.capture.capture import Capture
-    from gradmidi.capture.local_work import LocalWork, Times
+    from gradmidi.capture.local_work import LocalWork
     from gradmidi.capture.meeting import Note
 
 __all__ = ["Place", "RankFile", "rank_file"]
@@ -47,28 +33,8 @@ FIND_SECONDS = 1.0
 PATIENCE_SECONDS = 120.0
 """How long the run's folder is looked for; a shared one may be seen late."""
 
-LINE_SECONDS = 5.0
-"""At least so long is between two lines of times, and at least `LINE_SHARE` of the run so far."""
-
-LINE_SHARE = 0.01
-
-LEAST_STEPS = 16
-"""Steps that a line of times is about, at least."""
-
-WARM_UP = 5
-"""First steps that are left out: they may compile or fill a cache."""
-
-MOST_NAMES = 16
-"""Names of values that were nan or infinite; of more nothing is written."""
-
-MOST_VALUES = 1024
-"""Values that wait until they are read."""
-
 MOST_WATCHED = 64
 """Of more processes, slow ones are not reported while the run goes on."""
-
-RECENT = 8
-"""Lines of each process that are looked at then."""
 
 JOIN_SECONDS = 0.5
 
@@ -161,6 +127,8 @@ class RankFile:
 
     Attributes
     ----------
+    value : callable
+        Notes a value of a step, see `RankLines.value`.
     mark : callable or None
         Marks a text in the run: it is called once for each rank that is slow, which is also said.
     """
@@ -175,37 +143,25 @@ class RankFile:
     ) -> None:
         self._rank, self._ranks = rank, ranks
         self._find: Callable[[], Place | None] | None = find
-        self._work = work
-        self._times: list[Times] = []
-        self._left_out = WARM_UP  # Steps that are still to be left out.
-        self._step: int | None = None  # The last step of the last line.
+        self._lines = RankLines(work)
+        self.value = self._lines.value
         self._place: Place | None = None
-        self._begun = self._written = time.monotonic()
+        self._begun = time.monotonic()
         self._looked = -math.inf
-        self._values: deque[tuple[int, str, Any]] = deque(maxlen=MOST_VALUES)
-        self._told: set[tuple[str, bool]] = set()
-        self._lines: list[bytes] = []
+        self._waiting: list[bytes] = []  # Lines that are not written yet.
         self._stop = threading.Event()
         self.mark: Callable[[str], None] | None = None
         self._offset = offset
         self._offset_written = 0
-        self._reader: RankReader | None = None
-        self._slow: set[int] = set()
+        self._watch: SlowWatch | None = None
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="gradmidi rank", daemon=True)
         with suppress(RuntimeError):
             self._thread.start()
 
-    def value(self, step: int, name: str, value: Any) -> None:
-        """Note a value of a step: a number, or one that a device still computes."""
-        if value is None or isinstance(value, (int, str)):
-            return
-        if not isinstance(value, float) or not math.isfinite(value):
-            self._values.append((step, name, value))
-
     def close(self) -> None:
         """Write the rest; wait for it for half a second at most."""
-        self._work.remove()
+        self._lines.close()
         self._stop.set()
         if os.getpid() == self._process and self._thread.is_alive():
             self._thread.join(JOIN_SECONDS)
@@ -220,42 +176,14 @@ class RankFile:
     def _turn(self, *, last: bool) -> None:
         # A disk that is full or gone, a store that is closed: the training is not told.
         with suppress(Exception):
-            self._read_values()
+            self._waiting += self._lines.of_values()
             if self._place is not None and self._offset() != self._offset_written:
-                self._lines.append(self._header(self._place.run))
-            self._read_times(last=last)
+                self._waiting.append(self._header(self._place.run))
+            self._waiting += self._lines.of_times(last=last)
             self._look(last=last)
             has_written = self._write()
             if has_written and not last and self.mark and self._ranks <= MOST_WATCHED:
-                self._watch(self.mark)
-
-    def _read_values(self) -> None:
-        while self._values:
-            step, name, value = self._values.popleft()
-            with suppress(Exception):
-                number = float(value.item() if hasattr(value, "item") else value)
-                key = name, math.isnan(number)
-                if math.isfinite(number) or key in self._told or len(self._told) == MOST_NAMES:
-                    continue
-                self._told.add(key)
-                self._lines.append(encode_not_finite(NotFinite(step, name, number)))
-
-    def _read_times(self, *, last: bool) -> None:
-        now = time.monotonic()
-        wanted = max(LINE_SECONDS, LINE_SHARE * (now - self._begun))
-        if not (last or now - self._written >= wanted):
-            return
-        new = self._work.take()
-        self._times += new[self._left_out :]
-        self._left_out = max(0, self._left_out - len(new))
-        if len(self._times) < LEAST_STEPS:
-            return
-        # Of many steps only some are timed, which stand for all since the line before.
-        first = self._times[0][0] if self._step is None else self._step + 1
-        self._step = max(self._times[-1][0], self._work.step())
-        medians = [_median(column) for column in np.array(self._times).T[1:]]
-        self._times, self._written = [], now
-        self._lines.append(encode_work(Work(min(first, self._step), self._step, *medians)))
+                self._report_slow(self.mark)
 
     def _header(self, run: str) -> bytes:
         self._offset_written = self._offset()
@@ -278,29 +206,22 @@ class RankFile:
         if place is not None and Path(place.folder, FILE_NAME).is_file():
             self._find, self._place = None, place
             # The last line of an earlier process may be incomplete.
-            self._lines.insert(0, b"\n" + self._header(place.run))
+            self._waiting.insert(0, b"\n" + self._header(place.run))
 
-    def _watch(self, mark: Callable[[str], None]) -> None:
+    def _report_slow(self, mark: Callable[[str], None]) -> None:
         """Say and mark which ranks are slow by now."""
-        if self._reader is None and self._place is not None:
-            self._reader = RankReader(Path(self._place.folder), {self._place.run})
-        logs = () if self._reader is None else self._reader.read()
-        recent = [replace(log, work=log.work[-RECENT:]) for log in logs]
-        for slow in slow_ranks(recent):
-            if slow.to_the_end and not self._slow.issuperset(slow.ranks):
-                self._slow.update(slow.ranks)
-                steps = slow.first, slow.last
-                fault = Fault(SLOW.name, (), steps, (0.0, 0.0), slow.seconds, slow.last)
-                fault = replace(fault, ranks=slow.ranks, others=slow.others)
-                text = f"step {slow.first}: {fault_of(fault)}"
-                say(text)
-                mark(text)
+        if self._watch is None and self._place is not None:
+            self._watch = SlowWatch(Path(self._place.folder), self._place.run)
+        for fault in () if self._watch is None else self._watch.new():
+            text = f"step {fault.steps[0]}: {fault_of(fault)}"
+            say(text)
+            mark(text)
 
     def _write(self) -> bool:
         """Write the lines; return whether there were any."""
         if self._place is None and self._find is not None:
             return False
-        lines, self._lines = self._lines, []
+        lines, self._waiting = self._waiting, []
         if self._place is None or not lines:
             return False
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -315,9 +236,3 @@ class RankFile:
         finally:
             os.close(file)
         return True
-
-
-def _median(times: "NDArray[np.float64]") -> float:
-    """Return the median of the times that are known; nan if none is."""
-    known = times[~np.isnan(times)]
-    return float(np.median(known)) if len(known) else math.nan

@@ -17,7 +17,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import gradmidi
-from gradmidi.listener import rank_file
+from gradmidi.listener import rank_lines
 
 STEPS, NAN_STEP = {"loads": 180, "computes": 120}, 40
 FEW = 90
@@ -65,7 +65,7 @@ def train(folder: Path, name: str, bad: int) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    rank_file.LINE_SECONDS = 0.5
+    rank_lines.LINE_SECONDS = 0.5
     distributed.init_process_group("gloo")
     trainings = iter(sys.argv[2:])
     for name, bad in zip(trainings, trainings, strict=True):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gradmidi.listener import rank_file as module
-from gradmidi.listener.rank_file import LEAST_STEPS, WARM_UP, Place, RankFile
+from gradmidi.listener import rank_lines
+from gradmidi.listener.rank_file import Place, RankFile
+from gradmidi.listener.rank_lines import LEAST_STEPS, WARM_UP
 from gradmidi.log import FILE_NAME
 from gradmidi.log.ranks import RankLog, encode_rank, encode_work, file_name, read_ranks
 from gradmidi.log.ranks import Work as Times
@@ -170,7 +171,7 @@ def test_a_file_does_not_grow_without_end(folder: Path) -> None:
 def test_a_slow_rank_is_said_and_marked_once_while_the_training_goes_on(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(rank_lines, "LINE_SECONDS", 0.0)
     marks: list[str] = []
     work = Work(WARM_UP)
     file = RankFile(0, 2, lambda: Place(str(folder), RUN), work)

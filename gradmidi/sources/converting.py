@@ -1,7 +1,7 @@
 """Convert a finished log of another tool to the items of a run."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +14,9 @@ from gradmidi.log import ABSENT, End, Frame, Header, Item, Layer, combine
 from gradmidi.music.valuevoices import FEW_LAYERS
 from gradmidi.sources.columns import Choice, choose
 from gradmidi.sources.kinds import FoundLog
+from gradmidi.sources.numbering import Numbering, counter_of
 from gradmidi.sources.reader import Reader, table_of
-from gradmidi.sources.rows import Cell, Row, Step, Table, gather, joined
+from gradmidi.sources.rows import Cell, Row, Step, Table, joined
 from gradmidi.sources.selection import RULE, ChosenValues, Selection
 from gradmidi.text.words import count
 
@@ -27,6 +28,7 @@ __all__ = [
     "convert",
     "header_of",
     "left_out",
+    "shown",
     "texts_of",
 ]
 
@@ -85,7 +87,7 @@ def convert(found: FoundLog, selection: Selection, reader: Reader | None = None)
     texts = texts_of(table.rows)
     chosen = choose(table.columns, selection.columns, str(path), texts, selection.values)
     table.notes += [f"left out, since it holds no number: {texts[c]}" for c in chosen.left_out]
-    steps = gather(table, chosen.norms, list(chosen.values.heard.values()), str(path))
+    steps = _gather(table, chosen.norms, list(chosen.values.heard.values()), str(path))
     times = [step.t for step in steps if step.t is not None]
     if are_durations(times):
         table.notes.append("the log has the time that each step took: these times are added up")
@@ -97,6 +99,63 @@ def convert(found: FoundLog, selection: Selection, reader: Reader | None = None)
     end = End("imported", frames[-1].t, len(frames))
     hearing = hearing_lines(found, chosen, selection)
     return Converted((header, *frames, end), (*found.notes, *lines), hearing, tuple(table.notes))
+
+
+def _gather(
+    table: Table, norms: Collection[str], beside: Collection[str], source: str
+) -> list[Step]:
+    """Collect the values of each step, in order of step numbers, which `Numbering` gives.
+
+    What was numbered on, replaced or left out is added to `Table.notes`.
+
+    Examples
+    --------
+    >>> rows = [Row("line 2", (0.0,), None, {"a": 0.5}), Row("line 3", (0.0,), None, {"a": 9.5})]
+    >>> table = Table(("a",), rows, ("step",))
+    >>> [(step.step, step.values) for step in _gather(table, ["a"], [], "log.csv")], table.notes
+    ([(0, {'a': 0.5}), (1, {'a': 9.5})], ['steps begin again at line 3: numbered on'])
+    """
+    wanted = {*norms, *beside}
+    noun = "norm" if norms else "value"
+    # In a log without norms, the values have the steps.
+    norms = norms or beside
+    counter = _counter(table, norms, noun)
+    steps: dict[int, Step] = {}
+    held: dict[int, dict[str, Cell]] = {}
+    numbering = Numbering(source, table.counters, counter, table.repeats, held)
+    for index, row in enumerate(table.rows, 1):
+        found = {column: value for column, value in row.values.items() if column in wanted}
+        if not found:
+            continue
+        number = numbering.number(row, index, found)
+        if number is None:
+            numbering.leave_out(row.where, sum(column in norms for column in found))
+            continue
+        step = steps.get(number)
+        if step is None:
+            step = steps[number] = Step(number, row.t)
+            held[number] = step.values
+        step.t = row.t if step.t is None else step.t
+        step.values.update(found)
+        step.where.update(dict.fromkeys(found, row.where))
+    table.notes += numbering.notes(noun).values()
+    return [steps[number] for number in sorted(steps)]
+
+
+def _counter(table: Table, norms: Collection[str], noun: str) -> int | None:
+    """Return the counter that has a step in every row with norms; None to count the rows."""
+    best = counter_of(table.rows, len(table.counters), norms)
+    if best is None:
+        if table.counters:
+            names = " and ".join(map(repr, table.counters))
+            table.notes.append(f"{names} is empty where the {noun}s are: rows are counted instead")
+        return None
+    if best:
+        table.notes.append(
+            f"steps are counted by {table.counters[best]!r}: {table.counters[0]!r} is empty where "
+            f"{noun}s are"
+        )
+    return best
 
 
 def hearing_lines(found: FoundLog, chosen: Choice, selection: Selection) -> tuple[str, ...]:
@@ -185,7 +244,7 @@ def texts_of(rows: Sequence[Row]) -> dict[str, str]:
     for row in rows:
         for column, value in row.values.items():
             if isinstance(value, str):
-                texts.setdefault(column, []).append(_shown(row.where, column, value))
+                texts.setdefault(column, []).append(shown(row.where, column, value))
             else:
                 numbers.add(column)
     return {
@@ -195,7 +254,8 @@ def texts_of(rows: Sequence[Row]) -> dict[str, str]:
     }
 
 
-def _shown(where: str, column: str, value: float | str) -> str:
+def shown(where: str, column: str, value: Cell) -> str:
+    """Return what a column holds at some place in the log."""
     text = str(value)
     text = printable(text if len(text) <= SHOWN else text[:SHOWN] + "…")
     return f"{where}: {column!r} is {text}"
@@ -242,7 +302,7 @@ def _norm(step: Step, column: str, path: Path) -> float:
     value = step.values.get(column, ABSENT)
     if column in step.values and (isinstance(value, str) or value < 0.0):
         raise RunLogError(
-            f"{path}: {_shown(step.where[column], column, value)}, which is not a norm; choose the "
+            f"{path}: {shown(step.where[column], column, value)}, which is not a norm; choose the "
             "columns of norms with --columns PATTERN"
         )
     return float(value)

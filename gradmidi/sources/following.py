@@ -14,8 +14,9 @@ from gradmidi.sources.converting import are_durations, hearing_lines, texts_of
 from gradmidi.sources.follow import CAUGHT_UP, Line
 from gradmidi.sources.joining import SETTLE_SECONDS, Joiner
 from gradmidi.sources.kinds import FoundLog
+from gradmidi.sources.numbering import counter_of
 from gradmidi.sources.reader import Reader
-from gradmidi.sources.rows import Row, counter_of
+from gradmidi.sources.rows import Row
 from gradmidi.sources.selection import Selection, is_progress, matches
 
 __all__ = ["follow_log"]
@@ -190,6 +191,8 @@ class _Following:
         return Joiner(
             self._found.path,
             chosen,
+            known=columns,
+            counters=self.reader.counters,
             counter=counter_of(self._rows, len(self.reader.counters), wanted),
             timed=len(times) == len(self._rows) and not are_durations(times),
             patterns=selection.values,
@@ -219,12 +222,14 @@ class _Following:
     def _tell(self, now: float) -> None:
         """Tell the user what changed: late values, damage, silence, a log that is gone."""
         path = self._found.path
-        if self._joiner is not None and self._joiner.new:
-            say(f"hearing {', '.join(self._joiner.new)} too, from here on")
-            self._joiner.new.clear()
-        for note in self.reader.notes:
-            # A count at the end of a note may grow; it is told once.
-            kind = note.partition(":")[0]
+        notes = {note.partition(":")[0]: note for note in self.reader.notes}
+        if self._joiner is not None:
+            if self._joiner.new:
+                say(f"hearing {', '.join(self._joiner.new)} too, from here on")
+                self._joiner.new.clear()
+            notes |= self._joiner.notes
+        for kind, note in notes.items():
+            # A count in a note may grow; it is told once.
             if kind not in self._told:
                 self._told.add(kind)
                 warn(note)

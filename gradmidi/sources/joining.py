@@ -1,17 +1,17 @@
 """Make the records of a run from the rows of a log, as they come (`Joiner`)."""
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from gradmidi.errors import RunLogError
 from gradmidi.log import ABSENT, End, Frame, Header, Layer, Record, Values, combine
-from gradmidi.log.decoding import MOST_STEP
 from gradmidi.sources.columns import Choice, name_of
-from gradmidi.sources.converting import NOMINAL_SECONDS, RunClock, header_of
-from gradmidi.sources.rows import Row, Series, joined
+from gradmidi.sources.converting import NOMINAL_SECONDS, RunClock, header_of, shown
+from gradmidi.sources.numbering import Numbering
+from gradmidi.sources.rows import Row, joined
 from gradmidi.sources.selection import MOST, is_progress, matches
 
 __all__ = ["SETTLE_SECONDS", "Joiner"]
@@ -19,34 +19,31 @@ __all__ = ["SETTLE_SECONDS", "Joiner"]
 SETTLE_SECONDS = 0.02
 """A step is complete when nothing was added to it for this long."""
 
-REMEMBERED = 1000
-"""How many steps before the newest one values may still come for."""
+REMEMBERED, MOST_NORMS = 1000, 200_000
+"""Values may still come for so many steps before the newest one; for fewer, if these have more
+norms than that."""
 
 
 @dataclass(slots=True)
 class _Step:
-    """A step that is not written yet: its number, time, norms and values, by column and name."""
+    """A step: its number, time, norms by column, values by name; and whether it has a frame."""
 
     number: int
     t: float
     touched: float
     norms: dict[str, float] = field(default_factory=dict)
     values: dict[str, float] = field(default_factory=dict)
+    has_frame: bool = False
 
-
-@dataclass(slots=True)
-class _Series(Series):
-    """Numbers the steps of one series of a growing log: also its segment, and what a step has."""
-
-    segment: int = 0
-    columns: set[str] = field(default_factory=set)
+    def __contains__(self, column: object) -> bool:
+        return column in self.norms or column in self.values
 
 
 class Joiner:
     """Joins rows to frames; later values of a step become records of their own.
 
-    Steps that begin again, or go back in a new epoch, are numbered on; other steps that go back
-    begin a segment of the run log, which replaces the steps that it repeats.
+    Steps are numbered as `Numbering` says. Those that are repeated begin a segment of the run log,
+    which replaces the earlier ones.
 
     Parameters
     ----------
@@ -54,8 +51,12 @@ class Joiner:
         The log, for the header.
     chosen : Choice
         The layers and values, chosen from the rows so far.
+    known : collection of str
+        The columns from which they were chosen; the others of them are not taken.
+    counters : sequence of str
+        The columns of step numbers.
     counter : int or None
-        Which of the rows' `counts` is the step; None: rows are counted.
+        Which of them counts; None: rows are counted.
     timed : bool
         Whether the rows have times; otherwise the time of arrival counts.
     patterns : sequence of str
@@ -70,8 +71,6 @@ class Joiner:
         Values that came later, since the caller emptied the list.
     steps : int
         Frames made.
-    left_out : int
-        Numbers that are no norms, and rows whose step is no whole number.
     """
 
     def __init__(
@@ -79,36 +78,38 @@ class Joiner:
         path: Path,
         chosen: Choice,
         *,
+        known: Collection[str],
+        counters: Sequence[str],
         counter: int | None,
         timed: bool,
         patterns: Sequence[str] = (),
         repeats: bool = False,
     ) -> None:
         self.new: list[str] = []
-        self.steps = self.left_out = 0
+        self.steps = 0
         self._path = path
         self._chosen = chosen
-        self._counter = counter
         self._timed = timed
         self._patterns = patterns
-        self._repeats = repeats
         self._columns = chosen.norms
         self._layers = tuple(Layer(name, 0) for name in chosen.layers)
         counts = [len(group) for group in chosen.layers.values()]
         self._members, self._starts = np.arange(sum(counts)), np.cumsum([0, *counts])[:-1]
         self._norms = frozenset(self._columns)
         self._names = {column: name for name, column in chosen.values.heard.items()}
-        self._unheard = set(chosen.values.unheard)
-        self._series: dict[str, _Series] = {}
-        self._offsets: dict[int | None, int] = {}
-        self._segment = 0
+        self._unheard = {*known} - self._names.keys()
+        self._steps: dict[int, _Step] = {}  # The newest ones.
+        self._remembered = min(REMEMBERED, MOST_NORMS // max(1, len(self._columns)) + 1)
+        self._numbering = Numbering(
+            str(path), counters, counter, repeats, self._steps, growing=True
+        )
+        self._rows = 0
+        self._left_out: dict[str, str] = {}  # The first of each kind.
         self._open: _Step | None = None
         self._last: _Step | None = None
         self._waiting: dict[str, float] = {}  # Values since the last frame, if there are layers.
-        self._written: deque[int] = deque(maxlen=REMEMBERED)
         self._clock = RunClock()
         self._live = False
-        self._highest = 0
 
     def header(self, clipping: str, first: float | None) -> Header:
         """Return the header of the run; `first` is the time of its first row."""
@@ -122,8 +123,14 @@ class Joiner:
         records: list[Record] = []
         for row in rows:
             if not row.purges:
+                self._rows += 1
                 self._add(row, now, records, past=past)
         return records
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """Messages to the user about steps and norms so far, by their kinds."""
+        return {**self._left_out, **self._numbering.notes("norm" if self._columns else "value")}
 
     def settle(self, now: float, *, at_once: bool = False) -> list[Record]:
         """Return the records of steps that nothing was added to for a while."""
@@ -131,7 +138,8 @@ class Joiner:
         if step is None or not (at_once or now - step.touched >= SETTLE_SECONDS):
             return []
         records: list[Record] = []
-        self._emit(records)
+        self._open = None
+        self._emit(step, records)
         if self._waiting and self._last is not None:
             # There is no norm for these values yet, so they are heard with the last frame.
             records.append(Values(self._last.number, self._waiting))
@@ -148,51 +156,81 @@ class Joiner:
         norms, values = self._taken(row)
         if not norms and not values:
             return
-        number = self._number(row, {*norms, *values}, records)
+        try:
+            number = self._numbering.number(row, self._rows, {**norms, **values})
+        except RunLogError as error:
+            self._left_out.setdefault("step", f"{error}; such rows are left out")
+            return
         if number is None:
+            self._numbering.leave_out(row.where, len(norms if self._columns else values))
             return
+        if self._numbering.repeats and number <= self._newest:
+            self._begin_segment(number, records)
         step = self._open
-        if step is not None and number > step.number:
-            self._emit(records)
-            step = None
-        if step is None and self._last is not None and number <= self._last.number:
-            self._add_late(number, norms, values, records)
-            return
-        if step is not None and number < step.number and number in self._written:
-            records.append(Values(number, values))
-            return
+        if step is None or number != step.number:
+            step = self._steps.get(number) or self._new(number, row, now, records, past=past)
         if step is None:
-            step = self._open = _Step(number, self._time(row, now, past=past), now)
+            if norms:
+                note = f"{row.where} has norms of a step before the last one: they are left out"
+                self._left_out.setdefault("late", note)
+            self._add_to_last(values, records)
+            return
         step.touched = now
         step.norms.update(norms)
         step.values.update(values)
-
-    def _add_late(
-        self, number: int, norms: dict[str, float], values: dict[str, float], records: list[Record]
-    ) -> None:
-        """Add what comes for a step whose frame was made already."""
-        last = self._last
-        assert last is not None
-        if number == last.number and norms:
-            last.norms.update(norms)
-            records.append(Values(number, values, self._row(last.norms)))
-        elif values and number in self._written:
-            records.append(Values(number, values))
-        elif values:
-            # The step itself has no frame, so the values go to the newest one.
-            records.append(Values(last.number, values))
-
-    def _emit(self, records: list[Record]) -> None:
-        step, self._open = self._open, None
-        if step is None:
+        if step is self._open:
             return
+        if step.has_frame:
+            new = self._row(step.norms) if norms else None
+            records.append(Values(number, values, new))
+        elif number > self._framed and (norms or not self._columns):
+            self._emit(step, records)
+        else:
+            self._add_to_last(values, records)
+
+    @property
+    def _framed(self) -> int:
+        """The number of the last frame; -1 if there is none."""
+        return -1 if self._last is None else self._last.number
+
+    @property
+    def _newest(self) -> int:
+        """The number of the newest step; -1 if there is none."""
+        return self._framed if self._open is None else self._open.number
+
+    def _new(
+        self, number: int, row: Row, now: float, records: list[Record], *, past: bool
+    ) -> _Step | None:
+        """Return a new step; None if there is a frame after it."""
+        if number <= self._framed:
+            return None
+        if self._open is not None and number < self._open.number:
+            step = _Step(number, self._open.t, now)
+        else:
+            if self._open is not None:
+                self._emit(self._open, records)
+            step = self._open = _Step(number, self._time(row, now, past=past), now)
+        self._steps[number] = step
+        if len(self._steps) > self._remembered:
+            del self._steps[next(iter(self._steps))]
+        return step
+
+    def _add_to_last(self, values: dict[str, float], records: list[Record]) -> None:
+        """Add values whose step has no frame to the newest frame."""
+        if self._last is None:
+            self._waiting = joined(self._waiting, values)
+        elif values:
+            records.append(Values(self._last.number, values))
+
+    def _emit(self, step: _Step, records: list[Record]) -> None:
+        """Make the frame of a step; without norms, its values wait for the next one."""
         values = joined(self._waiting, step.values)
         if self._columns and not step.norms:
             self._waiting = values
             return
         self._waiting = {}
         self._last = step
-        self._written.append(step.number)
+        step.has_frame = True
         self.steps += 1
         records.append(Frame(step.number, step.t, self._row(step.norms), values))
 
@@ -210,7 +248,8 @@ class Joiner:
         for column, value in row.values.items():
             if column in self._norms:
                 if isinstance(value, str) or value < 0.0:
-                    self.left_out += 1
+                    what = shown(row.where, column, value)
+                    self._left_out.setdefault("norm", f"{what}, which is not a norm: left out")
                 else:
                     norms[column] = value
             elif not isinstance(value, str) and (name := self._name(column)):
@@ -231,69 +270,15 @@ class Joiner:
         self.new.append(name)
         return name
 
-    # -- numbers and times ---------------------------------------------------------------------
-
-    def _number(self, row: Row, columns: set[str], records: list[Record]) -> int | None:
-        """Return the step of a row; begin a segment if steps go back."""
-        number = self._count(row)
-        if number is None:
-            return None
-        series = self._series.get(row.series)
-        if series is None or series.segment != self._segment:
-            offset = series.offset if series is not None else self._offsets.get(row.epoch, 0)
-            series = self._series[row.series] = _Series(
-                number, number, number + offset, offset, segment=self._segment
-            )
-        elif series.begins_epoch(number, row.epoch, again=bool(series.columns & columns)):
-            series.next_epoch(number)
-            series.columns = set()
-        elif number == series.last:
-            again = series.columns & columns
-            if again and not self._repeats and not row.resumed:
-                series.number_on(number)
-                series.columns = set()
-        elif number < series.last:
-            if self._repeats and series.is_near(number):
-                return number + series.offset
-            if number <= series.first and not row.resumed:
-                series.number_on(number)
-            else:
-                self._begin_segment(series, number, records)
-        if number != series.last:
-            series.columns = set()
-        series.last = number
-        series.columns |= columns
-        if row.epoch is not None:
-            series.epoch = row.epoch
-            self._offsets[row.epoch] = series.offset
-        number += series.offset
-        series.highest = max(series.highest, number)
-        self._highest = max(self._highest, number)
-        return number
-
-    def _count(self, row: Row) -> int | None:
-        if self._counter is None:
-            return self._highest + 1
-        found = row.counts[self._counter] if self._counter < len(row.counts) else None
-        if found is None:
-            # A row without a step belongs to the newest one.
-            series = self._series.get(row.series)
-            return self._highest - (series.offset if series is not None else 0)
-        if isinstance(found, str) or not 0.0 <= found <= MOST_STEP:
-            self.left_out += 1
-            return None
-        return int(found)
-
-    def _begin_segment(self, series: _Series, number: int, records: list[Record]) -> None:
+    def _begin_segment(self, number: int, records: list[Record]) -> None:
         """Begin a segment: its steps replace those that it repeats."""
-        self._emit(records)
+        if self._open is not None:
+            self._emit(self._open, records)
         records.append(Header(self._layers, resumed=True))
-        self._segment += 1
-        series.segment, series.first = self._segment, number
-        series.columns = set()
-        self._last = None
-        self._written.clear()
-        self._highest = number + series.offset
+        for each in [each for each in self._steps if each >= number]:
+            del self._steps[each]
+        self._open = self._last = None
+        self._numbering.rewind(number)
         # The times of a segment begin at zero.
         self._clock = RunClock()
 

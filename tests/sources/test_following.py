@@ -1,6 +1,7 @@
 """Growing logs of other tools, followed as the lines of a run log."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -17,10 +18,11 @@ from toollogs import events, scalar, start
 
 from gradmidi import describe
 from gradmidi.errors import RunLogError
-from gradmidi.log import Decoder, End, Frame, Header, Record, Values
+from gradmidi.log import Decoder, End, Frame, Header, Record, RunLog, Values
 from gradmidi.sources.follow import CAUGHT_UP
 from gradmidi.sources.following import follow_log
 from gradmidi.sources.kinds import find_log
+from gradmidi.sources.opened import open_log
 from gradmidi.sources.selection import Selection
 
 NAN = float("nan")
@@ -121,17 +123,82 @@ def test_rows_of_one_step_are_one_frame_and_later_ones_are_late(tmp_path: Path) 
     add = append(path)
     with Followed(path) as log:
         log.wait(4)
-        add("3,,0.75\n2,,0.6\n")
-        assert log.wait(7) == [
+        add("3,,0.75\n2,,0.6\n4,1,\n2,20,\n")
+        assert log.wait(9) == [
             "header ",
             "1: [] {'loss': 3, 'acc': 0.5}",
             "2: [] {'loss': 2}",
             "3: [] {'loss': 1}",
             "late 3: {'acc': 0.75}",
-            # A step that goes back, in a file whose rows are one series, begins a segment.
+            "late 2: {'acc': 0.6}",
+            "4: [] {'loss': 1}",
+            # Only a value that is there already is of a step that is made again.
             "resumed ",
-            "2: [] {'acc': 0.6}",
+            "2: [] {'loss': 20}",
         ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "note"),
+    [
+        ("1,0.5,3\n2,0.25,2\n3,0.5,1\n", ""),
+        ("1,0.5,3\n,0.75,2.5\n2,0.25,2\n", "1 norm left out without a step, the first at line 3"),
+        ("0,1,3\n1,2,2\n0,3,1\n1,4,0\n", "steps begin again at line 4: numbered on"),
+        ("1,0.5,3\n2,0.25,2\n3,0.5,1\n2,9,8\n3,8,7\n", "steps are repeated at line 5: "),
+        ("1,0.5,\n2,0.25,\n3,0.5,\n2,,8\n3,,7\n", ""),
+        ("1,,3\n2,,2\n3,,1\n1,0.5,\n2,0.25,\n3,0.5,\n", "steps begin again at line 5: "),
+        ("1,0.5,3\n2.5,9,9\n2,0.25,2\n", "line 3 has '2.5' in 'step', which is not a step"),
+        ("1,0.5,3\n2,-1,9\n3,0.25,2\n", "line 3: 'grad' is -1.0, which is not a norm: left out"),
+    ],
+)
+def test_a_growing_log_is_told_of_what_is_numbered_on_replaced_or_left_out(
+    rows: str, note: str, tmp_path: Path, said: list[str]
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"step,grad,loss\n{rows}4,0.5,1\n")
+    with Followed(path) as log:
+        log.wait(2)
+        until(lambda: len(said) > bool(note), f"the note, got {said}")
+        time.sleep(0.05)
+    about = f"{path} is a CSV file: hearing grad, loss"
+    assert len(said) == 1 + bool(note), said
+    assert said[0] == about
+    assert note in said[-1]
+
+
+LONG = "step,name,value\n1,grad/a,3\n2,grad/a,2\n1,grad/b,4\n2,grad/b,1\n1,loss,2.5\n2,loss,2\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG,
+        "step,grad/a,grad/b,grad_total\n1,3,4,5\n2,6,8,10\n",
+        "step,grad,loss\n1,0.5,3\n,0.75,2.5\n2,0.25,2\n",
+        "step,grad,loss,acc\n1,0.5,3,\n2,0.25,2,\n3,0.5,1,\n2,,,0.5\n3,,,0.75\n4,1,1,1\n",
+        "epoch,step,grad\n0,0,1\n0,1,2\n1,0,3\n1,1,4\n2,0,5\n",
+        "step,grad\n1,1\n2,2\n3,3\n4,4\n3,30\n4,40\n5,50\n",
+        "loss,note\n3,a\n,b\n2,c\n",
+    ],
+)
+def test_a_growing_log_has_the_steps_norms_and_values_of_the_finished_one(
+    text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    found = find_log(path)
+    stop = threading.Event()
+    with (tmp_path / "run.jsonl").open("wb") as file:
+        clock = itertools.count(0.0, 0.3).__next__
+        for line in follow_log(found, Selection(), stop=stop, clock=clock):
+            file.write(line.data)
+            if line == CAUGHT_UP:
+                stop.set()
+
+    def contents(log: RunLog) -> dict[int, str]:
+        return {frame.step: short(frame) for frame in log.frames()}
+
+    assert contents(RunLog(tmp_path / "run.jsonl")) == contents(open_log(path))
 
 
 def test_norms_that_come_late_replace_those_of_their_frame(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from gradmidi.base.messages import say
 from gradmidi.capture.clipping import OnePass, watch
+from gradmidi.capture.gathering import Gathering
 from gradmidi.capture.models import (
     LayerChoice,
     chosen,
@@ -21,7 +22,7 @@ from gradmidi.capture.models import (
     rank,
     refuse,
 )
-from gradmidi.capture.norms import Gathering, Norms, Plan, Row
+from gradmidi.capture.norms import Norms, Plan, Row
 from gradmidi.capture.optimizers import (
     Unheard,
     given_optimizers,

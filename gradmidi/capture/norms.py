@@ -9,9 +9,6 @@ the CPU such norms are taken again, from entries divided by the largest of them.
 where looking at a norm would wait for the device, all are summed in float64.
 """
 
-import functools
-import itertools
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from gradmidi.capture.sharded import local
-from gradmidi.capture.steps import Consumer, Stride
 from gradmidi.log import ABSENT
 
-__all__ = ["UNFIT", "Gathering", "Norms", "Plan", "Row", "in_backward", "layer_norms"]
+__all__ = ["UNFIT", "Norms", "Plan", "Row", "divided", "layer_norms"]
 
 Norms = tuple[Tensor | list[float], ...]
 """The norms of one update, not combined yet: a list where they are few and on the host."""
@@ -305,6 +301,12 @@ class Plan:
         return {id(parameter): place for place, parameter in enumerate(own)}
 
 
+def divided(norms: Tensor | list[float], scale: Tensor) -> Tensor:
+    """Divide norms by a scaler's factor, which may still be computed on a device."""
+    norms = torch.tensor(norms) if isinstance(norms, list) else norms
+    return norms / scale.to(norms.device, non_blocking=True)
+
+
 def layer_norms(
     values: np.ndarray, index: np.ndarray, layers: int, shares: np.ndarray | None = None
 ) -> np.ndarray:
@@ -323,78 +325,3 @@ def layer_norms(
             np.hypot.at(again, index, values if shares is None else values * np.sqrt(shares))
             row = np.where(left, again, row)
     return row
-
-
-# -- steps during backward -----------------------------------------------------------------------
-
-NOT_IN_BACKWARD = -1
-
-# Private to torch; without it such steps are frames of their own.
-_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: NOT_IN_BACKWARD)
-
-
-def in_backward() -> bool:
-    """Return whether this is called from within `backward`."""
-    return _task() != NOT_IN_BACKWARD
-
-
-class Gathering:
-    """What several optimizers see that step during one `backward`: handed over when it is done.
-
-    Parameters
-    ----------
-    consumer : Consumer
-        Takes the norms.
-    stride : Stride
-        Which of the updates are read.
-    """
-
-    def __init__(self, consumer: Consumer, stride: Stride) -> None:
-        self._consumer = consumer
-        self._stride = stride
-        self._task = NOT_IN_BACKWARD
-        self._due = False
-        self._seconds = 0.0
-        self._parts: list[tuple[Norms, Row]] = []
-        self._error: Exception | None = None
-
-    def add(self, read: Callable[[], tuple[Norms, Row]]) -> None:
-        """Read the norms that one optimizer is about to use; never raise."""
-        begin = time.perf_counter()
-        try:
-            if self._task != (task := _task()):
-                # What is left of a backward that raised is of no update.
-                self._task, self._parts, self._error, self._seconds = task, [], None, 0.0
-                self._due = self._stride.due()
-                engine: Any = torch.autograd.Variable._execution_engine
-                engine.queue_callback(self._done)
-            if self._due:
-                self._parts.append(read())
-        except Exception as error:
-            self._error = error
-        self._seconds += time.perf_counter() - begin
-
-    def _done(self) -> None:
-        parts, self._parts = self._parts, []
-        if self._error is not None:
-            self._consumer.fail(self._error)
-        elif not self._due:
-            self._consumer.skip()
-        else:
-            begin = time.perf_counter()
-            # One tuple, as of any other step.
-            norms = tuple(each for norms, _ in parts for each in norms)
-            rows = [(row, len(norms)) for norms, row in parts]
-            self._consumer.take(norms, functools.partial(_combined, rows=rows))
-            self._stride.spent(self._seconds + time.perf_counter() - begin)
-
-
-def _combined(norms: Norms, *, rows: Sequence[tuple[Row, int]]) -> np.ndarray:
-    """Make one row of several, in which a layer may stand in more than one."""
-    left = iter(norms)
-    table = np.stack([row(tuple(itertools.islice(left, count))) for row, count in rows])
-    there = table != ABSENT
-    with np.errstate(over="ignore", invalid="ignore"):
-        combined: np.ndarray = np.hypot.reduce(np.where(there, table, 0.0))
-    combined[~there.any(0)] = ABSENT
-    return combined

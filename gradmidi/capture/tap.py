@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradmidi.capture.norms import UNFIT, Gathering, Norms, Plan, Row, in_backward
+from gradmidi.capture.gathering import Gathering, in_backward
+from gradmidi.capture.norms import UNFIT, Norms, Plan, Row, divided
 from gradmidi.capture.optimizers import held_by
 from gradmidi.capture.origin import CHANGED, Clipped, Origin, Turn, checked, closure_in, sample
 from gradmidi.capture.readout import Readout, capturing
@@ -223,7 +223,7 @@ class Tap:
                 scale = getattr(optimizer, "grad_scale", None)
                 if scale is not None:
                     # A fused optimizer under a GradScaler divides in its own kernel, after this.
-                    norms = tuple(_divided(each, scale) for each in norms)
+                    norms = tuple(divided(each, scale) for each in norms)
                 skipped = skipped or getattr(optimizer, "found_inf", None)
             if self._remote:
                 later = self._readout.later
@@ -392,8 +392,3 @@ class Tap:
 
 def _held(groups: Sequence[Mapping[str, Any]]) -> list[nn.Parameter]:
     return [parameter for group in groups for parameter in group["params"]]
-
-
-def _divided(norms: Tensor | list[float], scale: Tensor) -> Tensor:
-    norms = torch.tensor(norms) if isinstance(norms, list) else norms
-    return norms / scale.to(norms.device, non_blocking=True)

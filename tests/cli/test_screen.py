@@ -12,7 +12,7 @@ from logs import write_log
 from terminal import Terminal
 
 from gradmidi.cli.keys import watch
-from gradmidi.cli.screen import KEYS, Shown, screen_lines
+from gradmidi.cli.screenlines import KEYS, Shown, screen_lines
 from gradmidi.cli.view import PlainLines, Settings
 
 terminals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")

@@ -2,7 +2,7 @@ import math
 
 import orjson
 
-from gradmidi.cli.screen import Shown, screen_lines
+from gradmidi.cli.screenlines import Shown, screen_lines
 from gradmidi.cli.view import numbers_line
 from gradmidi.log import ABSENT
 from gradmidi.music.events import FAULT_VOICE, Alarm, Off, On, Step

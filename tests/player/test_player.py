@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gradmidi.cli.screen import Shown, screen_lines
+from gradmidi.cli.screenlines import Shown, screen_lines
 from gradmidi.live.feed import READY_SECONDS
 from gradmidi.live.session import Session
 from gradmidi.log import End, Frame, Header, Layer, encode, row

@@ -57,7 +57,7 @@ def test_a_message_is_one_printable_line(capsys):
 def test_the_view_prints_them_as_escapes():
     from rich.console import Console
 
-    from gradmidi.cli.screen import Shown, screen_lines
+    from gradmidi.cli.screenlines import Shown, screen_lines
 
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=200)

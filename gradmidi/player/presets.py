@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gradmidi.base.messages import Warnings
+from gradmidi.base.messages import Warnings, say
 from gradmidi.errors import PresetError
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import Event
@@ -83,12 +83,16 @@ class Presets:
         (agenda if self._turn == math.inf else self._agenda).extend(timed)
 
     def change(self, agenda: deque[Timed]) -> tuple[Preset, list[Event]]:
-        """Put the events after the change into an agenda; return the preset, and what is left."""
+        """Put the events after the change into an agenda; return the preset, and what is left.
+
+        The user is told.
+        """
         rest = [event for due, event in agenda if due <= self.wake + LEAD_SECONDS]
         agenda.clear()
         agenda.extend(self._agenda)
         self._agenda.clear()
         self._turn = math.inf
+        say(f"the preset is {self._playing.name} from here on")
         return self._playing, rest
 
     def _fitted(self, preset: Preset) -> Preset:

@@ -74,12 +74,13 @@ def test_the_run_goes_on_with_the_notes_of_the_other_preset(name, time):
     assert first - turn < 0.1 + slot
 
 
-def test_a_preset_follows_another_and_the_first_comes_back_as_it_was_given():
+def test_a_preset_follows_another_and_the_first_comes_back_as_it_was_given(said):
     start = load("pentatonic", {"time.slot": "1/8"})
     script = [*growing(), asked(2.0, "drums"), asked(5.0, "hold"), asked(9.0, "pentatonic")]
     outputs = Stage(session(start), script).run()
     names = [each[1] for each in outputs.calls if each[0] == "change"]
     assert names == ["drums", "hold", "pentatonic"]
+    assert said == [f"the preset is {name} from here on" for name in names]
     last, before = outputs.turns[-1]
     starts = {at for at, on in outputs.heard[before:] if isinstance(on, On) and on.voice == 0}
     assert min(np.diff(sorted(starts))) == pytest.approx(0.25, abs=0.01)
@@ -207,12 +208,12 @@ def test_with_link_the_slots_stay_on_the_beats_of_the_session(name):
 
 
 @pytest.mark.slow
-def test_a_desk_changes_the_preset_of_a_running_player(tmp_path):
+def test_a_desk_changes_the_preset_of_a_running_player_which_says_so(tmp_path):
     run = write_log(tmp_path / "a", [[1.0, 2.0, 3.0, 4.0]] * 400)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         place = probe.getsockname()[1]
-    words = ["play", run, "--osc-in", place, "--take", tmp_path / "take.mid"]
+    words = ["play", run, "--plain", "--osc-in", place, "--take", tmp_path / "take.mid"]
 
     def send(name):
         builder = OscMessageBuilder("/gradmidi/preset")
@@ -246,6 +247,7 @@ def test_a_desk_changes_the_preset_of_a_running_player(tmp_path):
     homes = set(load("orchestra").home_notes(4))
     assert pitches == homes
     assert error.count("no preset is called '../../hold.toml'") == 1
+    assert error.splitlines().count("the preset is orchestra from here on") == 1
     assert "live: 1 preset was asked for and not found" in error
     assert "Traceback" not in error
     first, second = (mido.MidiFile(tmp_path / name) for name in ("take.mid", "take-2.mid"))

@@ -43,6 +43,12 @@ STEPS = (
     "iterations",
     "iter_num",
     "n_iter",
+    "current_steps",
+    "total timesteps",
+    "total/steps",
+    "timesteps_total",
+    "totalenvinteracts",
+    "training_iteration",
 )
 """Names of columns of step numbers, in lower case, best first."""
 

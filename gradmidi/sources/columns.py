@@ -21,6 +21,7 @@ _LOSSES = (
     "train/loss",
     "train_loss",
     "train_loss_step",
+    "trl",
     "loss/train",
     "training_loss",
     "total_loss",

@@ -42,6 +42,9 @@ before."""
 NOMINAL_SECONDS = 0.125
 """Time between two steps of a log without times: a sixteenth note at a tempo of 120."""
 
+MOST_LINES = 40
+"""If a text has more lines for each of its steps, and most have none, it counts something else."""
+
 RENAMED = ("loss", "lr")
 """Values that are renamed, so their columns are shown."""
 
@@ -93,7 +96,12 @@ def convert(found: FoundLog, selection: Selection, reader: Reader | None = None)
         table.notes.append("the log has the time that each step took: these times are added up")
         for step, t in zip(steps, np.cumsum([step.t or 0.0 for step in steps]), strict=True):
             step.t = float(t)
-    frames, first = _frames(steps, chosen, path)
+    frames, first, replaced = _frames(steps, chosen, path)
+    if replaced:
+        table.notes.append(
+            f"{count(len(replaced), 'value')} left out: a later one came before the next norm, the "
+            f"first at {replaced[0]}"
+        )
     header = header_of(path, chosen, table.clipping, first)
     lines = _report(chosen, len(frames), table, timed=first is not None)
     end = End("imported", frames[-1].t, len(frames))
@@ -145,10 +153,11 @@ def _gather(
 def _counter(table: Table, norms: Collection[str], noun: str) -> int | None:
     """Return the counter that has a step in every row with norms; None to count the rows."""
     best = counter_of(table.rows, len(table.counters), norms)
-    if best is None:
+    if best is None or (table.printed and _is_of_others(table.rows, norms)):
         if table.counters:
             names = " and ".join(map(repr, table.counters))
-            table.notes.append(f"{names} is empty where the {noun}s are: rows are counted instead")
+            where = f"where {'the' if best is None else 'most'} {noun}s are"
+            table.notes.append(f"{names} is empty {where}: rows are counted instead")
         return None
     if best:
         table.notes.append(
@@ -156,6 +165,13 @@ def _counter(table: Table, norms: Collection[str], noun: str) -> int | None:
             f"{noun}s are"
         )
     return best
+
+
+def _is_of_others(rows: Sequence[Row], columns: Collection[str]) -> bool:
+    """Return whether the steps in a text are of other values: of a test, or of the best epoch."""
+    held = [row.counts[0] for row in rows if any(column in row.values for column in columns)]
+    steps = [step for step in held if step is not None]
+    return 2 * len(steps) < len(held) and MOST_LINES * len(set(steps)) < len(held)
 
 
 def hearing_lines(found: FoundLog, chosen: Choice, selection: Selection) -> tuple[str, ...]:
@@ -261,8 +277,10 @@ def shown(where: str, column: str, value: Cell) -> str:
     return f"{where}: {column!r} is {text}"
 
 
-def _frames(steps: Sequence[Step], chosen: Choice, path: Path) -> tuple[list[Frame], float | None]:
-    """Make a frame of each step; also return the time of the first, if known.
+def _frames(
+    steps: Sequence[Step], chosen: Choice, path: Path
+) -> tuple[list[Frame], float | None, list[str]]:
+    """Make a frame of each step; also return the time of the first, if known, and what is left out.
 
     If the log has norms, a step without one makes no frame: its values join the next frame.
     """
@@ -279,15 +297,19 @@ def _frames(steps: Sequence[Step], chosen: Choice, path: Path) -> tuple[list[Fra
     seconds = iter(times)
     frames = []
     waiting: dict[str, Cell] = {}
+    places: dict[str, str] = {}
+    replaced = []
     for step in steps:
         held = {n: step.values[c] for n, c in chosen.values.heard.items() if c in step.values}
+        replaced += [places[name] for name in held if name in waiting]
         waiting = joined(waiting, held)
+        places.update((n, step.where[chosen.values.heard[n]]) for n in held)
         if not columns or any(column in step.values for column in columns):
             row = np.array([_norm(step, column, path) for column in columns])
             norms = combine(row, members, starts)
             frames.append(Frame(step.step, next(seconds), norms, waiting))
             waiting = {}
-    return frames, first
+    return frames, first, replaced
 
 
 def _seconds(steps: Sequence[Step]) -> tuple[list[float], float | None]:

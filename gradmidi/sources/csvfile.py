@@ -23,7 +23,11 @@ from gradmidi.sources.reader import FileReader
 from gradmidi.sources.rows import Cell, Row
 from gradmidi.text.words import count
 
-__all__ = ["CsvReader"]
+__all__ = ["CsvReader", "is_table"]
+
+
+LONGEST_HEAD = 1 << 16
+"""How many letters of the first line are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +302,20 @@ def _head(lines: Sequence[str], *, whole: bool) -> tuple[int, str, list[str]]:
                 cells.pop()
             return number, separator, cells
     return len(lines), ",", []
+
+
+def is_table(path: Path) -> bool:
+    """Return whether the first lines of a file are a line of names and a row of numbers."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        names, row = (file.readline(LONGEST_HEAD).strip("\r\n") for _ in range(2))
+    separator = max(",\t", key=names.count)
+    header, cells = ([c.strip() for c in line.split(separator)] for line in (names, row))
+    return (
+        len(header) == len(cells) > 1
+        and not any(map(is_number, header))
+        and all(cell.lower() in EMPTY or is_number(cell) for cell in cells)
+        and any(map(is_number, cells))
+    )
 
 
 def _more(number: int) -> str:

@@ -18,6 +18,7 @@ from gradmidi.sources.numbering import counter_of
 from gradmidi.sources.reader import Reader
 from gradmidi.sources.rows import Row
 from gradmidi.sources.selection import Selection, is_progress, matches
+from gradmidi.sources.settings import has_begun, only, without_settings
 
 __all__ = ["follow_log"]
 
@@ -110,6 +111,8 @@ class _Following:
         self._old = 0  # How many of them are past.
         self._began = self._touched = clock()
         self._first: float | None = None
+        self._came: dict[str, float] = {}  # When each value of a text came first.
+        self._again: set[str] = set()  # Those that came again later.
         self._past = True
         self._past_until = self._began + longest_past
         self._told: set[str] = set()
@@ -133,7 +136,10 @@ class _Following:
             ended = not rows and self.reader.ending
             if self._joiner is None:
                 self._rows += rows
-                yield from self._begin(now, at_once=bool(ended))
+                for row in rows if self.reader.printed else ():
+                    for name in row.values:
+                        self._came.setdefault(name, now)
+                yield from self._begin(now, rows, at_once=bool(ended))
             else:
                 yield from self._lines(self._joiner.add(rows, now, past=self._past))
             if not rows or (self._past and now > self._past_until):
@@ -144,13 +150,12 @@ class _Following:
             if not rows:
                 return
 
-    def _begin(self, now: float, *, at_once: bool) -> Iterator[Line]:
+    def _begin(self, now: float, new: Sequence[Row], *, at_once: bool) -> Iterator[Line]:
         """Choose layers and values as soon as enough is known."""
         if self._first is None:
             return
-        steps = {row.counts[:1] for row in self._rows[-10_000:]}
         waited = now - self._first
-        due = waited >= FIRST_SECONDS or len(steps) >= FIRST_STEPS
+        due = self._is_due(now, new, waited)
         # What tools print before they train must not be taken for values.
         ready = waited >= SILENCE_SECONDS or any(map(self._is_wanted, self.reader.columns))
         if not (due and ready) and not at_once:
@@ -173,14 +178,32 @@ class _Following:
             rows = rows[self._old :]
         yield from self._lines(joiner.add(rows, now, past=self._past))
 
+    def _is_due(self, now: float, new: Sequence[Row], waited: float) -> bool:
+        """Return whether the training has begun, and enough of it is there."""
+        recent = self._rows[-10_000:]
+        steps = {row.counts[:1] for row in recent}
+        if not self.reader.printed or self._selection.values or self._selection.columns:
+            return waited >= FIRST_SECONDS or len(steps) >= FIRST_STEPS
+        if has_begun(recent):
+            return waited >= FIRST_SECONDS or len(steps - {(None,)}) >= FIRST_STEPS
+        # Settings are printed at once; what belongs to a training comes again after a while.
+        names = {name for row in new for name in row.values}
+        self._again = {name for name in names if now - self._came[name] >= FIRST_SECONDS}
+        return any(map(self._is_wanted, self._again))
+
     def _is_wanted(self, column: str) -> bool:
         named = (*self._selection.values, *self._selection.columns)
         return matches(column, named) if named else not is_progress(column)
 
     def _chosen(self) -> Joiner:
-        texts = texts_of(self._rows)
         selection = self._selection
         columns = self.reader.columns
+        if self.reader.printed:
+            self._rows, columns = without_settings(self._rows, columns)
+            if self._again:
+                columns = tuple(name for name in columns if name in self._again)
+                self._rows = [only(row, columns) for row in self._rows]
+        texts = texts_of(self._rows)
         if all(name in texts for name in columns):
             raise _NoNumbersError
         chosen = choose(columns, selection.columns, str(self._found.path), texts, selection.values)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gradmidi.errors import RunLogError
 from gradmidi.log import FILE_NAME
-from gradmidi.sources.csvfile import CsvReader
+from gradmidi.sources.csvfile import CsvReader, is_table
 from gradmidi.sources.jsonfiles import JsonLinesReader, JsonReader, TrainerReader
 from gradmidi.sources.jsonshapes import entries_of
 from gradmidi.sources.mlflowstore import MlflowReader
@@ -218,6 +218,15 @@ def _trainer(path: Path) -> Iterable[Path]:
     return {folder for folder in folders if not folders & set(folder.parents)}
 
 
+_text = _files("*.log", "*.txt", "*.out")
+
+
+def _csv(path: Path) -> Iterable[Path]:
+    """Find tables; some tools name them as text, as Keras's examples do with ``training.log``."""
+    is_named_text = path.is_file() and _text(path) and is_table(path)
+    return [path] if is_named_text else _files("*.csv", "*.tsv")(path)
+
+
 def _json(path: Path) -> Iterable[Path]:
     """Find a JSON file of another content; in folders such files are settings mostly."""
     is_json = path.is_file() and path.suffix.lower() == ".json"
@@ -271,7 +280,7 @@ KINDS = (
         _trainer,
         lambda path, _: TrainerReader(path),
     ),
-    Kind("csv", "a CSV file", "*.csv *.tsv", _files("*.csv", "*.tsv"), CsvReader, has_step=True),
+    Kind("csv", "a CSV file", "*.csv *.tsv", _csv, CsvReader, has_step=True),
     Kind(
         "jsonl",
         "a file of JSON lines",
@@ -285,7 +294,7 @@ KINDS = (
         "text",
         "text",
         "*.log *.txt *.out",
-        lambda path: _files("*.log", "*.txt", "*.out")(path) if path.is_file() else [],
+        lambda path: _text(path) if path.is_file() and not is_table(path) else [],
         lambda path, _: TextReader(path),
     ),
 )

@@ -18,6 +18,14 @@ _GRADIENT = re.compile(
 )
 """A name with a word for gradients: ``grad_2.0_norm/fc1``, ``train/grad_norm``, ``gnorm``."""
 
+_PLAIN = re.compile(r"norm", re.IGNORECASE)
+"""A name that is a norm of gradients by itself, as llm.c and nanoGPT's followers print it."""
+
+_OTHER_ORDER = re.compile(
+    r"grad(?:ient)?s?[_\- ]?(?:l1|linf)[_\- ]?norm|(?<![a-z])(?:l1|linf)[_\- ]?grad", re.IGNORECASE
+)
+"""A norm of another order, which is no L2 norm."""
+
 _UNCLIPPED = re.compile(
     r"[_\- ]?(?<![a-z])((pre|before)[_\- ]?clip(ping|ped)?|unclipped)(?![a-z])[_\- ]?",
     re.IGNORECASE,
@@ -161,6 +169,8 @@ def norm_columns(names: Sequence[str]) -> list[str]:
     metrics = {name: name.rpartition(RUN)[2] for name in names}
     # Lightning adds the mean of an epoch to a metric that it logs at each step.
     means = {name.removesuffix("_step") + "_epoch" for name in names if name.endswith("_step")}
+    # fairseq does so with a word in front.
+    means |= {f"train_{name}" for name in names}
     chosen = [n for n, metric in metrics.items() if n not in means and is_norm(metric)]
     # What is measured may be a folder: ``gradients/norm/fc1``, ``gradients/max/fc1``.
     folders = [_measured_folder(metrics[name]) for name in chosen]
@@ -204,7 +214,7 @@ def _measure(metric: str) -> str:
     >>> _measure("grad/fc1_mean"), _measure("grad/fc1_norm"), _measure("grad_norm/fc_mean")
     ('mean', 'norm', '')
     """
-    match = _GRADIENT.search(metric)
+    match = _gradient(metric)
     if match is None or "norm" in match.group().lower():
         return ""
     word = (_WORD.findall(metric[match.end() :]) or [""])[-1].lower()
@@ -219,7 +229,7 @@ def _measured_folder(metric: str) -> str:
     >>> _measured_folder("gradients/norm/fc1"), _measured_folder("grad_norm/norm/weight")
     ('norm', '')
     """
-    match = _GRADIENT.search(metric)
+    match = _gradient(metric)
     if match is None or "norm" in match.group().lower():
         return ""
     before, *folders = metric[match.end() :].lower().split("/")
@@ -233,16 +243,28 @@ def is_norm(metric: str) -> bool:
     --------
     >>> [is_norm(name) for name in ("train/grad_norm", "gnorm", "grad_clip", "loss")]
     [True, True, False, False]
+    >>> [is_norm(name) for name in ("norm", "grad_stats/fc_grad_mean", "fc_grad_l1_norm")]
+    [True, False, False]
     """
     metric = _UNCLIPPED.sub("", metric)
-    match = _GRADIENT.search(metric)
-    if match is None:
-        return False
-    # The part between slashes, dots and colons that contains the word for gradients.
-    before = re.split(r"[/.:]", metric[: match.start()])[-1]
-    after = re.split(r"[/.:]", metric[match.end() :])[0]
-    words = {word.lower() for word in _WORD.findall(f"{before} {after}")}
-    return not words & _OTHER
+    matches = list(_GRADIENT.finditer(metric))
+    if not matches or _OTHER_ORDER.search(metric):
+        return _PLAIN.fullmatch(metric) is not None
+    for match in matches:
+        # The part between slashes, dots and colons that contains the word for gradients.
+        before = re.split(r"[/.:]", metric[: match.start()])[-1]
+        after = re.split(r"[/.:]", metric[match.end() :])[0]
+        words = {word.lower() for word in _WORD.findall(f"{before} {after}")}
+        if words & _OTHER:
+            return False
+    return True
+
+
+def _gradient(name: str) -> re.Match[str] | None:
+    """Return the word for gradients in a name; of several the first that says ``norm`` too."""
+    found = [_PLAIN.fullmatch(name), *_GRADIENT.finditer(name)]
+    matches = [match for match in found if match is not None]
+    return next((m for m in matches if "norm" in m[0].lower()), matches[0] if matches else None)
 
 
 def layer_names(columns: Sequence[str]) -> list[str]:
@@ -258,7 +280,7 @@ def layer_names(columns: Sequence[str]) -> list[str]:
     (['fc1'], ['fc1.kernel'])
     """
     columns = [_UNCLIPPED.sub("", _KEY.sub(r".\2", column)) for column in columns]
-    matches = [_GRADIENT.search(column) for column in columns]
+    matches = [_gradient(column) for column in columns]
     after = [_bare(c[m.end() :]) if m else "" for c, m in zip(columns, matches, strict=True)]
     if all(map(_measured_folder, columns)):
         after = [name.partition("/")[2] for name in after]
@@ -276,6 +298,9 @@ def layer_names(columns: Sequence[str]) -> list[str]:
         common -= 1
     rest = ["/".join(text.split("/")[common:]).strip(_SEPARATORS) for text in before]
     rest = ["" if name.lower() in _PHASES else name for name in rest]
+    if len(set(after)) < len(after):
+        # What comes after the words is a variant: ``fc1_grad_norm_ema``, ``fc2_grad_norm_ema``.
+        after = [f"{b}_{a}" if a and b else a for a, b in zip(after, rest, strict=True)]
     names = unwrapped([(a or b).split(".") for a, b in zip(after, rest, strict=True)])
     if len(names) > 1 and all(path[0] == "params" and path[1:] for path in names):
         # Flax keeps all parameters under this key.

@@ -55,7 +55,7 @@ _PAIR = re.compile(
       [ ]*(?:[:=]|is[ ])\s*["']?
     | (?<![\w/@.\-])(?P<plain>{_OF}{_METRIC})[ ]+(?:(?:-|->|→)[ ]+)?
     )
-    {_CALL}(?P<list>\[)?
+    {_CALL}(?P<list>\[|\((?=[^(),]*,\)))?
     (?P<number>{_NUMBER})
     (?:[ ]?/[ ]?(?P<of>\d+)(?![\d/:.]))?
     (?P<scale>(?-i:[kKMGB])(?=[\s/,|)\]]|tok|it|$))?
@@ -75,18 +75,21 @@ _RATE = re.compile(
 _SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
 _STEP_WORD = (
-    r"(?:global[_ ]?step|(?:time)?steps?|iter(?:ation)?s?|it|batch(?:es)?|num_updates|updates?)"
+    r"(?:global[_ ]?step|(?:time)?steps?|iter(?:ation)?s?|it|batch(?:es)?|num_updates|updates?"
+    r"|ticks?)"
 )
 
-_STEP_NUMBER = r"(\d[\d,]*)(?![\d.]*[eE\d]|\.\d|\w)"
+_STEP_NUMBER = r"[\"']?(\d[\d,]*)(?![\d.]*[eE\d]|\.\d|\w)"
 
 _STEPS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"(?<![A-Za-z])(?:global|total)[_ ]?(?:time)?steps?[\"']?\s*[:=]?\s*{_STEP_NUMBER}",
+        rf"(?<![A-Za-z])(?:global|total)[_ ]?(?:(?:time)?steps?|env_?interacts)[\"']?\s*[:=]?\s*"
+        rf"{_STEP_NUMBER}",
+        r"^s:(\d+) ",
         rf"(?<![\w/@.\-'])(?:\w+[/_])?{_STEP_WORD}[\"']?\s*(?:[:=#]|\[)?\s*\[?\s*{_STEP_NUMBER}",
         r"(?:^|\]\s)\s*\[\s*(\d+)\s*\](?!\s*\[)",
-        r"\[\s*\d+\s*\]\s*\[\s*(\d+)\s*/\s*\d+\s*\]",
+        r"\[\s*\d+\s*(?:/\s*\d+\s*)?\]\s*\[\s*(\d+)\s*/\s*\d+\s*\]",
         r"(?:^|[|\[(\s])\s*(\d+)\s*/\s*\d+\s+(?:batches|steps|it)\b",
         r"\|\s*(\d+)/\d+ \[",
         r"\[\s*(\d+)\s*/\s*\d+(?:\s*\(|\s*\])",
@@ -97,9 +100,11 @@ _STEPS = tuple(
         r"\bUp\. (\d+) :",
     )
 )
-"""How steps are printed: ``step 120``; ``[120]``; ``[0][120/2000]``; ``120/2000``; ``120:``."""
+"""How steps are printed: ``step 120``; ``[120]``; ``[0/9][120/2000]``; ``120/2000``; ``120:``."""
 
-_EPOCH = re.compile(r"(?<![\w/])epoch[\"']?\s*[:=]?\s*\[?\s*(\d+)(?![\d.]*\.\d|\d*[eE])", re.I)
+_EPOCH = re.compile(
+    r"(?<![\w/])(?<!best )epoch[\"']?\s*[:=]?\s*\[?\s*(\d+)(?![\d.]*\.\d|\d*[eE])", re.I
+)
 
 _COUNTS = re.compile(
     rf"(?:[\w/]+[/_])?(?:{_STEP_WORD}|episodes?|epochs?)|rank|device|gpu|cuda|seed|pid|port", re.I
@@ -111,10 +116,15 @@ _JUDGED = re.compile(r"(?:\w+[_/-])?(?:loss|grad_?norm)", re.IGNORECASE)
 
 _NO_VALUES = (
     re.compile(r"(?:train|training|val|valid|validation|eval|test) *[:=] *\d+ +\[", re.IGNORECASE),
-    re.compile(r"[\w.]+\.(?:py|cc|cpp|cu|rs):\d|[\w.]+:\d+(?:[)\]]| (?:-|>>))"),
+    re.compile(r"[\w./]+@0?\.\d+:0?\.\d+"),
+    re.compile(
+        r"[\w./\-]+\.(?:py|cc|cpp|cu|rs):\d|[\w.]+:\d+(?:[)\]]| (?:-|>>))"
+        r"|[\w./\-]+:\d+\s[^=|]{0,60}\b(?:DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL)\b"
+    ),
 )
-"""Numbers that are no values: a phase's epoch, as in ``Train: 0 [  50/1251 (  4%)]``, and a place
-in code, as in ``train.py:42]`` and ``trainer:261 -``."""
+"""Numbers that are no values: a phase's epoch, as in ``Train: 0 [  50/1251 (  4%)]``, a range of
+thresholds, as in ``mAP@.5:.95``, and a place in code, as in ``train.py:42]``, ``trainer:261 -`` and
+``host:0 trainer:261 INFO``."""
 
 
 _PHASE = re.compile(
@@ -262,7 +272,7 @@ _SPLIT = re.compile(rf"\s*[{BORDERS}\t]\s*|\s{{2,}}")
 
 _NAME = re.compile(r"[A-Za-z#%][^=:\d]*(?:\d[^=:]*)?")
 
-_HEADING = re.compile(r"loss|acc|err|score|map|auc|reward|return|learn|f1", re.IGNORECASE)
+_HEADING = re.compile(r"loss|acc|err|score|map|auc|reward|return|learn|f1|^epoch$", re.IGNORECASE)
 
 _CELL = re.compile(
     r"[-+]?[\d.][\d.,]*(?:[eE][-+]?\d+)?(?:/\d+|%|[kKMG]|m?s|[\d:]+)?|[-+]?nan|[-+]?inf", re.I

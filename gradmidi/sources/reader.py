@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gradmidi.sources.rows import Row, Table
+from gradmidi.sources.settings import without_settings
 
 __all__ = ["FileReader", "Reader", "table_of"]
 
@@ -24,6 +25,9 @@ class Reader:
 
     repeats: bool = False
     """Whether a step that is there twice is a correction of the first, not another step."""
+
+    printed: bool = False
+    """Whether it is what a program printed, so that settings may stand before the values."""
 
     ending: str = ""
     """How the run has ended, if the log says so; else empty."""
@@ -104,8 +108,17 @@ def table_of(reader: Reader) -> Table:
                     rows.append(row)
     finally:
         reader.close()
+    columns = reader.columns
+    if reader.printed:
+        rows, columns = without_settings(rows, columns)
     return Table(
-        reader.columns, rows, reader.counters, reader.notes, reader.clipping, reader.repeats
+        columns,
+        rows,
+        reader.counters,
+        reader.notes,
+        reader.clipping,
+        reader.repeats,
+        reader.printed,
     )
 
 

@@ -33,6 +33,8 @@ class Row(NamedTuple):
         such a row has no values.
     epoch : int or None
         The epoch of its step, if the log names it.
+    line : int
+        The number of its line in a text; else 0.
     """
 
     where: str
@@ -43,6 +45,7 @@ class Row(NamedTuple):
     resumed: bool = False
     purges: bool = False
     epoch: int | None = None
+    line: int = 0
 
 
 @dataclass(slots=True)
@@ -61,7 +64,7 @@ class Table:
         Messages to the user about what was left out or changed.
     clipping : str
         See `gradmidi.log.Header`.
-    repeats : bool
+    repeats, printed : bool
         See `gradmidi.sources.reader.Reader`.
     """
 
@@ -71,6 +74,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
     clipping: str = "unknown"
     repeats: bool = False
+    printed: bool = False
 
 
 @dataclass(slots=True)

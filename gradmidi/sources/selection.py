@@ -45,9 +45,9 @@ _WORD = re.compile(r"[A-Z]{2,}s(?![a-z])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _LOSS = re.compile(r"loss(es)?|nll|perplexity|ppl|bpb|logloss|error")
 
 _PROGRESS = re.compile(
-    r"batch(es)?|bsz|cpu|date|days?|disk|duration|elapsed|epochs?|eta|examples?|flops|flos|fps"
+    r"batch(es)?|bsz|cpu|date|days?|disk|duration|elapsed|episodes|epochs?|eta|examples?|flops|flos|fps"
     r"|[kmg]i?b|gpu|hours?|hrs?|images?|index|instances?|ips|its?|iter(ation)?s?|mem(ory)?|mfu"
-    r"|min(ute)?s?|modes?|ms|num|param(eter)?s?|per|power|progress|remaining|runtime|s|samples?"
+    r"|min(ute)?s?|modes?|ms|num|param(eter)?s?|per|percentage|pid|power|progress|remaining|runtime|s|samples?"
     r"|sec(ond)?s?|seed|sents?|size|skipped|speed|sps|steps?|temp(erature)?|tflops|throughput|time|timestamp|timesteps|tok(en)?s?|tps|usage|util|utili[sz]ation"
     r"|ups|version|wall|wps"
 )

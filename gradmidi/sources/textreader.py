@@ -235,7 +235,7 @@ class TextReader(FileReader):
         The text; of a path, the file.
     """
 
-    repeats = True
+    repeats = printed = True
 
     def __init__(self, source: "Bytes | Path") -> None:
         super().__init__(source if isinstance(source, Path) else Path("-"))
@@ -361,8 +361,8 @@ class TextReader(FileReader):
         step = float(line.step) if line.step is not None and sure else None
         self._has_step |= step is not None
         epoch = line.epoch if sure else None
-        where = f"line {line.line}"
-        return Row(where, (step,), None, dict(line.numbers), series, epoch=epoch)
+        where, numbers = f"line {line.line}", dict(line.numbers)
+        return Row(where, (step,), None, numbers, series, epoch=epoch, line=line.line)
 
     def _look_for_errors(self, text: str) -> None:
         """Remember the last line of a traceback."""

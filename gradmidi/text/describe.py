@@ -69,7 +69,7 @@ def _lines(summary: Summary) -> Iterator[str]:
     covers = "; ".join(
         filter(None, (_COVER.get(summary.parameters), _CLIPPING.get(summary.clipping)))
     )
-    if covers:
+    if covers and summary.layers:
         yield f"norms: {covers}"
     yield from value_lines(summary.values)
     if summary.losses and not any(value.name == "loss" for value in summary.values):

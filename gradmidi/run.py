@@ -17,7 +17,8 @@ from gradmidi.music.valuevoices import fitted
 from gradmidi.sources.opened import open_log
 from gradmidi.sources.selection import Selection
 from gradmidi.text.describe import lines_of
-from gradmidi.text.summary import Summary, summarize, verdict
+from gradmidi.text.faults import verdict
+from gradmidi.text.summary import Summary, summarize
 
 __all__ = ["Player", "Run", "describe", "faults", "read"]
 

@@ -23,7 +23,8 @@ from gradmidi.report.look import Look
 from gradmidi.report.report import PageSound, check_length
 from gradmidi.sound.recording import Encoder, Recording
 from gradmidi.text.describe import fault_line, lines_of
-from gradmidi.text.summary import Summary, summarize, verdict
+from gradmidi.text.faults import verdict
+from gradmidi.text.summary import Summary, summarize
 from gradmidi.text.words import clock, count, listed
 
 __all__ = ["ENDINGS", "Comparison", "compare"]

@@ -15,7 +15,8 @@ from gradmidi.report.data import CLIPPED
 from gradmidi.report.labels import step_ticks
 from gradmidi.report.look import DASHES, Look
 from gradmidi.report.picture import need_matplotlib, save_figure
-from gradmidi.text.summary import Summary, verdict
+from gradmidi.text.faults import verdict
+from gradmidi.text.summary import Summary
 from gradmidi.text.words import number
 
 if TYPE_CHECKING:

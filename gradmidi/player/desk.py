@@ -48,11 +48,6 @@ class Desk:
     clock : callable
         Returns monotonic seconds.
 
-    Attributes
-    ----------
-    ignored : int
-        Datagrams that held no command.
-
     Raises
     ------
     PortError
@@ -61,7 +56,6 @@ class Desk:
 
     def __init__(self, place: str, clock: Callable[[], float] = time.monotonic) -> None:
         family, address = resolve(place)
-        self.ignored = 0
         self._clock = clock
         self._answered = -math.inf
         self._asker: Any = None
@@ -91,7 +85,6 @@ class Desk:
                 break
             read = [command(*message) for message in messages(datagram)]
             known = [each for each in read if each is not None]
-            self.ignored += not known
             if {"do": "query"} in known:
                 self._asker = sender
             found += known

@@ -10,7 +10,8 @@ from gradmidi.errors import PresetError
 from gradmidi.midi.rig import Rig
 from gradmidi.music.events import Event
 from gradmidi.music.preset import Preset, load, names
-from gradmidi.player.schedule import LEAD_SECONDS, Schedule, Timed
+from gradmidi.player.schedule import Schedule, Timed
+from gradmidi.player.timeline import LEAD_SECONDS
 
 __all__ = ["Presets"]
 

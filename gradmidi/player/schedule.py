@@ -20,19 +20,15 @@ from gradmidi.player.timeline import (
     AHEAD_SECONDS,
     HURRY_SECONDS,
     JUMP_SECONDS,
+    LEAD_SECONDS,
+    MARGIN_SECONDS,
     Counts,
     LogTime,
     Timeline,
     Window,
 )
 
-__all__ = ["LEAD_SECONDS", "MARGIN_SECONDS", "Schedule", "Timed"]
-
-MARGIN_SECONDS = 0.017
-"""How long a slot waits for lines after its end: the time from the hook to the player."""
-
-LEAD_SECONDS = 0.003
-"""How long before its first note a slot is composed."""
+__all__ = ["Schedule", "Timed"]
 
 Timed = tuple[float, Event]
 """The time of an event, in the caller's seconds, and the event."""

@@ -16,8 +16,10 @@ __all__ = [
     "HURRY_SECONDS",
     "IDLE_SECONDS",
     "JUMP_SECONDS",
+    "LEAD_SECONDS",
     "LINK_SECONDS",
     "LOOK_SECONDS",
+    "MARGIN_SECONDS",
     "MOST_ITEMS",
     "OPENING_SECONDS",
     "SENDING_SECONDS",
@@ -61,6 +63,12 @@ STALE_SECONDS = 0.25
 
 AHEAD_SECONDS = 1.0
 """How far ahead of the sound a finished run is read."""
+
+MARGIN_SECONDS = 0.017
+"""How long a slot waits for lines after its end: the time from the hook to the player."""
+
+LEAD_SECONDS = 0.003
+"""How long before its first note a slot is composed."""
 
 JUMP_SECONDS = 10.0
 """If a live line is this far ahead, the machine was suspended."""

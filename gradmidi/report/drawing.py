@@ -10,7 +10,7 @@ from gradmidi.report.heatmap import INF, NONE, ZERO_CODE, HeatMap, Strip, colour
 from gradmidi.report.labels import step_ticks, time_ticks
 from gradmidi.report.look import HATCH, NOT_FINITE, ZERO, Theme, palette
 from gradmidi.report.rowlabels import LEFT_MOST, RowLabels, VoiceBrackets
-from gradmidi.text.summary import short
+from gradmidi.text.faults import short
 from gradmidi.text.words import number
 
 if TYPE_CHECKING:

@@ -30,7 +30,8 @@ from gradmidi.report.look import DASHES
 from gradmidi.report.played import PlayedRun
 from gradmidi.text.audibility import describe as audible
 from gradmidi.text.describe import fault_line
-from gradmidi.text.summary import Summary, broke, short, verdict
+from gradmidi.text.faults import broke, short, verdict
+from gradmidi.text.summary import Summary
 from gradmidi.text.words import count, number
 
 __all__ = ["Page", "Point"]

@@ -28,7 +28,7 @@ from gradmidi.report.heatmap import Gatherer, HeatMap
 from gradmidi.report.look import Look
 from gradmidi.report.played import PlayedRun
 from gradmidi.sound.mixdown import AudioFile
-from gradmidi.text.summary import short, verdict
+from gradmidi.text.faults import short, verdict
 from gradmidi.text.words import count, duration, number
 
 if TYPE_CHECKING:

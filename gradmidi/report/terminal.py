@@ -24,7 +24,7 @@ from gradmidi.report.heatmap import (
 )
 from gradmidi.report.labels import Group, fitting, step_ticks
 from gradmidi.report.look import palette
-from gradmidi.text.summary import short, verdict
+from gradmidi.text.faults import short, verdict
 from gradmidi.text.words import number
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from gradmidi.log.ranks import (
     file_name,
 )
 from gradmidi.text.describe import standing
-from gradmidi.text.summary import verdict
+from gradmidi.text.faults import verdict
 
 
 def log(rank: int, times: Sequence[tuple[float, float, float]], ranks: int = 2) -> RankLog:

@@ -27,7 +27,8 @@ from gradmidi.music.events import End as EndEvent
 from gradmidi.music.preset import load
 from gradmidi.music.score import Score
 from gradmidi.player.metronome import Grid
-from gradmidi.player.schedule import LEAD_SECONDS, MARGIN_SECONDS, Schedule
+from gradmidi.player.schedule import Schedule
+from gradmidi.player.timeline import LEAD_SECONDS, MARGIN_SECONDS
 
 PRESET = load("pentatonic")
 HOLD = load("hold")

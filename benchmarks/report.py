@@ -11,7 +11,6 @@ processor. Without Playwright or Chromium, nothing is opened.
 """
 
 import json
-import re
 import shutil
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from memory import megabytes
 
 from gradmidi._render import render
 from gradmidi.log import End, Header, Layer, encode_end, encode_frame, encode_header
@@ -55,16 +55,6 @@ def write(path: Path, steps: int, layers: int) -> None:
             loss = {"loss": 2.3 / step**0.2}
             file.write(encode_frame(step, 0.05 * step, norms.tolist(), loss))
         file.write(encode_end(End("closed", 0.05 * steps, steps)))
-
-
-def megabytes() -> float:
-    """Return the peak resident memory of this process (0 if the system does not report it)."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return 0.0
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) / 1024 if found else 0.0
 
 
 def one(log: str) -> None:

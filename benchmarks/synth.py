@@ -12,7 +12,6 @@ program that is not installed is left out.
 
 import json
 import random
-import re
 import resource
 import shutil
 import statistics
@@ -24,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mido
+from memory import megabytes
 
 from gradmidi.music.events import BRIGHTNESS, Control, End, Event, Off, On
 from gradmidi.music.preset import load
@@ -90,16 +90,6 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self.seconds += time.process_time() - self._began
-
-
-def megabytes(process: int | str = "self") -> float:
-    """Return the peak resident memory of a process (0 if the system does not report it)."""
-    try:
-        status = Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return 0.0
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) / 1024 if found else 0.0
 
 
 def gradmidi_samples(seconds: int, _midi: Path, *, bent: bool = False) -> tuple[float, float]:

@@ -10,7 +10,6 @@ memory near 1 means that memory does not grow with the run.
 """
 
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import mido
 import numpy as np
+from memory import megabytes
 
 from gradmidi._render import render
 from gradmidi.log import Header, Layer, RunLog, encode_header
@@ -49,16 +49,6 @@ def write(path: Path, steps: int, layers: int) -> None:
             row = odd.get(step) or rows[step % ROWS]
             file.write(b'{"step": %d, "t": %.2f, "norms": [%b]}\n' % (step, 0.05 * step, row))
         file.write(b'{"end": "closed", "t": %.2f, "steps": %d}\n' % (0.05 * steps, steps))
-
-
-def megabytes() -> float:
-    """Return the peak resident memory of this process (0 if the system does not report it)."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return 0.0
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) / 1024 if found else 0.0
 
 
 def one(what: str, log: str) -> None:

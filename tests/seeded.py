@@ -8,15 +8,15 @@ Which runs a threshold may be tuned on: those of the families `families.TUNED` w
 for testing alone.
 """
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from families import DEEP, FAMILIES, FAULTY, HEALTHY, Family
 
+from gradmidi.demo.experiments import repeatable
 from gradmidi.log import ABSENT, End, Frame, Header, Item, Layer
 
 torch = pytest.importorskip("torch")
@@ -129,7 +129,7 @@ def _made(family: str, fault: str, seed: tuple[int, ...], steps: int, raised: fl
     assert fault in kind.faults
     order = (*HEALTHY, *FAULTY, DEEP)
     random = np.random.default_rng([*seed, list(FAMILIES).index(family), order.index(fault)])
-    with _repeatable(int(random.integers(1 << 31))):
+    with repeatable(int(random.integers(1 << 31))):
         return _train(family, kind, fault, seed[0], steps, raised, random)
 
 
@@ -323,15 +323,3 @@ def _norms(groups: Sequence[Sequence[nn.Parameter]]) -> np.ndarray:
         if gradients:
             row[index] = float(torch.stack(torch._foreach_norm(gradients)).norm())
     return row
-
-
-@contextlib.contextmanager
-def _repeatable(seed: int) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(threads)

@@ -27,7 +27,16 @@ from gradmidi.options import Options
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EXPERIMENTS", "Experiment", "Outcome", "digits", "free_folder", "network", "run"]
+__all__ = [
+    "EXPERIMENTS",
+    "Experiment",
+    "Outcome",
+    "digits",
+    "free_folder",
+    "network",
+    "repeatable",
+    "run",
+]
 
 
 def digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
@@ -250,7 +259,7 @@ def run(
         config={**asdict(experiment), "digits": len(images)},
     )
     losses: list[float] = []
-    with _repeatable(experiment.seed), contextlib.ExitStack() as stack:
+    with repeatable(experiment.seed), contextlib.ExitStack() as stack:
         net = network()
         optimizer = _optimizer(experiment, net)
         ears = stack.enter_context(listen_with(net, optimizer, options))
@@ -327,7 +336,7 @@ def _optimizer(experiment: Experiment, net: "torch.nn.Module") -> "torch.optim.O
 
 
 @contextlib.contextmanager
-def _repeatable(seed: int) -> Iterator[None]:
+def repeatable(seed: int) -> Iterator[None]:
     """Fix PyTorch's seed and threads, and restore the caller's at the end."""
     import torch
 

@@ -1,7 +1,8 @@
-"""The picture of compared runs: a row for each voice, a line for each run, on one axis."""
+"""The picture of compared runs: a row for each voice and for the loss, a line for each run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from gradmidi.comparison.pairs import Layout, Side
 from gradmidi.comparison.runs import Departure
 from gradmidi.report.canvas import GAP, Canvas, Labels
+from gradmidi.report.curves import is_logarithmic
 from gradmidi.report.data import CLIPPED
 from gradmidi.report.labels import step_ticks
 from gradmidi.report.look import DASHES, Look
@@ -32,14 +34,14 @@ WIDTH, ROW = 12.0, 1.25
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Line:
-    """The norms of one run's voices in its slots, and their places on the axis.
+    """The norms of one run's voices and its loss in its slots, and their places on the axis.
 
-    `starts` holds for each voice where its faults begin; the first also has those of no layer.
+    `starts` holds for each row where its faults begin; the first also has those of no layer.
     """
 
     name: str
     places: NDArray[np.float64]
-    norms: NDArray[np.float64]
+    rows: NDArray[np.float64]
     starts: tuple[tuple[float, ...], ...]
 
 
@@ -60,42 +62,51 @@ def draw_comparison(
     start = 1.0 if by == "step" else 0.0
     layers = layout.runs[0].header.layers
     whose = {layers[at].name: voice.index for voice in layout.voices for at in voice.layers}
+    names = [voice.name for voice in layout.voices]
+    losses = len(names)
+    if any(slot.loss is not None for side in sides for slot in side.slots.played):
+        names.append("loss")
     lines = []
     for side, summary in zip(sides, summaries, strict=True):
         slots = side.slots.played
         places = np.array([slot.index for slot in slots]) * layout.width + start
-        starts: list[list[float]] = [[] for _ in layout.voices]
+        starts: list[list[float]] = [[] for _ in names]
         for fault in summary.faults:
             at = np.searchsorted([slot.step for slot in slots], fault.steps[0])
-            for voice in {whose.get(layer, 0) for layer in fault.layers} or {0}:
-                starts[voice].append(float(places[min(int(at), len(slots) - 1)]))
+            own = losses if fault.logged == "loss" else 0
+            for row in {whose.get(layer, 0) for layer in fault.layers} or {own}:
+                starts[row].append(float(places[min(int(at), len(slots) - 1)]))
         lines.append(
             _Line(
                 side.run.name,
                 places,
-                np.array([slot.norms for slot in slots]).reshape(len(slots), len(layout.voices)),
+                np.array(
+                    [(*slot.norms, nan if slot.loss is None else slot.loss) for slot in slots]
+                ),
                 tuple(map(tuple, starts)),
             )
         )
     departures = [each.index * layout.width + start for each in found if each is not None]
     verdicts = [verdict(summary.faults) for summary in summaries]
-    names = [*(line.name for line in lines), *verdicts, *(v.name for v in layout.voices)]
-    labels = Labels(names)
-    size = look.inches((WIDTH, 1.6 + 0.3 * len(lines) + ROW * len(layout.voices)))
+    labels = Labels([*(line.name for line in lines), *verdicts, *names])
+    size = look.inches((WIDTH, 1.6 + 0.3 * len(lines) + ROW * len(names)))
     with labels.fonts():
         canvas = Canvas(size, look.dpi, look.theme, labels)
-        _draw(canvas, layout, lines, verdicts, departures, by)
+        _draw(canvas, names, losses, lines, verdicts, departures, by, layout.width)
     save_figure(canvas.figure, path)
 
 
 def _draw(
     canvas: Canvas,
-    layout: Layout,
+    rows: Sequence[str],
+    losses: int,
     lines: Sequence[_Line],
     verdicts: Sequence[str],
     departures: Sequence[float],
     by: str,
+    width: float,
 ) -> None:
+    """Draw all; `losses` is the index of the row of the loss, which may be missing."""
     line, room = canvas.line, canvas.wide - 4 * GAP
     top = canvas.tall - 0.6 * line
     key = 0.35 if canvas.wide > 5.0 else 0.2
@@ -106,20 +117,20 @@ def _draw(
         text = canvas.fitting(f"{each.name}: {said}", room - key - GAP)
         canvas.text(3 * GAP + key, y, text)
         top -= 1.3 * line
-    names = [canvas.fitting(voice.name, 0.3 * canvas.wide) for voice in layout.voices]
+    names = [canvas.fitting(name, 0.3 * canvas.wide) for name in rows]
     left = max(0.5, *(canvas.width(name) for name in names)) + 3 * GAP
     ends = canvas.width("0.00012", canvas.small) + 2 * GAP
     inner = canvas.wide - left - ends
     low = 2.6 * line
-    each_tall = (top - 0.4 * line - low) / len(layout.voices)
+    each_tall = (top - 0.4 * line - low) / len(rows)
     edges = (
         min(run.places[0] for run in lines),
-        max(run.places[-1] for run in lines) + layout.width,
+        max(run.places[-1] for run in lines) + width,
     )
-    for voice, name in enumerate(names):
-        y = top - 0.4 * line - (voice + 1) * each_tall
+    for row, name in enumerate(names):
+        y = top - 0.4 * line - (row + 1) * each_tall
         axes = canvas.axes(left, y + 0.06 * each_tall, inner, 0.86 * each_tall)
-        bounds = _row(canvas, axes, lines, voice, departures)
+        bounds = _row(canvas, axes, lines, row, departures, is_loss=row == losses)
         axes.set_xlim(*edges)
         axes.spines["bottom"].set_visible(True)
         axes.spines["bottom"].set_color(canvas.theme.line)
@@ -131,44 +142,55 @@ def _draw(
 
 
 def _row(
-    canvas: Canvas, axes: "Axes", lines: Sequence[_Line], voice: int, departures: Sequence[float]
+    canvas: Canvas,
+    axes: "Axes",
+    lines: Sequence[_Line],
+    row: int,
+    departures: Sequence[float],
+    *,
+    is_loss: bool,
 ) -> tuple[float, ...]:
-    """Draw one voice of all runs; return the ends of its axis, none without a number."""
-    columns = [np.where(run.norms[:, voice] > 0.0, run.norms[:, voice], np.nan) for run in lines]
-    columns = [np.where(np.isfinite(column), column, np.nan) for column in columns]
-    known = [column[np.isfinite(column)] for column in columns]
+    """Draw one row of all runs; return the ends of its axis, none without a number."""
+    lowest = -np.inf if is_loss else 0.0
+    columns = [run.rows[:, row] for run in lines]
+    columns = [np.where(np.isfinite(each) & (each > lowest), each, np.nan) for each in columns]
+    known = [each[np.isfinite(each)] for each in columns]
     for place in departures:
         axes.axvline(place, color=canvas.theme.fault, linewidth=0.9, linestyle=(0, (6, 3)))
     for index, run in enumerate(lines):
         colour = canvas.theme.runs[index % len(canvas.theme.runs)]
-        starts = run.starts[voice]
+        starts = run.starts[row]
         axes.scatter(
             starts, [0.97] * len(starts), marker="v", s=(0.45 * canvas.points) ** 2, color=colour,
             linewidths=0, transform=axes.get_xaxis_transform(), zorder=4, clip_on=False,
         )  # fmt: skip
-    if not any(values.size for values in known):
+    largest = [values.max() for values in known if values.size]
+    if not largest:
         return ()
-    least = min(values.min() for values in known if values.size)
-    # A run that explodes is cut off, so that the others can be seen.
-    most = min(
-        max(values.max() for values in known if values.size),
-        CLIPPED * min(values.max() for values in known if values.size),
-    )
-    margin = (most / least) ** 0.08 if most > least else 1.5
-    axes.set_yscale("log")
+    least, most = min(values.min() for values in known if values.size), max(largest)
+    if is_loss and not is_logarithmic(least, most):
+        margin = 0.08 * (most - least) or 0.5
+        low, high = least - margin, most + margin
+    else:
+        if not is_loss:
+            # A run that explodes is cut off, so that the others can be seen.
+            most = min(most, CLIPPED * min(largest))
+        factor = (most / least) ** 0.08 if most > least else 1.5
+        low, high = least / factor, most * factor
+        axes.set_yscale("log")
     axes.set_yticks([])
     axes.set_yticks([], minor=True)
-    axes.set_ylim(least / margin, most * margin)
+    axes.set_ylim(low, high)
     for index, (run, column) in enumerate(zip(lines, columns, strict=True)):
         style = _style(canvas, index)
         marker = "." if len(column) < 300 else ""
         axes.plot(
-            run.places, np.minimum(column, most * margin), linewidth=1.3, marker=marker,
-            markersize=3, **style,
+            run.places, np.minimum(column, high), linewidth=1.3, marker=marker, markersize=3,
+            **style,
         )  # fmt: skip
-        above = column > most * margin
+        above = column > high
         axes.plot(
-            run.places[above], np.full(above.sum(), most * margin), "^",
+            run.places[above], np.full(above.sum(), high), "^",
             color=style["color"], markersize=0.5 * canvas.points, clip_on=False,
         )  # fmt: skip
     return least, most

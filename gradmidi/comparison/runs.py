@@ -94,11 +94,12 @@ class ComparedRun:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlayedSlot:
-    """A played slot: its index, its last step, and the norm of every voice."""
+    """A played slot: its index, its last step, the norm of every voice, and the last loss."""
 
     index: int
     step: int
     norms: NDArray[np.float64]
+    loss: float | None = None
 
 
 class ClockSlots(WallSlots):
@@ -139,7 +140,7 @@ class ClockSlots(WallSlots):
         slot = super().finish()
         if slot is not None:
             norms = self._norms.combined(slot.norms)
-            self.played.append(PlayedSlot(slot.index, slot.step, norms))
+            self.played.append(PlayedSlot(slot.index, slot.step, norms, slot.loss))
         return slot
 
 

@@ -364,6 +364,30 @@ def test_pictures(tmp_path):
     assert (tmp_path / "ab.png").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("losses", "heights"),
+    [
+        # A loss of 1000 and one of 1 are on a log axis, where 31.6 is in the middle.
+        ([1000.0, 31.6227766, 1.0], [1.0, 0.5, 0.0]),
+        ([-1.0, -2.0, -3.0], [1.0, 0.5, 0.0]),
+    ],
+)
+def test_the_loss_is_the_last_row_of_the_picture(losses, heights, tmp_path):
+    one = write_log(tmp_path / "a", rows(3), loss=losses)
+    without = write_log(tmp_path / "b", rows(3), loss=False)
+    compare([one, without], tmp_path / "ab.svg")
+    svg = (tmp_path / "ab.svg").read_text(encoding="utf-8")
+    names = [name for name in re.findall(r">([a-z0-9]+)<", svg) if name in (*NAMES, "loss")]
+    assert names == [*NAMES, "loss"]
+    lines = re.findall(r'd="M ([\d. L\n-]+)"[^>]*stroke-width: 1.3', svg)
+    points = np.array(lines[-1].replace("L", "").split(), float).reshape(-1, 2)
+    # The axis of an SVG points down.
+    ys = -points[:, 1]
+    assert (ys - ys.min()) / np.ptp(ys) == pytest.approx(heights, abs=0.01)
+    compare([without, without], tmp_path / "bb.svg")
+    assert ">loss<" not in (tmp_path / "bb.svg").read_text(encoding="utf-8")
+
+
 def test_without_a_file_the_words_are_told_with_the_faults(tmp_path):
     broken = np.array(rows(30))
     broken[20:, 1] = math.nan

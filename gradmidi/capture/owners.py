@@ -13,7 +13,7 @@ from gradmidi.capture.models import unwrapped
 from gradmidi.capture.optimizers import held_by
 from gradmidi.errors import CaptureError
 
-__all__ = ["optimizers_alive", "owner", "scopes"]
+__all__ = ["optimizers_alive", "owner", "refuse_unowned", "scopes"]
 
 T = TypeVar("T")
 
@@ -81,10 +81,36 @@ def owner(
     places = {key: place for place, key in enumerate(wanted)}
     found.sort(key=lambda root: min(places[key] for key in owned[id(root)]))
     if not found:
-        kinds = ", ".join(dict.fromkeys(type(optimizer).__name__ for optimizer in optimizers))
-        which = f"that {kinds} steps" if kinds else "whose gradients are clipped"
-        raise CaptureError(f"no module owns the tensors {which}")
+        raise _unowned(optimizers)
     return found[0] if len(found) == 1 else _several(found, names)
+
+
+def refuse_unowned(optimizer: Optimizer) -> None:
+    """Refuse an optimizer of tensors that no module owns, as of a temperature or an image.
+
+    Raises
+    ------
+    CaptureError
+        If it is one.
+    """
+    held = held_by(optimizer)
+    # A script may make such an optimizer for each batch: to look at all objects takes long.
+    owned = any(isinstance(each, nn.Parameter) for each in held.values()) and any(
+        id(each) in held
+        for module in _alive(nn.Module)
+        for each in vars(module).get("_parameters", {}).values()
+    )
+    if not owned:
+        raise _unowned([optimizer])
+
+
+def _unowned(optimizers: Sequence[Optimizer]) -> CaptureError:
+    kinds = ", ".join(dict.fromkeys(type(optimizer).__name__ for optimizer in optimizers))
+    which = f"that {kinds} steps" if kinds else "whose gradients are clipped"
+    return CaptureError(
+        f"no module owns the tensors {which}; if they are copies of a model's parameters, call "
+        "gradmidi.listen(model) in the script, and capture() before each step"
+    )
 
 
 def _several(modules: Sequence[nn.Module], scopes: Sequence[Mapping[str, Any]]) -> nn.Module:

@@ -17,9 +17,9 @@ from gradmidi.base.messages import say
 from gradmidi.errors import GradmidiError
 from gradmidi.integrations.deepspeed import before_first_update
 from gradmidi.integrations.program import when_imported
+from gradmidi.integrations.training import Training
 from gradmidi.listener.opening import dated, open_capture
 from gradmidi.listener.outputs import Outputs
-from gradmidi.listener.recording import Recording
 from gradmidi.log.folder import check_out
 from gradmidi.options import Options
 
@@ -29,32 +29,17 @@ if TYPE_CHECKING:
 
     from gradmidi.capture.capture import Capture
     from gradmidi.capture.order import ForwardOrder
+    from gradmidi.listener.recording import Recording
 
 __all__ = ["Script"]
 
 TURNS = 20
 """How often trainings may alternate; each change opens a new segment of a log."""
 
+TRAININGS = 100
+"""So many trainings of one script are recorded, each in a folder of its own."""
+
 OWN_CALL = "the script itself calls gradmidi; only its own run is recorded"
-
-
-class _Training:
-    """Optimizers that are stepped together, and the folder of their run."""
-
-    def __init__(self, number: int, optimizers: Sequence["Optimizer"]) -> None:
-        self.number = number
-        self.folder: Path | None = None
-        self.recording: Recording | None = None
-        self._optimizers = [weakref.ref(each) for each in optimizers]
-
-    @property
-    def optimizers(self) -> list["Optimizer"]:
-        """Optimizers that still exist."""
-        return [each for ref in self._optimizers if (each := ref()) is not None]
-
-    def add(self, optimizer: "Optimizer") -> None:
-        """Add an optimizer that was created later."""
-        self._optimizers.append(weakref.ref(optimizer))
 
 
 class Script:
@@ -85,12 +70,14 @@ class Script:
         self._recording: Recording | None = None
         self._capture: Capture | None = None
         self._parameters: set[int] = set()
-        self._trainings: list[_Training] = []
-        self._training: _Training | None = None
+        self._trainings: list[Training] = []
+        self._training: Training | None = None
         self._unheard: list[weakref.ref[Optimizer]] = []
         self._unclaimed: set[int] = set()
         self._by_hand = False
         self._turns = 0
+        self._is_full = False
+        self._told: set[str] = set()
         self._order: ForwardOrder | None = None
         self._missed = False
         self._outside_compile: Callable[..., None] = self._guard
@@ -178,34 +165,43 @@ class Script:
                 action(given)
             except Exception as error:
                 name = "" if isinstance(error, GradmidiError) else f"{type(error).__name__}: "
-                say(f"not listening: {name}{error}")
+                self._report(f"{name}{error}")
+
+    def _report(self, error: str) -> None:
+        """Say once what is true of each of many optimizers, as of those made for each batch."""
+        if error not in self._told:
+            self._told.add(error)
+            say(f"{'not listening' if self._capture is None else 'not all is heard'}: {error}")
 
     def _find(self, optimizer: "Optimizer") -> None:
         """Listen to an optimizer that may be new; if that fails, do not try again."""
-        if self._is_recorded(optimizer) or any(ref() is optimizer for ref in self._unheard):
+        if self._is_recorded(optimizer) or self._is_full:
+            return
+        if any(ref() is optimizer for ref in self._unheard):
             return
         try:
             self._listen_to(optimizer)
         except Exception:
-            self._unheard.append(weakref.ref(optimizer))
+            alive = [ref for ref in self._unheard if ref() is not None]
+            self._unheard = [*alive, weakref.ref(optimizer)]
             raise
 
     def _find_holders(self, parameters: set[int]) -> None:
         from gradmidi.capture.optimizers import held_by
         from gradmidi.capture.owners import optimizers_alive
 
+        if self._is_full:
+            return
         holders = [each for each in optimizers_alive() if parameters & held_by(each).keys()]
         for optimizer in holders:
             self._find(optimizer)
         if not holders:
             # The script updates these parameters itself, so each clipping is an update.
-            training = _Training(len(self._trainings) + 1, [])
-            self._trainings.append(training)
-            self._open(training, parameters)
+            self._open_new([], parameters)
 
     def _listen_to(self, optimizer: "Optimizer") -> None:
         from gradmidi.capture.optimizers import held_by
-        from gradmidi.capture.owners import optimizers_alive
+        from gradmidi.capture.owners import optimizers_alive, refuse_unowned
 
         known = held_by(optimizer).keys() <= self._parameters
         if self._capture is not None and self._capture.is_stepping and not known:
@@ -219,20 +215,36 @@ class Script:
                 # It may still exist when the next training starts, but does not belong to it.
                 self._training.add(optimizer)
             return
+        refuse_unowned(optimizer)
         earlier = next((each for each in self._trainings if optimizer in each.optimizers), None)
         if earlier is None:
             met = [each for training in self._trainings for each in training.optimizers]
             new = [each for each in optimizers_alive() if all(each is not old for old in met)]
-            earlier = _Training(len(self._trainings) + 1, new)
-            self._trainings.append(earlier)
-        elif self._turns == TURNS:
+            self._open_new(new)
+            return
+        if self._turns == TURNS:
             raise GradmidiError(
                 f"trainings have alternated {TURNS} times; the training by "
                 f"{type(optimizer).__name__} is not recorded from here on"
             )
-        else:
-            self._turns += 1
+        self._turns += 1
         self._open(earlier)
+
+    def _open_new(self, optimizers: Sequence["Optimizer"], trained: Collection[int] = ()) -> None:
+        """Listen to a training that is new, unless there were too many."""
+        if len(self._trainings) == TRAININGS:
+            self._is_full = True
+            raise GradmidiError(
+                f"{TRAININGS} trainings were recorded, each in a folder of its own; later ones "
+                "are not; call gradmidi.listen() in the script for those that matter"
+            )
+        training = Training(len(self._trainings) + 1, optimizers)
+        self._trainings.append(training)
+        try:
+            self._open(training, trained)
+        except BaseException:
+            self._trainings.remove(training)
+            raise
 
     def _check_not_listened_to(self, optimizers: Sequence["Optimizer"]) -> None:
         """Raise if the script listens to these optimizers itself."""
@@ -242,7 +254,7 @@ class Script:
             self._close_unused()
             raise GradmidiError(OWN_CALL)
 
-    def _open(self, training: _Training, trained: Collection[int] = ()) -> None:
+    def _open(self, training: Training, trained: Collection[int] = ()) -> None:
         """Listen to a training; without an optimizer, `trained` has the ids of its parameters."""
         from gradmidi.capture.engines import capture_of
         from gradmidi.capture.optimizers import held_by
@@ -268,7 +280,7 @@ class Script:
             )
         self._begin(training, capture, parameters)
 
-    def _begin(self, training: _Training, capture: "Capture", parameters: set[int]) -> None:
+    def _begin(self, training: Training, capture: "Capture", parameters: set[int]) -> None:
         """Open the run of a training."""
         from gradmidi.capture.capture import MISSED_IN_GRAPH
 
@@ -313,7 +325,7 @@ class Script:
         )
         capture.meet()
         try:
-            training = _Training(len(self._trainings) + 1, [])
+            training = Training(len(self._trainings) + 1, [])
             self._trainings.append(training)
             self._begin(training, capture, set())
         except BaseException:
@@ -321,7 +333,7 @@ class Script:
             capture.detach(quiet=True)
             raise
 
-    def _options_of(self, training: _Training) -> Options:
+    def _options_of(self, training: Training) -> Options:
         """Return the options of a training: only the first may continue or replace a run."""
         options = replace(self._options, out=self._place())
         if training.recording is not None:
@@ -333,7 +345,7 @@ class Script:
             )
         return options
 
-    def _opened(self, training: _Training) -> Outputs:
+    def _opened(self, training: Training) -> Outputs:
         """Return the outputs opened before the script started; for a later training, new ones."""
         outputs, self._outputs = self._outputs, None
         if outputs is not None:
@@ -362,7 +374,7 @@ class Script:
         if os.getpid() != self._process:
             return
         self._close_unused()
-        if not self._trainings:
+        if not (self._trainings or self._told):
             say(
                 "no PyTorch optimizer made a step in this process, so nothing was recorded. If the "
                 "script updates its parameters itself, call gradmidi.listen(model), and capture() "

@@ -377,11 +377,49 @@ def test_a_script_that_never_steps_is_reported_of_and_leaves_nothing(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+UNOWNED = (
+    "no module owns the tensors that SGD steps; if they are copies of a model's parameters, call "
+    "gradmidi.listen(model) in the script, and capture() before each step"
+)
+
+
+def test_tensors_beside_the_model_are_reported_once_and_do_not_interrupt_its_run(
+    tmp_path: Path,
+) -> None:
+    done = run("--out", "a", SCRIPTS / "small.py", "beside", cwd=tmp_path)
+    assert done.code == 0, done.err
+    same(tmp_path / "a", by_hand(done.out)["beside"])
+    assert (tmp_path / "a" / "run.jsonl").read_text().count('"gradmidi"') == 1
+    assert done.said[1:-1] == [f"gradmidi: not all is heard: {UNOWNED}"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_of_too_many_trainings_the_first_are_recorded_and_the_rest_is_told_once(
+    tmp_path: Path,
+) -> None:
+    limited = (
+        "from gradmidi.integrations import script; script.TRAININGS = 3; "
+        "from gradmidi.cli.app import main; main()"
+    )
+    words = ("run", "--files", "none", "--out", "a", SCRIPTS / "small.py", "clients")
+    done = end(start(sys.executable, "-c", limited, *words, cwd=tmp_path))
+    assert done.code == 0, done.err
+    rows = by_hand(done.out)["clients"]
+    assert len(rows) == 20
+    for number, name in enumerate(("a", "a-2", "a-3")):
+        same(tmp_path / name, rows[4 * number : 4 * number + 4])
+    assert len(list(tmp_path.iterdir())) == 3
+    assert [line for line in done.said if "heard" in line] == [
+        "gradmidi: not all is heard: 3 trainings were recorded, each in a folder of its own; "
+        "later ones are not; call gradmidi.listen() in the script for those that matter"
+    ]
+
+
 def test_what_cannot_be_heard_is_reported_once_and_trains_on(tmp_path: Path) -> None:
     done = run("--out", "a", SCRIPTS / "small.py", "raw", "itself", cwd=tmp_path)
     assert done.code == 0, done.err
     assert [line for line in done.said if "not listening" in line] == [
-        "gradmidi: not listening: no module owns the tensors that SGD steps",
+        f"gradmidi: not listening: {UNOWNED}",
         "gradmidi: not listening: the script itself calls gradmidi; only its own run is recorded",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["own"]

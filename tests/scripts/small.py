@@ -315,6 +315,27 @@ def raw():
     print(x.tolist())
 
 
+def beside():
+    """A temperature, and a disturbance for each batch, beside the net."""
+    net, temperature = Net(), nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    for_t = torch.optim.SGD([temperature], lr=0.1)
+    for _ in range(4):
+        train(net, optimizer, 1)
+        temperature.exp().backward()
+        for_t.step()
+        disturbance = torch.zeros(4, requires_grad=True)
+        for_d = torch.optim.SGD([disturbance], lr=0.1)
+        net(disturbance).sum().backward()
+        for_d.step()
+
+
+def clients():
+    """A model and an optimizer for each of many short trainings."""
+    for _ in range(5):
+        plain()
+
+
 def itself():
     import gradmidi
 
@@ -335,7 +356,7 @@ def forked():
 MODES = (
     plain, never, leave, fail, move, endless, clip, scaler, closure, gan, in_backward,
     folds, backwards, probe, again, compiled, compiled_clip, one_graph, wrapped, hidden_clip,
-    by_hand_clip, by_hand_clip_each, raw, itself, forked,
+    by_hand_clip, by_hand_clip_each, raw, beside, clients, itself, forked,
 )  # fmt: skip
 
 if __name__ == "__main__":

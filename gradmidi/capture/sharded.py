@@ -136,7 +136,7 @@ def meet(layers: Sequence[str], seconds: float | None = None) -> "Shards":
         if monotonic() > end:
             missing = [each for each, key in enumerate(keys) if not store.check([key])]
             store.delete_key(keys[own])
-            # Whoever is late meets this rank's next call.
+            # A rank that is late meets this rank's next call.
             store.add(f"calls of {own}", -1)
             raise CaptureError(
                 f"listen() was not called on {_ranks(missing)} of {world} within {seconds:g} s; a "
@@ -270,7 +270,7 @@ class Shards:
                     self._tell(mine, state)
                     future.cancel()
                 else:
-                    # Whoever gave up on it meanwhile is not told.
+                    # A caller that has stopped waiting is not told.
                     with suppress(InvalidStateError):
                         future.set_result(summed)
             except Exception as error:

@@ -4,13 +4,12 @@ The loop ends, after ending every note, at the end of the run, at a stop command
 the pipe ends and when its parent process has ended.
 """
 
-import contextlib
 import math
 import os
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -18,19 +17,16 @@ from gradmidi.base.messages import say
 from gradmidi.live.session import Session
 from gradmidi.log import Decoder, Header, Record
 from gradmidi.log import End as LogEnd
-from gradmidi.music.events import Event, Joined, Off, On
-from gradmidi.player.guard import Guard, Note, notes_of
+from gradmidi.player.guard import Guard
 from gradmidi.player.metronome import Metronome
-from gradmidi.player.mixer import Mixer, Status
 from gradmidi.player.outputs import Outputs
 from gradmidi.player.presets import Presets
 from gradmidi.player.schedule import Schedule, Timed
+from gradmidi.player.sender import Sender
 from gradmidi.player.timeline import (
     END_SECONDS,
     LOOK_SECONDS,
     MOST_ITEMS,
-    OPENING_SECONDS,
-    SENDING_SECONDS,
     STALE_SECONDS,
     STUCK_SECONDS,
     Lateness,
@@ -91,10 +87,8 @@ class Player:
         self._guard = guard
         self._clock = clock
         self._sleep = sleep
-        self._mixer = Mixer(session.level)
-        self._sounding: list[Note] = []
+        self._sender = Sender(outputs, answer, guard, session.level)
         self._schedule: Schedule | None = None
-        self._status: Status | None = None
         self._agenda: deque[Timed] = deque()
         self._presets = Presets(session.preset, session.rig)
         self._waiting: deque[Record] = deque()
@@ -123,9 +117,7 @@ class Player:
                 self._look(now)
                 self._rest()
         finally:
-            self._allow(STUCK_SECONDS)
-            self._outputs.send(self._mixer.silence())
-            self._outputs.silence()
+            self._sender.silence()
             self._metronome.stop()
             self._outputs.close()
 
@@ -227,17 +219,16 @@ class Player:
     def _change(self) -> None:
         """End the notes of one preset, and begin with another."""
         preset, rest = self._presets.change(self._agenda)
-        self.session, before = replace(self.session, preset=preset), self._names
-        self._allow(OPENING_SECONDS)
-        self._send([*self._mixer.take(rest), *self._mixer.silence()])
+        self.session = replace(self.session, preset=preset)
+        before = self._sender.end(rest)
         self._outputs.change(self.session)
         self._begin_voices()
-        self._mixer.rename(before, self._names)
+        self._sender.rename(before)
 
     def _play(self) -> None:
         now = self._metronome.now
         if (self._agenda and self._agenda[0][0] <= now) or self._metronome.next <= now:
-            with self._sending():
+            with self._sender.at_once():
                 self._play_due()
 
     def _play_due(self) -> None:
@@ -252,56 +243,19 @@ class Player:
                 events.append(agenda.popleft()[1])
             stale = self._metronome.until(due) < -STALE_SECONDS
             self._stale += stale
-            self._send(self._mixer.take(events, skip=stale))
+            self._sender.play(events, skip=stale)
             self.lateness.add(-self._metronome.until(due))
-
-    def _send(self, events: Sequence[Event]) -> None:
-        """Send events; the guard knows a note from before its start until after its end."""
-        if not events:
-            return
-        if self._status is not None:
-            self._status.take(events)
-            if any(isinstance(event, Joined) for event in events):
-                self._tell_voices()
-        started = notes_of(event for event in events if isinstance(event, On))
-        if started and self._guard is not None:
-            self._guard.sounding([*self._sounding, *started])
-        self._outputs.send(events)
-        self._sounding = notes_of(self._mixer.heard)
-        if self._guard is not None and any(isinstance(event, Off) for event in events):
-            self._guard.sounding(self._sounding)
-
-    @property
-    def _names(self) -> list[str]:
-        return self._status.names if self._status is not None else []
-
-    def _tell_voices(self) -> None:
-        if self._guard is not None:
-            self._guard.begin(len(self._names))
-        self._answer({"voices": self._names})
-
-    @contextlib.contextmanager
-    def _sending(self) -> Iterator[None]:
-        self._allow(SENDING_SECONDS)
-        try:
-            yield
-        finally:
-            self._allow(STUCK_SECONDS)
-
-    def _allow(self, seconds: float) -> None:
-        if self._guard is not None:
-            self._guard.allow(seconds)
 
     def _look(self, now: float) -> None:
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
-        self._allow(STUCK_SECONDS)
+        self._sender.allow(STUCK_SECONDS)
         if hasattr(os, "getppid") and os.name == "posix" and os.getppid() != self.session.parent:
             self._end_early(now)
-        if self._watched and self._status is not None:
-            status = {**self._status.table(), **self.counts()}
-            self._answer({"status": status, "lines": self._lines - len(self._waiting)})
+        if self._watched and (status := self._sender.status) is not None:
+            lines = self._lines - len(self._waiting)
+            self._answer({"status": {**status, **self.counts()}, "lines": lines})
         self._outputs.keep_time(self._timeline.rate)
 
     def _rest(self) -> None:
@@ -341,9 +295,7 @@ class Player:
         score = self._schedule.score
         layers, slot = len(score.header.layers), score.slot_seconds
         self._outputs.begin(self._run, score.all_voices, layers, slot)
-        self._status = self._status or Status(score.all_voices)
-        self._status.begin(score.all_voices)
-        self._tell_voices()
+        self._sender.begin(score.all_voices)
 
     def _do(self, command: dict[str, Any], arrived: float) -> None:
         match command:
@@ -355,15 +307,12 @@ class Player:
                 self._watched = True
             case {"do": "merged", "frames": int(frames)}:
                 self._merged += frames
-            case {"do": "mute" | "solo" | "level" | "panic" as word}:
-                with self._sending():
-                    self._send(self._mixer.obey(command, self._names))
-                    if word == "panic":
-                        self._outputs.silence()
+            case {"do": "mute" | "solo" | "level" | "panic"}:
+                self._sender.obey(command)
             case {"do": "preset", "name": str(name)}:
                 self._presets.ask(name)
             case {"do": "query"}:
-                self._outputs.answer(self._mixer, self._names)
+                self._sender.answer_query()
             case {"do": "end"}:
                 self._close(arrived)
             case {"do": "stop"}:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gradmidi.base import checks
+from gradmidi.base.checks import LayerChoice
 from gradmidi.base.messages import say
 from gradmidi.base.table import setting
 from gradmidi.errors import CaptureError, GradmidiError, RunLogError
@@ -22,10 +23,7 @@ from gradmidi.music.preset import Preset
 from gradmidi.music.preset import load as load_preset
 from gradmidi.sinks.registry import FILES
 
-__all__ = ["LayerChoice", "Options", "about"]
-
-LayerChoice = str | Sequence[str] | Mapping[str, str]
-"""Layer names or patterns. A mapping is the old form of ``voices=``."""
+__all__ = ["Options", "about"]
 
 
 def about(doc: str, kind: type | None = None, **more: Any) -> Mapping[str, Any]:
@@ -233,15 +231,8 @@ class Options:
         checks.check_count("every", self.every)
         if self.updates is not None:
             checks.check_count("updates", self.updates)
-        if self.budget is not None and not checks.is_share(self.budget):
-            raise CaptureError(
-                f"budget={self.budget!r}; allowed is a share above 0 and below 1, as 0.005"
-            )
-        if self.scaler is not None and not callable(getattr(self.scaler, "step", None)):
-            raise CaptureError(
-                f"scaler={type(self.scaler).__name__} has no step(optimizer); give a GradScaler "
-                "or its like"
-            )
+        checks.check_budget(self.budget)
+        checks.check_scaler(self.scaler)
         self._check_layers()
         checks.check_tracker(self.log_to)
         if self.config is not None and not isinstance(self.config, Mapping):
@@ -312,18 +303,8 @@ class Options:
             say("layers={…} for voices of your own is called voices={…} now; it still works")
             object.__setattr__(self, "voices", self.layers)
             object.__setattr__(self, "layers", None)
-        layers = () if self.layers is None else self.layers
-        if not isinstance(layers, Iterable) or not all(isinstance(each, str) for each in layers):
-            raise CaptureError(
-                f"layers={self.layers!r}; allowed are names or patterns of layers, as ['blocks.*']"
-            )
-        given: Any = {} if self.voices is None else self.voices
-        parts = [*given, *given.values()] if isinstance(given, Mapping) else [None]
-        if not all(isinstance(each, str) for each in parts):
-            raise CaptureError(
-                f"voices={given!r}; allowed is a mapping of names to patterns, as {{'top': 'fc*'}}"
-            )
-        object.__setattr__(self, "voices", dict(given))
+        checks.check_layers(self.layers)
+        object.__setattr__(self, "voices", checks.voices_of(self.voices))
 
     @cached_property
     def endings(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Checks of the values of options; each error says what is allowed."""
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,14 +9,21 @@ from gradmidi.errors import CaptureError, GradmidiError, RunLogError
 
 __all__ = [
     "TRACKERS",
+    "LayerChoice",
     "SummaryWriter",
+    "check_budget",
     "check_count",
+    "check_layers",
+    "check_scaler",
     "check_tracker",
-    "is_share",
     "path_of",
     "steps_made",
     "texts",
+    "voices_of",
 ]
+
+LayerChoice = str | Sequence[str] | Mapping[str, str]
+"""Layer names or patterns. A mapping is the old form of ``voices=``."""
 
 
 def path_of(name: str, value: Any, allowed: str) -> Path:
@@ -41,9 +48,38 @@ def check_count(name: str, value: Any) -> None:
         raise CaptureError(f"{name}={value!r}; allowed is a whole number of 1 or more")
 
 
-def is_share(value: Any) -> bool:
-    """Return whether a value is a number above 0 and below 1."""
-    return isinstance(value, (int, float)) and 0.0 < value < 1.0
+def check_budget(value: Any) -> None:
+    """Raise CaptureError unless a budget is None or a number above 0 and below 1."""
+    if value is not None and not (isinstance(value, (int, float)) and 0.0 < value < 1.0):
+        raise CaptureError(f"budget={value!r}; allowed is a share above 0 and below 1, as 0.005")
+
+
+def check_scaler(value: Any) -> None:
+    """Raise CaptureError unless a scaler is None or has a method `step`."""
+    if value is not None and not callable(getattr(value, "step", None)):
+        raise CaptureError(
+            f"scaler={type(value).__name__} has no step(optimizer); give a GradScaler or its like"
+        )
+
+
+def check_layers(value: Any) -> None:
+    """Raise CaptureError unless layers are None or texts."""
+    layers = () if value is None else value
+    if not isinstance(layers, Iterable) or not all(isinstance(each, str) for each in layers):
+        raise CaptureError(
+            f"layers={value!r}; allowed are names or patterns of layers, as ['blocks.*']"
+        )
+
+
+def voices_of(value: Any) -> dict[str, str]:
+    """Return the user's own voices: a name and a pattern each."""
+    given = {} if value is None else value
+    parts = [*given, *given.values()] if isinstance(given, Mapping) else [None]
+    if not all(isinstance(each, str) for each in parts):
+        raise CaptureError(
+            f"voices={given!r}; allowed is a mapping of names to patterns, as {{'top': 'fc*'}}"
+        )
+    return dict(given)
 
 
 def steps_made(value: Any) -> int:

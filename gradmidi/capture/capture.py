@@ -9,11 +9,11 @@ from torch.nn import utils
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from gradmidi.base.checks import LayerChoice
 from gradmidi.base.messages import say
 from gradmidi.capture.clipping import OnePass, watch
 from gradmidi.capture.gathering import Gathering
 from gradmidi.capture.models import (
-    LayerChoice,
     chosen,
     class_name,
     layers_of,

@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import Tensor, distributed, nn
 
+from gradmidi.base.checks import LayerChoice
 from gradmidi.capture.capture import Capture
-from gradmidi.capture.models import LayerChoice
 from gradmidi.capture.norms import Norms, Row
 from gradmidi.capture.optimizers import has_hooks
 from gradmidi.capture.order import Arrangement

@@ -4,9 +4,10 @@ from typing import Any
 
 from torch import Tensor, distributed, nn
 
+from gradmidi.base.checks import LayerChoice
 from gradmidi.capture.capture import Capture
 from gradmidi.capture.deepspeed import EngineCapture, is_engine, is_partitioned
-from gradmidi.capture.models import LayerChoice, fsdp1_of
+from gradmidi.capture.models import fsdp1_of
 from gradmidi.errors import CaptureError
 from gradmidi.log import Layer
 

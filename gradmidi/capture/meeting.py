@@ -1,7 +1,7 @@
 """Where rank 0 records the run, for the other processes: a note in the store of the job.
 
 `torch.distributed` has a store of keys and values for each job. Rank 0 sets a key; the others ask
-whether it is there. Nobody waits for it.
+whether it is there, and do not wait for it.
 """
 
 from typing import Any

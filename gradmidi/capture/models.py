@@ -1,19 +1,19 @@
 """A model's layers by their names, its rank, and which models are refused."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import distributed, nn
 from torch.nn import Module, Parameter
 
+from gradmidi.base.checks import LayerChoice
 from gradmidi.base.environment import note_of_slurm, rank_of
 from gradmidi.capture.sharded import is_sharded
 from gradmidi.errors import CaptureError
 from gradmidi.log.items import unwrapped as unwrapped_paths
 
 __all__ = [
-    "LayerChoice",
     "chosen",
     "class_name",
     "fsdp1_of",
@@ -24,9 +24,6 @@ __all__ = [
     "refuse",
     "unwrapped",
 ]
-
-LayerChoice = str | Sequence[str] | Mapping[str, str]
-"""Names or patterns; or voices of one's own, a name and a pattern each."""
 
 
 def layers_of(model: "Module", parameters: str = "all") -> "dict[str, list[Parameter]]":

@@ -126,7 +126,7 @@ def _several(modules: Sequence[nn.Module], scopes: Sequence[Mapping[str, Any]]) 
         named[name] = inner
     title = " + ".join(dict.fromkeys(name.partition(".")[0] for name in named))
     together: nn.Module = type(title, (nn.Module,), {})()
-    # Not by add_module, which tells whoever watches for new modules.
+    # Not by add_module, which calls the hooks for new modules.
     together._modules.update(named)
     return together
 

@@ -1,12 +1,11 @@
 """Numbers from a device to the host, with nothing of the training thread waiting for the device.
 
-The thread that trains asks for a copy to pinned memory and for an event behind it, and goes on.
-Whoever wants the numbers, on a thread of its own, waits until the event has come: a step or two
-later. An event may not be asked for while another thread begins to capture a CUDA graph in
-CUDA's strictest mode; PyTorch waits for the device before a capture, but not for that thread, so
-let a hundredth of a second pass between the last step that is heard and a capture. Sparse
-gradients are coalesced, for which PyTorch itself waits. All that is said to CUDA is said by
-`Cuda`; numbers that are on the host, and those of
+The thread that trains asks for a copy to pinned memory and for an event behind it, and goes on. The
+thread that needs the numbers waits until the event has come, a step or two later. An event may not
+be asked for while another thread begins to capture a CUDA graph in CUDA's strictest mode; PyTorch
+waits for the device before a capture, but not for that thread, so let a hundredth of a second pass
+between the last step that is heard and a capture. Sparse gradients are coalesced, for which PyTorch
+itself waits. All that is said to CUDA is said by `Cuda`; numbers that are on the host, and those of
 devices that know no events, pass through as they are.
 """
 
@@ -77,7 +76,7 @@ def capturing() -> bool:
 
 
 class Later:
-    """Numbers on their way from a device; for any thread but the one that trains.
+    """Numbers on their way from a device; for any thread but that which trains.
 
     Parameters
     ----------
@@ -128,7 +127,7 @@ class _Slot:
 
     @property
     def is_free(self) -> bool:
-        """Whether nobody waits for what it holds, and no copy to it is under way."""
+        """Whether no thread waits for what it holds, and no copy to it is under way."""
         if self.taken is None:
             return True
         later = self.taken()

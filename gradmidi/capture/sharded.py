@@ -164,7 +164,7 @@ class Shards:
     Parameters
     ----------
     group : ProcessGroup
-        That nobody else uses.
+        Used for nothing else.
     own, world : int
         This rank, and how many there are.
     layers : int

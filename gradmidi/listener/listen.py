@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradmidi.base.checks import SummaryWriter
+from gradmidi.base.checks import LayerChoice, SummaryWriter
 from gradmidi.base.environment import TORCH, check_version
 from gradmidi.base.messages import say, warn
 from gradmidi.errors import CaptureError, GradmidiError
@@ -21,7 +21,7 @@ from gradmidi.listener.outputs import Outputs
 from gradmidi.listener.rank_file import Place, rank_file
 from gradmidi.log import Header, Layer
 from gradmidi.midi.rig import Rig
-from gradmidi.options import LayerChoice, Options
+from gradmidi.options import Options
 
 if TYPE_CHECKING:
     from torch.nn import Module

@@ -77,7 +77,7 @@ def open_folder(
     header : Header
         The header to write. Only a run of the same layers and parameters is continued.
     resume : bool, optional
-        Whether to continue an earlier run; by default if `job` is the one that wrote it, and was
+        Whether to continue an earlier run; by default if `job` wrote it, and was
         started again since.
     overwrite : bool, default False
         Whether to replace the run in `out`.

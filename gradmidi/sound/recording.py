@@ -263,7 +263,7 @@ class Recording:
             self._new.discard()
 
     def discard(self) -> None:
-        """Write no file, and remove the one that is saved already."""
+        """Write no file; remove it if it is saved already."""
         if self.saved:
             self.path.unlink(missing_ok=True)
         self.abort()

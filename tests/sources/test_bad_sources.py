@@ -1,6 +1,5 @@
 """Bad logs of other tools, and bad text on stdin, given to the commands as a user does."""
 
-import contextlib
 import json
 import os
 import random
@@ -8,11 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from listening import Receiver, until
+from listening import Program, Receiver, until
 from toollogs import events, scalar, wandb
 
 import gradmidi
@@ -165,23 +163,6 @@ def test_a_newer_file_of_wandb_is_named_by_every_command(tmp_path: Path) -> None
     assert not (tmp_path / "run").exists()
 
 
-@contextlib.contextmanager
-def played(source: Path, receiver: Receiver) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        command("play", source, "--osc", receiver.target),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
 @pytest.mark.slow
 def test_a_source_that_vanishes_comes_back_and_goes_back_is_played_on(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
@@ -199,7 +180,10 @@ def test_a_source_that_vanishes_comes_back_and_goes_back_is_played_on(tmp_path: 
                 file.write(f"{clock},{step},{5 - step % 3}\n")
 
     write("w", *range(5))
-    with Receiver() as receiver, played(path, receiver) as process:
+    with (
+        Receiver() as receiver,
+        Program(*command("play", path, "--osc", receiver.target)) as process,
+    ):
 
         def heard_from(first: int) -> None:
             """Append rows until one of them is heard."""
@@ -220,7 +204,7 @@ def test_a_source_that_vanishes_comes_back_and_goes_back_is_played_on(tmp_path: 
         # Steps that go back, as after a restart from a checkpoint.
         heard_from(2000)
         os.killpg(process.pid, signal.SIGINT)
-        errors = process.communicate(timeout=20)[1]
+        errors = process.result()[2]
         until(lambda: not receiver.sounding, "silence")
     assert "Traceback" not in errors
     assert f"{path} is gone; still looking" in errors

@@ -1,6 +1,5 @@
 """Growing logs of other tools, followed as the lines of a run log."""
 
-import contextlib
 import itertools
 import os
 import shutil
@@ -9,11 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from listening import Receiver, until
+from listening import Program, Receiver, until
 from toollogs import events, scalar, start
 
 from gradmidi import describe
@@ -346,21 +345,8 @@ def test_a_metric_that_is_no_number_ends_with_an_error(tmp_path: Path) -> None:
 # -- the commands ----------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def gradmidi(*words: object) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gradmidi", *map(str, words)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+def gradmidi(*words: object) -> Program:
+    return Program(sys.executable, "-m", "gradmidi", *words, stdin=subprocess.DEVNULL)
 
 
 def test_a_growing_tensorboard_folder_is_played(tmp_path: Path) -> None:
@@ -378,7 +364,7 @@ def test_a_growing_tensorboard_folder_is_played(tmp_path: Path) -> None:
             step += 1
             time.sleep(0.1)
         os.killpg(player.pid, signal.SIGTERM)
-        errors = player.communicate(timeout=20)[1]
+        errors = player.result()[2]
         assert receiver.of("/gradmidi/start") == [["tb", 1, 1]]
         assert receiver.of("/gradmidi/note")
         assert min(number for number, _ in receiver.of("/gradmidi/step")) >= 5
@@ -391,7 +377,7 @@ def test_a_finished_log_is_played_from_its_start(tmp_path: Path) -> None:
     path.write_text("step,grad_norm\n" + "".join(f"{n},{1 + n % 3}\n" for n in range(8)))
     os.utime(path, (1.7e9, 1.7e9))
     with Receiver() as receiver, gradmidi("play", path, "--osc", receiver.target) as player:
-        errors = player.communicate(timeout=30)[1]
+        errors = player.result()[2]
         assert receiver.of("/gradmidi/start") == [["log", 1, 1]]
         assert receiver.step == 7
     assert "playing log from its start, by steps, as its files are" in errors
@@ -406,7 +392,7 @@ def test_a_growing_log_is_imported_as_it_grows(tmp_path: Path) -> None:
         append(log)("4,nan\n")
         until(lambda: run.read_bytes().count(b"\n") == 5, "another step")
         os.killpg(process.pid, signal.SIGINT)
-        output, errors = process.communicate(timeout=20)
+        _, output, errors = process.result()
     assert output == f"{run}\n"
     assert errors == f"gradmidi: {log} is a CSV file: hearing loss\n"
     lines = list(describe(run))

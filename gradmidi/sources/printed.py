@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gradmidi.sources.selection import is_progress
@@ -48,11 +49,19 @@ _METRIC = (
 _CALL = r"(?:(?:(?:np|numpy|jnp|torch)\.)?(?:tensor|array|float(?:16|32|64)|bfloat16)\()?"
 """What PyTorch, NumPy and JAX print before a number, as in ``tensor(0.5, device='cuda:0')``."""
 
+_STEP_WORD = (
+    r"(?:global[_ ]?step|(?:time)?steps?|iter(?:ation)?s?|it|batch(?:es|_id)?|num_updates|updates?"
+    r"|ticks?)"
+)
+
+_AT = rf"(?:[ ]at[ ](?:{_STEP_WORD}|epoch)[ ]\d+|[ ]so[ ]far)?"
+"""Words between a name and its number, as in ``loss at step 10: 2.3``, ``loss so far is 2.3``."""
+
 _PAIR = re.compile(
     rf"""(?:
       (?P<quote>["'])(?P<quoted>[A-Za-z_][^"'=:\[\]{{}}]{{0,79}})(?P=quote)[ ]*[:=]\s*["']?
     | (?<![\w/@.\-])(?P<name>(?:{_FIELD}|{_OF}){_WORD}(?:[ ]?\([A-Za-z/%_ ]+\))?)
-      [ ]*(?:[:=]|is[ ])\s*["']?
+      {_AT}[ ]*(?:[:=]|is[ ])\s*["']?
     | (?<![\w/@.\-])(?P<plain>{_OF}{_METRIC})[ ]+(?:(?:-|->|→)[ ]+)?
     )
     {_CALL}(?P<list>\[|\((?=[^(),]*,\)))?
@@ -60,7 +69,7 @@ _PAIR = re.compile(
     (?:[ ]?/[ ]?(?P<of>\d+)(?![\d/:.]))?
     (?P<scale>(?-i:[kKMGB])(?=[\s/,|)\]]|tok|it|$))?
     (?P<unit>(?:[ ]?(?:[num]s|µs|s|secs?|seconds?)|[mh]|mins?|hours?|(?-i:[KMGT]i?[Bb]))(?![\w/.]))?
-    (?![:]\d|\.\d|[A-Za-z\d_]|/\d|-\d|%\|)(?(list)|(?!,\d))
+    (?![:]\d|\.\d|[A-Za-z\d_]|/\d|-\d|%\||[ ]*-+>)(?(list)|(?!,\d))
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -68,26 +77,28 @@ _PAIR = re.compile(
 _RATE = re.compile(
     rf"(?<![\w.:])(?P<number>{_NUMBER})(?P<scale>[kKMG])?[ ]?"
     r"(?P<unit>(?:it|tok|tokens?|samples?|steps?|ex|img|images?|batch|ms|s|sec)"
-    r"/(?:s|sec|it|step|iter|batch))\b"
+    r"/(?:s|sec|it|step|iter|batch)|(?:avg loss|rate)(?=,))\b"
 )
-"""A number before its name, as in ``12.5k tok/s`` and ``207ms/step``."""
+"""A number before its name, as in ``12.5k tok/s``, ``207ms/step``, darknet's ``0.04 avg loss,``."""
 
 _SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
-_STEP_WORD = (
-    r"(?:global[_ ]?step|(?:time)?steps?|iter(?:ation)?s?|it|batch(?:es)?|num_updates|updates?"
-    r"|ticks?)"
-)
-
 _STEP_NUMBER = r"[\"']?(\d[\d,]*)(?![\d.]*[eE\d]|\.\d|\w)"
 
-_STEPS = tuple(
+_NAMED_STEPS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         rf"(?<![A-Za-z])(?:global|total)[_ ]?(?:(?:time)?steps?|env_?interacts)[\"']?\s*[:=]?\s*"
         rf"{_STEP_NUMBER}",
         r"^s:(\d+) ",
         rf"(?<![\w/@.\-'])(?:\w+[/_])?{_STEP_WORD}[\"']?\s*(?:[:=#]|\[)?\s*\[?\s*{_STEP_NUMBER}",
+    )
+)
+"""How steps are printed by name: ``step 120``, ``iter: 120``."""
+
+_STEPS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
         r"(?:^|\]\s)\s*\[\s*(\d+)\s*\](?!\s*\[)",
         r"\[\s*\d+\s*(?:/\s*\d+\s*)?\]\s*\[\s*(\d+)\s*/\s*\d+\s*\]",
         r"(?:^|[|\[(\s])\s*(\d+)\s*/\s*\d+\s+(?:batches|steps|it)\b",
@@ -96,11 +107,16 @@ _STEPS = tuple(
         r"^\s*(?:epoch\s*\S+\s+)?(\d+)\s*/\s*\d+(?=\s)",
         r"^\s*\[\s*\d+\s*,\s*(\d+)\s*\]",
         r"^\s*(\d+)it \[",
-        r"^\s*(\d+):\t",
+        r"^\s*(\d+):(?:\t| [\d.]+, )",
         r"\bUp\. (\d+) :",
     )
 )
-"""How steps are printed: ``step 120``; ``[120]``; ``[0/9][120/2000]``; ``120/2000``; ``120:``."""
+"""How steps are printed without a name: ``[120]``; ``[0/9][120/2000]``; ``120/2000``; ``120:``."""
+
+_TEST = re.compile(
+    r"(?<![\w/.])(?:test|testing|val|valid|validation|eval|evaluation)\s*:\s*\[\s*\d", re.IGNORECASE
+)
+"""A line that counts the batches of a test, as in ``Test: [  10/157]``."""
 
 _EPOCH = re.compile(
     r"(?<![\w/])(?<!best )epoch[\"']?\s*[:=]?\s*\[?\s*(\d+)(?![\d.]*\.\d|\d*[eE])", re.I
@@ -114,13 +130,11 @@ _COUNTS = re.compile(
 _JUDGED = re.compile(r"(?:\w+[_/-])?(?:loss|grad_?norm)", re.IGNORECASE)
 """What a warning may say of the training itself."""
 
-_NO_VALUES = (
-    re.compile(r"(?:train|training|val|valid|validation|eval|test) *[:=] *\d+ +\[", re.IGNORECASE),
-    re.compile(r"[\w./]+@0?\.\d+:0?\.\d+"),
-    re.compile(
-        r"[\w./\-]+\.(?:py|cc|cpp|cu|rs):\d|[\w.]+:\d+(?:[)\]]| (?:-|>>))"
-        r"|[\w./\-]+:\d+\s[^=|]{0,60}\b(?:DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL)\b"
-    ),
+_NO_VALUES = re.compile(
+    r"(?i:train|training|val|valid|validation|eval|test) *[:=] *\d+ +\["
+    r"|[\w./]+@0?\.\d+:0?\.\d+"
+    r"|[\w./\-]+\.(?:py|cc|cpp|cu|rs):\d|[\w.]+:\d+(?:[)\]]| (?:-|>>))"
+    r"|[\w./\-]+:\d+\s[^=|]{0,60}\b(?:DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL)\b"
 )
 """Numbers that are no values: a phase's epoch, as in ``Train: 0 [  50/1251 (  4%)]``, a range of
 thresholds, as in ``mAP@.5:.95``, and a place in code, as in ``train.py:42]``, ``trainer:261 -`` and
@@ -134,7 +148,18 @@ _PHASE = re.compile(
 )
 """A phase that is no training, before its numbers: ``validation:``, ``[eval]``, ``| valid |``."""
 
-_PLAIN_LOSS = re.compile(r"(?:loss(?:es)?|nll(?:_loss)?|ppl|perplexity)", re.IGNORECASE)
+_ANY_PHASE = re.compile(r"val|test|dev", re.IGNORECASE)
+
+_PHASE_OF_ALL = re.compile(
+    r"(?:^|[\]>:\-][ ])[ ]*(val|valid|validation|test|eval|dev)[ ](?=(?:loss|acc)\w*\b)",
+    re.IGNORECASE,
+)
+"""A phase at the start of a line, which all its numbers are of: ``val loss: 0.5 acc: 0.8``."""
+
+_PLAIN = re.compile(
+    r"(?:loss(?:es)?|nll(?:_loss)?|ppl|perplexity|(?:acc(?:uracy)?|prec|top)(?:[@-]?\d+)?)", re.I
+)
+"""What is measured in training and in a test alike."""
 
 
 class PrintedStep(NamedTuple):
@@ -182,7 +207,7 @@ def numbers_in(line: str) -> dict[str, float]:
         name = _name(match["quoted"] or match["name"] or match["plain"])
         if len(name) > LONGEST_NAME or _COUNTS.fullmatch(name):
             continue
-        if any(each.match(line, match.start()) for each in _NO_VALUES):
+        if _NO_VALUES.match(line, match.start()):
             continue
         if match["of"] is not None and match["list"]:
             continue
@@ -195,7 +220,7 @@ def numbers_in(line: str) -> dict[str, float]:
     if "warning" in line.lower():
         found = {name: number for name, number in found.items() if _JUDGED.fullmatch(name)}
     for match in _RATE.finditer(line):
-        found.setdefault(match["unit"], _value(match["number"], match["scale"]))
+        found.setdefault(_name(match["unit"]), _value(match["number"], match["scale"]))
     return found
 
 
@@ -210,12 +235,22 @@ def step_in(line: str) -> PrintedStep | None:
     >>> step_in("Accuracy: 98/100"), step_in("Epoch 3: val_loss 2.5")
     (None, PrintedStep(number=3, is_epoch=True))
     """
-    for pattern in _STEPS:
-        match = pattern.search(line)
-        if match is not None and len(match[1]) <= MOST_DIGITS:
-            return PrintedStep(int(match[1].replace(",", "")))
+    number = _first(_NAMED_STEPS, line)
+    if number is None and not _TEST.search(line):
+        number = _first(_STEPS, line)
+    if number is not None:
+        return PrintedStep(number)
     epoch = epoch_in(line)
     return None if epoch is None else PrintedStep(epoch, is_epoch=True)
+
+
+def _first(patterns: Sequence[re.Pattern[str]], line: str) -> int | None:
+    """Return the number that the first of these patterns finds."""
+    for pattern in patterns:
+        match = pattern.search(line)
+        if match is not None and len(match[1]) <= MOST_DIGITS:
+            return int(match[1].replace(",", ""))
+    return None
 
 
 def epoch_in(line: str) -> int | None:
@@ -231,21 +266,29 @@ def epoch_in(line: str) -> int | None:
 
 
 def loss_of_phase(name: str, line: str) -> str:
-    """Return another name for a loss of a line that is not of the training.
+    """Return another name for a loss or an accuracy of a line that is not of the training.
 
     Examples
     --------
     >>> loss_of_phase("loss", "validation: loss 2.2"), loss_of_phase("loss", "step 3 loss 2.2")
     ('validation_loss', 'loss')
-    >>> loss_of_phase("loss", "[eval] step 30 loss 2.2"), loss_of_phase("acc", "eval: acc 0.5")
-    ('eval_loss', 'acc')
+    >>> loss_of_phase("acc", "[eval] step 30 acc 0.2"), loss_of_phase("f1", "eval: f1 0.5")
+    ('eval_acc', 'f1')
+    >>> loss_of_phase("Acc", "val Loss: 0.5 Acc: 0.8")
+    'val_Acc'
     """
-    match = _PHASE.search(line) if _PLAIN_LOSS.fullmatch(name) else None
+    if not _PLAIN.fullmatch(name) or not _ANY_PHASE.search(line):
+        return name
+    match = _PHASE.search(line) or _PHASE_OF_ALL.search(line)
     return name if match is None else f"{match[1].lower()}_{name}"
 
 
+_REMARK = re.compile(r"\(\w+ [^)]*\)")
+"""Several words in brackets, as in ``loss (for one batch)``."""
+
+
 def _name(text: str) -> str:
-    text = text.replace("'s ", " ").replace("(", " ").replace(")", " ")
+    text = _REMARK.sub("", text).replace("'s ", " ").replace("(", " ").replace(")", " ")
     return "_".join(text.split())
 
 

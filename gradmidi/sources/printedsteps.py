@@ -48,8 +48,8 @@ class Steps:
     """Finds the step of each line.
 
     A line without a step has that of the progress bar that is drawn around it, or else of the
-    newest line with a step. An epoch is a step if no line names another, and if no name comes twice
-    in an epoch.
+    newest line with a step. An epoch, also one in a line of its own above the numbers, is a step if
+    no line names another, and if no name comes twice in an epoch.
 
     Examples
     --------
@@ -72,6 +72,7 @@ class Steps:
         self._has_steps = False
         self._epochs: dict[str, int] = {}
         self._epochs_repeat = False
+        self._heading: int | None = None
         self._inherited: dict[str, int] = {}
 
     def take(self, text: str, line: Printed) -> list[Printed]:
@@ -90,8 +91,11 @@ class Steps:
             self._own(line, found.number)
         elif found is not None and not self._has_steps and not self._main:
             line.step, line.kind = found.number, "epoch"
+            self._heading = None if line.numbers else found.number
         if not line.numbers:
             return []
+        if self._heading is not None and not (line.kind or self._has_steps or self._bars):
+            line.step, line.kind = self._heading, "epoch"
         if line.kind:
             self._count_epochs(line)
             return [*self.rest(), line]

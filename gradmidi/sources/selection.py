@@ -127,7 +127,9 @@ def is_progress(name: str) -> bool:
     """
     words = _words(name)
     is_setting = not _SETTINGS.isdisjoint(name.lower().split("/")[:-1])
-    return is_setting or any(map(_PROGRESS.fullmatch, words)) or {"loss", "scale"} <= set(words)
+    # The time for loading data is often called ``data`` alone.
+    is_time = words == ["data"] or any(map(_PROGRESS.fullmatch, words))
+    return is_setting or is_time or {"loss", "scale"} <= set(words)
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

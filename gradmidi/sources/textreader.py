@@ -325,7 +325,7 @@ class TextReader(FileReader):
         return [row for each in self._steps.take(text, line) for row in self._of_printed(each)]
 
     def _renamed(self, name: str, text: str) -> str:
-        """Tell the loss of an evaluation from that of the training, where both are printed."""
+        """Tell what an evaluation measures from what training does, where both are printed."""
         renamed = loss_of_phase(name, text)
         if renamed == name:
             self._plain.add(name)

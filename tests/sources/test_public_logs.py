@@ -136,6 +136,16 @@ def test_a_step_of_the_best_epoch_alone_is_none(tmp_path: Path) -> None:
         ("Class Images P R mAP@.5:.95: 14%|#| 1/7 [00:00", 1, {}),
         ("best epoch: 48 F1 = 0.71", None, {"F1": 0.71}),
         ("size=(3, 4) kernel=(3, 3)", None, {}),
+        ("Training loss (for one batch) at step 200: 1.5", 200, {"Training_loss": 1.5}),
+        ("Score at iteration 100 is 1.39", 100, {"Score": 1.39}),
+        ("Epoch 73, Step 75, avg loss so far is 0.25", 75, {"avg_loss": 0.25}),
+        (
+            "  4259: 0.03, 0.045 avg loss, 0.001 rate, 0.9 seconds",
+            4259,
+            {"avg_loss": 0.045, "rate": 0.001},
+        ),
+        ("improving ppl: inf --> 5.45, acc: -inf --> 44.6", None, {}),
+        ("epoch: 11, batch_id: 500, AUC:0.9", 500, {"AUC": 0.9}),
     ],
 )
 def test_lines(line: str, step: int | None, numbers: dict[str, float]) -> None:
@@ -223,3 +233,31 @@ def test_steps_of_a_bar_do_not_hide_values_without_a_step(tmp_path: Path) -> Non
     epoch = "Test:  25%|#| 1/4 [00:04<00:14, 4.94s/it]\nTest: 100%|#| 4/4 [00:24<00:00, 6.43s/it]\n"
     text = "".join(f"INFO:root:train loss = {3 - n / 10}\n{epoch}\n" for n in range(9))
     assert [value for _, value in heard(tmp_path, text)["loss"]] == [3 - n / 10 for n in range(9)]
+
+
+def test_an_epoch_above_its_numbers_is_their_step(tmp_path: Path) -> None:
+    text = "".join(
+        f"Epoch {n}/24\n----------\ntrain Loss: 2.{n} Acc: 0.{n}\nval Loss: 3.{n} Acc: 0.5{n}\n\n"
+        for n in range(4)
+    )
+    found = heard(tmp_path, text)
+    assert found == {
+        "loss": [(n, 2 + n / 10) for n in range(4)],
+        "Acc": [(n, n / 10) for n in range(4)],
+        "val_Loss": [(n, 3 + n / 10) for n in range(4)],
+        "val_Acc": [(n, 0.5 + n / 100) for n in range(4)],
+    }
+
+
+def test_lines_of_a_test_do_not_count_steps_of_the_training(tmp_path: Path) -> None:
+    epoch = (
+        "Epoch: [{0}][ 0/20]\tTime 1.5 (1.5)\tLoss 2.5e+00 (2.5e+00)\tAcc@1 25.00 ( 25.00)\n"
+        "Epoch: [{0}][10/20]\tTime 1.5 (1.5)\tLoss 1.5e+00 (2.5e+00)\tAcc@1 50.00 ( 25.00)\n"
+        "Test: [ 0/15]\tTime 1.5 (1.5)\tLoss 3.5e+00 (3.5e+00)\tAcc@1 12.50 ( 12.50)\n"
+        "Test: [10/15]\tTime 1.5 (1.5)\tLoss 4.5e+00 (3.5e+00)\tAcc@1 12.75 ( 12.50)\n"
+    )
+    found = heard(tmp_path, "".join(epoch.format(n) for n in range(3)))
+    assert [step for step, _ in found["loss"]] == [0, 10, 11, 21, 22, 32]
+    assert found["Acc@1"][:2] == [(0, 25.0), (10, 50.0)]
+    assert found["test_Loss"] == [(10, 4.5), (21, 4.5), (32, 4.5)]
+    assert found["test_Acc@1"] == [(10, 12.75), (21, 12.75), (32, 12.75)]

@@ -27,6 +27,9 @@ FIRST_SECONDS = 1.0
 
 FIRST_STEPS = 3
 
+MOST_ROWS = 10_000
+"""After so many rows the values are chosen, whatever has come."""
+
 LEAST_POLL, MOST_POLL = 0.01, 0.25
 """Seconds between two looks at a log: longer, the longer nothing has come."""
 
@@ -180,16 +183,19 @@ class _Following:
 
     def _is_due(self, now: float, new: Sequence[Row], waited: float) -> bool:
         """Return whether the training has begun, and enough of it is there."""
-        recent = self._rows[-10_000:]
+        recent = self._rows[-MOST_ROWS:]
         steps = {row.counts[:1] for row in recent}
         if not self.reader.printed or self._selection.values or self._selection.columns:
             return waited >= FIRST_SECONDS or len(steps) >= FIRST_STEPS
+        if not any(map(self._is_wanted, self.reader.columns)):
+            return waited >= SILENCE_SECONDS
+        self._again = set()
         if has_begun(recent):
             return waited >= FIRST_SECONDS or len(steps - {(None,)}) >= FIRST_STEPS
         # Settings are printed at once; what belongs to a training comes again after a while.
         names = {name for row in new for name in row.values}
         self._again = {name for name in names if now - self._came[name] >= FIRST_SECONDS}
-        return any(map(self._is_wanted, self._again))
+        return len(self._rows) > MOST_ROWS or any(map(self._is_wanted, self._again))
 
     def _is_wanted(self, column: str) -> bool:
         named = (*self._selection.values, *self._selection.columns)

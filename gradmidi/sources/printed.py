@@ -36,6 +36,13 @@ _OF = (
 )
 """A word before a name that belongs to it, as in ``val loss`` and ``training's auc``."""
 
+_PART = re.compile(
+    r"\b(conf|loc|cls|class|b?box|reg|obj|rpn|mask|recon(?:struction)?|kl|adv|gen(?:erator)?"
+    r"|disc(?:riminator)?|aux|style|content|meta|inner|outer) $",
+    re.IGNORECASE,
+)
+"""A word before ``loss`` that says which part of the loss it is."""
+
 _FIELD = r"(?<=[|;\t])[ ]*(?:[A-Za-z]\w*[ ]+){1,6}"
 """Words before a name in a field of its own, as in ``| loss scale: 1.0 | lm loss: 2.3 |``."""
 
@@ -205,6 +212,8 @@ def numbers_in(line: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for match in _PAIR.finditer(line):
         name = _name(match["quoted"] or match["name"] or match["plain"])
+        if name.lower() == "loss" and (part := _PART.search(line, 0, match.start())):
+            name = f"{part[1]}_{name}"
         if len(name) > LONGEST_NAME or _COUNTS.fullmatch(name):
             continue
         if _NO_VALUES.match(line, match.start()):

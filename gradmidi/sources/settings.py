@@ -28,9 +28,8 @@ def without_settings(
     >>> [dict(row.values) for row in rows][:2], columns
     ([{}, {'loss': 2.0, 'lr': 0.1}], ('lr', 'loss'))
     """
-    steps = _steps(rows)
-    metrics = {name: found for name, found in steps.items() if not is_progress(name)}
-    main = _forward(max(metrics.values(), key=_count, default={}))
+    steps = {name: found for name, found in _steps(rows).items() if not is_progress(name)}
+    main = _forward(max(steps.values(), key=_count, default={}))
     if len(main) > 1:
         # Some programs print the first step, and then their settings.
         (first, _), (_, begin) = main[:2]
@@ -44,14 +43,16 @@ def without_settings(
     else:
         begin = _most_lines(rows)
         later = _names(rows, begin)
-        left = [row if row.line >= begin else only(row, later) for row in rows]
+        # A line with other names too is of settings, as ``lr0=0.01 box=0.05``.
+        others = {row.line for row in rows if row.line < begin and row.values.keys() - later}
+        left = [only(row, () if row.line in others else later) for row in rows]
     names = {name for row in left for name in row.values}
     return left, tuple(name for name in columns if name in names)
 
 
 def has_begun(rows: Sequence[Row]) -> bool:
     """Return whether a value has come at two steps."""
-    return any(_count(found) > 1 for found in _steps(rows).values())
+    return any(_count(found) > 1 for name, found in _steps(rows).items() if not is_progress(name))
 
 
 def _count(steps: Mapping[float, int]) -> int:
@@ -92,9 +93,10 @@ def _names(rows: Sequence[Row], begin: int) -> set[str]:
 
 
 def _most_lines(rows: Sequence[Row]) -> int:
-    """Return the first line of the value with the most lines."""
+    """Return the second line of the value with the most lines; the first may be its setting."""
     lines: dict[str, list[int]] = {}
     for row in rows:
         for name in row.values:
             lines.setdefault(name, []).append(row.line)
-    return min(lines[max(lines, key=lambda name: len(lines[name]))]) if lines else 0
+    most = sorted(lines[max(lines, key=lambda name: len(lines[name]))]) if lines else []
+    return most[1] if most[1:] else 0

@@ -60,6 +60,8 @@ def test_settings_after_a_first_line_of_the_training_are_no_values(tmp_path: Pat
 def test_settings_of_a_text_without_steps_are_no_values(tmp_path: Path) -> None:
     lines = "".join(f"training loss {3 - n / 10}\naccuracy {n / 10}\n" for n in range(9))
     assert list(heard(tmp_path, SETTINGS + lines)) == ["loss", "accuracy"]
+    text = f"{SETTINGS}training loss: 0.5, gain: 1.5\n{lines}"
+    assert heard(tmp_path, text)["loss"][0][1] == 3.0
 
 
 def test_an_evaluation_before_the_first_step_is_a_value(tmp_path: Path) -> None:
@@ -137,6 +139,7 @@ def test_a_step_of_the_best_epoch_alone_is_none(tmp_path: Path) -> None:
         ("best epoch: 48 F1 = 0.71", None, {"F1": 0.71}),
         ("size=(3, 4) kernel=(3, 3)", None, {}),
         ("Training loss (for one batch) at step 200: 1.5", 200, {"Training_loss": 1.5}),
+        (">> p1 conf loss:1.75 || p1 loc loss:1.4", None, {"conf_loss": 1.75, "p1_loc_loss": 1.4}),
         ("Score at iteration 100 is 1.39", 100, {"Score": 1.39}),
         ("Epoch 73, Step 75, avg loss so far is 0.25", 75, {"avg_loss": 0.25}),
         (

@@ -106,7 +106,8 @@ class Joiner:
         self._rows = 0
         self._left_out: dict[str, str] = {}  # The first of each kind.
         self._open: _Step | None = None
-        self._last: _Step | None = None
+        self._last: _Step | None = None  # The last one in this segment that has a frame.
+        self._before = -1
         self._waiting: dict[str, float] = {}  # Values since the last frame, if there are layers.
         self._clock = RunClock()
         self._live = False
@@ -138,8 +139,7 @@ class Joiner:
         if step is None or not (at_once or now - step.touched >= SETTLE_SECONDS):
             return []
         records: list[Record] = []
-        self._open = None
-        self._emit(step, records)
+        self._close(records)
         if self._waiting and self._last is not None:
             # There is no norm for these values yet, so they are heard with the last frame.
             records.append(Values(self._last.number, self._waiting))
@@ -170,10 +170,7 @@ class Joiner:
         if step is None or number != step.number:
             step = self._steps.get(number) or self._new(number, row, now, records, past=past)
         if step is None:
-            if norms:
-                note = f"{row.where} has norms of a step before the last one: they are left out"
-                self._left_out.setdefault("late", note)
-            self._add_to_last(values, records)
+            self._add_to_last(row, norms, values, records)
             return
         step.touched = now
         step.norms.update(norms)
@@ -184,18 +181,20 @@ class Joiner:
             new = self._row(step.norms) if norms else None
             records.append(Values(number, values, new))
         elif number > self._framed and (norms or not self._columns):
+            if number > self._newest:
+                self._close(records)
             self._emit(step, records)
         else:
-            self._add_to_last(values, records)
+            self._add_to_last(row, norms, values, records)
 
     @property
     def _framed(self) -> int:
-        """The number of the last frame; -1 if there is none."""
-        return -1 if self._last is None else self._last.number
+        """The number of the last frame, or the one before the segment; frames come after it."""
+        return self._before if self._last is None else self._last.number
 
     @property
     def _newest(self) -> int:
-        """The number of the newest step; -1 if there is none."""
+        """The number of the newest step."""
         return self._framed if self._open is None else self._open.number
 
     def _new(
@@ -207,20 +206,30 @@ class Joiner:
         if self._open is not None and number < self._open.number:
             step = _Step(number, self._open.t, now)
         else:
-            if self._open is not None:
-                self._emit(self._open, records)
+            self._close(records)
             step = self._open = _Step(number, self._time(row, now, past=past), now)
         self._steps[number] = step
         if len(self._steps) > self._remembered:
             del self._steps[next(iter(self._steps))]
         return step
 
-    def _add_to_last(self, values: dict[str, float], records: list[Record]) -> None:
-        """Add values whose step has no frame to the newest frame."""
+    def _add_to_last(
+        self, row: Row, norms: Collection[str], values: dict[str, float], records: list[Record]
+    ) -> None:
+        """Add values to the newest frame, as their step can have none any more."""
+        if norms:
+            note = f"{row.where} has norms of a step before the last one: they are left out"
+            self._left_out.setdefault("late", note)
         if self._last is None:
             self._waiting = joined(self._waiting, values)
         elif values:
             records.append(Values(self._last.number, values))
+
+    def _close(self, records: list[Record]) -> None:
+        """Make the frame of the open step."""
+        step, self._open = self._open, None
+        if step is not None:
+            self._emit(step, records)
 
     def _emit(self, step: _Step, records: list[Record]) -> None:
         """Make the frame of a step; without norms, its values wait for the next one."""
@@ -229,6 +238,8 @@ class Joiner:
             self._waiting = values
             return
         self._waiting = {}
+        if self._last is not None:
+            step.t = max(step.t, self._last.t)
         self._last = step
         step.has_frame = True
         self.steps += 1
@@ -272,12 +283,12 @@ class Joiner:
 
     def _begin_segment(self, number: int, records: list[Record]) -> None:
         """Begin a segment: its steps replace those that it repeats."""
-        if self._open is not None:
-            self._emit(self._open, records)
+        self._close(records)
         records.append(Header(self._layers, resumed=True))
         for each in [each for each in self._steps if each >= number]:
             del self._steps[each]
-        self._open = self._last = None
+        self._last = None
+        self._before = number - 1
         self._numbering.rewind(number)
         # The times of a segment begin at zero.
         self._clock = RunClock()

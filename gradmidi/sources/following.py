@@ -116,6 +116,7 @@ class _Following:
         self._first: float | None = None
         self._came: dict[str, float] = {}  # When each value of a text came first.
         self._again: set[str] = set()  # Those that came again later.
+        self._since = 0  # The line of a text at which the training begins.
         self._past = True
         self._past_until = self._began + longest_past
         self._told: set[str] = set()
@@ -144,6 +145,8 @@ class _Following:
                         self._came.setdefault(name, now)
                 yield from self._begin(now, rows, at_once=bool(ended))
             else:
+                # A setting that was printed once comes at the end of a text.
+                rows = [row for row in rows if row.line >= self._since]
                 yield from self._lines(self._joiner.add(rows, now, past=self._past))
             if not rows or (self._past and now > self._past_until):
                 yield from self._rest(now)
@@ -209,6 +212,7 @@ class _Following:
             if self._again:
                 columns = tuple(name for name in columns if name in self._again)
                 self._rows = [only(row, columns) for row in self._rows]
+            self._since = min((row.line for row in self._rows if row.values), default=0)
         texts = texts_of(self._rows)
         if all(name in texts for name in columns):
             raise _NoNumbersError

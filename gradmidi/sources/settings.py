@@ -30,22 +30,24 @@ def without_settings(
     """
     steps = {name: found for name, found in _steps(rows).items() if not is_progress(name)}
     main = _forward(max(steps.values(), key=_count, default={}))
+    many: set[str] = set()
+    first, start, begin = -1.0, 0, 0
     if len(main) > 1:
         # Some programs print the first step, and then their settings.
-        (first, _), (_, begin) = main[:2]
-        later = _names(rows, begin)
+        (first, start), (_, begin) = main[:2]
         early = _steps(row for row in rows if row.line < begin)
         many = {name for name, found in early.items() if len(found) >= FEW}
-        left = [
-            row if row.line >= begin else only(row, many | later if _is_until(row, first) else many)
-            for row in rows
-        ]
     else:
         begin = _most_lines(rows)
-        later = _names(rows, begin)
-        # A line with other names too is of settings, as ``lr0=0.01 box=0.05``.
-        others = {row.line for row in rows if row.line < begin and row.values.keys() - later}
-        left = [only(row, () if row.line in others else later) for row in rows]
+    later = {name for row in rows if row.line >= begin for name in row.values} | many
+    # A line with other names too is of settings, as ``lr0=0.01 box=0.05``.
+    others = {row.line for row in rows if row.line < begin and row.values.keys() - later}
+    left = []
+    for row in rows:
+        is_value = row.line not in others if row.line > start else _is_until(row, first)
+        if row.line < begin:
+            row = only(row, later if is_value else many)
+        left.append(row)
     names = {name for row in left for name in row.values}
     return left, tuple(name for name in columns if name in names)
 
@@ -86,10 +88,6 @@ def _steps(rows: Iterable[Row]) -> dict[str, dict[float, int]]:
             for name in row.values:
                 found.setdefault(name, {}).setdefault(step, row.line)
     return found
-
-
-def _names(rows: Sequence[Row], begin: int) -> set[str]:
-    return {name for row in rows if row.line >= begin for name in row.values}
 
 
 def _most_lines(rows: Sequence[Row]) -> int:

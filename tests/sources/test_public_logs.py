@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 import gradmidi
-from gradmidi.log import Decoder, Frame
+from gradmidi.log import Decoder, Frame, Values
 from gradmidi.sources.columns import choose
 from gradmidi.sources.follow import CAUGHT_UP
 from gradmidi.sources.following import follow_log
-from gradmidi.sources.kinds import find_log
+from gradmidi.sources.kinds import find_log, text_of
 from gradmidi.sources.opened import import_log
 from gradmidi.sources.printed import numbers_in, step_in
 from gradmidi.sources.selection import Selection
+from gradmidi.sources.textreader import PassThrough, TextReader
 
 SETTINGS = """\
 depth = 12
@@ -64,6 +65,16 @@ def test_settings_of_a_text_without_steps_are_no_values(tmp_path: Path) -> None:
     assert heard(tmp_path, text)["loss"][0][1] == 3.0
 
 
+def test_a_line_without_a_step_after_the_first_step_has_that_one(tmp_path: Path) -> None:
+    text = "".join(
+        f"Iteration {n}, loss = 2.{n}\n    Train net output #0: accuracy = 0.{n}\n"
+        for n in range(1, 5)
+    )
+    found = heard(tmp_path, SETTINGS + text)
+    assert list(found) == ["loss", "accuracy"]
+    assert found["accuracy"] == [(n, n / 10) for n in range(1, 5)]
+
+
 def test_an_evaluation_before_the_first_step_is_a_value(tmp_path: Path) -> None:
     lines = "".join(f"step {n} loss {3 - n / 10}\n" for n in range(1, 6))
     found = heard(tmp_path, f"step 0 val_loss 10.9\n{lines}step 5 val_loss 2.5\n")
@@ -106,7 +117,43 @@ def test_while_text_comes_its_settings_are_no_values(
     records = [decoder.decode(line.data) for line in followed if line != CAUGHT_UP]
     frames = [record.extra for record in records if isinstance(record, Frame)]
     assert frames[:5] == [{"loss": 2 + n / 10, "lr": 0.1} for n in range(1, 6)]
-    assert "is text: hearing loss, lr\n" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "is text: hearing loss, lr\n" in said
+
+
+def test_a_setting_printed_once_is_no_value_when_the_text_ends(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pieces = [SETTINGS, *(f"step {n} loss 2.{n}\n" for n in range(1, 7)), "test_accuracy: 0.5\n"]
+    source = PassThrough(0, 1)
+
+    class Pipe(threading.Event):
+        seconds = 0.0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.seconds += 1.0
+            source._keep(pieces.pop(0).encode())
+            source.ended = not pieces
+            return False
+
+    pipe = Pipe()
+    followed = follow_log(
+        text_of("stdin"),
+        Selection(),
+        reader=TextReader(source),
+        stop=pipe,
+        clock=lambda: pipe.seconds,
+    )
+    decoder = Decoder("text")
+    names: set[str] = set()
+    for line in followed:
+        item = decoder.decode(line.data) if line.data else None
+        if isinstance(item, Frame):
+            names |= item.extra.keys()
+        elif isinstance(item, Values):
+            names |= item.values.keys()
+    assert names == {"loss", "test_accuracy"}
+    assert "hearing test_accuracy too" in capsys.readouterr().err
 
 
 def test_a_step_of_the_best_epoch_alone_is_none(tmp_path: Path) -> None:
@@ -138,6 +185,7 @@ def test_a_step_of_the_best_epoch_alone_is_none(tmp_path: Path) -> None:
         ("Class Images P R mAP@.5:.95: 14%|#| 1/7 [00:00", 1, {}),
         ("best epoch: 48 F1 = 0.71", None, {"F1": 0.71}),
         ("size=(3, 4) kernel=(3, 3)", None, {}),
+        ('HTTP Request: GET https://hub/discussions?p=0&size=5 "HTTP/1.1 200 OK"', None, {}),
         ("Training loss (for one batch) at step 200: 1.5", 200, {"Training_loss": 1.5}),
         (">> p1 conf loss:1.75 || p1 loc loss:1.4", None, {"conf_loss": 1.75, "p1_loc_loss": 1.4}),
         ("Score at iteration 100 is 1.39", 100, {"Score": 1.39}),

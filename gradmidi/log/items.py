@@ -31,7 +31,7 @@ __all__ = [
 WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 """Names that a wrapper puts into the path of what it wraps, wherever it stands."""
 
-LEADING_WRAPPERS = (("module",), ("base_model", "model"))
+LEADING_WRAPPERS = (("module",), ("base_model", "model"), ("_forward_module",), ("_module",))
 """The same, but only at the head of every path: a user's own module may be called so."""
 
 

@@ -44,10 +44,15 @@ def placed(*paths: str) -> nn.Module:
         ),
         (["base_model.model.q.lora_A", "base_model.model.q.lora_B"], ["q.lora_A", "q.lora_B"]),
         (["module.base_model.model.model.q"], ["model.q"]),
+        # Lightning Fabric's, and Opacus's.
+        (["_forward_module.fc1", "_forward_module.fc2"], ["fc1", "fc2"]),
+        (["_forward_module.module.fc1"], ["fc1"]),
+        (["_module.fc1", "_module.net.fc2"], ["fc1", "net.fc2"]),
         # What a user calls so, and does not stand around all, keeps its name.
         (["module.fc1", "head"], ["module.fc1", "head"]),
         (["net.module.fc1"], ["net.module.fc1"]),
         (["base_model.fc1"], ["base_model.fc1"]),
+        (["_module.fc1", "head"], ["_module.fc1", "head"]),
         (["base_model.model.fc1", "base_model.head"], ["base_model.model.fc1", "base_model.head"]),
     ],
 )

@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from gradmidi.errors import CaptureError
+from gradmidi.errors import CaptureError, GradmidiError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "TORCH",
@@ -17,6 +21,7 @@ __all__ = [
     "framework",
     "is_first",
     "note_of_slurm",
+    "offered",
     "python",
     "rank_of",
 ]
@@ -190,6 +195,18 @@ def framework(module: str, packages: str | Sequence[str], least: str) -> ModuleT
     if not check_version(packages, least):
         raise CaptureError(_needed(packages, least, "it is not installed"))
     return import_module(module)
+
+
+def offered(entry: "EntryPoint", kind: type[GradmidiError] = GradmidiError) -> Any:
+    """Import what an installed package offers as an entry point; raise `kind` if that fails."""
+    try:
+        return entry.load()
+    except Exception as error:
+        package = entry.dist.name if entry.dist else entry.module
+        raise kind(
+            f"{entry.name!r} of the installed package {package} cannot be imported: "
+            f"{type(error).__name__}: {error}; update or uninstall {package}"
+        ) from error
 
 
 def check_version(packages: str | Sequence[str], least: str) -> bool:

@@ -221,7 +221,7 @@ _SELECTION = [
         "--as",
         metavar="KIND",
         help="What the log of another tool is, if it is not found: tensorboard, wandb, mlflow, "
-        "trainer, csv, jsonl or text.",
+        "trainer, csv, jsonl, json or text.",
     ),
     _flag(
         "columns",

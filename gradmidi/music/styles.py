@@ -2,7 +2,8 @@
 
 A style is a class derived from `Style` and decorated with `register`; a preset selects it by
 ``[time] style``. Every process, including the player, finds a style of another package if that
-package lists the class as an entry point in the group ``gradmidi.styles``.
+package lists the class, under the style's name, as an entry point in the group
+``gradmidi.styles``.
 """
 
 from collections.abc import Sequence
@@ -194,7 +195,11 @@ class Style:
         return slot_ticks
 
     def reach(self, notes: Sequence[int], home: int) -> tuple[Sequence[int], int]:
-        """Return the notes of the scale that a voice can play, and the index of its home."""
+        """Return the notes of the scale that a voice can play, and the index of its home.
+
+        A style that plays notes above or below the tone returns fewer notes, so that all that it
+        plays are between 0 and 127.
+        """
         return notes, home
 
     def keys(self, homes: Sequence[int], drums: Sequence[int]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from gradmidi.base.environment import offered
 from gradmidi.base.table import key
 from gradmidi.errors import PresetError
 from gradmidi.music.events import (
@@ -69,7 +70,7 @@ class _Styles(Mapping[str, Any]):
 
         for entry in entry_points(group=ENTRY_POINTS):
             if entry.name not in self._registered:
-                self.add(entry.load())
+                self.add(offered(entry, PresetError))
 
     def add(self, style: type[Any]) -> None:
         """Add a style; only a new version of a class may replace a style of the same name."""

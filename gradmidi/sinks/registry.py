@@ -9,14 +9,18 @@ also list it as an entry point in the group ``gradmidi.files``, which works in e
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from gradmidi.base.environment import offered
 from gradmidi.base.files import WholeFile
 from gradmidi.errors import GradmidiError
 from gradmidi.music.events import Event
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from gradmidi.log import Item, RunLog
     from gradmidi.log.blocks import Block
     from gradmidi.music.preset import Preset
@@ -212,7 +216,13 @@ class _FileSinks(Mapping[str, FileMaker]):
         from importlib.metadata import entry_points
 
         for entry in entry_points(group=ENTRY_POINTS):
-            self._makers.setdefault(f".{entry.name.lower()}", entry.value)
+            self._makers.setdefault(f".{entry.name.lower()}", partial(_make, entry))
+
+
+def _make(entry: "EntryPoint", path: Path, score: "Score", log: "RunLog") -> FileSink:
+    """Make a file sink of an installed package."""
+    sink: FileSink = offered(entry)(path, score, log)
+    return sink
 
 
 FILES = _FileSinks()

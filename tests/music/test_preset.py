@@ -9,15 +9,9 @@ SHIPPED = names()
 
 
 def test_the_promised_presets_ship():
-    assert SHIPPED == (
-        "chromatic",
-        "classic",
-        "drums",
-        "hold",
-        "orchestra",
-        "pentatonic",
-        "pulse",
-    )
+    promised = {"chromatic", "classic", "drums", "hold", "orchestra", "pentatonic", "pulse"}
+    assert promised <= set(SHIPPED)
+    assert list(SHIPPED) == sorted(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -39,7 +33,7 @@ def test_a_preset_is_reported_with_every_value_it_holds(name):
 
 
 def test_an_unknown_name_is_refused_with_the_names_there_are():
-    with pytest.raises(PresetError, match=r"'pentatonik'; there are: chromatic, classic"):
+    with pytest.raises(PresetError, match=f"'pentatonik'; there are: {', '.join(SHIPPED)}; "):
         load("pentatonik")
 
 

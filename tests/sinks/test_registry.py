@@ -11,8 +11,10 @@ from logs import write_log
 
 from gradmidi._render import render
 from gradmidi.base.files import WholeFile
-from gradmidi.errors import GradmidiError
+from gradmidi.errors import GradmidiError, PresetError
 from gradmidi.music.events import On
+from gradmidi.music.preset import load
+from gradmidi.music.timing import STYLES
 from gradmidi.options import Options
 from gradmidi.sinks.registry import BUILT_IN, FILES, register
 
@@ -66,7 +68,7 @@ def test_a_sink_from_outside_the_package_is_rendered_to(run, tmp_path):
     assert rows[0] == "tick,voice,note of a"
     assert {row.split(",")[1] for row in rows[1:]} >= {"0", "1", "2", "3"}
     assert Options(files=("csv", "mid")).endings == (".csv", ".mid")
-    with pytest.raises(GradmidiError, match=r"may end in: .* \.txt \.csv$"):
+    with pytest.raises(GradmidiError, match=r"may end in: .* \.txt .*\.csv$"):
         render(run, tmp_path / "a.xyz")
 
 
@@ -83,6 +85,27 @@ def test_an_ending_that_cannot_be_registered_is_refused(ending, message):
     with pytest.raises(GradmidiError, match=message):
         register(ending, NoteTable)
     assert tuple(FILES) == tuple(BUILT_IN)
+
+
+def test_a_package_that_cannot_be_imported_is_named_in_one_line(run, tmp_path, monkeypatch):
+    info = tmp_path / "site" / "broken-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[gradmidi.files]\nabc = no_such_module:Table\n[gradmidi.styles]\nabc = no_such_module:S\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    for registry, name in ((FILES, "_makers"), (STYLES, "_registered")):
+        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
+    told = (
+        "^'abc' of the installed package broken cannot be imported: ModuleNotFoundError: "
+        "No module named 'no_such_module'; update or uninstall broken$"
+    )
+    with pytest.raises(GradmidiError, match=told):
+        render(run, tmp_path / "a.abc")
+    assert not (tmp_path / "a.abc").exists()
+    with pytest.raises(PresetError, match=told):
+        load("pentatonic", {"time.style": "abc"})
 
 
 def test_a_sink_of_an_installed_package_is_found_by_the_command_line(run, tmp_path):

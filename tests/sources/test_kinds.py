@@ -15,12 +15,19 @@ from gradmidi.cli.app import app
 from gradmidi.errors import RunLogError
 from gradmidi.sources.csvfile import CsvReader
 from gradmidi.sources.jsonfiles import JsonLinesReader, TrainerReader
-from gradmidi.sources.kinds import find_log
+from gradmidi.sources.kinds import KINDS, find_log
 from gradmidi.sources.mlflowstore import MlflowReader
 from gradmidi.sources.opened import import_log
 from gradmidi.sources.wandbfile import WandbReader
 
 NAN = float("nan")
+
+
+def test_the_help_of_every_command_names_each_kind() -> None:
+    for command in ("render", "play", "import"):
+        told = " ".join(CliRunner().invoke(app, [command, "--help"]).output.split())
+        listed = told.partition("if it is not found: ")[2].partition(" or text.")[0]
+        assert [*listed.split(", "), "text"] == [each.name for each in KINDS], command
 
 
 def values(path: Path, **options: object) -> list[tuple[int, dict[str, object]]]:

@@ -1,4 +1,4 @@
-"""A trainer in a process of its own, and whoever listens to it: for tests of what may go wrong."""
+"""A trainer in a process of its own, and receivers of what it plays, for tests of failures."""
 
 import contextlib
 import functools

@@ -25,7 +25,7 @@ def as_nobody() -> Iterator[None]:
 
 
 def bound() -> list[str]:
-    """What starts a program as one that rights bind, in folders of whoever runs the tests."""
+    """What starts a program as one that rights bind, in folders of the user who runs the tests."""
     if not hasattr(os, "geteuid"):
         pytest.skip("Windows has no such rights")
     if os.geteuid() != 0:

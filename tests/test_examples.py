@@ -33,7 +33,7 @@ optimizer = torch.optim.SGD(model.parameters(), 0.1)
 loader = [(torch.randn(5, 4), torch.randint(0, 3, (5,))) for _ in range(4)]
 loss_fn = torch.nn.functional.cross_entropy
 """
-"""What whoever has a loop of their own has already."""
+"""What a training loop has before gradmidi is added to it."""
 
 QUICK = {"README-numbers"}
 

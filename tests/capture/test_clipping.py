@@ -1,4 +1,4 @@
-"""Norms from before clipping, whoever clips; what is known of it, and what is left behind."""
+"""Norms from before clipping, by any code that clips; what is known of it, and what it leaves."""
 
 import copy
 import math

@@ -412,7 +412,7 @@ def test_the_disk_is_full_under_the_log(tmp_path, receiver):
 
 @contextlib.contextmanager
 def hanging(folder):
-    """A disk that takes a page of the log, and keeps waiting whoever writes more."""
+    """A disk that takes a page of the log, and blocks each later write."""
     folder.mkdir()
     os.mkfifo(folder / "run.jsonl")
     disk = os.open(folder / "run.jsonl", os.O_RDONLY | os.O_NONBLOCK)
